@@ -1,0 +1,36 @@
+# Everything a newcomer types. Each target does its own set-up, in .venv of this clone and nowhere else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.PHONY: setup demo test check bench clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else f"visagist needs Python 3.11 to 3.13, this is {v[0]}.{v[1]}; try make PYTHON=python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (a few minutes the first time)" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch 1>&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]' 1>&2
+	@touch $@
+
+demo: $(STAMP)  ## swap the bundled speaker into the bundled target; the last line is the render's path
+	@$(BIN)/visagist demo --output demo-output/swap.mp4
+
+test: $(STAMP)
+	@$(BIN)/python -m pytest -q
+
+check: $(STAMP)
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/basedpyright
+	@$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: $(STAMP)
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf demo-output bench-output

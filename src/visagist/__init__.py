@@ -1,0 +1,82 @@
+"""visagist: face swapping for people who have the right to do it; what comes out is signed as synthetic.
+
+The four steps, each a function that can be called alone, and `swap`, which does them all:
+
+    extract(footage, faceset)   footage to one person's face crops
+    train(source, target, run)  two facesets to a trained network
+    merge(target, run, output)  a network and a target to a signed render
+    verify(path)                who made a file, and is it intact
+
+Long jobs take `events`, a callable that is told how far they are; `silent` is one that listens to nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from visagist.errors import VisagistError
+    from visagist.events import silent
+    from visagist.faces import AnalyzeOptions, FaceTable, analyze
+    from visagist.faceset import ExtractOptions, Faceset, extract
+    from visagist.machine import examine
+    from visagist.media import EncodeOptions, Footage, Frame, Reader, find_footage, probe
+    from visagist.merging import MergeOptions, MergeSummary, merge, preview_merge
+    from visagist.provenance import Consent, Verification, load_consent, new_consent, verify
+    from visagist.training import Run, TrainOptions, train
+    from visagist.workspace import SourceOptions, demo_swap, swap
+
+__all__ = [
+    "AnalyzeOptions",
+    "Consent",
+    "EncodeOptions",
+    "ExtractOptions",
+    "FaceTable",
+    "Faceset",
+    "Footage",
+    "Frame",
+    "MergeOptions",
+    "MergeSummary",
+    "Reader",
+    "Run",
+    "SourceOptions",
+    "TrainOptions",
+    "Verification",
+    "VisagistError",
+    "analyze",
+    "demo_swap",
+    "examine",
+    "extract",
+    "find_footage",
+    "load_consent",
+    "merge",
+    "new_consent",
+    "preview_merge",
+    "probe",
+    "silent",
+    "swap",
+    "train",
+    "verify",
+]
+
+# Where each public name lives. Loaded at first use: whoever verifies a file does not wait for torch.
+_ROOMS = {
+    "errors": ("VisagistError",),
+    "events": ("silent",),
+    "faces": ("AnalyzeOptions", "FaceTable", "analyze"),
+    "faceset": ("ExtractOptions", "Faceset", "extract"),
+    "machine": ("examine",),
+    "media": ("EncodeOptions", "Footage", "Frame", "Reader", "find_footage", "probe"),
+    "merging": ("MergeOptions", "MergeSummary", "merge", "preview_merge"),
+    "provenance": ("Consent", "Verification", "load_consent", "new_consent", "verify"),
+    "training": ("Run", "TrainOptions", "train"),
+    "workspace": ("SourceOptions", "demo_swap", "swap"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'visagist' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"visagist.{_HOME[name]}"), name)

@@ -1,0 +1,7 @@
+"""`python -m visagist` is the command line."""
+
+import sys
+
+from visagist.cli import main
+
+sys.exit(main())

@@ -1,0 +1,111 @@
+"""Events on a console: bars on a terminal, plain lines in a pipe, JSON lines on request.
+
+Results and figures go to standard output, everything about the way there to standard error, so that
+`visagist demo | tail -1` is a path.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn
+from rich.text import Text
+
+from visagist.events import Event, Events, Metric, Note, Result, Warned, as_json
+from visagist.events import Progress as Advance
+
+PLAIN_SECONDS = 10.0  # between two plain lines of one step
+
+
+@contextmanager
+def console_events(as_json_lines: bool) -> Iterator[Events]:
+    """A callable that shows events for the time of the block."""
+    if as_json_lines:
+        yield _json_line
+    elif sys.stderr.isatty():
+        with _Bars() as bars:
+            yield bars
+    else:
+        yield _Lines()
+
+
+def _json_line(event: Event) -> None:
+    print(json.dumps(as_json(event)), flush=True)
+
+
+def _sentence(event: Metric) -> str:
+    return f"iteration {event.iteration}: " + ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
+
+
+class _Lines:
+    """Plain lines: a step's start and end, and every few seconds how far it is."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, float] = {}
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Advance):
+            last = self.said.get(event.step)
+            finished = event.total is not None and event.done >= event.total
+            if last is not None and time.monotonic() - last < PLAIN_SECONDS and not finished:
+                return
+            self.said[event.step] = time.monotonic()
+            total = "" if event.total is None else f" of {event.total}"
+            self._say(f"{event.step}: {event.done}{total} {event.unit}")
+        elif isinstance(event, Metric):
+            self._say(f"{event.step}: {_sentence(event)}")
+        elif isinstance(event, Result):
+            self._say(f"{event.step}: wrote {event.path}")
+        elif isinstance(event, Warned):
+            self._say(f"{event.step}: warning: {event.message}")
+        else:
+            self._say(f"{event.step}: {event.message}")
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class _Bars:
+    """A bar a step, with notes and warnings above the bars."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self.progress = Progress(
+            TextColumn("{task.description:>10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "_Bars":
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Advance):
+            if event.step not in self.tasks:
+                self.tasks[event.step] = self.progress.add_task(event.step, total=event.total, unit=event.unit)
+            self.progress.update(self.tasks[event.step], completed=event.done, total=event.total)
+        elif isinstance(event, Metric):
+            self._say(event.step, _sentence(event), "dim")
+        elif isinstance(event, Result):
+            self._say(event.step, f"wrote {event.path}", "green")
+        elif isinstance(event, Warned):
+            self._say(event.step, event.message, "yellow")
+        elif isinstance(event, Note):
+            self._say(event.step, event.message, "")
+
+    def _say(self, step: str, text: str, style: str) -> None:
+        self.progress.console.print(Text(f"{step:>10} {text}", style=style))

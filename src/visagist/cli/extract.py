@@ -1,0 +1,33 @@
+"""`visagist extract`: footage to a faceset."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+import visagist
+from visagist.events import Events
+from visagist.faceset import ExtractOptions
+
+
+def extract(
+    footage: Path,
+    *,
+    output: Annotated[Path, Parameter(alias="-o")],
+    options: Annotated[ExtractOptions, Parameter(name="*")] = ExtractOptions(),  # noqa: B008 - frozen
+    events: Annotated[Events, Parameter(parse=False)],
+) -> None:
+    """Find one person's face in FOOTAGE and keep each as an aligned crop.
+
+    Run again, it goes on where it stopped. The person in the footage should have agreed: `visagist consent new` makes
+    the record that `merge` will ask for.
+
+    Parameters
+    ----------
+    footage:
+        A video, a folder of videos or pictures, or a numbered image sequence.
+    output:
+        The folder of the faceset.
+    """
+    summary = visagist.extract(footage, output, options, events)
+    print(summary.as_text())

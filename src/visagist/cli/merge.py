@@ -1,0 +1,56 @@
+"""`visagist merge`: a run and a target to a signed render."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+import visagist
+from visagist.events import Events
+from visagist.media import EncodeOptions
+from visagist.merging import MergeOptions
+
+
+def merge(
+    target: Path,
+    *,
+    run: Path,
+    output: Annotated[Path, Parameter(alias="-o")],
+    source_consent: Path | None = None,
+    target_consent: Path | None = None,
+    workspace: Path | None = None,
+    preview: str | None = None,
+    device: str = "auto",
+    options: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
+    encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
+    events: Annotated[Events, Parameter(parse=False)],
+) -> None:
+    """Put the face of a trained run into TARGET, and sign the render as synthetic.
+
+    Any footage of the same performer will do; the run is not trained again. Interrupted, the same command goes on.
+
+    Parameters
+    ----------
+    run:
+        Folder of a trained run.
+    output:
+        The render: .mp4, .mov, .mkv, or a folder for a PNG sequence.
+    source_consent:
+        Consent record of the person whose face appears.
+    target_consent:
+        Consent record of the performer in TARGET.
+    workspace:
+        Folder for what is kept on the way; beside the output by default.
+    preview:
+        Frames such as 10,50,80: write only a signed before/after/mask sheet of them, as a PNG, to the output.
+    """
+    if preview is not None:
+        sheet = visagist.preview_merge(
+            target, run, output, preview, source_consent, target_consent, options, device, events
+        )
+        print(sheet)
+        return
+    summary = visagist.merge(
+        target, run, output, source_consent, target_consent, options, encoding, workspace, device, events
+    )
+    print(summary.as_text())

@@ -1,0 +1,58 @@
+"""Where networks run and in which precision.
+
+`choose("auto")` takes the first of CUDA, Apple's MPS and the CPU, and with it the memory layout and precision that
+gained in measurements: bf16 with channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, else
+float32. On a CPU without bf16 units, bf16 is emulated and slower than float32.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from visagist.errors import ConfigError
+
+Choice = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and how to use it."""
+
+    device: torch.device
+    autocast: torch.dtype | None  # None: float32 throughout
+    memory_format: torch.memory_format
+
+    def __str__(self) -> str:
+        precision = "float32" if self.autocast is None else str(self.autocast).removeprefix("torch.")
+        return f"{self.device}, {precision}"
+
+
+def choose(device: str = "auto") -> Compute:
+    """The device to compute on.
+
+    Args:
+        device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
+
+    Raises:
+        ConfigError: the device is not there; the message says what is.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = device.partition(":")[0]
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(kind, False):
+        found = ", ".join(name for name, present in there.items() if present)
+        raise ConfigError(f"device '{device}' is not here (found: {found}); `visagist doctor` says more")
+    if kind == "cuda":
+        fast = torch.cuda.get_device_capability(torch.device(device))[0] >= 8
+        return Compute(torch.device(device), torch.bfloat16 if fast else None, torch.channels_last)
+    if kind == "mps":
+        return Compute(torch.device(device), None, torch.contiguous_format)
+    fast = cpu_has_bf16()
+    return Compute(torch.device("cpu"), torch.bfloat16 if fast else None, torch.channels_last)
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 in hardware (AMX or AVX512-BF16)."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())  # pyright: ignore[reportPrivateUsage] - no public name yet

@@ -1,0 +1,75 @@
+"""What a frame shows: faces found, followed, described and aligned.
+
+`analyze` runs it all over footage and writes a `FaceTable`; `describe` does so for one picture. Everything is in
+frame pixels, pixel centres at integers; `align` states face space and the coverages.
+"""
+
+from visagist.faces.align import (
+    COVERAGES,
+    Coverage,
+    Square,
+    align,
+    compose,
+    crop_matrix,
+    crop_side,
+    hull_mask,
+    invert,
+    mean_mesh,
+    similarity,
+    transform,
+    transform_landmarks,
+)
+from visagist.faces.analyze import AnalyzeOptions, analyze, describe, footage_sha256, picture_embeddings
+from visagist.faces.clusters import cluster
+from visagist.faces.detection import Detection, detect_faces
+from visagist.faces.identity import embed, mean_embedding, sharpness
+from visagist.faces.landmarks import Mesh, find_best_landmarks, find_landmarks, follow_landmarks
+from visagist.faces.pose import BLENDSHAPE_NAMES, blendshapes, head_pose, head_rotation
+from visagist.faces.segmentation import person_mask
+from visagist.faces.smoothing import smooth_alignments
+from visagist.faces.subject import choose_identity
+from visagist.faces.table import Face, FaceTable, faces_embedding
+from visagist.faces.tracking import Tracker, is_cut
+
+__all__ = [
+    "BLENDSHAPE_NAMES",
+    "COVERAGES",
+    "AnalyzeOptions",
+    "Coverage",
+    "Detection",
+    "Face",
+    "FaceTable",
+    "Mesh",
+    "Square",
+    "Tracker",
+    "align",
+    "analyze",
+    "blendshapes",
+    "choose_identity",
+    "cluster",
+    "compose",
+    "crop_matrix",
+    "crop_side",
+    "describe",
+    "detect_faces",
+    "embed",
+    "faces_embedding",
+    "find_best_landmarks",
+    "find_landmarks",
+    "follow_landmarks",
+    "footage_sha256",
+    "head_pose",
+    "head_rotation",
+    "hull_mask",
+    "invert",
+    "is_cut",
+    "mean_embedding",
+    "mean_mesh",
+    "person_mask",
+    "picture_embeddings",
+    "sharpness",
+    "similarity",
+    "smooth_alignments",
+    "transform",
+    "transform_landmarks",
+]

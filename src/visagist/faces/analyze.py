@@ -1,0 +1,241 @@
+"""Footage to a table of its faces.
+
+- `analyze`: every frame of footage, into a Parquet file; stops and goes on
+- `describe`: the faces of one frame or picture
+- `picture_embeddings`: the embeddings of the faces of a picture file
+- `footage_sha256`: the hash that a table and all that follows know footage by
+
+While the faces of one frame are followed, a second thread describes those of the frames before (pose, blendshapes,
+sharpness, embedding) and a third decodes the frames to come. Every `PART` frames a part is written, with all that
+the tracker knows; the parts become the table at the end.
+"""
+
+import hashlib
+import io
+import shutil
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from visagist.errors import FootageError
+from visagist.events import Events, Progress, silent
+from visagist.faces.align import align
+from visagist.faces.clusters import cluster, split_changed
+from visagist.faces.detection import DETECTION_SIZE, Detection, detect_faces
+from visagist.faces.identity import embed, sharpness
+from visagist.faces.landmarks import Mesh, find_best_landmarks
+from visagist.faces.pose import blendshapes, head_pose
+from visagist.faces.smoothing import smooth_alignments
+from visagist.faces.table import Face, FaceTable, read_faces, write_faces
+from visagist.faces.tracking import START, Sighting, Tracker, TrackerState
+from visagist.files import sha256
+from visagist.media import Footage, Frame, Reader, frame_from_rgb, probe, read_picture
+from visagist.settings import Settings
+
+PART = 500  # frames between parts
+WAITING = 24  # faces waiting to be described, at most
+BRIEF = 3  # frames; a track as short as that must be sure of its face
+CLEAR = 12.0  # the score of most clear frontal faces
+FACE = slice(32, 224)  # the face's part of the mesh crop
+
+
+class AnalyzeOptions(Settings):
+    """How footage is searched for faces."""
+
+    threshold: float = 0.6  # least score of a detection, 0..1
+    min_size: float = 24.0  # px, least longer side of a face
+    deinterlace: bool = False
+
+
+def analyze(
+    footage: Footage | Path, table: Path, options: AnalyzeOptions | None = None, events: Events = silent
+) -> FaceTable:
+    """Find, follow and describe every face of footage.
+
+    Args:
+        footage: what to look at.
+        table: the Parquet file to write. One that was made from the same footage with the same options is read
+            instead; one that was interrupted is gone on with.
+        options: thresholds.
+        events: takes the progress.
+
+    Raises:
+        FootageError: the footage cannot be used.
+        OutputError: the table cannot be written.
+    """
+    options = options or AnalyzeOptions()
+    footage = footage if isinstance(footage, Footage) else probe(footage)
+    digest = footage_sha256(footage)
+    key = {"footage_sha256": digest, "options": options.model_dump(mode="json")}
+    if table.is_file():
+        try:
+            done = FaceTable.load(table)
+        except FootageError:
+            done = None  # torn or of another version: made again
+        if done is not None and key.items() <= done.metadata.items():
+            events(Progress("analyze", done.frames, done.frames))
+            return done
+    parts = table.with_name(f".{table.stem}.parts")
+    faces, state, frames = _resume(parts, key)
+    faces, frames, lost = _look_through(footage, parts, key, options, faces, state, frames, events)
+    metadata = {**key, "frames": frames, "width": footage.width, "height": footage.height, "lost": lost}
+    result = _finished(faces, metadata)
+    result.save(table)
+    shutil.rmtree(parts, ignore_errors=True)
+    return result
+
+
+def footage_sha256(footage: Footage) -> str:
+    """SHA-256 of the file's bytes; of a sequence, of the hashes of its pictures in order."""
+    if footage.kind != "sequence":
+        return sha256(footage.path)
+    return hashlib.sha256("".join(sha256(file) for file in footage.files).encode()).hexdigest()
+
+
+def describe(frame: Frame, options: AnalyzeOptions | None = None) -> list[Face]:
+    """The faces of one frame or picture (`frame_from_rgb` makes a frame of a picture), the surest first.
+
+    Looks at all quarter turns if nothing is found upright. Track and identity are -1, alignments unsmoothed, and each
+    face has an embedding.
+    """
+    options = options or AnalyzeOptions()
+    thumbnail, scale = frame.thumbnail(DETECTION_SIZE)
+    meshes: list[Mesh] = []
+    for turns in ((0,), (1, 2, 3)):
+        found = detect_faces(thumbnail, threshold=options.threshold, min_size=options.min_size * scale, turns=turns)
+        placed = [Detection((d.box + 0.5) / scale - 0.5, d.score, (d.points + 0.5) / scale - 0.5) for d in found]
+        meshes = [mesh for mesh in (find_best_landmarks(frame, d) for d in placed) if mesh.score >= START]
+        if meshes:
+            break
+    meshes.sort(key=lambda mesh: -mesh.score)
+    return [_described(frame, Sighting(-1, mesh, np.nan, wants_embedding=True)) for mesh in meshes]
+
+
+def picture_embeddings(path: Path) -> list[np.ndarray]:
+    """The embeddings `(128,)` of the faces in a picture file, the surest first.
+
+    Raises:
+        FootageError: it is not a picture.
+    """
+    return [face.embedding for face in describe(frame_from_rgb(read_picture(path))) if face.embedding is not None]
+
+
+def _described(frame: Frame, sighting: Sighting) -> Face:
+    """All that is known of a sighting in its own frame."""
+    mesh = sighting.mesh
+    pose = head_pose(mesh.landmarks)
+    inner = cv2.resize(np.ascontiguousarray(mesh.crop[FACE, FACE]), (96, 96), interpolation=cv2.INTER_AREA)
+    return Face(
+        frame=frame.index,
+        time=frame.time,
+        track=sighting.track,
+        identity=-1,
+        box=mesh.box,
+        landmarks=mesh.landmarks,
+        score=mesh.score,
+        pose=pose,
+        blendshapes=blendshapes(mesh.landmarks, float(pose[2])),
+        embedding=embed(frame, mesh.landmarks) if sighting.wants_embedding else None,
+        sharpness=sharpness(inner),
+        alignment=align(mesh.landmarks),
+        thumbnail=_jpeg(inner) if sighting.wants_embedding else None,
+    )
+
+
+def _jpeg(rgb: np.ndarray) -> bytes:
+    """A picture `(h, w, 3)` in [0, 1] as JPEG."""
+    file = io.BytesIO()
+    Image.fromarray((rgb * 255 + 0.5).astype(np.uint8)).save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def _look_through(
+    footage: Footage,
+    parts: Path,
+    key: dict[str, Any],
+    options: AnalyzeOptions,
+    faces: list[Face],
+    state: TrackerState,
+    frames: int,
+    events: Events,
+) -> tuple[list[Face], int, int | None]:
+    """All faces, the number of frames, and that of lost ones; from frame `frames` on."""
+    waiting: deque[Future[Face]] = deque()
+    recent: list[Face] = []  # since the last part
+
+    def settle(leave: int) -> None:
+        while len(waiting) > leave:
+            recent.append(waiting.popleft().result())
+
+    with (
+        Reader(footage, first=frames, deinterlace=options.deinterlace, events=events) as reader,
+        ThreadPoolExecutor(2, "faces") as pool,
+        ThreadPoolExecutor(2, "meshes") as meshes,
+    ):
+        tracker = Tracker(threshold=options.threshold, min_size=options.min_size, state=state, pool=meshes)
+        for frame in reader:
+            waiting.extend(pool.submit(_described, frame, sighting) for sighting in tracker.step(frame))
+            settle(WAITING)
+            frames = frame.index + 1
+            if frames % PART == 0:
+                settle(0)
+                part = {**key, "frames": frames, "state": tracker.state.plain()}
+                write_faces(parts / f"{frames:09d}.parquet", recent, part)
+                faces.extend(recent)
+                recent.clear()
+            if frames % 10 == 0:
+                events(Progress("analyze", frames, footage.frames))
+        settle(0)
+    events(Progress("analyze", frames, frames))
+    return faces + recent, frames, reader.lost
+
+
+def _resume(parts: Path, key: dict[str, Any]) -> tuple[list[Face], TrackerState, int]:
+    """What earlier parts hold: faces, the tracker's state, frames done; parts made otherwise are deleted."""
+    faces: list[Face] = []
+    state, frames = TrackerState(), 0
+    for path in sorted(parts.glob("*.parquet")) if parts.is_dir() else []:
+        found, metadata = read_faces(path)
+        if not key.items() <= metadata.items() or metadata["frames"] != frames + PART:
+            shutil.rmtree(parts)
+            return [], TrackerState(), 0
+        faces.extend(found)
+        state, frames = TrackerState.from_plain(metadata["state"]), metadata["frames"]
+    return faces, state, frames
+
+
+def _finished(faces: Sequence[Face], metadata: dict[str, Any]) -> FaceTable:
+    """The table: tracks checked and split, alignments smoothed, identities told."""
+    smooth: list[Face] = []
+    for track in FaceTable(split_changed(faces), metadata).tracks().values():
+        if len(track) <= BRIEF < metadata["frames"] and all(_is_doubtful(face) for face in track):
+            continue  # the mesh took something for a face for a moment
+        smooth.extend(_smoothed(track))
+    table = FaceTable(smooth, metadata)
+    (labels,) = cluster([table])
+    return table.with_identities(labels)
+
+
+def _is_doubtful(face: Face) -> bool:
+    """Whether a view is no face as likely as one: the mesh is unsure, or finds it lying on its side."""
+    return face.score < CLEAR or abs(face.pose[2]) > 60
+
+
+def _smoothed(track: Sequence[Face]) -> list[Face]:
+    """The faces of a track with smoothed alignments; a gap in the frames is not bridged."""
+    gaps = [i for i in range(1, len(track)) if track[i].frame != track[i - 1].frame + 1]
+    result: list[Face] = []
+    for start, end in zip([0, *gaps], [*gaps, len(track)], strict=True):
+        piece = track[start:end]
+        times = np.array([float(face.time) for face in piece])
+        scores = np.array([face.score for face in piece])
+        matrices = smooth_alignments(times, np.stack([face.alignment for face in piece]), scores)
+        result.extend(replace(face, alignment=matrix) for face, matrix in zip(piece, matrices, strict=True))
+    return result

@@ -1,0 +1,111 @@
+"""Tracks of one person, told by their embeddings.
+
+- `cluster`: tracks of one or several tables, grouped into identities
+- `split_changed`: tracks that went over to another person unseen, split
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.faces.table import Face, FaceTable, faces_embedding
+
+SAME = 0.40  # least mean similarity of two groups of tracks that are one person (SFace's own threshold: 0.363)
+CHANGED = 0.2  # similarity of successive clear views below which a track went over to another person
+CLEAR = 0.3  # weight of a clear view
+
+
+@dataclass
+class _Group:
+    tracks: list[tuple[int, int]]  # (table, track)
+    total: NDArray[np.float64]  # (128,) sum of embeddings times weights
+    weight: float
+    frames: int
+    seen: list[set[int]]  # frames by table
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        return self.total / max(float(np.linalg.norm(self.total)), 1e-9)
+
+
+def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
+    """Group tracks into identities.
+
+    The two groups whose mean embeddings are most alike are merged until none are alike enough (agglomerative, by
+    weighed centroids). Two tracks that share frames are two people.
+
+    Args:
+        tables: of one or more pieces of footage.
+
+    Returns:
+        for each table identity by track; the same number is the same person in every table. 0 is the one with most
+        frames, then 1, and so on; tracks without an embedding get -1.
+    """
+    groups: list[_Group] = []
+    labels: list[dict[int, int]] = [dict.fromkeys(table.tracks(), -1) for table in tables]
+    for number, table in enumerate(tables):
+        for track, faces in table.tracks().items():
+            mean = faces_embedding(faces)
+            if mean is None:
+                continue
+            weight = sum(face.weight for face in faces if face.embedding is not None)
+            seen = [set[int]() for _ in tables]
+            seen[number] = {face.frame for face in faces}
+            groups.append(_Group([(number, track)], mean * weight, weight, len(faces), seen))
+    while (pair := _closest(groups)) is not None:
+        i, j = pair
+        a, b = groups[i], groups.pop(j)
+        seen = [x | y for x, y in zip(a.seen, b.seen, strict=True)]
+        groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames, seen)
+    groups.sort(key=lambda group: (-group.frames, group.tracks[0]))
+    for identity, group in enumerate(groups):
+        for table, track in group.tracks:
+            labels[table][track] = identity
+    return labels
+
+
+def _closest(groups: list[_Group]) -> tuple[int, int] | None:
+    """The two groups that are most alike, if alike enough and never seen side by side."""
+    if len(groups) < 2:
+        return None
+    means = np.stack([group.mean for group in groups])
+    alike = np.triu(means @ means.T, 1)
+    for flat in np.argsort(-alike, axis=None, kind="stable"):
+        i, j = divmod(int(flat), len(groups))
+        if alike[i, j] < SAME:
+            return None
+        if not any(x & y for x, y in zip(groups[i].seen, groups[j].seen, strict=True)):
+            return i, j
+    return None
+
+
+def split_changed(faces: Sequence[Face]) -> list[Face]:
+    """Faces with tracks split where the person changes: a cut that keeps the picture's pattern goes unseen else.
+
+    The split lies at the largest jump of the landmarks between the two views that differ.
+    """
+    result: list[Face] = []
+    following = max((face.track for face in faces), default=-1) + 1
+    tracks: dict[int, list[Face]] = {}
+    for face in faces:
+        tracks.setdefault(face.track, []).append(face)
+    for track in tracks.values():
+        clear = [i for i, face in enumerate(track) if face.embedding is not None and face.weight >= CLEAR]
+        starts: list[int] = []
+        for i, j in pairwise(clear):
+            a, b = track[i].embedding, track[j].embedding
+            if a is not None and b is not None and float(a @ b) < CHANGED:
+                moved = [
+                    float(np.abs(track[k].landmarks[:, :2] - track[k - 1].landmarks[:, :2]).mean())
+                    for k in range(i + 1, j + 1)
+                ]
+                starts.append(i + 1 + int(np.argmax(moved)))
+        number = track[0].track
+        for i, face in enumerate(track):
+            if i in starts:
+                number, following = following, following + 1
+            result.append(replace(face, track=number))
+    return result

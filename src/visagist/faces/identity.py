@@ -1,0 +1,97 @@
+"""Whose face it is, and how sharp it shows.
+
+- `embed`: SFace embedding of one face, unit length
+- `mean_embedding`: of many, weighed
+- `embedding_weight`: how much one view tells about a person
+- `sharpness`: 0 blurred to 1 sharp
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.faces.align import similarity
+from visagist.media import Frame
+from visagist.weights import session
+
+# ArcFace's five points in 112 x 112: right eye, left eye, nose tip, right and left mouth corner (the person's own)
+TEMPLATE = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+
+
+def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The points `(5, 2)` that SFace is aligned by, from landmarks `(478, 2 or 3)`.
+
+    From the mesh, because YuNet's own points fail beyond 60 degrees of roll.
+    """
+    mesh = landmarks[:, :2].astype(np.float64)
+    return np.stack(
+        [mesh[RIGHT_EYE, :].mean(0), mesh[LEFT_EYE, :].mean(0), (mesh[1] + mesh[4]) / 2, mesh[61], mesh[291]]
+    )
+
+
+def embed(frame: Frame, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The embedding `(128,)`, unit length, of the face at `landmarks` `(478, 2 or 3)` px.
+
+    The scalar product of two embeddings is their similarity: above 0.6 the same person, below 0.35 another.
+    """
+    matrix = similarity(five_points(landmarks), TEMPLATE)
+    crop = frame.warp(matrix, (112, 112))  # (112, 112, 3)
+    tensor = np.ascontiguousarray(crop.transpose(2, 0, 1)[None] * np.float32(255))
+    (found,) = session("sface", threads=1).run(None, {"data": tensor})
+    vector = np.asarray(found, np.float32).reshape(128)
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)
+
+
+def embedding_weight(pose: NDArray[np.floating], score: float, width: float, sharp: float) -> float:
+    """How much a view tells about who it is, above 0 to 1.
+
+    Args:
+        pose: yaw, pitch, roll in degrees.
+        score: the mesh's.
+        width: of the face in px; SFace's similarity to a good view falls to 0.83 at 26 px and 0.59 at 17 px.
+        sharp: `sharpness`.
+    """
+    frontal = max(0.0, float(np.cos(np.radians(pose[0])) * np.cos(np.radians(pose[1]))))
+    sure = 1 / (1 + np.exp(-(score - 4) / 2))
+    return float(np.clip(frontal**2 * sure * min(1.0, (width / 60) ** 2) * (0.2 + sharp), 1e-4, 1))
+
+
+def mean_embedding(embeddings: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float32]:
+    """The weighed mean direction `(128,)` of embeddings `(N, 128)`, unit length.
+
+    >>> mean_embedding(np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([1.0, 0.0]))
+    array([1., 0.], dtype=float32)
+    """
+    total = (embeddings * weights[:, None]).sum(0)
+    return (total / max(float(np.linalg.norm(total)), 1e-9)).astype(np.float32)
+
+
+def sharpness(crop: NDArray[np.float32]) -> float:
+    """How sharp a picture is, 0 to 1: one minus the blur effect of Crete et al. 2007.
+
+    The picture is blurred along each axis by a box of 11 px; a sharp one loses much of the difference between its
+    neighbouring pixels by that, a blurred one little. The axis that loses less counts, so that motion blur shows.
+
+    Args:
+        crop: `(h, w, 3)` RGB in [0, 1], both sides above 11 px. To compare faces give crops in which faces have the
+            same size; small faces, enlarged, count as blurred.
+    """
+    luma = crop @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    worst = 0.0
+    for axis in (0, 1):
+        kernel = (1, 11) if axis else (11, 1)
+        soft = cv2.blur(luma, (kernel[1], kernel[0]), borderType=cv2.BORDER_REFLECT)
+        before = np.abs(_slope(luma, axis))
+        lost = np.maximum(0, before - np.abs(_slope(soft, axis)))
+        total = float(before[2:-1, 2:-1].sum())
+        worst = max(worst, 1.0 if total == 0 else (total - float(lost[2:-1, 2:-1].sum())) / total)
+    return 1 - worst
+
+
+def _slope(luma: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """Sobel difference along `axis`, smoothed across it."""
+    return cv2.Sobel(luma, cv2.CV_32F, axis, 1 - axis, ksize=3, borderType=cv2.BORDER_REFLECT)

@@ -1,0 +1,107 @@
+"""Whose face is meant.
+
+- `choose_identity`: by a reference picture, by number, or the only person there is
+- `contact_sheet`: a picture of everybody who is there
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from visagist.errors import NoFaceError, SeveralError
+from visagist.faces.analyze import describe
+from visagist.faces.clusters import SAME
+from visagist.faces.table import Face, FaceTable, faces_embedding
+from visagist.files import atomic
+from visagist.media import frame_from_rgb, read_picture
+
+PASSING = 0.05  # a person with less than this part of the frames of the one seen most is not asked about
+SHEET = "people.png"
+THUMBNAIL, COLUMNS, CAPTION = 96, 6, 20  # px, pictures of a person, px
+
+
+def choose_identity(
+    tables: FaceTable | Sequence[FaceTable], reference: Path | None, identity: int | None, folder: Path
+) -> int:
+    """The identity that is meant.
+
+    Args:
+        tables: what the footage shows. Of several tables the identities must have been clustered together.
+        reference: a picture of the person; the largest face in it counts.
+        identity: the number itself; goes before `reference`.
+        folder: where `people.png` is written if several people are there and none was chosen.
+
+    Raises:
+        NoFaceError: no face is there, the reference shows none, or nobody looks like it.
+        SeveralError: several people are there and none was chosen.
+    """
+    people: dict[int, list[Face]] = {}
+    for table in [tables] if isinstance(tables, FaceTable) else tables:
+        for number, faces in table.identities().items():
+            people.setdefault(number, []).extend(faces)
+    if not people:
+        raise NoFaceError("no face was found in the footage; give footage that shows one larger than 24 px")
+    if identity is not None:
+        if identity not in people:
+            raise NoFaceError(f"no person {identity} in the footage; there are {_listed(people)}")
+        return identity
+    if reference is not None:
+        return _most_alike(people, reference)
+    most = max(len(faces) for faces in people.values())
+    asked = {number: faces for number, faces in sorted(people.items()) if len(faces) >= PASSING * most}
+    if len(asked) == 1:
+        return next(iter(asked))
+    sheet = folder / SHEET
+    contact_sheet(asked, sheet)
+    raise SeveralError(
+        f"the footage shows {len(asked)} people: {_listed(asked)}; see {sheet} and choose one by number, or by a "
+        "reference picture"
+    )
+
+
+def contact_sheet(people: dict[int, list[Face]], path: Path) -> None:
+    """Write a PNG with a row of pictures for each person, headed by number and count of frames.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    row = THUMBNAIL + CAPTION
+    sheet = Image.new("RGB", (THUMBNAIL * COLUMNS, row * len(people)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for y, (number, faces) in enumerate(people.items()):
+        draw.text((4, y * row + 4), f"person {number}: {len(faces)} frames", fill="black")
+        shown = sorted((face for face in faces if face.thumbnail), key=lambda face: -face.weight)[:COLUMNS]
+        for x, face in enumerate(shown):
+            with Image.open(io.BytesIO(face.thumbnail or b"")) as picture:
+                sheet.paste(picture, (x * THUMBNAIL, y * row + CAPTION))
+    with atomic(path) as temporary:
+        sheet.save(temporary)
+
+
+def _most_alike(people: dict[int, list[Face]], reference: Path) -> int:
+    shown = describe(frame_from_rgb(read_picture(reference)))
+    if not shown:
+        raise NoFaceError(f"{reference}: no face in the reference picture; give one that shows the person clearly")
+    wanted = max(shown, key=lambda face: face.width).embedding
+    assert wanted is not None  # `describe` embeds every face
+    likeness = {number: _likeness(faces, wanted) for number, faces in people.items()}
+    best = max(likeness, key=lambda number: likeness[number])
+    if likeness[best] < SAME:
+        raise NoFaceError(
+            f"nobody in the footage is the person in {reference} (greatest similarity {likeness[best]:.2f}, "
+            f"{SAME} is the least for one person); there are {_listed(people)}"
+        )
+    return best
+
+
+def _likeness(faces: list[Face], wanted: NDArray[np.float32]) -> float:
+    mean = faces_embedding(faces)
+    return -1.0 if mean is None else float(mean @ wanted)
+
+
+def _listed(people: dict[int, list[Face]]) -> str:
+    return ", ".join(f"person {number} ({len(faces)} frames)" for number, faces in sorted(people.items()))

@@ -1,0 +1,237 @@
+"""What footage shows: every face of every frame, in one Parquet file.
+
+- `Face`: one face in one frame
+- `FaceTable`: all of them, by frame, by track and by identity
+- `write_faces`, `read_faces`: to and from Parquet, version `VERSION`
+
+The table's metadata hold, as JSON under `visagist`: version, footage_sha256, frames, width, height and the options.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from visagist.errors import FootageError, NoFaceError
+from visagist.faces.identity import embedding_weight, mean_embedding
+from visagist.files import atomic
+
+VERSION = 1
+METADATA = b"visagist"
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face in one frame. Lengths are frame px, pixel centres at integers."""
+
+    frame: int
+    time: Fraction  # s
+    track: int
+    identity: int  # -1: nothing is known of who it is
+    box: NDArray[np.float32]  # (4,) x0 y0 x1 y1 around the landmarks
+    landmarks: NDArray[np.float32]  # (478, 3)
+    score: float  # of the mesh; below 0 it is not sure of a face, below 5 something may hide it
+    pose: NDArray[np.float32]  # (3,) yaw, pitch, roll, degrees; see `pose`
+    blendshapes: NDArray[np.float32]  # (52,) 0..1
+    embedding: NDArray[np.float32] | None  # (128,) unit length, some five a second
+    sharpness: float  # 0..1 at the size of 85 px from temple to temple; see `identity`
+    alignment: NDArray[np.float64]  # (2, 3) frame px to face space, smoothed along the track
+    thumbnail: bytes | None = None  # JPEG of 96 x 96 px, where there is an embedding
+
+    @property
+    def width(self) -> float:
+        """Of the box, px."""
+        return float(self.box[2] - self.box[0])
+
+    @property
+    def weight(self) -> float:
+        """How much this view tells about who it is, above 0 to 1."""
+        return embedding_weight(self.pose, self.score, self.width, self.sharpness)
+
+
+_SIZES = {"box": 4, "landmarks": 478 * 3, "pose": 3, "blendshapes": 52, "alignment": 6}
+SCHEMA = pa.schema(
+    [
+        ("frame", pa.int32()),
+        ("time_numerator", pa.int64()),
+        ("time_denominator", pa.int64()),
+        ("track", pa.int32()),
+        ("identity", pa.int32()),
+        ("score", pa.float32()),
+        ("sharpness", pa.float32()),
+        ("box", pa.list_(pa.float32(), 4)),
+        ("pose", pa.list_(pa.float32(), 3)),
+        ("blendshapes", pa.list_(pa.float32(), 52)),
+        ("alignment", pa.list_(pa.float64(), 6)),
+        ("landmarks", pa.list_(pa.float32(), 478 * 3)),
+        ("embedding", pa.list_(pa.float32(), 128)),
+        ("thumbnail", pa.binary()),
+    ]
+)
+
+
+def write_faces(path: Path, faces: Sequence[Face], metadata: dict[str, Any]) -> None:
+    """Write faces and metadata as Parquet, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    columns: dict[str, Any] = {
+        "frame": [face.frame for face in faces],
+        "time_numerator": [face.time.numerator for face in faces],
+        "time_denominator": [face.time.denominator for face in faces],
+        "track": [face.track for face in faces],
+        "identity": [face.identity for face in faces],
+        "score": [face.score for face in faces],
+        "sharpness": [face.sharpness for face in faces],
+        "thumbnail": [face.thumbnail for face in faces],
+        "embedding": [None if face.embedding is None else face.embedding.tolist() for face in faces],
+    }
+    arrays = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
+    for name, size in _SIZES.items():
+        kind = SCHEMA.field(name).type.value_type
+        flat = np.concatenate([np.asarray(getattr(face, name)).ravel() for face in faces] or [np.zeros(0)])
+        arrays[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(kind.to_pandas_dtype())), size)
+    schema = SCHEMA.with_metadata({METADATA: json.dumps({"version": VERSION, **metadata})})
+    table = pa.table([arrays[name] for name in SCHEMA.names], schema=schema)
+    with atomic(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def read_faces(path: Path) -> tuple[list[Face], dict[str, Any]]:
+    """The faces of a Parquet file, and its metadata.
+
+    Raises:
+        FootageError: it is not a table of faces, or one of another version.
+    """
+    try:
+        table = pq.read_table(path, memory_map=False)
+        metadata = json.loads((table.schema.metadata or {}).get(METADATA, b"null"))
+    except (OSError, pa.ArrowInvalid, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise FootageError(f"{path}: no table of faces ({reason}); delete it and analyze again") from error
+    if not isinstance(metadata, dict) or metadata.get("version") != VERSION or table.schema.names != SCHEMA.names:
+        found = metadata.get("version") if isinstance(metadata, dict) else None
+        raise FootageError(
+            f"{path}: table of faces of version {found}, this visagist reads {VERSION}; delete it and analyze again"
+        )
+    plain = {name: table[name].to_pylist() for name in SCHEMA.names if name not in _SIZES and name != "embedding"}
+    flat = {
+        name: table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(table), size)
+        for name, size in _SIZES.items()
+    }
+    embeddings = table["embedding"].to_pylist()
+    faces = [
+        Face(
+            frame=plain["frame"][i],
+            time=Fraction(plain["time_numerator"][i], plain["time_denominator"][i]),
+            track=plain["track"][i],
+            identity=plain["identity"][i],
+            box=flat["box"][i],
+            landmarks=flat["landmarks"][i].reshape(478, 3),
+            score=plain["score"][i],
+            pose=flat["pose"][i],
+            blendshapes=flat["blendshapes"][i],
+            embedding=None if embeddings[i] is None else np.array(embeddings[i], np.float32),
+            sharpness=plain["sharpness"][i],
+            alignment=flat["alignment"][i].reshape(2, 3),
+            thumbnail=plain["thumbnail"][i],
+        )
+        for i in range(len(table))
+    ]
+    return faces, metadata
+
+
+class FaceTable:
+    """All faces of one piece of footage, in frame order and then by track."""
+
+    def __init__(self, faces: Sequence[Face], metadata: dict[str, Any]) -> None:
+        """Arrange `faces`; `metadata` as `analyze` writes them."""
+        self.faces = tuple(sorted(faces, key=lambda face: (face.frame, face.track)))
+        self.frames: int = metadata["frames"]  # that the footage gave
+        self.footage_sha256: str = metadata["footage_sha256"]
+        self.width: int = metadata["width"]  # display px
+        self.height: int = metadata["height"]
+        self.lost: int | None = metadata.get("lost")  # frames that the file states and did not give
+        self.metadata = metadata
+        self._by_frame: dict[int, list[Face]] = {}
+        for face in self.faces:
+            self._by_frame.setdefault(face.frame, []).append(face)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a table.
+
+        Raises:
+            FootageError: the file is missing, is not a table of faces, or has another version.
+        """
+        return cls(*read_faces(path))
+
+    def save(self, path: Path) -> None:
+        """Write the table, whole or not at all.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_faces(path, self.faces, self.metadata)
+
+    def __iter__(self) -> Iterator[Face]:
+        return iter(self.faces)
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def faces_of(self, frame: int) -> list[Face]:
+        """The faces of one frame, by track; none where it shows none."""
+        return list(self._by_frame.get(frame, []))
+
+    def tracks(self) -> dict[int, list[Face]]:
+        """Faces by track, in frame order."""
+        return _grouped(self.faces, "track")
+
+    def identities(self) -> dict[int, list[Face]]:
+        """Faces by identity, in frame order; 0 is the one seen most. Faces of nobody known (-1) are left out."""
+        found = _grouped(self.faces, "identity")
+        return {number: found[number] for number in sorted(found) if number >= 0}
+
+    def track_embedding(self, track: int) -> NDArray[np.float32] | None:
+        """The track's mean embedding `(128,)`, weighed by quality; None where it has none."""
+        return faces_embedding([face for face in self.faces if face.track == track])
+
+    def identity_embedding(self, identity: int) -> NDArray[np.float32]:
+        """The identity's mean embedding `(128,)`, weighed by quality.
+
+        Raises:
+            NoFaceError: the table has no such identity.
+        """
+        mean = faces_embedding([face for face in self.faces if face.identity == identity])
+        if mean is None:
+            raise NoFaceError(f"no person {identity} in the footage; there are {sorted(self.identities())}")
+        return mean
+
+    def with_identities(self, labels: dict[int, int]) -> Self:
+        """The table with other identities, `labels` by track."""
+        faces = [replace(face, identity=labels.get(face.track, -1)) for face in self.faces]
+        return type(self)(faces, self.metadata)
+
+
+def faces_embedding(faces: Sequence[Face]) -> NDArray[np.float32] | None:
+    """Mean embedding `(128,)` of faces, weighed by quality; None where none has one."""
+    known = [(face.embedding, face.weight) for face in faces if face.embedding is not None]
+    if not known:
+        return None
+    return mean_embedding(np.stack([vector for vector, _ in known]), np.array([weight for _, weight in known]))
+
+
+def _grouped(faces: Sequence[Face], name: str) -> dict[int, list[Face]]:
+    groups: dict[int, list[Face]] = {}
+    for face in faces:
+        groups.setdefault(getattr(face, name), []).append(face)
+    return groups

@@ -1,0 +1,149 @@
+"""From PyAV's frames to visagist's.
+
+- `open_container`: open a file for reading, with errors that name it
+- `video_stream`: the stream of pictures
+- `describe`: what a decoded frame says of the footage
+- `frame_of`: planes of a decoded frame, without copying them where their samples are native
+"""
+
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import av.container
+import av.error as av_error
+import numpy as np
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from PIL import Image
+
+from visagist.errors import FootageError
+from visagist.media.color import Color, declared_color
+from visagist.media.display import UPRIGHT, Display
+from visagist.media.footage import Footage
+from visagist.media.frame import Frame, Siting
+from visagist.media.layout import layout, nearest_layout
+
+_EXIF_TURNS = {
+    2: (-1, 0, 0, 1), 3: (-1, 0, 0, -1), 4: (1, 0, 0, -1), 5: (0, 1, 1, 0), 6: (0, -1, 1, 0), 7: (0, -1, -1, 0),
+    8: (0, 1, -1, 0),
+}  # fmt: skip
+
+
+class Described(NamedTuple):
+    """What a decoded frame says of the footage."""
+
+    pixel_format: str
+    converted_from: str | None
+    display: Display
+    color: Color
+    siting: Siting
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Open a media file.
+
+    Raises:
+        FootageError: it is missing, a folder, empty, or nothing that FFmpeg reads.
+    """
+    try:
+        if path.stat().st_size == 0 and path.is_file():
+            raise FootageError(f"{path}: the file is empty; copy or export it again")
+        return av.open(path.as_posix(), metadata_errors="replace")
+    except (OSError, av_error.FFmpegError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise FootageError(f"{path}: no such file; check the name") from error
+        if isinstance(error, av_error.InvalidDataError):
+            causes = "damaged, cut before its index, or another kind of file"
+            raise FootageError(f"{path}: FFmpeg cannot open it ({causes}); export or copy it again") from error
+        raise FootageError(f"{path}: cannot be opened ({error.strerror}); check name and permissions") from error
+
+
+def video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
+    """The main video stream.
+
+    Raises:
+        FootageError: there is none (cover art of a song is not footage).
+    """
+    found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not found:
+        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise FootageError(f"{path}: no video stream (found: {kinds}); give a video, an image sequence or a picture")
+    best = container.streams.best("video")
+    return best if isinstance(best, VideoStream) and best in found else found[0]
+
+
+def describe(frame: VideoFrame, stream: VideoStream, path: Path, *, is_picture: bool) -> Described:
+    """Pixel format, display geometry and colour, from the first decoded frame.
+
+    Raises:
+        FootageError: the colour matrix cannot be read exactly.
+    """
+    name = frame.format.name
+    kind = nearest_layout(name)
+    little = name.removesuffix("be") + "le" if name.endswith("be") else name
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
+    if not Fraction(1, 8) <= aspect <= 8:
+        aspect = Fraction(1)  # 0:1 and nonsense mean "unknown"
+    display = Display(frame.width, frame.height, Fraction(aspect), _turn(frame, path, is_picture=is_picture))
+    tags = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
+    try:
+        color = declared_color(kind, display.size[1], tags, full_name=name.startswith("yuvj"))
+    except FootageError as error:
+        raise FootageError(f"{path}: {error}") from error
+    centred = name.startswith("yuvj") or stream.codec_context.name in ("mpeg1video", "mjpeg")
+    return Described(kind.name, None if kind.name == little else name, display, color, "center" if centred else "left")
+
+
+def _turn(frame: VideoFrame, path: Path, *, is_picture: bool) -> tuple[int, int, int, int]:
+    """The linear part of the display matrix.
+
+    Only the rotation of a video's matrix is known, not a mirror: PyAV 18 frees a frame's side data twice, so that
+    looking at the matrix itself crashes the process sooner or later.
+    """
+    if is_picture:
+        try:
+            with Image.open(path) as picture:
+                return _EXIF_TURNS.get(picture.getexif().get(0x0112, 1), UPRIGHT)
+        except (OSError, ValueError, SyntaxError):  # a format that Pillow does not know carries no EXIF
+            return UPRIGHT
+    clockwise = round(-frame.rotation / 90) % 4
+    return (UPRIGHT, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[clockwise]
+
+
+def frame_of(decoded: VideoFrame, footage: Footage, index: int, time: Fraction) -> Frame:
+    """The frame with its planes; they are views of the decoder's memory, read-only.
+
+    Raises:
+        FootageError: its size is not the footage's.
+    """
+    display = footage.display
+    if (decoded.width, decoded.height) != (display.columns, display.rows):
+        change = f"from {display.columns}x{display.rows} to {decoded.width}x{decoded.height}"
+        raise FootageError(f"{footage.path}: the picture changes its size at frame {index} ({change}); cut it there")
+    kind = layout(footage.pixel_format)
+    assert kind is not None
+    name = decoded.format.name
+    swapped = name.endswith("be") and name.removesuffix("be") + "le" == kind.name
+    if name != kind.name and not swapped:
+        levels = 2 if footage.color.range == "pc" else 1
+        decoded = decoded.reformat(format=kind.name, src_color_range=levels, dst_color_range=levels)
+    planes = []
+    for number, (plane, channels) in enumerate(zip(decoded.planes, kind.channels, strict=False)):
+        columns, rows = kind.plane_size(number, display.columns, display.rows)
+        sample = kind.dtype.itemsize
+        shape, strides = (rows, columns), (plane.line_size, sample * channels)
+        if channels > 1:
+            shape, strides = (*shape, channels), (*strides, sample)
+        offset = 0 if plane.line_size >= 0 else -plane.line_size * (rows - 1)
+        stored = kind.dtype.newbyteorder(">") if swapped else kind.dtype
+        array = np.ndarray(shape, stored, buffer=memoryview(plane), offset=offset, strides=strides)
+        if swapped or (sys.byteorder == "big" and sample > 1):
+            array = array.astype(kind.dtype)
+        array.flags.writeable = False
+        planes.append(array)
+    span = decoded.duration * decoded.time_base if decoded.duration and decoded.time_base else None
+    return Frame(index, time, kind.name, tuple(planes), footage.color, display, footage.siting, span)

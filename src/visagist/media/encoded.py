@@ -1,0 +1,120 @@
+"""From visagist's frames to PyAV's, in the encoder's pixel format.
+
+- `video_frame`: the frame an encoder takes; samples are copied bit for bit wherever the format holds them
+"""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+from av.video.frame import VideoFrame
+
+from visagist.media.color import MATRICES
+from visagist.media.display import Display
+from visagist.media.frame import Frame
+from visagist.media.layout import Layout, layout
+from visagist.media.options import Encoding
+
+_SWS_EXACT = 0x4 | 0x40000 | 0x4000 | 0x2000  # bicubic, accurate rounding, full chroma in and between
+
+
+def video_frame(frame: Frame, encoding: Encoding) -> VideoFrame:
+    """`frame` as the encoder takes it, without time stamps."""
+    kind = frame.layout
+    little = (
+        encoding.pixel_format.replace("be", "le") if encoding.pixel_format.endswith("be") else encoding.pixel_format
+    )
+    wanted = layout(little)
+    assert wanted is not None, little
+    if encoding.upright:
+        return _picture(frame, wanted, encoding.pixel_format)
+    same_samples = kind.depth == wanted.depth and (kind.chroma == wanted.chroma or kind.family == "gray")
+    if (
+        same_samples
+        and kind.family in ("gray", "yuv")
+        and wanted.family == "yuv"
+        and not (wanted.alpha and not kind.alpha)
+    ):
+        made = VideoFrame(frame.display.columns, frame.display.rows, wanted.name)
+        _copy_components(frame, made, kind, wanted)
+        return made
+    source = VideoFrame(frame.display.columns, frame.display.rows, kind.name)
+    for number, plane in enumerate(frame.planes):
+        _samples(source, number, kind)[...] = plane
+    levels = {"tv": 1, "pc": 2}
+    return source.reformat(
+        format=wanted.name,
+        src_colorspace=_sws_matrix(frame.color.matrix),
+        dst_colorspace=_sws_matrix(encoding.color.matrix),
+        src_color_range=levels[frame.color.range],
+        dst_color_range=levels[encoding.color.range],
+        interpolation=_SWS_EXACT,
+    )
+
+
+def _sws_matrix(matrix: str) -> int:
+    """swscale's number of a matrix (H.273's); RGB has none, and BT.709 says so there."""
+    return MATRICES["bt709" if matrix == "rgb" else matrix]
+
+
+def _samples(made: VideoFrame, number: int, kind: Layout, *, big: bool = False) -> np.ndarray:
+    """A writable view of one plane."""
+    plane = made.planes[number]
+    columns, rows = kind.plane_size(number, made.width, made.height)
+    size, channels = kind.dtype.itemsize, kind.channels[number]
+    shape, strides = (rows, columns), (plane.line_size, size * channels)
+    if channels > 1:
+        shape, strides = (*shape, channels), (*strides, size)
+    order = ">" if big and size > 1 else "<" if sys.byteorder == "big" else "="
+    return np.ndarray(shape, kind.dtype.newbyteorder(order), buffer=memoryview(plane), strides=strides)
+
+
+def _copy_components(frame: Frame, made: VideoFrame, kind: Layout, wanted: Layout) -> None:
+    """Y, Cb and Cr (and alpha) from one arrangement of planes to another; gray gets neutral chroma."""
+    for component, (number, channel) in enumerate(wanted.places):
+        target = _samples(made, number, wanted)
+        target = target if target.ndim == 2 else target[:, :, channel]
+        if component >= len(kind.places):
+            target[...] = 1 << (wanted.depth - 1)
+            continue
+        source_number, source_channel = kind.places[component]
+        source = frame.planes[source_number]
+        source = source if source.ndim == 2 else source[:, :, source_channel]
+        target[...] = source >> kind.shift if kind.shift else source
+    if wanted.alpha and kind.alpha:
+        _samples(made, 3, wanted)[...] = frame.planes[3]
+
+
+def _picture(frame: Frame, wanted: Layout, name: str) -> VideoFrame:
+    """An upright RGB or gray picture at the stored resolution."""
+    kind = frame.layout
+    top = (1 << wanted.depth) - 1
+    parts = np.empty((frame.display.rows, frame.display.columns, wanted.channels[0]), wanted.dtype)
+    if kind.family == wanted.family and kind.depth == wanted.depth:
+        for (_, to), (number, channel) in zip(wanted.places, kind.places, strict=True):
+            plane = frame.planes[number]
+            parts[:, :, to] = plane if plane.ndim == 2 else plane[:, :, channel]
+    else:
+        flat = replace(frame, display=Display(frame.display.columns, frame.display.rows)).rgb()
+        words = np.rint(flat * top).astype(wanted.dtype)
+        for component, (_, to) in enumerate(wanted.places):
+            parts[:, :, to] = words[:, :, component]
+    if wanted.alpha:
+        alpha = _alpha(frame, kind)
+        scaled = alpha if kind.depth == wanted.depth else np.rint(alpha * (top / ((1 << kind.depth) - 1)))
+        used = {to for _, to in wanted.places}
+        parts[:, :, next(c for c in range(wanted.channels[0]) if c not in used)] = scaled
+    upright = frame.display.turn_upright(parts)
+    made = VideoFrame(upright.shape[1], upright.shape[0], name)
+    _samples(made, 0, wanted, big=name.endswith("be"))[...] = upright if upright.shape[2] > 1 else upright[:, :, 0]
+    return made
+
+
+def _alpha(frame: Frame, kind: Layout) -> np.ndarray:
+    used = set(kind.places)
+    for number, channels in enumerate(kind.channels):
+        for channel in range(channels):
+            if (number, channel) not in used:
+                plane = frame.planes[number]
+                return plane if plane.ndim == 2 else plane[:, :, channel]
+    raise AssertionError(kind.name)

@@ -1,0 +1,81 @@
+"""What is known of footage before it is read.
+
+- `Footage`: one video, image sequence or still
+- `AudioTrack`, `Chapter`: what accompanies its pictures
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+from visagist.media.color import Color
+from visagist.media.display import Display
+from visagist.media.frame import Siting
+
+
+@dataclass(frozen=True)
+class AudioTrack:
+    """One sound track."""
+
+    stream: int  # index of the stream in the file
+    codec: str  # FFmpeg's name of the decoder
+    rate: int  # samples a second
+    channels: int
+    language: str | None
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A named stretch; seconds on the footage's clock."""
+
+    start: Fraction
+    end: Fraction
+    title: str
+
+
+@dataclass(frozen=True)
+class Footage:
+    """One video, image sequence or still. Sizes are display px: upright, square pixels."""
+
+    path: Path
+    kind: Literal["video", "sequence", "still"]
+    container: str  # FFmpeg's name of the file format
+    codec: str
+    pixel_format: str  # of the frames that a Reader yields
+    converted_from: str | None  # the file's own pixel format where visagist does not read it natively
+    display: Display
+    color: Color
+    siting: Siting
+    time_base: Fraction  # every frame's time is a whole multiple of it
+    start: Fraction  # seconds of the first frame
+    duration: Fraction | None  # seconds of the pictures, where stated
+    frames: int | None  # the total that the file states
+    rate: Fraction | None  # frames a second, on average
+    interlaced: bool
+    stream: int = 0  # index of the video stream in the file
+    origin: Fraction = Fraction(0)  # the container's own start, seconds
+    audio: tuple[AudioTrack, ...] = ()
+    timecode: str | None = None
+    chapters: tuple[Chapter, ...] = ()
+    files: tuple[Path, ...] = ()  # the pictures of a sequence, in order
+
+    @property
+    def width(self) -> int:
+        """Display pixels across."""
+        return self.display.size[0]
+
+    @property
+    def height(self) -> int:
+        """Display pixels down."""
+        return self.display.size[1]
+
+    @property
+    def rotation(self) -> int:
+        """Degrees clockwise that the stored picture is turned by when shown."""
+        return self.display.rotation
+
+    @property
+    def aspect(self) -> Fraction:
+        """Width by height of one stored sample."""
+        return self.display.aspect

@@ -1,0 +1,264 @@
+"""Chunks to a finished file: pictures, sound, chapters and timecode.
+
+- `join`: one file, or a folder of PNG pictures, from the chunks of a render
+- `JoinSummary`: what was written and what differs from the target
+
+Packets are copied, not encoded again. Presentation times stay the target's own, with two exceptions, both said in a
+note: an excerpt starts at zero, and so does a target whose clock starts a second or more from zero (broadcast
+streams), because players would show nothing for that long.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import av.error as av_error
+from av.container.input import InputContainer
+from av.container.output import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from visagist.errors import OutputError
+from visagist.files import write_atomic
+from visagist.media.footage import Footage
+from visagist.media.options import EncodeOptions, encoding_for
+from visagist.media.sequence import is_pattern
+from visagist.media.sound import Window, sound_tracks
+from visagist.media.timecode import moved_timecode
+
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+
+
+@dataclass(frozen=True)
+class JoinSummary:
+    """A joined render."""
+
+    path: Path
+    frames: int
+    files: tuple[Path, ...]  # the pictures of a sequence, else the one file
+    notes: tuple[str, ...]  # what differs from the target
+
+
+class _Chunk(NamedTuple):
+    path: Path
+    first: int  # index of its first frame
+    times: list[Fraction]  # presentation times in packet order, seconds on the target's clock
+    extradata: bytes | None
+
+
+def join(
+    chunks: Sequence[Path],
+    output: Path,
+    target: Footage,
+    options: EncodeOptions,
+    *,
+    frames: tuple[int, int] | None = None,
+) -> JoinSummary:
+    """Put chunks together with the target's sound.
+
+    Args:
+        chunks: in order, written with the same target and options.
+        output: the file to write (not atomically: give a temporary path), or for PNG a folder or a pattern.
+        target: the footage that the chunks render.
+        options: with a codec (see `EncodeOptions.resolved`).
+        frames: first and last index of an excerpt; None where the chunks hold the whole target.
+
+    Raises:
+        OutputError: the output cannot be written, or the chunks do not belong together.
+    """
+    read = [_read_chunk(path) for path in chunks]
+    if not read:
+        raise OutputError(f"{output}: nothing to join; no chunk was written")
+    if any(chunk.extradata != read[0].extradata for chunk in read):
+        raise OutputError(
+            f"{output}: its chunks were encoded differently; delete {read[0].path.parent} and start again"
+        )
+    times = sorted(time for chunk in read for time in chunk.times)
+    if len(set(times)) != len(times):
+        raise OutputError(f"{output}: its chunks overlap; delete {read[0].path.parent} and start again")
+    notes = list(encoding_for(target, options).notes)
+    try:
+        if options.codec == "png":
+            return _pictures(read, output, target, notes)
+        return _film(read, times, output, target, notes, frames)
+    except OSError as error:
+        cause = error.strerror or str(error)
+        raise OutputError(f"{output}: cannot be written ({cause}); choose another place or free some") from error
+    except (av_error.FFmpegError, ValueError) as error:
+        raise OutputError(f"{output}: the file format refused the render ({error}); choose .mov or .mkv") from error
+
+
+def _read_chunk(path: Path) -> _Chunk:
+    try:
+        with av.open(path.as_posix()) as container:
+            stream = container.streams.video[0]
+            origin = Fraction(container.metadata["visagist_origin"])
+            first = int(container.metadata["visagist_first"])
+            times = [origin + time for time, _ in _packets(container, stream)]
+            return _Chunk(path, first, times, stream.codec_context.extradata)
+    except (OSError, av_error.FFmpegError, KeyError, IndexError) as error:
+        raise OutputError(f"{path}: not a chunk of a render ({error}); delete it and start again") from error
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Fraction, Packet]]:
+    """Packets in the order they are stored, with their time in seconds."""
+    for packet in container.demux(stream):
+        if packet.size and packet.pts is not None:
+            yield packet.pts * packet.time_base, packet
+
+
+def _film(
+    chunks: list[_Chunk],
+    times: list[Fraction],
+    output: Path,
+    target: Footage,
+    notes: list[str],
+    frames: tuple[int, int] | None,
+) -> JoinSummary:
+    form = _FORMATS[output.suffix.lower()]
+    shift = Fraction(0)
+    if frames is not None or not 0 <= target.start < 1:
+        shift = times[0]
+        if frames is None:
+            notes.append(f"the clock of the target starts at {float(shift):.3f} s, that of the render at zero")
+    last = _last_duration(times, target)
+    window = None if frames is None else Window(times[0], times[-1] + last)
+    clock = target.time_base
+    if form == "matroska" and any((time - shift) * 1000 % 1 for time in times):
+        notes.append("Matroska's clock counts milliseconds: presentation times are rounded to them")
+    settings = {"avoid_negative_ts": "disabled"}
+    if form != "matroska":
+        # An edit list keeps a late start and the sound's priming; on the video's own clock, so that it is exact.
+        settings = {"movflags": "+faststart+write_colr", "use_editlist": "1"}
+        settings["movie_timescale"] = str(clock.denominator if clock.denominator >= 1000 else clock.denominator * 1000)
+    with (
+        av.open(output.as_posix(), "w", format=form, container_options=settings) as out,
+        av.open(chunks[0].path) as model,
+    ):
+        video = _video_stream(out, model.streams.video[0], target, clock, form)
+        sound = sound_tracks(out, target, form, shift, window, notes)
+        _chapters(out, target, shift, window)
+        _timecode(video, target, chunks[0].first, form, notes)
+        pictures = _film_packets(chunks, times, shift, last, clock, video)
+        for _, _, packet in heapq.merge(pictures, *sound, key=lambda entry: entry[:2]):
+            out.mux(packet)
+    return JoinSummary(output, len(times), (output,), tuple(notes))
+
+
+def _last_duration(times: list[Fraction], target: Footage) -> Fraction:
+    """How long the last frame is shown: what the target states, else as long as the one before."""
+    before = times[-1] - times[-2] if len(times) > 1 else 1 / target.rate if target.rate else target.time_base
+    if target.duration is not None and target.kind == "video":
+        stated = target.start + target.duration - times[-1]
+        if 0 < stated <= 2 * before:
+            return stated
+    return before
+
+
+def _video_stream(out: OutputContainer, model: VideoStream, target: Footage, clock: Fraction, form: str) -> VideoStream:
+    stream = out.add_stream_from_template(model)
+    context = stream.codec_context
+    context.sample_aspect_ratio = target.aspect
+    if target.rate:
+        context.framerate = target.rate
+    context.time_base = clock
+    stream.time_base = clock
+    if model.codec_context.name == "hevc" and form != "matroska":
+        context.codec_tag = "hvc1"  # Apple's players show no other H.265
+    a, b, c, d = target.display.turn
+    if target.display.turn != (1, 0, 0, 1):
+        unit = 1 << 16
+        stream.set_display_matrix([a * unit, c * unit, 0, b * unit, d * unit, 0, 0, 0, 1 << 30])
+    return stream
+
+
+def _film_packets(
+    chunks: list[_Chunk], times: list[Fraction], shift: Fraction, last: Fraction, clock: Fraction, stream: VideoStream
+) -> Iterator[tuple[Fraction, int, Packet]]:
+    """(decoding time in seconds, 0, packet) with decoding times that advance over the ends of chunks.
+
+    A decoding time is the presentation time as many packets earlier as the deepest reordering needs.
+    """
+    ticks = [int((time - shift) / clock) for time in times]
+    rank = {time: number for number, time in enumerate(times)}
+    order = [rank[time] for chunk in chunks for time in chunk.times]
+    delay = max(number - place for number, place in enumerate(order))
+    step = min((b - a for a, b in pairwise(ticks)), default=1)
+    number = 0
+    for chunk in chunks:
+        with av.open(chunk.path.as_posix()) as container:
+            for _, packet in _packets(container, container.streams.video[0]):
+                place = order[number]
+                early = number - delay
+                packet.stream = stream
+                packet.time_base = clock
+                packet.pts = ticks[place]
+                packet.dts = ticks[early] if early >= 0 else ticks[0] + early * step
+                packet.duration = ticks[place + 1] - ticks[place] if place + 1 < len(ticks) else int(last / clock)
+                yield packet.dts * clock, 0, packet
+                number += 1
+
+
+def _chapters(out: OutputContainer, target: Footage, shift: Fraction, window: Window | None) -> None:
+    kept = []
+    for chapter in target.chapters:
+        start = chapter.start if window is None else max(chapter.start, window.start)
+        end = chapter.end if window is None else min(chapter.end, window.end)
+        if start < end:
+            span = (int((start - shift) * 1000), int((end - shift) * 1000))
+            named = {"title": chapter.title} if chapter.title else {}
+            kept.append(
+                {
+                    "id": len(kept) + 1,
+                    "start": span[0],
+                    "end": span[1],
+                    "time_base": Fraction(1, 1000),
+                    "metadata": named,
+                }
+            )
+    if kept:
+        out.set_chapters(kept)
+
+
+def _timecode(stream: Stream, target: Footage, first: int, form: str, notes: list[str]) -> None:
+    if target.timecode is None:
+        return
+    moved = moved_timecode(target.timecode, first, target.rate)
+    if moved is None:
+        rate = f"{float(target.rate):.3f}" if target.rate else "an unknown number of"
+        notes.append(f"the timecode {target.timecode} is lost: it does not fit {rate} frames a second")
+    else:
+        stream.metadata["timecode"] = moved
+
+
+def _pictures(chunks: list[_Chunk], output: Path, target: Footage, notes: list[str]) -> JoinSummary:
+    """Every packet of a PNG chunk is a PNG file."""
+    if target.audio:
+        notes.append(f"{len(target.audio)} sound track(s) left out: pictures carry none")
+    total = sum(len(chunk.times) for chunk in chunks)
+    alone = output.suffix.lower() == ".png" and not is_pattern(output)
+    if alone and total > 1:
+        raise OutputError(
+            f"{output}: {total} frames do not fit one picture; give a folder or a pattern such as out_%04d.png"
+        )
+    files = []
+    for chunk in chunks:
+        with av.open(chunk.path.as_posix()) as container:
+            for number, (_, packet) in enumerate(_packets(container, container.streams.video[0]), chunk.first):
+                if alone:
+                    file = output
+                elif is_pattern(output):
+                    file = output.with_name(output.name % number)
+                elif target.kind == "sequence" and number < len(target.files):
+                    file = output / f"{target.files[number].stem}.png"
+                else:
+                    file = output / f"{number:06d}.png"
+                write_atomic(file, bytes(packet))
+                files.append(file)
+    return JoinSummary(output, len(files), tuple(files), tuple(notes))

@@ -1,0 +1,180 @@
+"""How renders are encoded.
+
+- `EncodeOptions`: what the user chooses
+- `Encoding`, `encoding_for`: what follows from it for one target: encoder, pixel format, colour, and what is lost
+
+Automatic choices: H.264 for 8-bit targets, which every player shows; H.265 for deeper ones, because phones, browsers
+on current hardware and televisions decode 10-bit H.265 but hardly any decode 10-bit H.264; ProRes in a `.mov` of a
+ProRes target; PNG for a folder, a `.png` or a numbered pattern.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from visagist.errors import ConfigError
+from visagist.media.color import Color
+from visagist.media.footage import Footage
+from visagist.media.layout import Layout, layout
+from visagist.media.sequence import is_pattern
+from visagist.settings import Settings
+
+Codec = Literal["h264", "h265", "prores", "png"]
+_CODECS: dict[str, tuple[Codec, ...]] = {
+    ".mp4": ("h264", "h265"),
+    ".m4v": ("h264", "h265"),
+    ".mov": ("h264", "h265", "prores"),
+    ".mkv": ("h264", "h265", "prores"),
+    ".png": ("png",),
+    "": ("png",),
+}
+_PRESETS = (
+    "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
+)  # fmt: skip
+_DEFAULT_CRF = {"h264": 16, "h265": 18}  # of either, hard to tell from the target at normal viewing distance
+_DEFAULT_PRESET = {"h264": "fast", "h265": "veryfast"}  # 512x512 at well over 20 frames/s on two busy cores
+
+
+class EncodeOptions(Settings):
+    """Codec and quality of a render; None leaves the choice to visagist."""
+
+    codec: Codec | None = None
+    crf: int | None = None  # 0 (lossless) to 51; H.264 and H.265 only
+    preset: str | None = None  # FFmpeg's names from ultrafast to placebo; H.264 and H.265 only
+
+    def resolved(self, target: Footage, output: Path) -> "EncodeOptions":
+        """These options with every choice made, for `target` rendered into `output`.
+
+        Args:
+            target: the footage that is rendered.
+            output: `.mp4`, `.mov`, `.mkv`, `.png`, a pattern such as `out_%04d.png`, or a folder (no suffix).
+
+        Raises:
+            ConfigError: the file format cannot hold the codec, or the codec has no such setting.
+        """
+        suffix = ".png" if is_pattern(output) else output.suffix.lower()
+        if suffix not in _CODECS:
+            known = ", ".join(name for name in _CODECS if name)
+            raise ConfigError(
+                f"{output.name}: renders are written as {known}, or as PNG into a folder without a suffix"
+            )
+        possible = _CODECS[suffix]
+        codec = self.codec
+        if codec is None:
+            kind = _layout_of(target)
+            if "prores" in possible and suffix == ".mov" and target.codec == "prores":
+                codec = "prores"
+            else:
+                codec = possible[-1] if possible == ("png",) else "h265" if kind.depth > 8 else "h264"
+        if codec not in possible:
+            raise ConfigError(
+                f"{output.name}: {suffix or 'a folder'} cannot hold {codec}; choose {' or '.join(possible)}"
+            )
+        return EncodeOptions(codec=codec, crf=self.crf, preset=self.preset).filled()
+
+    def filled(self) -> "EncodeOptions":
+        """These options with the defaults of their codec."""
+        codec = self.codec
+        if codec not in _DEFAULT_CRF:
+            for name, value in (("crf", self.crf), ("preset", self.preset)):
+                if value is not None:
+                    raise ConfigError(f"{name} does not apply to {codec}; leave it out or choose h264 or h265")
+            return self
+        crf = _DEFAULT_CRF[codec] if self.crf is None else self.crf
+        preset = self.preset or _DEFAULT_PRESET[codec]
+        if not 0 <= crf <= 51:
+            raise ConfigError(f"crf {crf} is out of range; choose 0 (lossless) to 51, usual are 14 to 24")
+        if preset not in _PRESETS:
+            raise ConfigError(f"preset '{preset}' is unknown; choose one of {', '.join(_PRESETS)}")
+        return self.model_copy(update={"crf": crf, "preset": preset})
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the encoder is given."""
+
+    encoder: str  # FFmpeg's name
+    pixel_format: str
+    settings: dict[str, str]
+    color: Color
+    upright: bool  # pictures are turned before encoding, for formats that carry no rotation
+    notes: tuple[str, ...]  # what differs from the target
+
+
+def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
+    """The encoder, its pixel format (the target's own where the codec allows) and its settings.
+
+    Args:
+        target: the footage that is rendered.
+        options: with a codec (see `EncodeOptions.resolved`).
+
+    Raises:
+        ConfigError: a setting does not apply to the codec.
+    """
+    kind = _layout_of(target)
+    codec = options.codec or ("h265" if kind.depth > 8 else "h264")
+    options = EncodeOptions(codec=codec, crf=options.crf, preset=options.preset).filled()
+    if codec == "png":
+        return _png(target, kind)
+    chosen = _yuv_format(target, kind, codec)
+    color = target.color
+    notes = []
+    if kind.family == "rgb":
+        color = replace(color, matrix="bt709", range="tv", assumed=False)
+        color = replace(color, primaries=_known(color.primaries, "bt709"))
+        color = replace(color, transfer=_known(color.transfer, "iec61966-2-1"))
+    planar = {"nv12": "yuv420p", "p010le": "yuv420p10le"}.get(kind.name, kind.name.replace("yuvj", "yuv"))
+    if chosen != planar:
+        notes.append(f"pixel format {kind.name} of the target becomes {chosen}")
+        if kind.alpha and "yuva" not in chosen:
+            notes.append("the alpha channel is lost; ProRes and PNG keep one")
+    if codec == "prores":
+        profile = "4444" if "444" in chosen else "hq"
+        settings = {"profile": profile, "vendor": "apl0"}
+        return Encoding("prores_ks", chosen, settings, color, upright=False, notes=tuple(notes))
+    settings = {"crf": str(options.crf), "preset": str(options.preset)}
+    if "420" in chosen:
+        settings["chroma_sample_location"] = target.siting if kind.family == "yuv" else "left"
+    if codec == "h265":
+        settings["x265-params"] = "log-level=error"
+    encoder = {"h264": "libx264", "h265": "libx265"}[codec]
+    return Encoding(encoder, chosen, settings, color, upright=False, notes=tuple(notes))
+
+
+def _layout_of(target: Footage) -> Layout:
+    kind = layout(target.pixel_format)
+    assert kind is not None, target.pixel_format
+    return kind
+
+
+def _known(tag: str, otherwise: str) -> str:
+    return otherwise if tag == "unknown" else tag
+
+
+def _png(target: Footage, kind: Layout) -> Encoding:
+    deep = kind.depth > 8
+    if kind.family == "gray":
+        chosen = ("ya16be" if deep else "ya8") if kind.alpha else ("gray16be" if deep else "gray")
+    elif kind.alpha:
+        chosen = "rgba64be" if deep else "rgba"
+    else:
+        chosen = "rgb48be" if deep else "rgb24"
+    is_same = kind.family != "yuv" and kind.depth in (8, 16)
+    notes = () if is_same else (f"pixel format {kind.name} of the target becomes {chosen}",)
+    color = replace(target.color, matrix="rgb", range="pc", assumed=False)
+    return Encoding("png", chosen, {"compression_level": "3"}, color, upright=True, notes=notes)
+
+
+def _yuv_format(target: Footage, kind: Layout, codec: Codec) -> str:
+    """The encoder's format nearest to the target's: same chroma grid where possible, never fewer bits than it has."""
+    depths = {"h264": (8, 10), "h265": (8, 10, 12), "prores": (10,)}[codec]
+    depth = next((depth for depth in depths if depth >= kind.depth), depths[-1])
+    if codec == "prores":
+        grid = "444" if kind.family == "rgb" or (kind.family == "yuv" and kind.chroma in ((0, 0), (0, 1))) else "422"
+        return ("yuva444p10le" if kind.alpha else "yuv444p10le") if grid == "444" or kind.alpha else "yuv422p10le"
+    grids = {(1, 1): "420", (2, 2): "420", (1, 0): "422", (2, 0): "422", (0, 0): "444", (0, 1): "444"}
+    grid = grids[kind.chroma] if kind.family == "yuv" else "420"
+    odd_width, odd_height = target.display.columns % 2, target.display.rows % 2
+    if (odd_width and grid != "444") or (odd_height and grid == "420"):
+        grid = "444"
+    return f"yuv{grid}p{'' if depth == 8 else f'{depth}le'}"

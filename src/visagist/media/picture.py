@@ -1,0 +1,50 @@
+"""One picture as RGB.
+
+- `read_picture`, `write_picture`: PNG, TIFF and JPEG files, or the first frame of any footage
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from visagist.errors import OutputError
+from visagist.files import write_atomic
+from visagist.media.probe import probe
+from visagist.media.reader import Reader
+
+
+def read_picture(path: Path | str) -> np.ndarray:
+    """A picture, upright.
+
+    Returns:
+        `(h, w, 3)` float32 R'G'B' in [0, 1].
+
+    Raises:
+        FootageError: it cannot be opened or decoded.
+    """
+    with Reader(probe(path), last=0) as reader:
+        return next(iter(reader)).rgb()
+
+
+def write_picture(path: Path | str, rgb: np.ndarray) -> None:
+    """Write a picture, atomically; PNG and TIFF take 16 bits from float, JPEG is kept at 4:4:4 and quality 95.
+
+    Args:
+        path: `.png`, `.tif` or `.jpg`.
+        rgb: `(h, w, 3)` R'G'B', float in [0, 1] or uint8.
+
+    Raises:
+        OutputError: the suffix is unknown or the file cannot be written.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".tif", ".tiff", ".jpg", ".jpeg"):
+        raise OutputError(f"{path}: pictures are written as .png, .tif or .jpg")
+    if rgb.dtype != np.uint8:
+        top = 255 if suffix in (".jpg", ".jpeg") else 65535
+        rgb = np.clip(rgb * top + 0.5, 0, top).astype(np.uint8 if top == 255 else np.uint16)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    done, data = cv2.imencode(suffix, rgb[:, :, ::-1], quality if suffix in (".jpg", ".jpeg") else [])
+    assert done, path
+    write_atomic(path, data.tobytes())

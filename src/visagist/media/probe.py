@@ -1,0 +1,171 @@
+"""What a file is, before it is read.
+
+- `probe(path)`: one video, image sequence or still
+- `find_footage(path)`: all footage that a file or folder holds
+"""
+
+import dataclasses
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.container
+import av.error as av_error
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from visagist.errors import FootageError
+from visagist.media.decoded import describe, open_container, video_stream
+from visagist.media.footage import AudioTrack, Chapter, Footage
+from visagist.media.sequence import IMAGE_SUFFIXES, is_pattern, sequences_in
+
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4",
+     ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m", ".h264", ".hevc")
+)  # fmt: skip
+_PROBED_PACKETS = 600  # a file that gives no frame by then gives none
+
+
+def probe(path: Path | str, rate: Fraction = Fraction(25)) -> Footage:
+    """What `path` is: a video, a picture, a folder of numbered pictures, or a pattern such as `shot_%04d.png`.
+
+    Args:
+        path: the file, folder or pattern.
+        rate: frames a second of an image sequence, which states none itself.
+
+    Raises:
+        FootageError: it is missing, empty, damaged beyond opening, without pictures, or several footages.
+    """
+    path = Path(path)
+    if path.is_dir() or is_pattern(path):
+        found = sequences_in(path)
+        if len(found) != 1:
+            what = "no numbered image sequence" if not found else f"{len(found)} image sequences"
+            raise FootageError(f"{path}: holds {what}; give one file, one sequence, or a pattern such as shot_%04d.png")
+        return _sequence(path, found[0], rate)
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        # A picture file is one frame; so says its demuxer (png_pipe, jpeg_pipe, image2).
+        is_still = container.format.name == "image2" or container.format.name.endswith("_pipe")
+        audio, chapters = _audio(container), _chapters(container)
+        timecode, stated = _timecode(container, stream), None if is_still else _stated_frames(stream)
+        first = _first_frame(container, stream, path)
+        seen = describe(first, stream, path, is_picture=is_still)
+        time_base = stream.time_base or Fraction(1, 90000)
+        rate_found = stream.average_rate or stream.guessed_rate
+        if first.pts is None and rate_found:
+            time_base = 1 / rate_found  # a raw stream has no clock; its frames are counted
+        pts = 0 if first.pts is None or is_still else first.pts
+        duration = None
+        if not is_still and stream.duration:
+            duration = stream.duration * (stream.time_base or Fraction(0))
+        elif not is_still and container.duration:
+            duration = Fraction(container.duration, av.time_base)
+        return Footage(
+            path=path,
+            kind="still" if is_still else "video",
+            container=container.format.name,
+            codec=stream.codec_context.name,
+            pixel_format=seen.pixel_format,
+            converted_from=seen.converted_from,
+            display=seen.display,
+            color=seen.color,
+            siting=seen.siting,
+            time_base=Fraction(1, 25) if is_still else Fraction(time_base),
+            start=pts * Fraction(time_base),
+            duration=duration,
+            frames=1 if is_still else stated,
+            rate=None if is_still else rate_found,
+            interlaced=first.interlaced_frame or stream.codec_context.field_order > 1,
+            stream=stream.index,
+            origin=Fraction(0) if is_still else Fraction(container.start_time or 0, av.time_base),
+            audio=audio,
+            timecode=timecode,
+            chapters=chapters,
+        )
+
+
+def find_footage(path: Path | str, rate: Fraction = Fraction(25)) -> list[Footage]:
+    """The footage at `path`, sorted by name: one file, or all videos, image sequences and stills of a folder.
+
+    Raises:
+        FootageError: there is none, or a file that should be footage cannot be used.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return [probe(path, rate)]
+    found: list[tuple[Path, Footage]] = []
+    in_sequences: set[Path] = set()
+    for files in sequences_in(path):
+        in_sequences |= set(files)
+        found.append((files[0], _sequence(path, files, rate)))
+    for file in path.iterdir():
+        wanted = file.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and not file.name.startswith(".")
+        if wanted and file.is_file() and file not in in_sequences:
+            found.append((file, probe(file)))
+    if not found:
+        raise FootageError(f"{path}: the folder holds no footage; put videos, image sequences or pictures into it")
+    return [footage for _, footage in sorted(found, key=lambda entry: entry[0].as_posix())]
+
+
+def _sequence(path: Path, files: tuple[Path, ...], rate: Fraction) -> Footage:
+    first = probe(files[0])
+    return dataclasses.replace(
+        first, path=path, kind="sequence", time_base=1 / rate, start=Fraction(0), duration=len(files) / rate,
+        frames=len(files), rate=rate, files=files,
+    )  # fmt: skip
+
+
+def _first_frame(container: av.container.InputContainer, stream: VideoStream, path: Path) -> VideoFrame:
+    read = 0
+    try:
+        for packet in container.demux(stream):
+            read += 1
+            if read > _PROBED_PACKETS:
+                break
+            try:
+                frames = packet.decode()
+            except av_error.FFmpegError:
+                continue  # a damaged start; a good frame may follow
+            if frames:
+                return frames[0]
+    except av_error.FFmpegError as error:
+        raise FootageError(f"{path}: no frame can be decoded ({error.strerror}); export or copy it again") from error
+    raise FootageError(f"{path}: no frame can be decoded; export or copy it again")
+
+
+def _stated_frames(stream: VideoStream) -> int | None:
+    """The total by the file's index, less what an edit list discards; else what the header or a tag states."""
+    if stream.frames and len(stream.index_entries) >= stream.frames:
+        return sum(not entry.is_discard for entry in stream.index_entries)
+    tags = {name.upper(): value for name, value in stream.metadata.items()}
+    tagged = tags.get("NUMBER_OF_FRAMES") or next((v for k, v in tags.items() if k.startswith("NUMBER_OF_FRAMES")), "")
+    return stream.frames or (int(tagged) if tagged.isdigit() else None)
+
+
+def _audio(container: av.container.InputContainer) -> tuple[AudioTrack, ...]:
+    return tuple(
+        AudioTrack(
+            s.index,
+            s.codec_context.codec.canonical_name,
+            s.codec_context.sample_rate,
+            s.codec_context.channels,
+            s.language,
+        )
+        for s in container.streams.audio
+    )
+
+
+def _chapters(container: av.container.InputContainer) -> tuple[Chapter, ...]:
+    found = []
+    for chapter in container.chapters():
+        tick = chapter["time_base"] or Fraction(1, 1000)
+        found.append(Chapter(chapter["start"] * tick, chapter["end"] * tick, chapter["metadata"].get("title", "")))
+    return tuple(found)
+
+
+def _timecode(container: av.container.InputContainer, stream: VideoStream) -> str | None:
+    for metadata in (stream.metadata, *(other.metadata for other in container.streams), container.metadata):
+        if code := metadata.get("timecode"):
+            return code
+    return None

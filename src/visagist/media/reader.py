@@ -1,0 +1,301 @@
+"""Frames of footage, in presentation order.
+
+- `Reader`: decodes in a background thread while its user works
+
+A damaged video gives its good frames; the loss is warned of once and counted where the file states a total.
+"""
+
+import queue
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import av.container
+import av.error as av_error
+import av.filter
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from visagist.errors import FootageError, InterlacedError
+from visagist.events import Events, Note, Warned, silent
+from visagist.media.decoded import frame_of, open_container
+from visagist.media.footage import Footage
+from visagist.media.frame import Frame
+from visagist.media.probe import probe
+
+_AHEAD = 6  # frames decoded ahead of the user
+_WORTH_A_SEEK = 30  # frames; fewer are decoded and dropped faster than the packets are scanned
+_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut")  # formats whose packets all carry exact times
+
+
+class Reader:
+    """Iterates over the frames of footage.
+
+    >>> with Reader("shot.mov", first=100, last=199) as reader:  # doctest: +SKIP
+    ...     for frame in reader:
+    ...         print(frame.index, frame.time)
+    """
+
+    def __init__(
+        self,
+        source: Path | str | Footage,
+        *,
+        deinterlace: bool = False,
+        first: int = 0,
+        last: int | None = None,
+        seek: bool = True,
+        events: Events = silent,
+    ) -> None:
+        """Prepare to read; the file is opened by `with`.
+
+        Args:
+            source: a path, or what `probe` said of it.
+            deinterlace: turn interlaced pictures into whole ones (FFmpeg's bwdif, one frame for two fields).
+            first: index of the first frame to yield.
+            last: index of the last frame to yield, itself included; None for the end.
+            seek: reach `first` by a seek where the format allows; False counts every frame from the start, which
+                gives the same indices in damaged footage as one unbroken reading does.
+            events: takes notes and warnings.
+
+        Raises:
+            FootageError: the file cannot be used.
+            InterlacedError: it is interlaced and `deinterlace` is False.
+        """
+        self.footage = source if isinstance(source, Footage) else probe(source)
+        if self.footage.interlaced and not deinterlace:
+            raise _interlaced(self.footage.path)
+        self.lost: int | None = None  # after the end: frames that the file states and did not give
+        self.damaged = False  # after the end: whether anything could not be decoded
+        self._deinterlace = deinterlace and self.footage.interlaced
+        self._first, self._last, self._seek, self._events = first, last, seek, events
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._bad = 0
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._work, name=f"decode {self.footage.path.name}", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __iter__(self) -> Iterator[Frame]:
+        if self._thread is None:
+            raise RuntimeError("a Reader is used in a `with` block")
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                self._queue.put(None)  # a second loop ends at once
+                raise item
+            yield item
+        self._queue.put(None)
+
+    def _work(self) -> None:
+        """The decoding thread: frames, then None, or the error that ended it."""
+        end: BaseException | None = None
+        try:
+            for frame in self._frames():
+                if not self._put(frame):
+                    return
+            self._account()
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that reads
+            end = error
+        self._put(end)
+
+    def _put(self, item: Frame | BaseException | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _frames(self) -> Iterator[Frame]:
+        self._given = self._first
+        if self.footage.converted_from:
+            formats = f"{self.footage.converted_from} is read as {self.footage.pixel_format}"
+            self._events(Note("read", f"{self.footage.path.name}: {formats}"))
+        if self.footage.color.assumed:
+            color = self.footage.color
+            self._events(Note("read", f"{self.footage.path.name}: no colour matrix declared, read as {color.matrix}"))
+        frames = self._pictures() if self.footage.kind == "sequence" else self._video()
+        for frame in frames:
+            self._given = frame.index + 1
+            yield frame
+            if self._last is not None and frame.index >= self._last:
+                self._given = None
+                return
+        if self._given == 0:
+            raise FootageError(f"{self.footage.path}: no frame can be decoded; export or copy it again")
+
+    def _account(self) -> None:
+        """Count what was lost, once the end is reached."""
+        stated = self.footage.frames
+        self.damaged = self._bad > 0
+        if self._given is None or stated is None:
+            self.lost = 0 if self._given is None and not self.damaged else None
+        else:
+            self.lost = max(0, stated - self._given)
+            self.damaged = self.damaged or self.lost > 0
+        if self.damaged:
+            count = f"{self.lost} of {stated} frames" if self.lost is not None and stated else "some frames"
+            self._events(Warned("read", f"{self.footage.path}: damaged, {count} cannot be decoded"))
+
+    def _pictures(self) -> Iterator[Frame]:
+        footage = self.footage
+        assert footage.rate is not None
+        for index in range(self._first, len(footage.files)):
+            file = footage.files[index]
+            with open_container(file) as container:
+                decoded = next(self._decoded(container, container.streams.video[0]), None)
+            if decoded is None:
+                raise FootageError(f"{file}: cannot be decoded; export or copy it again")
+            try:
+                yield frame_of(decoded, footage, index, index / footage.rate)
+            except FootageError as error:
+                raise FootageError(f"{file}: not like the first picture of its sequence ({error})") from error
+
+    def _video(self) -> Iterator[Frame]:
+        footage = self.footage
+        if self._seek and self._first >= _WORTH_A_SEEK and footage.container in _SEEKABLE and not self._deinterlace:
+            with self._open() as container:
+                stream = _stream(container, footage)
+                if (wanted := _seek(container, stream, self._first)) is not None:
+                    landed = self._decoded(container, stream)
+                    decoded = next((f for f in landed if f.pts is not None and f.pts >= wanted), None)
+                    if decoded is not None and decoded.pts == wanted:
+                        yield from self._timed(decoded, landed, self._first)
+                        return
+            self._bad = 0
+        with self._open() as container:
+            every = self._decoded(container, _stream(container, footage))
+            first = next(every, None)
+            if first is not None:
+                yield from self._timed(first, every, 0)
+
+    def _open(self) -> av.container.InputContainer:
+        container = open_container(self.footage.path)
+        _stream(container, self.footage).thread_type = "AUTO"
+        return container
+
+    def _timed(self, first: VideoFrame, rest: Iterator[VideoFrame], index: int) -> Iterator[Frame]:
+        """Frames from `self._first` on with their true times; a time that does not advance is moved on by a tick."""
+        footage = self.footage
+        before: Fraction | None = None
+        step = 1 / footage.rate if footage.rate else footage.time_base
+        decoded: VideoFrame | None = first
+        while decoded is not None:
+            if footage.kind == "still":
+                time = Fraction(0)
+            elif decoded.pts is None or decoded.time_base is None:
+                time = footage.start if before is None else before + step
+            else:
+                time = decoded.pts * decoded.time_base
+            if before is not None and time <= before:
+                time = before + footage.time_base
+            before = time
+            if index >= self._first:
+                yield frame_of(decoded, footage, index, time)
+            index += 1
+            decoded = next(rest, None)
+
+    def _decoded(self, container: av.container.InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+        """Good frames in presentation order; what cannot be decoded is counted."""
+        graph = _deinterlacer(stream) if self._deinterlace else None
+        packets = container.demux(stream)
+        while not self._stop.is_set():
+            try:
+                packet = next(packets, None)
+            except av_error.FFmpegError:
+                self._bad += 1  # the file ends within a packet, or its rest is unreadable
+                return
+            if packet is None:
+                break
+            if packet.is_corrupt:
+                self._bad += 1
+                continue
+            try:
+                frames = packet.decode()
+            except av_error.EOFError:
+                break
+            except av_error.FFmpegError:
+                self._bad += 1
+                continue
+            for frame in frames:
+                if frame.is_corrupt:
+                    self._bad += 1
+                elif graph is not None:
+                    graph.push(frame)
+                    yield from _pulled(graph)
+                elif frame.interlaced_frame and not self.footage.interlaced:
+                    raise _interlaced(self.footage.path)
+                else:
+                    yield frame
+        if graph is not None:
+            graph.push(None)
+            yield from _pulled(graph)
+
+
+def _interlaced(path: Path) -> InterlacedError:
+    return InterlacedError(f"{path}: interlaced footage; read it with deinterlacing (--deinterlace)")
+
+
+def _stream(container: av.container.InputContainer, footage: Footage) -> VideoStream:
+    stream = container.streams[footage.stream]
+    assert isinstance(stream, VideoStream)
+    return stream
+
+
+def _deinterlacer(stream: VideoStream) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    source = graph.add_buffer(template=stream)
+    bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=all")
+    sink = graph.add("buffersink")
+    source.link_to(bwdif)
+    bwdif.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: av.filter.Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            frame = graph.pull()
+        except (av_error.BlockingIOError, av_error.EOFError):
+            return
+        assert isinstance(frame, VideoFrame)
+        yield frame
+
+
+def _seek(container: av.container.InputContainer, stream: VideoStream, first: int) -> int | None:
+    """Go to the last key frame at or before frame `first`; its time stamp, or None where counting is the only way."""
+    times, keys = [], []
+    try:
+        for packet in container.demux(stream):
+            if packet.size and not packet.is_discard:
+                if packet.pts is None or packet.is_corrupt:
+                    return None
+                times.append(packet.pts)
+                if packet.is_keyframe:
+                    keys.append(packet.pts)
+    except av_error.FFmpegError:
+        return None
+    times.sort()
+    if first >= len(times) or len(set(times)) != len(times):
+        return None
+    wanted = times[first]
+    key = max((key for key in keys if key <= wanted), default=None)
+    if key is None:
+        return None
+    container.seek(key, stream=stream, backward=True)
+    return wanted

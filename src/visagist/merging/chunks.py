@@ -1,0 +1,122 @@
+"""A render in pieces that survive a crash.
+
+- `render_chunks`: the target's frames, merged and encoded in closed chunks that end at fixed frame numbers
+Each chunk is one file that exists only when it is whole, with a small JSON file on what was left untouched in it.
+Chunks are private to the workspace: they are not signed, and they are deleted when the signed render stands.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from visagist.events import Events, Progress
+from visagist.faces import Face
+from visagist.files import write_atomic
+from visagist.media import ChunkWriter, EncodeOptions, Footage, Reader
+from visagist.merging.matte import write_matte
+from visagist.merging.options import MergeOptions
+from visagist.merging.pipeline import Merged, Predictor, Untouched, merge_frames
+
+CHUNK_FRAMES = 120
+
+
+def render_chunks(
+    footage: Footage,
+    first: int,
+    last: int,
+    face_of: Callable[[int], Face | str],
+    predictor: Predictor,
+    folder: Path,
+    options: MergeOptions,
+    encoding: EncodeOptions,
+    events: Events,
+) -> tuple[list[Path], list[Untouched]]:
+    """Merge frames `first` to `last` (both included) into chunks in `folder`; those that are there are kept.
+
+    Returns:
+        The chunks in order, and the frames that went through as they were.
+
+    Raises:
+        FootageError: the target ends before `last`.
+        OutputError: the folder cannot be written.
+    """
+    bounds = _bounds(first, last)
+    missing = [start for start, _ in bounds if not _chunk(folder, start).exists()]
+    done = sum(end - start + 1 for start, end in bounds if start not in missing)
+    total = last - first + 1
+    if done:
+        events(Progress("merge", done, total))
+    ends = dict(bounds)
+    for start, end in _stretches(missing, ends):
+        with Reader(footage, first=start, last=end, deinterlace=options.deinterlace) as frames:
+            merged = merge_frames(frames, face_of, predictor, options)
+            chunk_start = start
+            while chunk_start <= end:
+                chunk_end = ends[chunk_start]
+                count = _write(merged, chunk_start, chunk_end, footage, folder, options, encoding)
+                done += count
+                events(Progress("merge", done, total))
+                if count < chunk_end - chunk_start + 1:
+                    break  # a damaged target that holds fewer frames than it states
+                chunk_start = chunk_end + 1
+    chunks = [_chunk(folder, start) for start, _ in bounds if _chunk(folder, start).exists()]
+    untouched = [
+        Untouched(entry["frame"], entry["reason"])
+        for path in chunks
+        for entry in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    ]
+    return chunks, untouched
+
+
+def _bounds(first: int, last: int) -> list[tuple[int, int]]:
+    """First and last frame of each chunk; boundaries are multiples of CHUNK_FRAMES whatever the excerpt.
+
+    >>> _bounds(100, 250)
+    [(100, 119), (120, 239), (240, 250)]
+    """
+    starts = [first, *range((first // CHUNK_FRAMES + 1) * CHUNK_FRAMES, last + 1, CHUNK_FRAMES)]
+    return [(start, min((start // CHUNK_FRAMES + 1) * CHUNK_FRAMES - 1, last)) for start in starts]
+
+
+def _stretches(missing: list[int], ends: dict[int, int]) -> Iterator[tuple[int, int]]:
+    """Runs of adjacent missing chunks, so that each is one pass of the reader."""
+    run: list[int] = []
+    for start in missing:
+        if run and start != ends[run[-1]] + 1:
+            yield run[0], ends[run[-1]]
+            run = []
+        run.append(start)
+    if run:
+        yield run[0], ends[run[-1]]
+
+
+def _chunk(folder: Path, start: int) -> Path:
+    return folder / f"chunk-{start:08d}.mp4"
+
+
+def _write(
+    merged: Iterator[Merged],
+    start: int,
+    end: int,
+    footage: Footage,
+    folder: Path,
+    options: MergeOptions,
+    encoding: EncodeOptions,
+) -> int:
+    path = _chunk(folder, start)
+    untouched: list[dict[str, int | str]] = []
+    count = 0
+    with ChunkWriter(path, footage, encoding) as writer:
+        for item in merged:
+            writer.write(item.frame)
+            if options.matte is not None:
+                write_matte(item, options.matte)
+            if item.untouched is not None:
+                untouched.append({"frame": item.frame.index, "reason": item.untouched})
+            count += 1
+            if item.frame.index == end:
+                break
+        # Before the chunk itself: a chunk that exists always has its list.
+        write_atomic(path.with_suffix(".json"), json.dumps(untouched))
+    return count
+

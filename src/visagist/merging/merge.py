@@ -1,0 +1,299 @@
+"""The merge that users call: consent, safeguard, chunks, one file, signed, renamed.
+
+- `merge`: a run and a target to a signed render
+- `MergeSummary`: what came of it
+No function here returns or names a render that is not signed: unsigned chunks stay in the workspace, and the joined
+file gets its name only with its credentials inside (or beside, for containers that cannot hold them).
+"""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visagist import __version__
+from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError
+from visagist.events import Events, Note, Result, Warned
+from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity
+from visagist.files import write_atomic
+from visagist.media import EncodeOptions, Footage, join, probe, resolve_encoding
+from visagist.merging.chunks import render_chunks
+from visagist.merging.options import MergeOptions, frame_range
+from visagist.merging.permission import Records, check_footage
+from visagist.merging.pipeline import Untouched
+from visagist.provenance import Claim, Signer, Stamp
+from visagist.settings import save_call
+from visagist.training import Run
+
+STEP = "merge"
+
+
+@dataclass(frozen=True)
+class MergeSummary:
+    """What came of a merge.
+
+    Attributes:
+        output: the signed render.
+        frames: how many it has.
+        untouched: frames that went through as they were, each with its reason.
+        notes: what a user should know, such as a changed pixel format or audio codec.
+        fingerprint: of the signer's certificate.
+    """
+
+    output: Path
+    frames: int
+    untouched: tuple[Untouched, ...]
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    def as_text(self) -> str:
+        """A few lines for people."""
+        lines = [f"{self.frames - len(self.untouched)} of {self.frames} frames changed, signed by {self.fingerprint}"]
+        for reason, count in Counter(entry.reason for entry in self.untouched).most_common():
+            lines.append(f"  untouched: {count} ({reason})")
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+
+
+def merge(
+    target: Path,
+    run: Path,
+    output: Path,
+    source_consent: Path | None,
+    target_consent: Path | None,
+    options: MergeOptions,
+    encoding: EncodeOptions,
+    workspace: Path | None,
+    device: str,
+    events: Events,
+) -> MergeSummary:
+    """Put the face of a trained run into a target and sign the render as synthetic.
+
+    Killed at any moment and called again, it continues with the first chunk that is missing; called again after its
+    end, it returns at once.
+
+    Args:
+        target: footage of the performer, the one trained on or any other.
+        run: a trained run.
+        output: `.mp4`, `.mov`, `.mkv`, or a folder for a PNG sequence.
+        source_consent: consent record of the person whose face appears.
+        target_consent: consent record of the performer.
+        options: how the face goes in, and who of several performers is meant.
+        encoding: codec, quality, speed.
+        workspace: folder for what is kept on the way; None: `OUTPUT.workspace` beside the output.
+        device: as in `device.choose`.
+        events: told progress and warnings.
+
+    Raises:
+        ConsentError: a record is missing, or of another person.
+        SafeguardError: the target seems to show intimate imagery.
+        FootageError: the target cannot be read, or is damaged and `allow_damaged` is off.
+        NoFaceError: the performer is in no frame, and `allow_no_face` is off.
+        SeveralError: several people are in the target and none was chosen.
+        RunError: the run cannot be used.
+        OutputError: the output cannot be written.
+    """
+    job = _Job.prepare(target, run, output, source_consent, target_consent, options, encoding, workspace, device)
+    finished = job.finished()
+    if finished is not None:
+        events(Note(STEP, f"{output} is done already"))
+        return finished
+    table = find_faces(job.footage, job.workspace, options, events)
+    job.records.check_source(set(job.run.source_footage), job.run.source_centroid)
+    performer = _performer(table, options, job.workspace, events)
+    if performer is not None:
+        job.records.check_target({table.footage_sha256}, table.identity_embedding(performer))
+    check_footage(job.footage, table.footage_sha256, job.workspace / "safeguard")
+    first, last = _bounds(options, table.frames, target)
+    chunks, untouched = render_chunks(
+        job.footage,
+        first,
+        last,
+        performer_of(table, performer, options),
+        job.run,
+        job.folder,
+        options,
+        job.encoding,
+        events,
+    )
+    return job.seal(chunks, untouched, first, last, events)
+
+
+def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events: Events) -> FaceTable:
+    """The target's face table, from the workspace where it is there already.
+
+    Raises:
+        DamagedError: frames were lost and `allow_damaged` is off.
+    """
+    table = analyze(
+        footage,
+        workspace / "tables" / f"{footage.path.name}.parquet",
+        AnalyzeOptions(deinterlace=options.deinterlace),
+        events,
+    )
+    if table.lost and not options.allow_damaged:
+        raise DamagedError(
+            f"{footage.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on without them"
+        )
+    return table
+
+
+def performer_of(table: FaceTable, performer: int | None, options: MergeOptions) -> Callable[[int], Face | str]:
+    """A function from a frame's index to the performer's face, or to the reason why there is none."""
+
+    def face_of(index: int) -> Face | str:
+        faces = table.faces_of(index)
+        if not faces:
+            return "no face"
+        mine = [face for face in faces if face.identity == performer]
+        if not mine:
+            return "other people only"
+        best = max(mine, key=lambda face: face.score)
+        return best if best.score >= options.min_score else "landmarks uncertain (turned away or covered)"
+
+    return face_of
+
+
+def _performer(table: FaceTable, options: MergeOptions, workspace: Path, events: Events) -> int | None:
+    try:
+        return choose_identity(table, options.performer_reference, options.performer, workspace)
+    except NoFaceError:
+        if not options.allow_no_face:
+            raise
+        events(Warned(STEP, "the performer is in no frame; all pass through untouched, as --allow-no-face asks"))
+        return None
+
+
+def _bounds(options: MergeOptions, frames: int, target: Path) -> tuple[int, int]:
+    first, last = frame_range(options.frames)
+    last = frames - 1 if last is None else last
+    if last >= frames:
+        raise FootageError(f"{target}: has frames 0 to {frames - 1}; --frames {options.frames} goes beyond")
+    return first, last
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One merge, with all that decides what comes out of it."""
+
+    target: Path
+    output: Path
+    footage: Footage
+    run: Run
+    records: Records
+    options: MergeOptions
+    encoding: EncodeOptions
+    workspace: Path
+    call: dict[str, Any]
+
+    @classmethod
+    def prepare(
+        cls,
+        target: Path,
+        run: Path,
+        output: Path,
+        source_consent: Path | None,
+        target_consent: Path | None,
+        options: MergeOptions,
+        encoding: EncodeOptions,
+        workspace: Path | None,
+        device: str,
+    ) -> "_Job":
+        """Everything that can be found wrong at once is found here, before any long work."""
+        records = Records.load(source_consent, target_consent)
+        footage = probe(target)
+        encoding = resolve_encoding(encoding, footage, output)
+        trained = Run.open(run, device)
+        workspace = workspace or default_workspace(output)
+        claim_folder(workspace)
+        claim_folder(output.parent)
+        call = {
+            "target": target,
+            "run": run,
+            "output": output,
+            "source_consent": source_consent,
+            "target_consent": target_consent,
+            "device": device,
+            **options.model_dump(mode="json"),
+            **encoding.model_dump(mode="json"),
+        }
+        return cls(target, output, footage, trained, records, options, encoding, workspace, call)
+
+    @property
+    def key(self) -> str:
+        """Names the result: the same key, the same frames."""
+        stat = self.target.stat()
+        facts = {
+            "visagist": __version__,
+            "target": [str(self.target.resolve()), stat.st_size, stat.st_mtime_ns],
+            "weights": self.run.weights_sha256,
+            "consents": self.records.hashes,
+            "options": self.options.model_dump(mode="json", exclude={"allow_damaged", "allow_no_face"}),
+            "encoding": self.encoding.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace / "merge" / self.key
+
+    @property
+    def report(self) -> Path:
+        """Beside the render: what was done, and the frames that were left as they are."""
+        return self.output.with_name(self.output.name + ".json")
+
+    def finished(self) -> MergeSummary | None:
+        """The summary of a merge that is done: the report is written last, and names its key."""
+        if not (self.output.exists() and self.report.is_file()):
+            return None
+        found = json.loads(self.report.read_text(encoding="utf-8"))
+        if found.get("key") != self.key:
+            return None
+        untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
+        return MergeSummary(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
+
+    def seal(
+        self, chunks: list[Path], untouched: list[Untouched], first: int, last: int, events: Events
+    ) -> MergeSummary:
+        """Join, sign, rename; then the report, the configuration, and away with the chunks."""
+        signer = Signer.default()
+        claim = Claim(self.run.weights_sha256, self.records.hashes)
+        unsigned = self.folder / f"joined{self.output.suffix}"
+        joined = join(chunks, unsigned, self.footage, self.encoding, first, last)
+        for note in joined.notes:
+            events(Note(STEP, note))
+        with Stamp(claim, self.target, signer) as stamp:
+            stamp.sign(unsigned, self.output)
+        summary = MergeSummary(self.output, joined.frames, tuple(untouched), joined.notes, signer.fingerprint)
+        save_call(self.output.with_name(self.output.name + ".toml"), self.call)
+        report = {
+            "key": self.key,
+            "frames": summary.frames,
+            "untouched": [{"frame": entry.frame, "reason": entry.reason} for entry in untouched],
+            "notes": list(summary.notes),
+            "fingerprint": summary.fingerprint,
+        }
+        write_atomic(self.report, json.dumps(report, indent=1))
+        shutil.rmtree(self.folder)
+        events(Result(STEP, self.output))
+        return summary
+
+
+def default_workspace(output: Path) -> Path:
+    """The folder beside the output that keeps what is needed on the way."""
+    return output.with_name(output.name + ".workspace")
+
+
+def claim_folder(folder: Path) -> None:
+    """Make a folder, or say at once that it cannot be made.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another place") from error

@@ -1,0 +1,70 @@
+"""The dials of a merge."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from visagist.settings import Settings
+
+
+class MergeOptions(Settings):
+    """How the predicted face goes into the frame."""
+
+    mask_erode: Annotated[float, Field(ge=-20, le=40)] = 1.0
+    """Pull the mask in by so many per cent of the crop's side; negative pushes it out."""
+
+    mask_feather: Annotated[float, Field(ge=0, le=40)] = 9.0
+    """Width of the mask's soft edge, in per cent of the crop's side."""
+
+    color: Literal["reinhard", "mean", "none"] = "reinhard"
+    """How the predicted face takes on the colours of the frame."""
+
+    frames: str | None = None
+    """Only these frames of the target, A-B, counted from 0, both included."""
+
+    min_score: float = 0.0
+    """Leave a frame as it is when the landmarks' presence score (a logit) is below this."""
+
+    performer: int | None = None
+    """Which person in the target is meant, by the number that the list of several people gives."""
+
+    performer_reference: Path | None = None
+    """A picture of the performer that is meant, where the target shows several people."""
+
+    matte: Path | None = None
+    """Also write the alpha matte, a grey 16-bit PNG a frame, into this folder."""
+
+    deinterlace: bool = False
+    """Deinterlace an interlaced target."""
+
+    allow_no_face: bool = False
+    """Pass a target through untouched when the performer is in no frame of it."""
+
+    allow_damaged: bool = False
+    """Go on without the frames of a damaged target that cannot be decoded."""
+
+    @field_validator("frames")
+    @classmethod
+    def _range(cls, value: str | None) -> str | None:
+        if value is not None:
+            frame_range(value)
+        return value
+
+
+def frame_range(text: str | None) -> tuple[int, int | None]:
+    """First and last frame of `A-B`; `(0, None)` for None.
+
+    Raises:
+        ValueError: not of that form, or B before A.
+
+    >>> frame_range("10-20"), frame_range("7-7"), frame_range(None)
+    ((10, 20), (7, 7), (0, None))
+    """
+    if text is None:
+        return 0, None
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    if match is None or int(match[2]) < int(match[1]):
+        raise ValueError(f"'{text}' is not a range of frames A-B with A no greater than B")
+    return int(match[1]), int(match[2])

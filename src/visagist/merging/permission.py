@@ -1,0 +1,106 @@
+"""What must hold before a face is put into footage.
+
+- `Records`: the two consent records, read before any work is done
+- `check_records`: that the faces are those of the records
+- `check_footage`: that the target shows no intimate imagery
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.errors import ConsentError
+from visagist.faces import embed_picture
+from visagist.files import write_atomic
+from visagist.media import Footage, Reader
+from visagist.provenance import Consent, check_person, inspect_footage, load_consent, record_sha256
+from visagist.weights import MODELS
+
+STEP = "consent"
+
+
+@dataclass(frozen=True)
+class Records:
+    """The consent records of one render."""
+
+    source: Consent
+    target: Consent
+    source_path: Path
+    target_path: Path
+
+    @classmethod
+    def load(cls, source: Path | None, target: Path | None) -> "Records":
+        """Read both records.
+
+        Raises:
+            ConsentError: one was not given, or cannot be used; the message says how to make one.
+        """
+        missing = [f"--{name}-consent" for name, path in (("source", source), ("target", target)) if path is None]
+        if source is None or target is None:
+            raise ConsentError(
+                f"no {' and no '.join(missing)} given: a render needs the consent records of both people; "
+                "`visagist consent new RECORD.toml` makes one"
+            )
+        return cls(load_consent(source), load_consent(target), source, target)
+
+    @property
+    def hashes(self) -> tuple[str, str]:
+        """SHA-256 of the records' bytes, source first."""
+        return record_sha256(self.source_path), record_sha256(self.target_path)
+
+    def check_source(self, footage_sha256s: set[str], centroid: Sequence[float] | NDArray[np.floating]) -> None:
+        """Check that the source's faces are those of its record.
+
+        Args:
+            footage_sha256s: hashes of all files that the source's faceset was made from.
+            centroid: `(128,)` mean embedding of the faceset; may be empty.
+
+        Raises:
+            ConsentError: they are not, or nothing tells.
+        """
+        _check(self.source, self.source_path, "source", footage_sha256s, np.asarray(centroid, np.float32))
+
+    def check_target(self, footage_sha256s: set[str], embedding: NDArray[np.floating]) -> None:
+        """Check that the performer in the target is the person of the record; arguments as in `check_source`.
+
+        Raises:
+            ConsentError: it is somebody else, or nothing tells.
+        """
+        _check(self.target, self.target_path, "target", footage_sha256s, np.asarray(embedding, np.float32))
+
+
+def _check(
+    record: Consent, path: Path, whose: str, footage_sha256s: set[str], embedding: NDArray[np.float32]
+) -> None:
+    try:
+        check_person(
+            record,
+            path.parent,
+            footage_sha256s=footage_sha256s,
+            embedding=embedding if embedding.size else None,
+            embed=embed_picture,
+        )
+    except ConsentError as error:
+        raise ConsentError(f"{path} (--{whose}-consent): {error}") from error
+
+
+def check_footage(footage: Footage, footage_sha256: str, folder: Path) -> None:
+    """Run the safeguard over the target, once for each version of the target and of the classifier.
+
+    Args:
+        footage: the target.
+        footage_sha256: its hash.
+        folder: where the note is kept that it passed.
+
+    Raises:
+        SafeguardError: it seems to show intimate imagery.
+    """
+    note = folder / f"passed-{footage_sha256[:16]}-{MODELS['safeguard'].sha256[:8]}"
+    if note.exists():
+        return
+    with Reader(footage, deinterlace=footage.interlaced) as frames:
+        inspect_footage(frames)
+    write_atomic(note, "")

@@ -1,0 +1,143 @@
+"""Frames in, merged frames out, with decoder, network and compositing at work at the same time.
+
+- `Predictor`: what a trained run offers
+- `merge_frames`: the generator that the public merge, the previews and the benchmarks run on
+- `Untouched`: why a frame went through as it was
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from visagist.faces import Coverage, Face, crop_matrix, hull_mask
+from visagist.media import Frame, Region
+from visagist.merging.color import TRANSFERS
+from visagist.merging.composite import composite
+from visagist.merging.mask import blend_mask
+from visagist.merging.options import MergeOptions
+
+COMPOSITORS = 2  # threads; more than the cores of a small machine gains nothing
+BATCH = 16  # faces that go through the network at a time
+
+
+class Predictor(Protocol):
+    """A trained network, as merging needs it."""
+
+    @property
+    def coverage(self) -> Coverage: ...
+    @property
+    def size(self) -> int: ...
+    def predict(self, faces: torch.Tensor, identity: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(B, 3, R, R)` float32 sRGB in [0, 1] to the same and a `(B, 1, R, R)` mask in [0, 1], both on the CPU."""
+        ...
+
+
+@dataclass(frozen=True)
+class Untouched:
+    """A frame that was passed through, and why."""
+
+    frame: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A frame of the render."""
+
+    frame: Frame
+    original: Frame
+    untouched: str | None  # the reason, None when the face was replaced
+    weight: NDArray[np.float32]  # (h, w) mask within `region`
+    region: Region | None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One face of one frame, cropped for the network."""
+
+    matrix: NDArray[np.float64]  # (2, 3) frame px -> crop px
+    crop: NDArray[np.float32]  # (R, R, 3)
+    hull: NDArray[np.float32]  # (R, R)
+
+
+def merge_frames(
+    frames: Iterable[Frame],
+    face_of: Callable[[int], Face | str],
+    predictor: Predictor,
+    options: MergeOptions,
+) -> Iterator[Merged]:
+    """Replace the performer's face in each frame, in order.
+
+    Args:
+        frames: the target's frames, usually a `media.Reader`, which decodes in a thread of its own.
+        face_of: the performer's face in a frame by its index, or the reason why there is none.
+        predictor: the trained network; its identity "source" is painted.
+        options: how the face goes in.
+    """
+    with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
+        waiting: deque[Future[Merged]] = deque()
+        for batch in _batches(frames, face_of, predictor, BATCH):
+            predictions = _predict([job for _, job in batch if isinstance(job, _Job)], predictor)
+            # The last batch was composited while this one went through the network.
+            while waiting:
+                yield waiting.popleft().result()
+            for frame, job in batch:
+                prediction = next(predictions) if isinstance(job, _Job) else None
+                waiting.append(pool.submit(_finish, frame, job, prediction, options))
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _batches(
+    frames: Iterable[Frame], face_of: Callable[[int], Face | str], predictor: Predictor, size: int
+) -> Iterator[list[tuple[Frame, _Job | str]]]:
+    """Frames until `size` of them have been gathered, each with its crop or the reason for none."""
+    batch: list[tuple[Frame, _Job | str]] = []
+    for frame in frames:
+        face = face_of(frame.index)
+        batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor)))
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _crop(frame: Frame, face: Face, predictor: Predictor) -> _Job:
+    matrix = crop_matrix(face.alignment, predictor.coverage, predictor.size)
+    crop = frame.warp(matrix, (predictor.size, predictor.size))  # (R, R, 3)
+    landmarks = face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]  # (478, 2) crop px
+    hull = hull_mask(landmarks, predictor.size).astype(np.float32) / 255
+    return _Job(matrix, crop, hull)
+
+
+def _predict(
+    jobs: list[_Job], predictor: Predictor
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    if not jobs:
+        return iter(())
+    faces = torch.from_numpy(np.stack([job.crop for job in jobs])).permute(0, 3, 1, 2)  # (B, 3, R, R)
+    rgb, mask = predictor.predict(faces, "source")
+    return iter(zip(rgb.permute(0, 2, 3, 1).contiguous().numpy(), mask[:, 0].contiguous().numpy(), strict=True))
+
+
+def _finish(
+    frame: Frame,
+    job: _Job | str,
+    prediction: tuple[NDArray[np.float32], NDArray[np.float32]] | None,
+    options: MergeOptions,
+) -> Merged:
+    if isinstance(job, str) or prediction is None:
+        return Merged(frame, frame, str(job), np.zeros((0, 0), np.float32), None)
+    face, learned = prediction
+    mask = blend_mask(job.hull, learned, options.mask_erode, options.mask_feather)
+    matched = TRANSFERS[options.color](face, job.crop, mask)
+    changed, weight, region = composite(frame, matched, mask, job.matrix)
+    reason = None if region is not None else "the face lies outside the picture"
+    return Merged(changed, frame, reason, weight, region)

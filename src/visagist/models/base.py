@@ -1,0 +1,120 @@
+"""What every swapper is, and the few pieces that architectures share.
+
+- `Swapper`: one encoder for everybody, one decoder a person
+- `depth_to_space`, `space_to_depth`: trade channels for pixels without leaving channels_last
+- `scale_residual`: initial weights with which deep networks without normalisation train from the first step
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from visagist.errors import ConfigError
+
+
+class SwapperConfig(Protocol):
+    """What the trainer needs to know of an architecture's settings."""
+
+    @property
+    def size(self) -> int:
+        """Side of the faces in px."""
+        ...
+
+
+class Swapper(nn.Module):
+    """A network that draws one person's expression with another person's face.
+
+    `encode` sees whoever is there and keeps what the people have in common (expression, pose, light); `decode` draws
+    it as the person that `identity` names. A swap is the encoding of one person, decoded as another.
+
+    Attributes:
+        identities: names of the people it can draw, two or more.
+        config: the architecture's frozen settings.
+    """
+
+    Config: ClassVar[type[Any]]
+    config: SwapperConfig
+    identities: tuple[str, ...]
+
+    def __init__(self, identities: tuple[str, ...], config: SwapperConfig) -> None:
+        super().__init__()
+        if len(identities) < 2 or len(set(identities)) != len(identities):
+            raise ConfigError(f"a swapper needs two or more different identities, got {identities}")
+        self.identities = tuple(identities)
+        self.config = config
+
+    @property
+    def size(self) -> int:
+        """Side of the faces in px."""
+        return self.config.size
+
+    @abstractmethod
+    def encode(self, faces: Tensor) -> Tensor:
+        """What the people have in common: `(B, 3, R, R)` float32 RGB in [0, 1] to a latent, first axis B."""
+
+    @abstractmethod
+    def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """Draw a latent as one person.
+
+        Args:
+            latent: what `encode` gave.
+            identity: one of `identities`.
+
+        Returns:
+            `(B, 3, R, R)` float32 RGB in [0, 1] and `(B, 1, R, R)` float32 face mask in [0, 1].
+
+        Raises:
+            ConfigError: nobody has that name.
+        """
+
+    def forward(self, faces: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """Encode `(B, 3, R, R)` faces and decode them as `identity`."""
+        return self.decode(self.encode(faces), identity)
+
+    def index(self, identity: str) -> int:
+        """The place of a person in `identities`.
+
+        Raises:
+            ConfigError: nobody has that name.
+        """
+        if identity not in self.identities:
+            raise ConfigError(f"no identity '{identity}' in this network (it has: {', '.join(self.identities)})")
+        return self.identities.index(identity)
+
+
+def depth_to_space(x: Tensor, factor: int) -> Tensor:
+    """Trade channels for pixels: `(B, f*f*C, H, W)` to `(B, C, f*H, f*W)`.
+
+    The output channel is the fastest part of the input channel, unlike in `torch.pixel_shuffle`: in channels_last
+    each output pixel is then one contiguous run of memory, which is 2 to 7 times faster.
+
+    >>> x = torch.arange(8.0).reshape(1, 8, 1, 1)
+    >>> depth_to_space(x, 2)[0, 0].tolist()
+    [[0.0, 2.0], [4.0, 6.0]]
+    """
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(b, h, w, factor, factor, c // factor**2)  # (B, H, W, f, f, C)
+    x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, c // factor**2)  # (B, fH, fW, C)
+    return x.permute(0, 3, 1, 2)  # channels_last by its strides
+
+
+def space_to_depth(x: Tensor, factor: int) -> Tensor:
+    """Trade pixels for channels: `(B, C, H, W)` to `(B, f*f*C, H/f, W/f)`, the inverse of `depth_to_space`.
+
+    >>> x = torch.rand(2, 3, 8, 8)
+    >>> bool((depth_to_space(space_to_depth(x, 4), 4) == x).all())
+    True
+    """
+    b, c, h, w = x.shape
+    x = x.permute(0, 2, 3, 1).reshape(b, h // factor, factor, w // factor, factor, c)
+    x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h // factor, w // factor, c * factor**2)
+    return x.permute(0, 3, 1, 2)
+
+
+def scale_residual(layer: nn.Conv2d, factor: float) -> nn.Conv2d:
+    """`layer` with its weights multiplied by `factor` (in place): the last layer of a residual block starts small."""
+    with torch.no_grad():
+        layer.weight.mul_(factor)
+    return layer

@@ -1,0 +1,98 @@
+"""The autoencoder that started the field (2017), at 64 px.
+
+One encoder looks at everybody's face and squeezes it through a narrow dense layer; a decoder a person learns to draw
+that person from it. The encoder has to serve both decoders and its output is too narrow to hold a face's looks, so
+what passes is what the faces have in common: pose, expression, light. Give it the target's face and use the source's
+decoder, and the source makes the target's expression. That is the whole trick.
+
+- `OriginalConfig`: size and widths
+- `Original`: encoder, dense latent space, one decoder a person
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from visagist.models.base import Swapper, depth_to_space
+
+
+@dataclass(frozen=True)
+class OriginalConfig:
+    """The classic face-swap autoencoder: one encoder for everybody, one decoder a person."""
+
+    size: int = 64  # px, a multiple of 16
+    width: int = 128  # channels of the first convolution; doubled three times
+    latent: int = 1024  # numbers through which every face must pass
+
+
+class Down(nn.Module):
+    """Half the side: a 5x5 convolution that steps over every other pixel."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, out, 5, stride=2, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.conv(x), 0.1)  # (B, out, H/2, W/2)
+
+
+class Up(nn.Module):
+    """Twice the side: a convolution draws four pixels' worth of channels, which are then laid out as 2x2."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4 * out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return depth_to_space(F.leaky_relu(self.conv(x), 0.1), 2)  # (B, out, 2H, 2W)
+
+
+class Decoder(nn.Module):
+    """Draws one person: three doublings, then RGB and mask."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.up1 = Up(channels, channels // 2)
+        self.up2 = Up(channels // 2, channels // 4)
+        self.up3 = Up(channels // 4, channels // 8)
+        self.draw = nn.Conv2d(channels // 8, 4, 5, padding=2)  # RGB and mask
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up1(x)  # (B, 256, size/4, size/4)
+        x = self.up2(x)  # (B, 128, size/2, size/2)
+        x = self.up3(x)  # (B, 64, size, size)
+        return self.draw(x)  # (B, 4, size, size)
+
+
+class Original(Swapper):
+    """One shared encoder, a dense latent space, one decoder a person."""
+
+    Config = OriginalConfig
+
+    def __init__(self, identities: tuple[str, ...], config: OriginalConfig) -> None:
+        super().__init__(identities, config)
+        width, self.side = config.width, config.size // 16
+        self.down1 = Down(3, width)
+        self.down2 = Down(width, 2 * width)
+        self.down3 = Down(2 * width, 4 * width)
+        self.down4 = Down(4 * width, 8 * width)
+        self.squeeze = nn.Linear(8 * width * self.side**2, config.latent)
+        self.spread = nn.Linear(config.latent, 8 * width * self.side**2)
+        self.up = Up(8 * width, 4 * width)
+        self.decoders = nn.ModuleList(Decoder(4 * width) for _ in identities)
+
+    def encode(self, faces: Tensor) -> Tensor:
+        x = self.down1(faces)  # (B, 128, size/2, size/2)
+        x = self.down2(x)  # (B, 256, size/4, size/4)
+        x = self.down3(x)  # (B, 512, size/8, size/8)
+        x = self.down4(x)  # (B, 1024, size/16, size/16)
+        x = self.squeeze(x.flatten(1))  # (B, latent): what the people have in common
+        x = self.spread(x).unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, 1024, size/16, size/16)
+        return self.up(x)  # (B, 512, size/8, size/8)
+
+    def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        drawn = self.decoders[self.index(identity)](latent)  # (B, 4, size, size)
+        drawn = torch.sigmoid(drawn.float())
+        return drawn[:, :3], drawn[:, 3:]

@@ -1,0 +1,284 @@
+"""Signing renders, previews and sheets with C2PA content credentials.
+
+- `Claim`: what is stated of a file: which model, which consent records
+- `Stamp`: signs files of one claim and one target; `sign` does it for one file
+- `EMBEDS`, `SIDECARS`: which files carry their credentials inside and which have them beside, in `FILE.c2pa`
+
+The credentials state that a face was replaced by a trained model (IPTC: composite with trained algorithmic media), in
+which target, by which version, with which model and under which consent records. They hold no picture, no name of a
+person and no name of a file. (Credentials that the target brought along are kept whole, as C2PA asks.)
+
+Signing needs no network: no timestamp authority is asked, no remote manifest fetched. Files are streamed and may be
+larger than 4 GB; c2pa then takes 0.6 GB of memory and, for its temporary files, as much room as the file.
+"""
+
+import io
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+import c2pa
+
+from visagist.errors import CredentialsError, OutputError
+from visagist.files import atomic
+from visagist.provenance.signer import Signer
+
+SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+TOOL = "visagist"
+ASSERTION = "org.visagist.render"
+
+EMBEDS = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".png": "image/png",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+}
+SIDECARS = {".mkv": "video/x-matroska", ".exr": "image/x-exr"}
+
+# Thumbnails would be pictures of people; the automatic actions would state a second "opened" beside ours; the
+# network is never asked. Verifying right after signing would read every file once more.
+SETTINGS: dict[str, Any] = {
+    "core": {"allowed_network_hosts": []},
+    "verify": {
+        "verify_after_sign": False,
+        "verify_trust": False,
+        "remote_manifest_fetch": False,
+        "ocsp_fetch": False,
+    },
+    "builder": {
+        "thumbnail": {"enabled": False},
+        "actions": {
+            "auto_created_action": {"enabled": False},
+            "auto_opened_action": {"enabled": False},
+            "auto_placed_action": {"enabled": False},
+        },
+    },
+}
+
+_TARGET = "target"  # the ingredient's label and instance id: says its part and nothing of the file
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_BUFFER = 1 << 20  # bytes
+_SPOOL_FROM = 512 << 20  # bytes; c2pa keeps smaller files in memory while it signs
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the credentials state. Hashes only, so that nothing personal can slip in.
+
+    Attributes:
+        model_sha256: hexadecimal SHA-256 of the weights file; None for a preview of a model that is still in training.
+        consents: hexadecimal SHA-256 of the bytes of each consent record, source first.
+    """
+
+    model_sha256: str | None
+    consents: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for value in (*self.consents, *([] if self.model_sha256 is None else [self.model_sha256])):
+            if not _SHA256.fullmatch(value):
+                raise CredentialsError(f"a claim holds SHA-256 hashes of 64 lower-case hex digits, not '{value}'")
+
+
+class Stamp:
+    """Signs any number of files that share a claim and a target.
+
+    The target is looked at once (credentials that it carries are checked, which reads all of it), so that the frames
+    of a sequence cost a few milliseconds each.
+
+        with Stamp(claim, target, Signer.default()) as stamp:
+            for unsigned, output in frames:
+                stamp.sign(unsigned, output)
+    """
+
+    def __init__(self, claim: Claim, parent: Path | None, signer: Signer) -> None:
+        """Prepare to sign.
+
+        Args:
+            claim: what is stated.
+            parent: the target that was changed, a file or the folder of a sequence; None for a file that only shows
+                synthetic faces, such as a preview, which is then stated as created instead of edited.
+            signer: whose key.
+
+        Raises:
+            CredentialsError: the key or the certificate is refused.
+        """
+        self._stack = ExitStack()
+        try:
+            self._context = self._stack.enter_context(c2pa.Context.from_dict(SETTINGS))
+            info = c2pa.C2paSignerInfo("es256", signer.certificate, signer.key, None)
+            self._signer = self._stack.enter_context(c2pa.Signer.from_info(info))
+            self._manifest = _manifest(claim, edited=parent is not None)
+            self._ingredient = None if parent is None else _ingredient(parent, self._manifest, self._context)
+        except c2pa.C2paError as error:
+            self._stack.close()
+            raise CredentialsError(f"cannot sign with certificate {signer.fingerprint[:16]}: {error}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the key."""
+        self._stack.close()
+
+    def sign(self, unsigned: Path, output: Path) -> Path:
+        """Sign `unsigned` into `output` and delete it.
+
+        `output` appears whole and signed or not at all; a sidecar is in place before the file that it belongs to.
+        After an error `unsigned` is still there and `output` is what it was.
+
+        Args:
+            unsigned: a finished file in the format that `output`'s suffix says.
+            output: the signed file; its suffix must be in `EMBEDS` or `SIDECARS`.
+
+        Returns:
+            `output`.
+
+        Raises:
+            CredentialsError: the suffix is another one, or c2pa refuses the file.
+            OutputError: the output cannot be written, or the disk is full.
+        """
+        suffix = output.suffix.lower()
+        if suffix not in EMBEDS and suffix not in SIDECARS:
+            raise CredentialsError(f"{output}: cannot be signed; use one of {', '.join([*EMBEDS, *SIDECARS])}")
+        _check_room(unsigned, output)
+        try:
+            with c2pa.Builder(self._manifest, context=self._context) as builder, atomic(output) as signed:
+                if self._ingredient is not None:
+                    builder.add_ingredient_from_archive(io.BytesIO(self._ingredient))
+                if suffix in EMBEDS:
+                    self._write(builder, EMBEDS[suffix], unsigned, signed)
+                else:
+                    builder.set_no_embed()
+                    manifest = self._write(builder, SIDECARS[suffix], unsigned, signed)
+                    with atomic(sidecar(output)) as beside:
+                        beside.write_bytes(manifest)
+        except c2pa.C2paError as error:
+            raise CredentialsError(f"{output}: cannot be signed ({error})") from error
+        unsigned.unlink()
+        return output
+
+    def _write(self, builder: c2pa.Builder, format: str, unsigned: Path, signed: Path) -> bytes:  # noqa: A002
+        # c2pa reads and writes 8 KB at a time, each through Python
+        with unsigned.open("rb", _BUFFER) as source, signed.open("w+b", _BUFFER) as target:
+            watched = _Watched(target)
+            try:
+                return builder.sign(self._signer, format, source, watched)
+            except c2pa.C2paError:
+                if watched.error is not None:  # the library only says that a write failed, not why
+                    raise watched.error from None
+                raise
+
+
+class _Watched:
+    """The file that c2pa writes to, keeping the operating system's own error for the message."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        return self._try(self._file.write, data)
+
+    def flush(self) -> None:
+        self._try(self._file.flush)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._try(self._file.seek, offset, whence)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def _try(self, call: Any, *values: Any) -> Any:
+        try:
+            return call(*values)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def sign(unsigned: Path, output: Path, claim: Claim, parent: Path | None, signer: Signer) -> Path:
+    """Sign one file: `Stamp(claim, parent, signer).sign(unsigned, output)`.
+
+    Raises:
+        CredentialsError: the file cannot be signed.
+        OutputError: the output cannot be written.
+    """
+    with Stamp(claim, parent, signer) as stamp:
+        return stamp.sign(unsigned, output)
+
+
+def sidecar(path: Path) -> Path:
+    """Where the credentials of a file lie that cannot carry them inside.
+
+    >>> sidecar(Path("render.mkv")).name
+    'render.mkv.c2pa'
+    """
+    return path.with_name(path.name + ".c2pa")
+
+
+def _manifest(claim: Claim, *, edited: bool) -> dict[str, Any]:
+    if edited:
+        opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_TARGET]}}
+        actions: Sequence[Any] = [opened, {"action": "c2pa.edited", "digitalSourceType": SYNTHETIC}]
+    else:
+        actions = [{"action": "c2pa.created", "digitalSourceType": SYNTHETIC}]
+    render: dict[str, Any] = {"consent_sha256": list(claim.consents)}
+    if claim.model_sha256 is not None:
+        render["model_sha256"] = claim.model_sha256
+    return {
+        "claim_generator_info": [{"name": TOOL, "version": version("visagist")}],
+        "assertions": [
+            {"label": "c2pa.actions.v2", "data": {"actions": actions}, "created": True},
+            {"label": ASSERTION, "data": render, "created": True},
+        ],
+    }
+
+
+def _ingredient(parent: Path, manifest: dict[str, Any], context: c2pa.Context) -> bytes:
+    """The target as an ingredient, in c2pa's archive form, with the credentials that it carries."""
+    stated = {"relationship": "parentOf", "instance_id": _TARGET, "label": _TARGET}
+    archive = io.BytesIO()
+    kind = EMBEDS.get(parent.suffix.lower())
+    if kind is not None and parent.is_file():
+        with c2pa.Builder(manifest, context=context) as builder, parent.open("rb") as file:
+            try:
+                builder.add_ingredient(stated, kind, file)
+                builder.write_ingredient_archive(_TARGET, archive)
+                return archive.getvalue()
+            except c2pa.C2paError:
+                archive = io.BytesIO()  # another container than its name says, or broken credentials: without them
+    with c2pa.Builder(manifest, context=context) as builder:
+        builder.add_ingredient(stated, "application/octet-stream", io.BytesIO())
+        builder.write_ingredient_archive(_TARGET, archive)
+    return archive.getvalue()
+
+
+def _check_room(unsigned: Path, output: Path) -> None:
+    """c2pa writes a large file once more among the temporary files; say so before it fails in there."""
+    size = unsigned.stat().st_size
+    temporary = Path(tempfile.gettempdir())
+    if size < _SPOOL_FROM:
+        return
+    shared = temporary.stat().st_dev == unsigned.stat().st_dev  # where the output, as a rule, is written as well
+    needed = size * (2 if shared else 1)
+    if shutil.disk_usage(temporary).free < needed:
+        raise OutputError(
+            f"{output}: signing needs {needed / 1e9:.1f} GB of room in {temporary}; free some, or set TMPDIR to "
+            "another disk"
+        )

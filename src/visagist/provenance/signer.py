@@ -1,0 +1,255 @@
+"""Who signs: a key, its certificate, and the list of signers that a user knows.
+
+- `Signer`: an ES256 key and an X.509 certificate; `Signer.default` makes them on first use, `Signer.load` reads others
+- `fingerprint`: SHA-256 of a certificate's DER, which is what identifies a signer here
+- `known_signers`, `add_known_signer`, `remove_known_signer`: the user's list; one's own key is always on it
+
+The certificate is self-signed: it says that two renders come from the same hand, not whose hand that is. It names
+nobody. People who exchange renders compare fingerprints over another channel and add them to their lists.
+"""
+
+import datetime
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from visagist.errors import CredentialsError, OutputError
+from visagist.files import config_dir
+from visagist.settings import Settings
+
+YEARS = 10
+_CLAIM_SIGNING = ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # C2PA 2.2's own purpose
+_DOCUMENT_SIGNING = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # what earlier validators look for
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A private key (PEM, PKCS 8) and its certificate (PEM, the chain after it if there is one)."""
+
+    key: bytes = field(repr=False)
+    certificate: bytes
+    fingerprint: str  # 64 hexadecimal digits: SHA-256 of the certificate's DER
+
+    @classmethod
+    def default(cls) -> Self:
+        """The user's own signer, made in the config folder on first use.
+
+        Raises:
+            CredentialsError: it is there but cannot be used (damaged, expired).
+            OutputError: the config folder cannot be written.
+        """
+        folder = default_folder()
+        if not folder.is_dir():
+            make_signer(folder)
+        return cls.load(folder / "key.pem", folder / "certificate.pem")
+
+    @classmethod
+    def load(cls, key: Path, certificate: Path) -> Self:
+        """A signer from files.
+
+        Args:
+            key: PEM of an unencrypted P-256 private key.
+            certificate: PEM of its certificate, first, and of those that lead to a root, if any.
+
+        Raises:
+            CredentialsError: a file is missing or is no such thing, they do not belong together, or the certificate
+                is not valid today.
+        """
+        try:
+            key_pem, chain_pem = key.read_bytes(), certificate.read_bytes()
+        except OSError as error:
+            raise CredentialsError(f"{error.filename}: cannot be read ({error.strerror}); give a PEM file") from error
+        try:
+            private = serialization.load_pem_private_key(key_pem, password=None)
+        except (ValueError, TypeError) as error:
+            raise CredentialsError(f"{key}: not an unencrypted PEM private key ({error})") from error
+        if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
+            raise CredentialsError(f"{key}: signing uses ES256; give an elliptic-curve key on P-256 (secp256r1)")
+        try:
+            first = x509.load_pem_x509_certificates(chain_pem)[0]
+        except ValueError as error:
+            raise CredentialsError(f"{certificate}: not a PEM certificate ({error})") from error
+        if first.public_key() != private.public_key():
+            raise CredentialsError(f"{certificate}: does not belong to the key {key}; give the pair")
+        now = datetime.datetime.now(datetime.UTC)
+        if not first.not_valid_before_utc <= now <= first.not_valid_after_utc:
+            raise CredentialsError(
+                f"{certificate}: valid from {first.not_valid_before_utc:%Y-%m-%d} to "
+                f"{first.not_valid_after_utc:%Y-%m-%d}, not today, and so cannot sign; {_remedy(certificate)}"
+            )
+        plain = private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return cls(plain, chain_pem, fingerprint(first.public_bytes(serialization.Encoding.DER)))
+
+
+def default_folder() -> Path:
+    """Where the user's own key and certificate lie."""
+    return config_dir() / "signer"
+
+
+def fingerprint(certificate: bytes) -> str:
+    """SHA-256 of a certificate's DER, 64 hexadecimal digits.
+
+    >>> fingerprint(b"")[:8]
+    'e3b0c442'
+    """
+    digest = hashes.Hash(hashes.SHA256())
+    digest.update(certificate)
+    return digest.finalize().hex()
+
+
+def make_signer(folder: Path) -> None:
+    """Make a key (mode 0600) and a certificate for ten years in `folder`, unless another process just did.
+
+    Both are written into a folder beside, which is then renamed: a rename onto a folder that is not empty fails, so
+    that of two processes one wins, the other uses its key, and no pair is ever half there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    certificate = make_certificate(key, datetime.datetime.now(datetime.UTC))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=".signer-", dir=folder.parent))  # mode 0700
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made ({error.strerror}); set VISAGIST_CONFIG_DIR") from error
+    try:
+        for name, data in (("key.pem", pem), ("certificate.pem", certificate)):
+            descriptor = os.open(temporary / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.rename(folder)
+    except OSError as error:
+        if not (folder / "certificate.pem").is_file():
+            raise OutputError(f"{folder}: cannot be written ({error.strerror}); set VISAGIST_CONFIG_DIR") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def make_certificate(key: ec.EllipticCurvePrivateKey, now: datetime.datetime) -> bytes:
+    """PEM of a self-signed certificate that meets C2PA's profile for claim signing, valid ten years from `now`.
+
+    It starts a day early, for clocks that are slow, and names no person and no machine.
+    """
+    name = x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "visagist"), x509.NameAttribute(NameOID.COMMON_NAME, "signer")]
+    )
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    issuer_key = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(subject_key)
+    purposes = [_CLAIM_SIGNING, _DOCUMENT_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION]
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=365.25 * YEARS))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        .add_extension(subject_key, critical=False)
+        .add_extension(issuer_key, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+class KnownSigners(Settings):
+    """The file `known_signers.toml`: fingerprint to a note of whose it is."""
+
+    version: Literal[1] = 1
+    signers: dict[str, str] = Field(default_factory=dict)
+
+    @field_validator("signers")
+    @classmethod
+    def _check(cls, signers: dict[str, str]) -> dict[str, str]:
+        for entry in signers:
+            if not _FINGERPRINT.fullmatch(entry):
+                raise PydanticCustomError("fingerprint", "'{entry}' is not 64 hex digits", {"entry": entry})
+        return signers
+
+
+def known_signers() -> dict[str, str]:
+    """Fingerprint to note, of all signers that the user knows; the own one is noted as `this user`.
+
+    Raises:
+        ConfigError: the list is not TOML or holds something that is no fingerprint.
+    """
+    signers = _read_known().signers
+    own = default_folder() / "certificate.pem"
+    if own.is_file():
+        try:
+            first = x509.load_pem_x509_certificates(own.read_bytes())[0]
+        except ValueError as error:
+            raise CredentialsError(f"{own}: not a PEM certificate ({error}); {_remedy(own)}") from error
+        signers = {**signers, fingerprint(first.public_bytes(serialization.Encoding.DER)): "this user"}
+    return signers
+
+
+def add_known_signer(entry: str, note: str) -> None:
+    """Put a fingerprint on the user's list (colons and capitals are accepted); `note` says whose it is.
+
+    Raises:
+        ConfigError: it is no fingerprint, or the list cannot be read.
+        OutputError: the list cannot be written.
+    """
+    normal = entry.replace(":", "").strip().lower()
+    signers = {**_read_known().signers, normal: note}
+    KnownSigners.parse({"signers": signers}, _known_path()).save(_known_path())
+
+
+def remove_known_signer(entry: str) -> None:
+    """Take a fingerprint off the user's list.
+
+    Raises:
+        CredentialsError: it is not on the list.
+    """
+    normal = entry.replace(":", "").strip().lower()
+    signers = dict(_read_known().signers)
+    if signers.pop(normal, None) is None:
+        raise CredentialsError(f"{_known_path()}: {normal} is not on the list")
+    KnownSigners(signers=signers).save(_known_path())
+
+
+def _known_path() -> Path:
+    return config_dir() / "known_signers.toml"
+
+
+def _read_known() -> KnownSigners:
+    path = _known_path()
+    return KnownSigners.load(path) if path.exists() else KnownSigners()
+
+
+def _remedy(certificate: Path) -> str:
+    if certificate.parent == default_folder():
+        return f"move {certificate.parent} away and a new key is made (its fingerprint will be another one)"
+    return "renew it or give another one"

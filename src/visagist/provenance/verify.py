@@ -1,0 +1,324 @@
+"""What a file's content credentials say, and whether they still fit the file.
+
+- `verify`: a file, or a folder of frames, to a `Verification`
+- `VERDICTS`: the five answers, from best to worst
+
+A verdict is about bytes and keys: the file is what a certain key signed, or it is not. Whether to believe the owner of
+that key is for the reader to judge; the key's fingerprint is what to compare. The certificates are self-signed and on
+no public trust list, which c2pa would call untrusted; that, and a certificate that has expired since, is no sign of
+tampering. Any hash or signature that does not fit is.
+
+Each frame of a sequence is signed by itself: frames that were left out or put in another order are not noticed.
+"""
+
+import io
+import json
+import mmap
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import c2pa
+from cryptography import x509
+
+from visagist.errors import CredentialsError
+from visagist.provenance.credentials import ASSERTION, EMBEDS, SETTINGS, SIDECARS, SYNTHETIC, TOOL, sidecar
+from visagist.provenance.jumbf import signing_certificate
+from visagist.provenance.signer import fingerprint, known_signers
+
+Verdict = Literal[
+    "made by visagist, signer known", "claims visagist, signer unknown", "signed by other", "tampered", "no evidence"
+]
+KNOWN: Verdict = "made by visagist, signer known"
+UNKNOWN: Verdict = "claims visagist, signer unknown"
+OTHER: Verdict = "signed by other"
+TAMPERED: Verdict = "tampered"
+NO_EVIDENCE: Verdict = "no evidence"
+VERDICTS: tuple[Verdict, ...] = (KNOWN, UNKNOWN, OTHER, NO_EVIDENCE, TAMPERED)
+
+# What c2pa reports as a failure although the file is what was signed.
+_HARMLESS = frozenset(
+    {
+        "signingCredential.untrusted",
+        "signingCredential.expired",
+        "claimSignature.outsideValidity",
+        "timeStamp.untrusted",
+        "timeStamp.outsideValidity",
+    }
+)
+# A C2PA manifest's own boxes, and the box that holds one in MP4 and MOV: what is left of credentials that no longer
+# read. There are several in every manifest, so that no small damage hides them all.
+_BOX = re.compile(rb"jumdc2(?:pa|ma|um|cl|as|cs)\x00\x11\x00\x10\x80\x00\x00\xaa\x008\x9bq")
+_MP4_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The answer for one file, or for all files of a folder together.
+
+    Attributes:
+        path: what was looked at.
+        verdict: one of `VERDICTS`; for a folder the worst of its files.
+        fingerprint: SHA-256 of the signer's certificate; None without a signature that names one.
+        signer: the user's own note on a known signer.
+        calls_itself: the name in the certificate, which nobody checked.
+        tool: claim generator and version, as stated.
+        actions: the actions stated, first to last, such as `c2pa.edited`.
+        synthetic: a trained model is stated to have made part of it.
+        model_sha256: the model's hash, as stated by visagist.
+        consents: hashes of the consent records, source first, as stated by visagist.
+        parent: the changed target is among the ingredients.
+        problems: why it is tampered, or what else to know.
+        sidecar: where the credentials were found, if beside the file.
+        files: number of files that the verdict covers.
+        worst: names of up to ten files of a folder that have its verdict, when not all have.
+    """
+
+    path: Path
+    verdict: Verdict
+    fingerprint: str | None = None
+    signer: str | None = None
+    calls_itself: str | None = None
+    tool: str | None = None
+    actions: tuple[str, ...] = ()
+    synthetic: bool = False
+    model_sha256: str | None = None
+    consents: tuple[str, ...] = ()
+    parent: bool = False
+    problems: tuple[str, ...] = ()
+    sidecar: Path | None = None
+    files: int = 1
+    worst: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Signed, and unchanged since."""
+        return self.verdict in (KNOWN, UNKNOWN, OTHER)
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer as plain values."""
+        values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+        return {**values, "ok": self.ok}
+
+    def as_text(self) -> str:
+        """The answer in lines for people."""
+        lines = [f"{self.path}: {self.verdict}"]
+        if self.files > 1:
+            lines.append(f"  files      {self.files}")
+        lines += [f"  worst      {name}" for name in self.worst]
+        if self.fingerprint is not None:
+            lines.append(f"  signer     {self.fingerprint}")
+            unchecked = f"not on your list; calls itself '{self.calls_itself}', which nobody checked"
+            lines.append(f"             {unchecked if self.signer is None else f'known to you as: {self.signer}'}")
+        if self.tool is not None:
+            lines.append(f"  tool       {self.tool}")
+        if self.actions:
+            lines.append(f"  actions    {', '.join(self.actions)}" + (" (synthetic)" if self.synthetic else ""))
+        if self.model_sha256 is not None:
+            lines.append(f"  model      {self.model_sha256}")
+        lines += [f"  consent    {consent}" for consent in self.consents]
+        if self.actions:
+            lines.append(f"  target     {'among the ingredients' if self.parent else 'none stated'}")
+        if self.sidecar is not None:
+            lines.append(f"  read from  {self.sidecar}")
+        lines += [f"  problem    {problem}" for problem in self.problems]
+        return "\n".join(lines)
+
+
+def verify(path: Path) -> Verification:
+    """Check the content credentials of a file, or of every picture and video in a folder.
+
+    Credentials are looked for inside, then in `FILE.c2pa`, then beside under the file's name with the suffix `.c2pa`
+    if no other file goes by that name. Nothing is fetched from the network.
+
+    Raises:
+        CredentialsError: there is no such file, it cannot be read, or the folder holds nothing that can be signed.
+        ConfigError: the user's list of known signers cannot be read.
+    """
+    known = known_signers()
+    with c2pa.Context.from_dict(SETTINGS) as context:
+        if not path.is_dir():
+            return _verify_file(path, known, context)
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in {**EMBEDS, **SIDECARS} and p.is_file())
+        files = [file for file in files if not file.name.startswith(".")]
+        if not files:
+            raise CredentialsError(f"{path}: no picture or video in this folder; give the render")
+        return _together(path, [_verify_file(file, known, context) for file in files])
+
+
+def _together(folder: Path, found: Sequence[Verification]) -> Verification:
+    """One answer for a folder: the worst verdict, and of the rest what all files agree on."""
+    verdict = VERDICTS[max(VERDICTS.index(one.verdict) for one in found)]
+    alike = [one for one in found if one.verdict == verdict]
+
+    def agreed(name: str, otherwise: Any) -> Any:
+        values = {getattr(one, name) for one in found}
+        return values.pop() if len(values) == 1 else otherwise
+
+    counts = Counter(one.verdict for one in found)
+    mixed = tuple(f"{counts[each]} of {len(found)} files: {each}" for each in VERDICTS if counts[each])
+    if len({one.fingerprint for one in found}) > 1:
+        mixed += ("the files do not all have the same signer",)
+    return Verification(
+        path=folder,
+        verdict=verdict,
+        fingerprint=agreed("fingerprint", None),
+        signer=agreed("signer", None),
+        calls_itself=agreed("calls_itself", None),
+        tool=agreed("tool", None),
+        actions=agreed("actions", ()),
+        synthetic=any(one.synthetic for one in found),
+        model_sha256=agreed("model_sha256", None),
+        consents=agreed("consents", ()),
+        parent=all(one.parent for one in found),
+        problems=agreed("problems", ()) if len(counts) == 1 else mixed,
+        files=len(found),
+        worst=tuple(one.path.name for one in alike[:10]) if len(alike) < len(found) else (),
+    )
+
+
+def _verify_file(path: Path, known: dict[str, str], context: c2pa.Context) -> Verification:
+    try:
+        with path.open("rb") as file:
+            return _look(path, file, known, context)
+    except OSError as error:
+        raise CredentialsError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _look(path: Path, file: io.BufferedReader, known: dict[str, str], context: c2pa.Context) -> Verification:
+    # the format is left to c2pa, which goes by the content: a renamed file keeps its credentials
+    try:
+        with c2pa.Reader(None, file, context=context) as reader:
+            return _judge(path, reader, known, None)
+    except c2pa.C2paError as error:
+        unread = str(error)
+    beside = _find_sidecar(path)
+    if beside is not None:
+        try:
+            file.seek(0)
+            kind = {**EMBEDS, **SIDECARS}.get(path.suffix.lower(), "application/octet-stream")
+            with c2pa.Reader(kind, file, beside.read_bytes(), context=context) as reader:
+                return _judge(path, reader, known, beside)
+        except c2pa.C2paError as error:
+            problem = f"the credentials in {beside.name} cannot be read ({error})"
+            return Verification(path, TAMPERED, problems=(problem,), sidecar=beside)
+    if path.suffix.lower() not in SIDECARS and _has_remains(file):
+        return Verification(path, TAMPERED, problems=(f"holds credentials that cannot be read ({unread})",))
+    return Verification(path, NO_EVIDENCE)
+
+
+def _find_sidecar(path: Path) -> Path | None:
+    own = sidecar(path)
+    if own.is_file():
+        return own
+    shared = path.with_suffix(".c2pa")  # how other tools name it
+    if shared == path or not shared.is_file():
+        return None
+    namesakes = [other for other in path.parent.iterdir() if other.stem == path.stem and other not in (path, shared)]
+    return None if namesakes else shared
+
+
+def _has_remains(file: io.BufferedReader) -> bool:
+    if file.seek(0, io.SEEK_END) == 0:
+        return False
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(_MP4_BOX) >= 0 or _BOX.search(data) is not None
+
+
+def _judge(path: Path, reader: c2pa.Reader, known: dict[str, str], beside: Path | None) -> Verification:
+    """The answer for credentials that could be read."""
+    found: dict[str, Any] = json.loads(reader.json())
+    label = str(found.get("active_manifest"))
+    manifest = found.get("manifests", {}).get(label)
+    if manifest is None:
+        problem = "the credentials have no active manifest"
+        return Verification(path, TAMPERED, problems=(problem,), sidecar=beside)
+    problems = _problems(found)
+    mark, name = _signer(reader, label, manifest)
+    generator = (manifest.get("claim_generator_info") or [{}])[0]
+    assertions = {each["label"]: each.get("data", {}) for each in manifest.get("assertions", [])}
+    listed = [data for key, data in assertions.items() if key.startswith("c2pa.actions")]
+    actions = [action for data in listed for action in data.get("actions", [])]
+    render = assertions.get(ASSERTION)
+    ours = generator.get("name") == TOOL and isinstance(render, dict)
+    if problems:
+        verdict = TAMPERED
+    elif not ours:
+        verdict = OTHER
+    else:
+        verdict = KNOWN if mark is not None and mark in known else UNKNOWN
+    stated = render if ours and isinstance(render, dict) else {}
+    tool = " ".join(str(generator[key]) for key in ("name", "version") if generator.get(key))
+    return Verification(
+        path=path,
+        verdict=verdict,
+        fingerprint=mark,
+        signer=known.get(mark or ""),
+        calls_itself=None if name is None else _plain(name),
+        tool=_plain(tool) if tool else None,
+        actions=tuple(_plain(action.get("action")) for action in actions),
+        synthetic=any(_is_synthetic(action) for action in actions),
+        model_sha256=next(iter(_hashes(stated.get("model_sha256"))), None),
+        consents=_hashes(stated.get("consent_sha256")),
+        parent=any(each.get("relationship") == "parentOf" for each in manifest.get("ingredients", [])),
+        problems=problems,
+        sidecar=beside,
+    )
+
+
+def _problems(found: dict[str, Any]) -> tuple[str, ...]:
+    """What does not fit, once each; a state of `Invalid` for which c2pa gives no reason is a problem too."""
+    results = found.get("validation_results", {})
+    deltas = [delta.get("validationDeltas", {}) for delta in results.get("ingredientDeltas", [])]
+    statuses = list(found.get("validation_status", []))
+    for part in (results.get("activeManifest", {}), *deltas):
+        statuses += part.get("failure", [])
+    bad = [status for status in statuses if status["code"] not in _HARMLESS]
+    if found.get("validation_state") == "Invalid" and not statuses:
+        bad = [{"code": "the credentials are invalid"}]
+    texts = [f"{status['code']}: {status.get('explanation', '')}".rstrip(": ") for status in bad]
+    return tuple(dict.fromkeys(_plain(text) for text in texts))
+
+
+def _plain(text: object) -> str:
+    """Text from a file without what could steer a terminal.
+
+    >>> _plain("a" + chr(27) + "[2Jb")
+    'a?[2Jb'
+    """
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:200]
+
+
+def _hashes(value: Any) -> tuple[str, ...]:
+    return tuple(each for each in (value if isinstance(value, list) else [value]) if _SHA256.fullmatch(str(each)))
+
+
+def _is_synthetic(action: dict[str, Any]) -> bool:
+    return str(action.get("digitalSourceType", "")).rsplit("/", 1)[-1].lower() in (
+        SYNTHETIC.rsplit("/", 1)[-1].lower(),
+        "trainedalgorithmicmedia",
+    )
+
+
+def _signer(reader: c2pa.Reader, label: str, manifest: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Fingerprint of the certificate, and the name in it."""
+    info = manifest.get("signature_info") or {}
+    name = info.get("common_name") or info.get("issuer")
+    store = io.BytesIO()
+    try:
+        reader.resource_to_stream(f"self#jumbf=/c2pa/{label}", store)
+    except c2pa.C2paError:
+        return None, name
+    certificate = signing_certificate(store.getvalue(), label)
+    if certificate is None:
+        return None, name
+    try:
+        serial = x509.load_der_x509_certificate(certificate).serial_number
+    except ValueError:
+        return None, name
+    # the certificate that c2pa checked the signature with, or none
+    return (fingerprint(certificate) if str(serial) == info.get("cert_serial_number") else None), name

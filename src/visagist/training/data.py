@@ -1,0 +1,141 @@
+"""Facesets in memory, on the device, as the trainer wants them.
+
+- `Crops`: one person's crops and hulls as plain arrays, and where they come from
+- `load_crops`: those of a faceset
+- `Side`: one person's training and held-out crops on the device
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from visagist.errors import FacesetError
+from visagist.training.augment import Palette
+
+MIN_CROPS = 8
+DETAIL_WINDOW = 9  # px, in which detail is measured
+
+
+@dataclass(frozen=True)
+class Crops:
+    """One person's crops.
+
+    Attributes:
+        images: `(N, S, S, 3)` uint8 RGB; the network's faces grown by a margin about their centre.
+        hulls: `(N, S, S)` uint8, 255 inside the landmark hull.
+        footage: SHA-256 of each footage file that the crops come from.
+        centroid: `(128,)` mean embedding of the person, or empty.
+        name: what to call it in a message.
+    """
+
+    images: NDArray[np.uint8]
+    hulls: NDArray[np.uint8]
+    footage: tuple[str, ...] = ()
+    centroid: tuple[float, ...] = ()
+    name: str = "crops"
+
+    def __post_init__(self) -> None:
+        n = len(self.images)
+        if n < MIN_CROPS:
+            raise FacesetError(
+                f"{self.name}: {n} crops are too few to train on; {MIN_CROPS} are the least, 300 are fair"
+            )
+        if self.images.shape != (*self.hulls.shape, 3) or self.images.shape[1] != self.images.shape[2]:
+            raise FacesetError(
+                f"{self.name}: images {self.images.shape} and hulls {self.hulls.shape} do not fit together"
+            )
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 of all pixels."""
+        digest = hashlib.sha256(str(self.images.shape).encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.hulls).data)
+        return digest.hexdigest()
+
+
+def load_crops(folder: Path, coverage: str, size: int, margin: float) -> Crops:
+    """A faceset's crops for a network of `size` px faces, `margin` times as large.
+
+    Raises:
+        FacesetError: the folder is no faceset, a crop cannot be read, or there are too few.
+    """
+    from visagist.faceset import Faceset
+
+    faceset = Faceset.open(folder)
+    images, hulls = faceset.load(coverage, size, margin)
+    centroid = tuple(float(value) for value in faceset.centroid())
+    return Crops(images, hulls, tuple(faceset.footage_hashes), centroid, str(folder))
+
+
+class Side:
+    """One person's crops on the device, divided into those trained on and a contiguous end that is held out.
+
+    Attributes:
+        planes: `(N, S, S, 5)` uint8: RGB, hull, detail.
+        palette: colours inside the hulls.
+        held_out: number of crops at the end that are never trained on.
+    """
+
+    def __init__(self, crops: Crops, held_out: float, device: torch.device) -> None:
+        images, hulls = torch.from_numpy(crops.images), torch.from_numpy(crops.hulls)
+        parts = [
+            torch.cat([rgb, hull[..., None], detail(rgb, hull)[..., None]], -1)
+            for rgb, hull in zip(images.split(64), hulls.split(64), strict=True)
+        ]
+        self.planes = torch.cat(parts).to(device)
+        self.held_out = max(1, round(held_out * len(images)))
+        self.training = len(images) - self.held_out
+        self.palette = palette(images[: self.training], hulls[: self.training])
+
+    def crops(self, indices: Tensor) -> Tensor:
+        """`(B, 5, S, S)` float32 in [0, 1], channels_last, on the device."""
+        return self.planes[indices.to(self.planes.device)].permute(0, 3, 1, 2).float() / 255
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """`(B, 5, S, S)` crops drawn at random from the training part."""
+        return self.crops(torch.randint(self.training, (count,), generator=generator))
+
+    def judged(self, count: int) -> Tensor:
+        """`(B, 5, S, S)`: at most `count` of the held-out crops, evenly spaced."""
+        indices = torch.linspace(self.training, len(self.planes) - 1, min(count, self.held_out)).round().long()
+        return self.crops(indices)
+
+
+def detail(images: Tensor, hulls: Tensor) -> Tensor:
+    """How much happens around each pixel: deviation of the brightness there, by twice its mean in the hull.
+
+    Eyes, brows, nostrils and teeth come out near 1, cheeks near 0: a map of where sharpness is seen, whatever the
+    coverage.
+
+    Args:
+        images: `(N, S, S, 3)` uint8.
+        hulls: `(N, S, S)` uint8.
+
+    Returns:
+        `(N, S, S)` uint8, 0 outside the hull.
+    """
+    grey = images.float().mean(-1)[:, None] / 255  # (N, 1, S, S)
+
+    def blur(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, DETAIL_WINDOW, 1, DETAIL_WINDOW // 2, count_include_pad=False)
+
+    deviation = (blur(grey**2) - blur(grey) ** 2).clamp_min(0).sqrt()
+    inside = (hulls[:, None] > 127).float()
+    mean = (deviation * inside).sum((1, 2, 3), keepdim=True) / inside.sum((1, 2, 3), keepdim=True).clamp_min(1)
+    return ((deviation / (3 * mean + 1e-6)).clamp(0, 1) * inside * 255).round().to(torch.uint8)[:, 0]
+
+
+def palette(images: Tensor, hulls: Tensor) -> Palette:
+    """Mean and deviation of each channel inside the hulls of `(N, S, S, 3)` uint8 images, in [0, 1]."""
+    inside = images[:: max(1, len(images) // 100)][hulls[:: max(1, len(images) // 100)] > 127].float() / 255  # (P, 3)
+    if len(inside) < 2:
+        raise FacesetError("the hulls of the crops are empty: nothing to train on")
+    return Palette(inside.mean(0), inside.std(0).clamp_min(1e-3))

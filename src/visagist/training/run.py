@@ -1,0 +1,170 @@
+"""A training on disk, and what can be done with it.
+
+    run/
+      run.toml             what is trained, from what, for how long
+      weights.safetensors  EMA weights, for predictions
+      events.jsonl         figures and messages of the training
+      checkpoint/          from which it continues
+      previews/            signed sheets
+
+- `RunRecord`: what `run.toml` holds
+- `Run`: the trained network, ready to draw
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from visagist.device import Compute, choose
+from visagist.errors import RunError
+from visagist.files import sha256
+from visagist.models import Swapper, create
+from visagist.settings import Settings, read_toml
+from visagist.training.checkpoint import load_tensors
+from visagist.training.data import Crops
+from visagist.training.options import TrainOptions
+
+FORMAT = 1
+RECORD, WEIGHTS, EVENTS, CHECKPOINT, PREVIEWS = (
+    "run.toml",
+    "weights.safetensors",
+    "events.jsonl",
+    "checkpoint",
+    "previews",
+)
+
+
+class Origin(Settings):
+    """Where one person's crops come from."""
+
+    crops: int
+    fingerprint: str  # SHA-256 of their pixels
+    footage: tuple[str, ...] = ()  # SHA-256 of each footage file
+    centroid: tuple[float, ...] = ()  # 128 numbers, or none
+
+    @classmethod
+    def of(cls, crops: Crops) -> Self:
+        """The origin of these crops."""
+        return cls(
+            crops=len(crops.images), fingerprint=crops.fingerprint, footage=crops.footage, centroid=crops.centroid
+        )
+
+
+class RunRecord(Settings):
+    """What a run is, decided before its first checkpoint and never changed."""
+
+    format: int = FORMAT
+    iterations: int
+    size: int
+    identities: tuple[str, ...]
+    options: TrainOptions
+    source: Origin
+    target: Origin
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRecord":
+        """The record of the run in `folder`.
+
+        Raises:
+            RunError: the folder is not a run, or one of another format.
+            ConfigError: the record has a wrong field.
+        """
+        path = folder / RECORD
+        if not path.is_file():
+            raise RunError(f"{folder}: not a run (no {RECORD}); make one with `visagist train`")
+        values: dict[str, Any] = read_toml(path)
+        if values.get("format") != FORMAT:
+            raise RunError(
+                f"{path}: run format {values.get('format')}, this visagist reads {FORMAT}; train again, or use the "
+                "visagist that made it"
+            )
+        return cls.parse(values, path)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network, ready to draw.
+
+    Attributes:
+        folder: where it lies.
+        options: how it was trained.
+        coverage: how much of the head its faces show.
+        size: side of its faces in px.
+        identities: whom it can draw: `("source", "target")`.
+        source_footage: SHA-256 of each footage file of the source.
+        target_footage: the same for the target that it was trained on.
+        source_centroid: `(128,)` mean embedding of the source, or empty.
+        weights_sha256: hash of the weights' file.
+    """
+
+    folder: Path
+    options: TrainOptions
+    coverage: str
+    size: int
+    identities: tuple[str, ...]
+    source_footage: tuple[str, ...]
+    target_footage: tuple[str, ...]
+    source_centroid: tuple[float, ...]
+    weights_sha256: str
+    network: Swapper
+    compute: Compute
+
+    @classmethod
+    def open(cls, folder: Path, device: str = "auto") -> "Run":
+        """The run in `folder`, its EMA weights on the device.
+
+        Raises:
+            RunError: the folder is not a run, one of another format, or one without finished weights.
+            ConfigError: the device is not there, or the record has a wrong field.
+        """
+        record = RunRecord.read(folder)
+        path = folder / WEIGHTS
+        if not path.is_file():
+            raise RunError(f"{folder}: this run has no weights yet; continue it with `visagist train`")
+        compute = choose(device)
+        network = create(record.options.model, record.identities, **record.options.settings)
+        try:
+            network.load_state_dict(load_tensors(path))
+        except RuntimeError as error:
+            raise RunError(f"{path}: not of model '{record.options.model}' as it is here ({error})") from error
+        network = network.to(compute.device).eval()
+        network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
+        return cls(
+            folder=folder,
+            options=record.options,
+            coverage=record.options.coverage,
+            size=record.size,
+            identities=record.identities,
+            source_footage=record.source.footage,
+            target_footage=record.target.footage,
+            source_centroid=record.source.centroid,
+            weights_sha256=sha256(path),
+            network=network,
+            compute=compute,
+        )
+
+    @torch.inference_mode()
+    def predict(self, faces: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """Draw faces as one person.
+
+        Args:
+            faces: `(B, 3, R, R)` float32 RGB in [0, 1], of this run's coverage and size.
+            identity: one of `identities`; `source` makes the swap.
+
+        Returns:
+            `(B, 3, R, R)` float32 RGB and `(B, 1, R, R)` float32 mask in [0, 1], on the CPU.
+
+        Raises:
+            RunError: the faces have another size.
+            ConfigError: nobody has that name.
+        """
+        if faces.shape[1:] != (3, self.size, self.size):
+            raise RunError(f"faces of shape {tuple(faces.shape)}; this run draws (B, 3, {self.size}, {self.size})")
+        faces = faces.to(self.compute.device).to(memory_format=self.compute.memory_format)
+        dtype = self.compute.autocast
+        with torch.autocast(self.compute.device.type, dtype=dtype, enabled=dtype is not None):
+            rgb, mask = self.network(faces, identity)
+        return rgb.float().cpu(), mask.float().cpu()

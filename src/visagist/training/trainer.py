@@ -1,0 +1,185 @@
+"""One training, step by step, without files: the core that `loop.py` drives.
+
+- `Trainer`: network, optimizer, EMA weights; `step` does one iteration
+- `learning_rate`, `warp_strength`: how both change over the planned iterations
+
+Every iteration draws its random numbers from a generator seeded with (seed, attempt, iteration). So the state of a
+training is its tensors and two numbers, and it continues exactly from any iteration.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from visagist.device import Compute
+from visagist.errors import RunError
+from visagist.models import Swapper, create
+from visagist.training.augment import Draws, random_colors, random_similarity, random_warp, vary
+from visagist.training.data import Side
+from visagist.training.losses import face_loss, masked_psnr, masked_ssim
+from visagist.training.options import TrainOptions
+
+IDENTITIES = ("source", "target")
+WARM_UP = 60  # iterations until the full learning rate
+EMA_EVERY = 4  # iterations
+EMA_DECAY = 0.95  # an update
+CLIP = 1.0  # largest norm of a gradient
+DETAIL = 2.0  # how much more detail counts than plain skin
+OUTSIDE = 0.05  # what a pixel outside the hull counts
+
+
+def learning_rate(iteration: int, iterations: int) -> float:
+    """Part of the full learning rate: linear warm-up, then half a cosine down to 0.
+
+    >>> [round(learning_rate(i, 1000), 2) for i in (0, 59, 530, 999)]
+    [0.02, 1.0, 0.5, 0.0]
+    """
+    warm_up = min(WARM_UP, iterations // 10 + 1)
+    if iteration < warm_up:
+        return (iteration + 1) / warm_up
+    return 0.5 + 0.5 * math.cos(math.pi * (iteration - warm_up) / max(1, iterations - warm_up))
+
+
+def warp_strength(iteration: int, iterations: int) -> float:
+    """Part of the full random warp: full for most of the training, then down, and none at the end.
+
+    The warp teaches whose face it is; the last part without it teaches to put eyes where they are, sharply.
+
+    >>> [round(warp_strength(i, 1000), 2) for i in (0, 600, 750, 900, 999)]
+    [1.0, 1.0, 0.5, 0.0, 0.0]
+    """
+    return min(1.0, max(0.0, (0.9 - iteration / iterations) / 0.3))
+
+
+class Trainer:
+    """A network in training.
+
+    Attributes:
+        network: the weights as the optimizer leaves them.
+        average: exponential moving average of every weight by name; what predictions use.
+        rate: the learning rate that the schedule scales; the guard halves it.
+        attempt: how often the guard has gone back; part of every seed.
+    """
+
+    def __init__(self, source: Side, target: Side, options: TrainOptions, iterations: int, compute: Compute) -> None:
+        self.sides = (source, target)
+        self.options, self.iterations, self.compute = options, iterations, compute
+        self.rate, self.attempt = options.learning_rate, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            network = create(options.model, IDENTITIES, **options.settings)
+        self.network: Swapper = network.to(compute.device)
+        self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
+        self.weights = dict(self.network.named_parameters())
+        self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(),
+            lr=self.rate,
+            betas=(0.9, 0.99),
+            weight_decay=0.0,
+            fused=compute.device.type in ("cpu", "cuda"),
+        )
+        target_faces = max(1, options.batch * 7 // 16)
+        self.counts = (options.batch - target_faces, target_faces)
+
+    def step(self, iteration: int) -> float:
+        """One iteration: draw, vary, encode, decode, compare, improve. Returns the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate * learning_rate(iteration, self.iterations)
+        seen, truth = self.batch(iteration)  # (B, 3, R, R), (B, 5, R, R)
+        with self.autocast():
+            latent = self.network.encode(seen)
+            parts = latent.split(self.counts)
+            drawn = [self.network.decode(part, name) for part, name in zip(parts, IDENTITIES, strict=True)]
+        rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
+        hull, detail = truth[:, 3:4], truth[:, 4:5]
+        weights = OUTSIDE + hull * (1 + DETAIL * detail)
+        loss = face_loss(rgb, mask, truth[:, :3], hull, weights)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if iteration % EMA_EVERY == 0:
+            done = iteration // EMA_EVERY
+            decay = min(EMA_DECAY, (1 + done) / (10 + done))  # the first averages forget fast
+            with torch.no_grad():
+                for name, weight in self.weights.items():
+                    self.average[name].lerp_(weight, 1 - decay)
+        return loss.item() if torch.isfinite(norm) else math.nan
+
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        """What the network sees `(B, 3, R, R)`, and what it should draw with hull and detail `(B, 5, R, R)`."""
+        generator = torch.Generator().manual_seed((self.options.seed * 16 + self.attempt) * 2**32 + iteration)
+        augmentation, device, size = self.options.augmentation, self.compute.device, self.network.size
+        planes = torch.cat([side.draw(n, generator) for side, n in zip(self.sides, self.counts, strict=True)])
+        count = len(planes)
+        deviation = augmentation.warp * warp_strength(iteration, self.iterations)
+        colors = [
+            random_colors(own.palette, other.palette, n, augmentation, generator)
+            for own, other, n in zip(self.sides, reversed(self.sides), self.counts, strict=True)
+        ]
+        draws = Draws(
+            random_similarity(count, augmentation, generator).to(device),
+            random_warp(count, size, deviation, generator).to(device),
+            torch.cat([gain for gain, _ in colors]).to(device),
+            torch.cat([offset for _, offset in colors]).to(device),
+        )
+        return vary(planes, draws, self.options.margin)
+
+    def autocast(self) -> torch.autocast:
+        """The precision in which the network computes."""
+        kind, dtype = self.compute.device.type, self.compute.autocast
+        return torch.autocast(kind, dtype=dtype, enabled=dtype is not None)
+
+    def predict(self, faces: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """Draw `(B, 3, R, R)` faces on the device as one person, with the EMA weights."""
+        faces = faces.to(memory_format=self.compute.memory_format)
+        with torch.no_grad(), self.autocast():
+            return torch.func.functional_call(self.network, self.average, (faces, identity))
+
+    def judge(self, count: int = 32) -> dict[str, float]:
+        """Masked SSIM and PSNR of held-out faces drawn as themselves, with the EMA weights."""
+        figures: dict[str, float] = {}
+        for side, name in zip(self.sides, IDENTITIES, strict=True):
+            truth = self.judged(side, count)
+            rgb, _ = self.predict(truth[:, :3], name)
+            figures[f"ssim_{name}"] = masked_ssim(rgb, truth[:, :3], truth[:, 3:4])
+            figures[f"psnr_{name}"] = masked_psnr(rgb, truth[:, :3], truth[:, 3:4])
+        return figures
+
+    def judged(self, side: Side, count: int) -> Tensor:
+        """`(B, 5, R, R)`: held-out crops of one side without their margin."""
+        crops = side.judged(count)
+        edge = (crops.shape[-1] - self.network.size) // 2
+        return crops[..., edge : edge + self.network.size, edge : edge + self.network.size]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that changes, by name; no copies."""
+        found = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
+        found |= {f"average/{name}": average for name, average in self.average.items()}
+        for name, weight in self.weights.items():
+            found |= {f"{key}/{name}": value for key, value in self.optimizer.state.get(weight, {}).items()}
+        return found
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `tensors` gave at another time.
+
+        Raises:
+            RunError: they are not of this network.
+        """
+        self.optimizer.state.clear()
+        self.optimizer.zero_grad(set_to_none=True)
+        try:
+            with torch.no_grad():
+                for name, weight in self.weights.items():
+                    weight.copy_(tensors[f"weight/{name}"])
+                    self.average[name].copy_(tensors[f"average/{name}"])
+                    if f"step/{name}" in tensors:
+                        moments = {key: torch.empty_like(weight) for key in ("exp_avg", "exp_avg_sq")}
+                        for key, moment in moments.items():
+                            moment.copy_(tensors[f"{key}/{name}"])
+                        step = tensors[f"step/{name}"].to(weight.device)
+                        self.optimizer.state[weight] = {"step": step, **moments}
+        except (KeyError, RuntimeError) as error:
+            raise RunError(f"the checkpoint is not of model '{self.options.model}' as it is here ({error})") from error

@@ -1,0 +1,164 @@
+"""The folder of a production, and the swap that fills it.
+
+    OUT.workspace/
+      visagist.toml    the resolved call, so that `visagist swap --config` of it repeats everything
+      source/ target/  the facesets
+      run/             the training
+      tables/          what each frame of the target shows
+      merge/           chunks of an unfinished render
+
+- `swap`: extract, train, merge, sign; every step continues where it stopped and redoes nothing that is done
+- `demo_swap`: the same for the footage that travels with the package
+"""
+
+import time
+from pathlib import Path
+
+from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.errors import ConfigError
+from visagist.events import Events, Note
+from visagist.faceset import ExtractOptions, Faceset, extract
+from visagist.media import EncodeOptions, find_footage, probe, resolve_encoding
+from visagist.merging import MergeOptions, MergeSummary, merge
+from visagist.merging.merge import claim_folder, default_workspace
+from visagist.merging.permission import Records, check_footage
+from visagist.settings import Settings, save_call
+from visagist.training import TrainOptions, estimate_seconds, train
+
+STEP = "swap"
+DEMO_ITERATIONS = 2000
+OTHER_SECONDS = 60  # of a demo, besides the training, on two cores
+
+
+class SourceOptions(Settings):
+    """Who is meant, where the source shows several people."""
+
+    source_reference: Path | None = None
+    """A picture of the person whose face will appear."""
+
+    source_identity: int | None = None
+    """The same by the number that the list of several people gives."""
+
+
+def swap(
+    source: Path,
+    target: Path,
+    output: Path,
+    source_consent: Path | None,
+    target_consent: Path | None,
+    choice: SourceOptions,
+    training: TrainOptions,
+    merging: MergeOptions,
+    encoding: EncodeOptions,
+    workspace: Path | None,
+    events: Events,
+) -> MergeSummary:
+    """Replace the performer's face in `target` by the face in `source`, and sign the render as synthetic.
+
+    Args:
+        source: a file or a folder of footage of the person whose face will appear.
+        target: footage of the performer.
+        output: `.mp4`, `.mov`, `.mkv`, or a folder for a PNG sequence.
+        source_consent: consent record of the person in `source`.
+        target_consent: consent record of the performer.
+        choice: who is meant, where the source shows several people.
+        training: the network, and how long it learns.
+        merging: how the face goes in, and who of several performers is meant.
+        encoding: codec, quality, speed.
+        workspace: the folder of the production; None: `OUTPUT.workspace` beside the output.
+        events: told progress and warnings.
+
+    Raises:
+        VisagistError: what `extract`, `train` and `merge` raise; consent and safeguard are checked before the training.
+    """
+    workspace = workspace or default_workspace(output)
+    records = Records.load(source_consent, target_consent)
+    clips = find_footage(source)
+    footage = probe(target)
+    resolve_encoding(encoding, footage, output)
+    claim_folder(workspace)
+    claim_folder(output.parent)
+    call = {
+        "source": source,
+        "target": target,
+        "output": output,
+        "source_consent": source_consent,
+        "target_consent": target_consent,
+        "workspace": workspace,
+        **choice.model_dump(mode="json"),
+        **training.model_dump(mode="json"),
+        **merging.model_dump(mode="json"),
+        **encoding.model_dump(mode="json"),
+    }
+    save_call(workspace / "visagist.toml", call)
+    faceset_source, faceset_target = workspace / "source", workspace / "target"
+    extract(
+        clips,
+        faceset_source,
+        ExtractOptions(reference=choice.source_reference, identity=choice.source_identity),
+        events,
+    )
+    faces_source = Faceset.open(faceset_source)
+    records.check_source(set(faces_source.footage_hashes), faces_source.centroid())
+    extract(
+        footage,
+        faceset_target,
+        ExtractOptions(
+            reference=merging.performer_reference,
+            identity=merging.performer,
+            deinterlace=merging.deinterlace,
+            allow_damaged=merging.allow_damaged,
+        ),
+        events,
+        tables=workspace / "tables",
+    )
+    faces_target = Faceset.open(faceset_target)
+    records.check_target(set(faces_target.footage_hashes), faces_target.centroid())
+    (footage_sha256,) = faces_target.footage_hashes
+    check_footage(footage, footage_sha256, workspace / "safeguard")
+    train(faceset_source, faceset_target, workspace / "run", training, events)
+    return merge(
+        target,
+        workspace / "run",
+        output,
+        source_consent,
+        target_consent,
+        merging,
+        encoding,
+        workspace,
+        training.device,
+        events,
+    )
+
+
+def demo_swap(output: Path, iterations: int | None, device: str, events: Events) -> MergeSummary:
+    """Swap the bundled source speaker into the bundled target, with the records of the corpus.
+
+    Args:
+        output: as in `swap`.
+        iterations: of the training; None: as many as give a convincing face.
+        device: as in `device.choose`.
+        events: told an estimate of the time first, then progress.
+
+    Raises:
+        VisagistError: what `swap` raises.
+    """
+    training = TrainOptions(iterations=iterations or DEMO_ITERATIONS, device=device)
+    started = time.monotonic()
+    seconds = estimate_seconds(training) + OTHER_SECONDS
+    events(Note(STEP, f"this takes about {max(1, round(seconds / 60))} minutes on this machine"))
+    summary = swap(
+        SOURCE,
+        TARGET,
+        output,
+        SOURCE_CONSENT,
+        TARGET_CONSENT,
+        SourceOptions(),
+        training,
+        MergeOptions(),
+        EncodeOptions(),
+        None,
+        events,
+    )
+    events(Note(STEP, f"took {(time.monotonic() - started) / 60:.1f} minutes"))
+    return summary

@@ -1,0 +1,163 @@
+"""Bad input ends in one clear line that names the file, and exit code 1."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Ended, Swap, visagist
+from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
+
+CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
+
+
+def assert_refused(ended: Ended, *words: str) -> None:
+    assert ended.code == 1, ended.err
+    last = ended.err.strip().splitlines()[-1]
+    assert last.startswith("visagist: "), ended.err
+    assert "Traceback" not in ended.err
+    for word in words:
+        assert word in last, last
+
+
+def write_video(path: Path, frames: int = 20) -> None:
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for i in range(frames):
+            picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 40 + 5 * i, np.uint8), format="rgb24")
+            out.mux(stream.encode(picture))
+        out.mux(stream.encode(None))
+
+
+def missing(folder: Path) -> Path:
+    return folder / "missing.mp4"
+
+
+def empty(folder: Path) -> Path:
+    path = folder / "empty.mp4"
+    path.touch()
+    return path
+
+
+def text(folder: Path) -> Path:
+    path = folder / "text.mp4"
+    path.write_text("this is no video\n" * 100)
+    return path
+
+
+def cut_before_index(folder: Path) -> Path:
+    whole, path = folder / "whole.mp4", folder / "cut.mp4"
+    write_video(whole)  # its index (moov) lies at the end
+    path.write_bytes(whole.read_bytes()[:-900])
+    return path
+
+
+def sound_only(folder: Path) -> Path:
+    path = folder / "sound.m4a"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("make", [missing, empty, text, cut_before_index, sound_only])
+def test_unusable_footage(make, tmp_path: Path) -> None:  # noqa: ANN001
+    path = make(tmp_path)
+    assert_refused(visagist("extract", path, "-o", tmp_path / "faces"), path.name)
+    assert_refused(visagist("swap", path, TARGET, "-o", tmp_path / "o.mp4", *CONSENTS), path.name)
+    assert_refused(visagist("swap", TARGET, path, "-o", tmp_path / "o.mp4", *CONSENTS), path.name)
+
+
+def test_footage_without_a_face(tmp_path: Path) -> None:
+    path = tmp_path / "grey.mp4"
+    write_video(path)
+    assert_refused(visagist("extract", path, "-o", tmp_path / "faces"), "grey.mp4", "face")
+
+
+def test_unwritable_output(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    output = tmp_path / "file" / "out.mp4"
+    assert_refused(visagist("swap", source, TARGET, "-o", output, *CONSENTS), "file")
+    assert_refused(visagist("extract", source, "-o", tmp_path / "file" / "faces"), "file")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Half a megabyte that fills up at once."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
+    if sys.platform != "linux" or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("cannot mount a small tmpfs here (needs Linux and root)")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_full_disk_while_extracting(small_disk: Path, source: Path) -> None:
+    assert_refused(visagist("extract", source, "-o", small_disk / "faces"), "small")
+
+
+def test_full_disk_while_merging(small_disk: Path, swapped: Swap) -> None:
+    output = small_disk / "out.mp4"
+    saved = swapped.output.with_name("out.mp4.toml")
+    assert_refused(visagist("merge", "--config", saved, "-o", output, "--crf", "1"), "small")
+    assert not output.exists()
+
+
+def test_faceset_with_a_corrupt_image(swapped: Swap, tmp_path: Path) -> None:
+    faces = tmp_path / "faces"
+    shutil.copytree(swapped.workspace / "source", faces)
+    crop = sorted(faces.glob("*.jpg"))[3]
+    crop.write_bytes(crop.read_bytes()[:500])
+    assert_refused(visagist("train", faces, swapped.workspace / "target", "-o", tmp_path / "run"), crop.name)
+
+
+def test_run_of_another_version(swapped: Swap, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(swapped.workspace / "run", run)
+    record = (run / "run.toml").read_text()
+    (run / "run.toml").write_text(record.replace("format = 1", "format = 99", 1))
+    assert_refused(visagist("merge", TARGET, "--run", run, "-o", tmp_path / "o.mp4", *CONSENTS), "run.toml", "99")
+
+
+def test_consent_record_with_a_missing_field(swapped: Swap, tmp_path: Path) -> None:
+    record = tmp_path / "record.toml"
+    lines = SOURCE_CONSENT.read_text().splitlines()
+    record.write_text("\n".join(line for line in lines if not line.startswith("statement")))
+    run = swapped.workspace / "run"
+    ended = visagist("merge", TARGET, "--run", run, "-o", tmp_path / "o.mp4", "--source-consent", record,
+                     "--target-consent", TARGET_CONSENT)  # fmt: skip
+    assert_refused(ended, "record.toml", "statement")
+
+
+def test_consent_record_of_another_person(swapped: Swap, tmp_path: Path) -> None:
+    run = swapped.workspace / "run"
+    ended = visagist("merge", TARGET, "--run", run, "-o", tmp_path / "o.mp4", "--source-consent", SOURCE_CONSENT,
+                     "--target-consent", SOURCE_CONSENT)  # fmt: skip
+    assert_refused(ended, "--target-consent")
+    assert not (tmp_path / "o.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("swap",), ("extract", "x.mp4", "--nonsense", "1"), ("nonsense",), ("train", "a", "b", "-o", "c", "--minutes", "x")],
+)
+def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
+    ended = visagist(*arguments)
+    assert ended.code == 2
+    assert "Traceback" not in ended.err
+
+
+def test_missing_or_broken_config(tmp_path: Path) -> None:
+    assert_refused(visagist("extract", "--config", tmp_path / "none.toml"), "none.toml")
+    (tmp_path / "broken.toml").write_text("a = = 3")
+    assert_refused(visagist("extract", "--config", tmp_path / "broken.toml"), "broken.toml")

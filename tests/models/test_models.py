@@ -1,0 +1,136 @@
+"""Every architecture keeps the contract of `Swapper`, at sizes that are quick to compute."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from visagist.errors import ConfigError
+from visagist.models import ARCHITECTURES, Swapper, configure, create
+from visagist.models.base import depth_to_space, space_to_depth
+
+SMALL: dict[str, dict[str, object]] = {
+    "original": {"size": 32, "width": 8, "latent": 16},
+    "quick": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8)},
+}
+
+
+@pytest.fixture(params=sorted(ARCHITECTURES))
+def network(request: pytest.FixtureRequest) -> Swapper:
+    torch.manual_seed(0)
+    return create(request.param, ("ann", "bob"), **SMALL[request.param])
+
+
+def test_every_architecture_has_a_small_version_here() -> None:
+    assert set(SMALL) == set(ARCHITECTURES)
+
+
+def test_draws_rgb_and_mask_at_the_size_of_the_input(network: Swapper) -> None:
+    rgb, mask = network(torch.rand(3, 3, 32, 32), "bob")
+    assert rgb.shape == (3, 3, 32, 32)
+    assert mask.shape == (3, 1, 32, 32)
+    assert rgb.dtype == mask.dtype == torch.float32
+    for drawn in (rgb, mask):
+        assert drawn.min() >= 0
+        assert drawn.max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_default_size_draws_its_own_size(name: str) -> None:
+    network = create(name, ("source", "target"))
+    rgb, _ = network(torch.rand(1, 3, network.size, network.size), "source")
+    assert rgb.shape == (1, 3, network.size, network.size)
+
+
+def test_decoding_one_person_trains_the_encoder_and_that_decoder_only(network: Swapper) -> None:
+    rgb, mask = network(torch.rand(2, 3, 32, 32), "bob")
+    (rgb.mean() + mask.mean()).backward()
+    for name, weight in network.named_parameters():
+        if name.startswith("decoders.0."):
+            assert weight.grad is None, name
+        else:
+            assert weight.grad is not None, name
+            assert weight.grad.abs().sum() > 0, name
+
+
+def test_the_people_share_the_latent_and_differ_in_the_picture(network: Swapper) -> None:
+    latent = network.encode(torch.rand(2, 3, 32, 32))
+    assert len(latent) == 2
+    assert not torch.equal(network.decode(latent, "ann")[0], network.decode(latent, "bob")[0])
+
+
+def test_every_convolution_gets_and_gives_channels_last(network: Swapper) -> None:
+    network.to(memory_format=torch.channels_last)
+    left: list[str] = []
+
+    def check(layer: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        if not all(x.is_contiguous(memory_format=torch.channels_last) for x in (inputs[0], output)):
+            left.append(str(layer))
+
+    for layer in network.modules():
+        if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 3:
+            layer.register_forward_hook(check)
+    faces = torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    for name in network.identities:
+        network(faces, name)
+    assert left == []
+
+
+def test_learns_to_draw_two_faces(network: Swapper) -> None:
+    faces = F.interpolate(torch.rand(2, 3, 4, 4), size=32, mode="bilinear")
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    losses: list[float] = []
+    for _ in range(80):
+        rgb, _ = network(faces, "ann")
+        loss = F.l1_loss(rgb, faces)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] / 2
+
+
+def test_same_seed_same_weights() -> None:
+    made = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        made.append(create("quick", ("a", "b"), **SMALL["quick"]).state_dict())
+    assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
+
+
+def test_three_identities_have_three_decoders() -> None:
+    network = create("quick", ("a", "b", "c"), **SMALL["quick"])
+    latent = network.encode(torch.rand(1, 3, 32, 32))
+    pictures = [network.decode(latent, name)[0] for name in "abc"]
+    assert all(not torch.equal(x, y) for x, y in pairwise(pictures))
+
+
+def test_depth_to_space_is_pixel_shuffle_with_the_channel_fastest() -> None:
+    x = torch.rand(2, 4 * 9, 5, 7)
+    slowest = x.unflatten(1, (9, 4)).transpose(1, 2).flatten(1, 2)  # pixel_shuffle wants the channel slowest
+    assert torch.equal(depth_to_space(x, 3), F.pixel_shuffle(slowest, 3))
+
+
+def test_space_to_depth_is_the_inverse_and_both_stay_channels_last() -> None:
+    x = torch.rand(2, 5, 8, 12).contiguous(memory_format=torch.channels_last)
+    folded = space_to_depth(x, 4)
+    assert folded.shape == (2, 80, 2, 3)
+    assert torch.equal(depth_to_space(folded, 4), x)
+    assert folded.is_contiguous(memory_format=torch.channels_last)
+    assert depth_to_space(folded, 4).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("identities", [(), ("one",), ("same", "same")])
+def test_fewer_than_two_people_are_refused(identities: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="two or more"):
+        create("quick", identities)
+
+
+def test_wrong_names_are_refused_with_those_that_exist(network: Swapper) -> None:
+    with pytest.raises(ConfigError, match="original, quick"):
+        create("slow", ("a", "b"))
+    with pytest.raises(ConfigError, match="latent"):
+        configure("quick", {"depth": 3})
+    with pytest.raises(ConfigError, match="ann, bob"):
+        network(torch.rand(1, 3, 32, 32), "eve")
