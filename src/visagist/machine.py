@@ -13,6 +13,8 @@ from typing import Any
 
 import av
 import torch
+from av.codec import Codec
+from av.codec.codec import UnknownCodecError
 
 from visagist import weights
 from visagist.device import choose, cpu_has_bf16
@@ -102,8 +104,8 @@ def _codecs() -> Iterator[Finding]:
 
 def _has(codec: str, mode: str) -> bool:
     try:
-        av.codec.Codec(codec, mode)  # pyright: ignore[reportArgumentType] - the stubs want a literal
-    except av.codec.codec.UnknownCodecError:
+        Codec(codec, mode)  # pyright: ignore[reportArgumentType] - the stubs want a literal
+    except UnknownCodecError:
         return False
     return True
 

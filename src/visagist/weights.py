@@ -46,8 +46,12 @@ MODELS: dict[str, FaceModel] = {
         "5671681bc1c21a020abc6a3ba05658d9065b09d495181b89d9b368263851f0a7",
         ("serving_default_input_points:0",),
     ),
-    "sface": FaceModel("sface_2021dec.onnx", "7b474f85ceab0e537adb197f35251aa711d4aed5528cb1a854936461e26d4379", ("data",)),
-    "person": FaceModel("selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", ("input_1:0",)),
+    "sface": FaceModel(
+        "sface_2021dec.onnx", "7b474f85ceab0e537adb197f35251aa711d4aed5528cb1a854936461e26d4379", ("data",)
+    ),
+    "person": FaceModel(
+        "selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", ("input_1:0",)
+    ),
     "safeguard": FaceModel(
         "nsfw_mobilenet_v2.onnx", "c807912ede70d17ffac65fd957a52f7549e7e85ad29482171b3d0aebb72a42ec", ("image",)
     ),
@@ -101,7 +105,7 @@ def session(name: str, threads: int = 1) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     try:
         made = onnxruntime.InferenceSession(path.as_posix(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001 - onnxruntime raises its own unrelated types
+    except Exception as error:
         raise WeightsError(f"{path}: cannot be loaded as face model '{name}' ({str(error).splitlines()[0]})") from error
     found = tuple(entry.name for entry in made.get_inputs())
     if found != MODELS[name].inputs:

@@ -15,15 +15,15 @@ import time
 from pathlib import Path
 
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.errors import ConfigError
 from visagist.events import Events, Note
 from visagist.faceset import ExtractOptions, Faceset, extract
-from visagist.media import EncodeOptions, find_footage, probe, resolve_encoding
+from visagist.media import EncodeOptions, find_footage, probe
 from visagist.merging import MergeOptions, MergeSummary, merge
 from visagist.merging.merge import claim_folder, default_workspace
 from visagist.merging.permission import Records, check_footage
 from visagist.settings import Settings, save_call
-from visagist.training import TrainOptions, estimate_seconds, train
+from visagist.training import TrainOptions, train
+from visagist.training.estimate import estimate_seconds
 
 STEP = "swap"
 DEMO_ITERATIONS = 2000
@@ -75,7 +75,7 @@ def swap(
     records = Records.load(source_consent, target_consent)
     clips = find_footage(source)
     footage = probe(target)
-    resolve_encoding(encoding, footage, output)
+    encoding.resolved(footage, output)
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {

@@ -70,7 +70,7 @@ def sound_only(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("make", [missing, empty, text, cut_before_index, sound_only])
-def test_unusable_footage(make, tmp_path: Path) -> None:  # noqa: ANN001
+def test_unusable_footage(make, tmp_path: Path) -> None:
     path = make(tmp_path)
     assert_refused(visagist("extract", path, "-o", tmp_path / "faces"), path.name)
     assert_refused(visagist("swap", path, TARGET, "-o", tmp_path / "o.mp4", *CONSENTS), path.name)
@@ -149,7 +149,12 @@ def test_consent_record_of_another_person(swapped: Swap, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "arguments",
-    [("swap",), ("extract", "x.mp4", "--nonsense", "1"), ("nonsense",), ("train", "a", "b", "-o", "c", "--minutes", "x")],
+    [
+        ("swap",),
+        ("extract", "x.mp4", "--nonsense", "1"),
+        ("nonsense",),
+        ("train", "a", "b", "-o", "c", "--minutes", "x"),
+    ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     ended = visagist(*arguments)

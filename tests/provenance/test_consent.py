@@ -169,7 +169,7 @@ def test_no_footage_is_not_covered_footage(tmp_path: Path, target: Path) -> None
 
 
 @pytest.mark.parametrize(("cosine", "same"), [(0.66, True), (SAME_PERSON + 0.01, True), (0.35, False)])
-def test_faces_are_compared_with_the_reference_pictures(cosine: float, same: bool, tmp_path: Path, picture: Path) -> None:
+def test_faces_are_compared_with_the_pictures(cosine: float, same: bool, tmp_path: Path, picture: Path) -> None:
     record = make(tmp_path / "x.toml", pictures=[picture])
 
     def check(faces: list[np.ndarray]) -> None:
@@ -185,9 +185,7 @@ def test_faces_are_compared_with_the_reference_pictures(cosine: float, same: boo
 def test_an_embedding_that_is_no_number_is_no_match(tmp_path: Path, picture: Path) -> None:
     record = make(tmp_path / "x.toml", pictures=[picture])
     with pytest.raises(ConsentError, match="another person"):
-        check_person(
-            record, tmp_path, footage_sha256s=set(), embedding=np.full(128, np.nan), embed=lambda _: [PERSON]
-        )
+        check_person(record, tmp_path, footage_sha256s=set(), embedding=np.full(128, np.nan), embed=lambda _: [PERSON])
 
 
 @pytest.mark.parametrize("count", [0, 2])

@@ -113,9 +113,11 @@ def test_any_flipped_byte_of_the_media_is_tampering(suffix: str, signed: Callabl
 def test_a_cut_or_longer_file_is_tampered(suffix: str, signed: Callable[[str], Path]) -> None:
     path = signed(suffix)
     original = path.read_bytes()
-    for altered in (original[:-1], original[: len(original) * 3 // 4], original + b"\0" * 100):
+    for altered in (original[:-1], original + b"\0" * 100):
         path.write_bytes(altered)
         assert verify(path).verdict == TAMPERED
+    path.write_bytes(original[: len(original) * 3 // 4])
+    assert verify(path).verdict == (NO_EVIDENCE if suffix == ".tif" else TAMPERED)  # TIFF has credentials at its end
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".png", ".jpg", ".mkv"])
@@ -210,10 +212,10 @@ def test_a_certificate_with_the_serial_number_of_a_known_one_stays_unknown(
 
 
 def test_a_certificate_that_expired_since_is_no_tampering(tmp_path: Path, write: Write, claim: Claim) -> None:
-    ten_years = datetime.timedelta(days=3652.5)
-    signer = new_signer(tmp_path / "old", datetime.datetime.now(datetime.UTC) - ten_years + datetime.timedelta(seconds=3))
+    nearly_ten_years = datetime.timedelta(days=3652.5, seconds=-2)
+    signer = new_signer(tmp_path / "old", datetime.datetime.now(datetime.UTC) - nearly_ten_years)
     path = sign(write(tmp_path / "u.png"), tmp_path / "render.png", claim, None, signer)
-    time.sleep(4)
+    time.sleep(2.5)
     found = verify(path)
     assert (found.verdict, found.fingerprint) == (UNKNOWN, signer.fingerprint)
     data = bytearray(path.read_bytes())
@@ -258,7 +260,9 @@ def test_a_renamed_file_keeps_its_credentials(signed: Callable[[str], Path]) -> 
     assert verify(path.rename(path.with_suffix(".jpg"))).verdict == KNOWN
 
 
-def test_a_folder_has_the_verdict_of_its_worst_frame(tmp_path: Path, signed: Callable[[str], Path], write: Write) -> None:
+def test_a_folder_has_the_verdict_of_its_worst_frame(
+    tmp_path: Path, signed: Callable[[str], Path], write: Write
+) -> None:
     path = signed(".png")
     folder = path.parent
     for number in range(3):
@@ -309,7 +313,7 @@ def test_no_bytes_break_the_certificate_reader(data: st.DataObject, tmp_path: Pa
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)))
     signing_certificate(bytes(content), label)
-    assert signing_certificate(bytes(content[:cut]), label) in (None, certificate)
+    assert signing_certificate(good.encode("latin-1")[:cut], label) in (None, certificate)
     assert signing_certificate(data.draw(st.binary(max_size=60)), label) is None
     doubled = good.encode("latin-1")
     inner = doubled[38:]  # the manifest box, after the store's header and description

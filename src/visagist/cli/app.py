@@ -39,9 +39,7 @@ def launch(
     """Run one command; options given on the command line win over those of --config."""
     if config is not None:
         read_toml(config)  # for a one-line error that names the file
-        app.config = (
-            cyclopts.config.Toml(config, must_exist=True, search_parents=False, use_commands_as_keys=False),
-        )
+        app.config = (cyclopts.config.Toml(config, must_exist=True, search_parents=False, use_commands_as_keys=False),)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
     extra: dict[str, Any] = {}
     if "events" not in ignored and "as_json" not in ignored:

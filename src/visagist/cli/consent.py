@@ -61,7 +61,7 @@ def new(
         basis=basis,
         statement=statement,
         scope=scope,
-        date=date or datetime.date.today(),  # noqa: DTZ011 - the day on the user's own calendar
+        date=date or datetime.date.today(),
         pictures=picture or [],
         footage=footage or [],
         document=document,

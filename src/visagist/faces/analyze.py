@@ -30,7 +30,7 @@ from visagist.faces.align import align
 from visagist.faces.clusters import cluster, split_changed
 from visagist.faces.detection import DETECTION_SIZE, Detection, detect_faces
 from visagist.faces.identity import embed, sharpness
-from visagist.faces.landmarks import Mesh, find_best_landmarks
+from visagist.faces.landmarks import CLEAR, Mesh, find_best_landmarks
 from visagist.faces.pose import blendshapes, head_pose
 from visagist.faces.smoothing import smooth_alignments
 from visagist.faces.table import Face, FaceTable, read_faces, write_faces
@@ -39,10 +39,9 @@ from visagist.files import sha256
 from visagist.media import Footage, Frame, Reader, frame_from_rgb, probe, read_picture
 from visagist.settings import Settings
 
-PART = 500  # frames between parts
+PART = 125  # frames between parts: what a kill can cost
 WAITING = 24  # faces waiting to be described, at most
 BRIEF = 3  # frames; a track as short as that must be sure of its face
-CLEAR = 12.0  # the score of most clear frontal faces
 FACE = slice(32, 224)  # the face's part of the mesh crop
 
 
@@ -89,6 +88,8 @@ def analyze(
     result = _finished(faces, metadata)
     result.save(table)
     shutil.rmtree(parts, ignore_errors=True)
+    for torn in table.parent.glob(f".{table.stem}.*.part.*"):
+        torn.unlink()  # of a call that was killed
     return result
 
 
@@ -132,6 +133,7 @@ def _described(frame: Frame, sighting: Sighting) -> Face:
     mesh = sighting.mesh
     pose = head_pose(mesh.landmarks)
     inner = cv2.resize(np.ascontiguousarray(mesh.crop[FACE, FACE]), (96, 96), interpolation=cv2.INTER_AREA)
+    inner = np.asarray(inner, np.float32)
     return Face(
         frame=frame.index,
         time=frame.time,
@@ -143,7 +145,7 @@ def _described(frame: Frame, sighting: Sighting) -> Face:
         pose=pose,
         blendshapes=blendshapes(mesh.landmarks, float(pose[2])),
         embedding=embed(frame, mesh.landmarks) if sighting.wants_embedding else None,
-        sharpness=sharpness(inner),
+        sharpness=float(np.float32(sharpness(inner))),  # as the table keeps it
         alignment=align(mesh.landmarks),
         thumbnail=_jpeg(inner) if sighting.wants_embedding else None,
     )

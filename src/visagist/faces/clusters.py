@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from visagist.faces.table import Face, FaceTable, faces_embedding
 
 SAME = 0.40  # least mean similarity of two groups of tracks that are one person (SFace's own threshold: 0.363)
-CHANGED = 0.2  # similarity of successive clear views below which a track went over to another person
+CHANGED = 0.4  # similarity of successive clear views below which a track went over to another person
 CLEAR = 0.3  # weight of a clear view
 
 
@@ -28,6 +28,7 @@ class _Group:
 
     @property
     def mean(self) -> NDArray[np.float64]:
+        """Unit length."""
         return self.total / max(float(np.linalg.norm(self.total)), 1e-9)
 
 
@@ -54,7 +55,7 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
             weight = sum(face.weight for face in faces if face.embedding is not None)
             seen = [set[int]() for _ in tables]
             seen[number] = {face.frame for face in faces}
-            groups.append(_Group([(number, track)], mean * weight, weight, len(faces), seen))
+            groups.append(_Group([(number, track)], mean.astype(np.float64) * weight, weight, len(faces), seen))
     while (pair := _closest(groups)) is not None:
         i, j = pair
         a, b = groups[i], groups.pop(j)

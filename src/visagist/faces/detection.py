@@ -121,7 +121,8 @@ def _detect_at(picture: NDArray[np.uint8], scale: float, threshold: float) -> ND
     tensor = padded[None, :, :, ::-1].transpose(0, 3, 1, 2).astype(np.float32)  # (1, 3, H, W) BGR 0..255
     net = session("yunet", threads=1)
     names = [f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES]
-    outputs = dict(zip(names, net.run(names, {"input": tensor}), strict=True))
+    arrays = [np.asarray(array) for array in net.run(names, {"input": tensor})]
+    outputs = dict(zip(names, arrays, strict=True))
     ratio = np.array([width / small_w, height / small_h], np.float32)
     found: list[NDArray[np.float32]] = []
     for stride in STRIDES:

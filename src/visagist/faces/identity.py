@@ -6,6 +6,8 @@
 - `sharpness`: 0 blurred to 1 sharp
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +94,6 @@ def sharpness(crop: NDArray[np.float32]) -> float:
     return 1 - worst
 
 
-def _slope(luma: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+def _slope(luma: NDArray[Any], axis: int) -> NDArray[Any]:
     """Sobel difference along `axis`, smoothed across it."""
     return cv2.Sobel(luma, cv2.CV_32F, axis, 1 - axis, ksize=3, borderType=cv2.BORDER_REFLECT)

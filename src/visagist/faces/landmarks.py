@@ -20,7 +20,8 @@ from visagist.weights import session
 
 CROP = 256  # px, the mesh's input
 MARGIN = 1.5  # crop side over face box side, as the mesh was trained
-SURE = 5.0  # the score of a clear face
+SURE = 5.0  # the score of most hidden faces
+CLEAR = 12.0  # the score of most clear ones
 RIGHT_EYE, LEFT_EYE = 33, 263  # outer corners, the person's own sides
 
 
@@ -38,9 +39,7 @@ class Mesh:
         return np.concatenate([self.landmarks[:, :2].min(0), self.landmarks[:, :2].max(0)])
 
 
-def find_landmarks(
-    frame: Frame, box: NDArray[np.float32], roll: float
-) -> Mesh:
+def find_landmarks(frame: Frame, box: NDArray[np.float32], roll: float) -> Mesh:
     """Landmarks of the face in a rough box.
 
     Args:
@@ -69,7 +68,7 @@ def follow_landmarks(frame: Frame, before: NDArray[np.float32]) -> Mesh:
 def find_best_landmarks(frame: Frame, detection: Detection) -> Mesh:
     """Landmarks of a detected face, whichever way it is rolled.
 
-    The detector's eyes give the roll; they fail beyond some 60 degrees, so where the mesh is not sure of a face the
+    The detector's eyes give the roll; they fail beyond some 60 degrees, so where the mesh sees no clear face the
     other quarter turns are tried; one wins if the mesh is sure there.
 
     Args:
@@ -79,7 +78,7 @@ def find_best_landmarks(frame: Frame, detection: Detection) -> Mesh:
     eyes = detection.points[1] - detection.points[0]
     roll = float(np.degrees(np.arctan2(eyes[1], eyes[0])))
     best = find_landmarks(frame, detection.box, roll)
-    if best.score < SURE:
+    if best.score < CLEAR:
         tries = [find_landmarks(frame, detection.box, roll + turn) for turn in (90, 180, 270)]
         turned = max(tries, key=lambda mesh: mesh.score)
         best = turned if turned.score >= max(SURE, best.score) else best
@@ -91,9 +90,7 @@ def _rotation(degrees: float) -> NDArray[np.float64]:
     return np.array([[c, -s], [s, c]])
 
 
-def _mesh(
-    frame: Frame, centre: NDArray[np.floating], side: float, roll: float
-) -> Mesh:
+def _mesh(frame: Frame, centre: NDArray[np.floating], side: float, roll: float) -> Mesh:
     """One pass over the square of `side` px about `centre`, turned by `roll` degrees."""
     scale = CROP / max(side, 1.0)
     linear = _rotation(-roll) * scale

@@ -44,10 +44,10 @@ def head_rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
     """The rotation `(3, 3)` that takes the mean face (x right, y down, z away) into this pose.
 
     >>> nose = np.array([0, 0, -1.0])  # towards the viewer
-    >>> (head_rotation(90, 0, 0) @ nose).round(6)  # yaw: to the right
-    array([ 1., 0., 0.])
-    >>> (head_rotation(0, 90, 0) @ nose).round(6)  # pitch: up
-    array([ 0., -1., 0.])
+    >>> (head_rotation(90, 0, 0) @ nose).round(6) + 0.0  # yaw: to the right
+    array([1., 0., 0.])
+    >>> (head_rotation(0, 90, 0) @ nose).round(6) + 0.0  # pitch: up
+    array([ 0., -1.,  0.])
     """
     y, p, r = -np.radians(yaw), -np.radians(pitch), np.radians(roll)
     about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])

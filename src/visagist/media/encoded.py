@@ -28,13 +28,10 @@ def video_frame(frame: Frame, encoding: Encoding) -> VideoFrame:
     assert wanted is not None, little
     if encoding.upright:
         return _picture(frame, wanted, encoding.pixel_format)
-    same_samples = kind.depth == wanted.depth and (kind.chroma == wanted.chroma or kind.family == "gray")
-    if (
-        same_samples
-        and kind.family in ("gray", "yuv")
-        and wanted.family == "yuv"
-        and not (wanted.alpha and not kind.alpha)
-    ):
+    same_grid = kind.chroma == wanted.chroma or kind.family == "gray"
+    same_codes = kind.depth == wanted.depth and frame.color.range == encoding.color.range
+    is_yuv = kind.family in ("gray", "yuv") and wanted.family == "yuv"
+    if is_yuv and same_grid and same_codes and (kind.alpha or not wanted.alpha):
         made = VideoFrame(frame.display.columns, frame.display.rows, wanted.name)
         _copy_components(frame, made, kind, wanted)
         return made
@@ -81,8 +78,8 @@ def _copy_components(frame: Frame, made: VideoFrame, kind: Layout, wanted: Layou
         source = frame.planes[source_number]
         source = source if source.ndim == 2 else source[:, :, source_channel]
         target[...] = source >> kind.shift if kind.shift else source
-    if wanted.alpha and kind.alpha:
-        _samples(made, 3, wanted)[...] = frame.planes[3]
+    if wanted.alpha:
+        _samples(made, 3, wanted)[...] = _alpha(frame, kind)
 
 
 def _picture(frame: Frame, wanted: Layout, name: str) -> VideoFrame:

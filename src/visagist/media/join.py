@@ -190,6 +190,9 @@ def _film_packets(
     order = [rank[time] for chunk in chunks for time in chunk.times]
     delay = max(number - place for number, place in enumerate(order))
     step = min((b - a for a, b in pairwise(ticks)), default=1)
+    # The last packet lasts until the sum of all durations, which MP4 states as the length, is that of the pictures.
+    end = ticks[-1] + int(last / clock)
+    closing = end - ticks[len(ticks) - 1 - delay] - delay * step
     number = 0
     for chunk in chunks:
         with av.open(chunk.path.as_posix()) as container:
@@ -200,7 +203,8 @@ def _film_packets(
                 packet.time_base = clock
                 packet.pts = ticks[place]
                 packet.dts = ticks[early] if early >= 0 else ticks[0] + early * step
-                packet.duration = ticks[place + 1] - ticks[place] if place + 1 < len(ticks) else int(last / clock)
+                following = ticks[place + 1] if place + 1 < len(ticks) else end
+                packet.duration = following - ticks[place] if number + 1 < len(ticks) else closing
                 yield packet.dts * clock, 0, packet
                 number += 1
 

@@ -112,7 +112,7 @@ def nearest_layout(name: str) -> Layout:
         alpha = "a" if any(part.is_alpha for part in parts) else ""
         if len(parts) <= 2:
             chosen = ("ya16le" if depth > 8 else "ya8") if alpha else f"gray{'' if depth == 8 else f'{depth}le'}"
-        elif described.is_rgb or described.is_bayer:
+        elif described.is_rgb or described.is_bayer or name.startswith("xyz"):
             depth = {9: 10, 14: 16}.get(depth, depth)
             chosen = f"gbr{alpha}p{'' if depth == 8 else f'{depth}le'}"
         else:

@@ -129,6 +129,9 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
         if kind.alpha and "yuva" not in chosen:
             notes.append("the alpha channel is lost; ProRes and PNG keep one")
     if codec == "prores":
+        if color.range == "pc":
+            color = replace(color, range="tv")  # ProRes has no flag for full range; every reader takes it as tv
+            notes.append("full-range samples become limited range, the only one of ProRes")
         profile = "4444" if "444" in chosen else "hq"
         settings = {"profile": profile, "vendor": "apl0"}
         return Encoding("prores_ks", chosen, settings, color, upright=False, notes=tuple(notes))

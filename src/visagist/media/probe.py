@@ -166,6 +166,7 @@ def _chapters(container: av.container.InputContainer) -> tuple[Chapter, ...]:
 
 def _timecode(container: av.container.InputContainer, stream: VideoStream) -> str | None:
     for metadata in (stream.metadata, *(other.metadata for other in container.streams), container.metadata):
-        if code := metadata.get("timecode"):
-            return code
+        for name, code in metadata.items():
+            if name.lower() == "timecode":
+                return code
     return None

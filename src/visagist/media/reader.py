@@ -68,7 +68,8 @@ class Reader:
         self.footage = source if isinstance(source, Footage) else probe(source)
         if self.footage.interlaced and not deinterlace:
             raise _interlaced(self.footage.path)
-        self.lost: int | None = None  # after the end: frames that the file states and did not give
+        # After the end: frames that the file states and did not give, or the known part; None where nobody knows.
+        self.lost: int | None = None
         self.damaged = False  # after the end: whether anything could not be decoded
         self._deinterlace = deinterlace and self.footage.interlaced
         self._first, self._last, self._seek, self._events = first, last, seek, events
@@ -143,12 +144,14 @@ class Reader:
         stated = self.footage.frames
         self.damaged = self._bad > 0
         if self._given is None or stated is None:
-            self.lost = 0 if self._given is None and not self.damaged else None
+            # Nobody states how many there should be: what failed to decode is the least that is lost.
+            self.lost = self._bad if self.damaged else 0 if self._given is None else None
         else:
             self.lost = max(0, stated - self._given)
             self.damaged = self.damaged or self.lost > 0
         if self.damaged:
-            count = f"{self.lost} of {stated} frames" if self.lost is not None and stated else "some frames"
+            is_counted = self._given is not None and stated is not None
+            count = f"{self.lost} of {stated} frames" if is_counted else "some frames"
             self._events(Warned("read", f"{self.footage.path}: damaged, {count} cannot be decoded"))
 
     def _pictures(self) -> Iterator[Frame]:

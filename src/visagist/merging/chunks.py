@@ -91,7 +91,7 @@ def _stretches(missing: list[int], ends: dict[int, int]) -> Iterator[tuple[int, 
 
 
 def _chunk(folder: Path, start: int) -> Path:
-    return folder / f"chunk-{start:08d}.mp4"
+    return folder / f"chunk-{start:08d}.nut"
 
 
 def _write(
@@ -119,4 +119,3 @@ def _write(
         # Before the chunk itself: a chunk that exists always has its list.
         write_atomic(path.with_suffix(".json"), json.dumps(untouched))
     return count
-

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.float32]
 
-# A transfer that stretches contrast without bound turns a flat prediction into noise; half to double is what lighting does.
+# A transfer that stretches contrast without bound turns a flat prediction into noise; lighting does half to double.
 STRETCH = (0.5, 2.0)
 
 

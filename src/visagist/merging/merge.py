@@ -20,7 +20,7 @@ from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError
 from visagist.events import Events, Note, Result, Warned
 from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity
 from visagist.files import write_atomic
-from visagist.media import EncodeOptions, Footage, join, probe, resolve_encoding
+from visagist.media import EncodeOptions, Footage, join, probe
 from visagist.merging.chunks import render_chunks
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.permission import Records, check_footage
@@ -205,7 +205,7 @@ class _Job:
         """Everything that can be found wrong at once is found here, before any long work."""
         records = Records.load(source_consent, target_consent)
         footage = probe(target)
-        encoding = resolve_encoding(encoding, footage, output)
+        encoding = encoding.resolved(footage, output)
         trained = Run.open(run, device)
         workspace = workspace or default_workspace(output)
         claim_folder(workspace)
@@ -261,12 +261,14 @@ class _Job:
         """Join, sign, rename; then the report, the configuration, and away with the chunks."""
         signer = Signer.default()
         claim = Claim(self.run.weights_sha256, self.records.hashes)
+        is_excerpt = self.options.frames is not None
         unsigned = self.folder / f"joined{self.output.suffix}"
-        joined = join(chunks, unsigned, self.footage, self.encoding, first, last)
+        joined = join(chunks, unsigned, self.footage, self.encoding, frames=(first, last) if is_excerpt else None)
         for note in joined.notes:
             events(Note(STEP, note))
         with Stamp(claim, self.target, signer) as stamp:
-            stamp.sign(unsigned, self.output)
+            for file in joined.files:
+                stamp.sign(file, self.output if file == unsigned else self.output / file.name)
         summary = MergeSummary(self.output, joined.frames, tuple(untouched), joined.notes, signer.fingerprint)
         save_call(self.output.with_name(self.output.name + ".toml"), self.call)
         report = {

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist.errors import ConsentError
-from visagist.faces import embed_picture
+from visagist.faces import picture_embeddings
 from visagist.files import write_atomic
 from visagist.media import Footage, Reader
 from visagist.provenance import Consent, check_person, inspect_footage, load_consent, record_sha256
@@ -72,16 +72,14 @@ class Records:
         _check(self.target, self.target_path, "target", footage_sha256s, np.asarray(embedding, np.float32))
 
 
-def _check(
-    record: Consent, path: Path, whose: str, footage_sha256s: set[str], embedding: NDArray[np.float32]
-) -> None:
+def _check(record: Consent, path: Path, whose: str, footage_sha256s: set[str], embedding: NDArray[np.float32]) -> None:
     try:
         check_person(
             record,
             path.parent,
             footage_sha256s=footage_sha256s,
             embedding=embedding if embedding.size else None,
-            embed=embed_picture,
+            embed=picture_embeddings,
         )
     except ConsentError as error:
         raise ConsentError(f"{path} (--{whose}-consent): {error}") from error

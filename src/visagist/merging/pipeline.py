@@ -113,13 +113,11 @@ def _crop(frame: Frame, face: Face, predictor: Predictor) -> _Job:
     matrix = crop_matrix(face.alignment, predictor.coverage, predictor.size)
     crop = frame.warp(matrix, (predictor.size, predictor.size))  # (R, R, 3)
     landmarks = face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]  # (478, 2) crop px
-    hull = hull_mask(landmarks, predictor.size).astype(np.float32) / 255
+    hull = hull_mask(landmarks, predictor.size).astype(np.float32) / np.float32(255)
     return _Job(matrix, crop, hull)
 
 
-def _predict(
-    jobs: list[_Job], predictor: Predictor
-) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _predict(jobs: list[_Job], predictor: Predictor) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     if not jobs:
         return iter(())
     faces = torch.from_numpy(np.stack([job.crop for job in jobs])).permute(0, 3, 1, 2)  # (B, 3, R, R)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visagist.errors import ConfigError, NoFaceError, SeveralError
 from visagist.events import Events, Progress, Result
-from visagist.faces import Face, crop_matrix, describe, embed_picture, footage_sha256
+from visagist.faces import Face, crop_matrix, describe, footage_sha256, picture_embeddings
 from visagist.media import Frame, Reader, probe, write_picture
 from visagist.merging.options import MergeOptions
 from visagist.merging.permission import Records
@@ -65,7 +65,7 @@ def preview_merge(
     footage = probe(target)
     trained = Run.open(run, device)
     records.check_source(set(trained.source_footage), trained.source_centroid)
-    reference = None if options.performer_reference is None else embed_picture(options.performer_reference)
+    reference = None if options.performer_reference is None else picture_embeddings(options.performer_reference)
     shown: list[Frame] = []
     faces: dict[int, Face | str] = {}
     for number in wanted:

@@ -2,7 +2,7 @@
 
 - `Swapper`: one encoder for everybody, one decoder a person
 - `depth_to_space`, `space_to_depth`: trade channels for pixels without leaving channels_last
-- `scale_residual`: initial weights with which deep networks without normalisation train from the first step
+- `scale`: smaller initial weights, with which networks without normalisation train from the first step
 """
 
 from abc import abstractmethod
@@ -113,8 +113,7 @@ def space_to_depth(x: Tensor, factor: int) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-def scale_residual(layer: nn.Conv2d, factor: float) -> nn.Conv2d:
-    """`layer` with its weights multiplied by `factor` (in place): the last layer of a residual block starts small."""
+def scale(layer: nn.Conv2d, factor: float) -> None:
+    """Multiply the weights of `layer` by `factor`, in place."""
     with torch.no_grad():
         layer.weight.mul_(factor)
-    return layer

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.models.base import Swapper, depth_to_space, scale_residual, space_to_depth
+from visagist.models.base import Swapper, depth_to_space, scale, space_to_depth
 
 SLOPE = 0.1  # of leaky_relu, the cheapest activation in channels_last that keeps a gradient everywhere
 
@@ -38,7 +38,7 @@ class Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = scale_residual(nn.Conv2d(channels, channels, 3, padding=1), 0.3)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.leaky_relu(self.conv1(x), SLOPE)
@@ -105,9 +105,23 @@ class Quick(Swapper):
         super().__init__(identities, config)
         self.encoder = Encoder(config)
         self.decoders = nn.ModuleList(Decoder(config) for _ in identities)
+        self.start()
+
+    def start(self) -> None:
+        """Weights with which signals keep their strength through all layers (He et al. 2015).
+
+        Torch's own defaults weaken them threefold a layer, and the first hundred iterations go into undoing that.
+        """
         for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear) and layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            if isinstance(layer, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        for layer in self.modules():
+            if isinstance(layer, Residual):
+                scale(layer.conv2, 0.3)  # or the blocks would add up
+            if isinstance(layer, Decoder):
+                scale(layer.draw, 0.2)  # the first pictures are grey, not noise
 
     def encode(self, faces: Tensor) -> Tensor:
         return self.encoder(faces)  # (B, shared, size/16, size/16)

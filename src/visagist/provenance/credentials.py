@@ -147,12 +147,16 @@ class Stamp:
             `output`.
 
         Raises:
-            CredentialsError: the suffix is another one, or c2pa refuses the file.
+            CredentialsError: the suffix is another one, both are the same file, or c2pa refuses it.
             OutputError: the output cannot be written, or the disk is full.
         """
         suffix = output.suffix.lower()
         if suffix not in EMBEDS and suffix not in SIDECARS:
             raise CredentialsError(f"{output}: cannot be signed; use one of {', '.join([*EMBEDS, *SIDECARS])}")
+        if not unsigned.is_file():
+            raise CredentialsError(f"{unsigned}: there is no such file to sign")
+        if output.exists() and unsigned.samefile(output):
+            raise CredentialsError(f"{output}: an unsigned file may not have the final name; give it another one")
         _check_room(unsigned, output)
         try:
             with c2pa.Builder(self._manifest, context=self._context) as builder, atomic(output) as signed:

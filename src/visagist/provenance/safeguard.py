@@ -9,7 +9,7 @@ The rule refused none of 48 benign clips. It is a gate against misuse, not a gua
 that a single picture never trips it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Protocol
 
@@ -84,8 +84,14 @@ class Safeguard:
     safeguard.finish()
     """
 
-    def __init__(self) -> None:
+    def __init__(self, classify: Callable[[NDArray[np.uint8]], float] = intimacy) -> None:
+        """Begin.
+
+        Args:
+            classify: from a whole frame, `(h, w, 3)` uint8 R'G'B', to the probability of intimate imagery.
+        """
         self.probabilities: list[float] = []  # of the frames looked at
+        self._classify = classify
         self._due: Fraction | None = None
 
     def see(self, frame: SeenFrame) -> None:
@@ -97,12 +103,12 @@ class Safeguard:
         if self._is_due(frame.time):
             # a thumbnail whose shorter side is still 224 px, so that the squashing stays an area average
             long_side = -(-SIDE * max(frame.width, frame.height) // min(frame.width, frame.height))
-            self._take(intimacy(frame.thumbnail(long_side)[0]))
+            self._take(self._classify(frame.thumbnail(long_side)[0]))
 
     def see_picture(self, time: Fraction | float, rgb: NDArray[np.uint8]) -> None:
         """The same for a whole frame as `(h, w, 3)` uint8 R'G'B' at `time` in seconds."""
         if self._is_due(Fraction(time)):
-            self._take(intimacy(rgb))
+            self._take(self._classify(rgb))
 
     def finish(self) -> None:
         """Judge what was seen.

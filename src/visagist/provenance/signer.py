@@ -70,7 +70,8 @@ class Signer:
         try:
             key_pem, chain_pem = key.read_bytes(), certificate.read_bytes()
         except OSError as error:
-            raise CredentialsError(f"{error.filename}: cannot be read ({error.strerror}); give a PEM file") from error
+            message = f"{error.filename}: cannot be read ({error.strerror}); {_remedy(certificate)}"
+            raise CredentialsError(message) from error
         try:
             private = serialization.load_pem_private_key(key_pem, password=None)
         except (ValueError, TypeError) as error:

@@ -6,7 +6,7 @@
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visagist.errors import FacesetError
+from visagist.faces import Coverage
+from visagist.faceset import Faceset
 from visagist.training.augment import Palette
 
 MIN_CROPS = 8
@@ -61,18 +63,16 @@ class Crops:
         return digest.hexdigest()
 
 
-def load_crops(folder: Path, coverage: str, size: int, margin: float) -> Crops:
+def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Crops:
     """A faceset's crops for a network of `size` px faces, `margin` times as large.
 
     Raises:
         FacesetError: the folder is no faceset, a crop cannot be read, or there are too few.
     """
-    from visagist.faceset import Faceset
-
     faceset = Faceset.open(folder)
     images, hulls = faceset.load(coverage, size, margin)
-    centroid = tuple(float(value) for value in faceset.centroid())
-    return Crops(images, hulls, tuple(faceset.footage_hashes), centroid, str(folder))
+    crops = Crops(images, hulls, faceset.footage_hashes, name=str(folder))  # refuses too few, of which no mean is made
+    return replace(crops, centroid=tuple(faceset.centroid().tolist()))
 
 
 class Side:

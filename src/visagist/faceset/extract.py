@@ -1,0 +1,289 @@
+"""Footage to a faceset.
+
+- `extract`: find one subject's face in footage and keep each as an aligned crop
+- `ExtractOptions`, `ExtractSummary`
+
+Two passes: what the footage shows (tables, which merge uses again), then the crops. A crop that is there is whole and
+is not made twice; `extract.json` says what the faceset is made from, and when it is finished.
+"""
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.errors import DamagedError, FacesetError, NoFaceError
+from visagist.events import Events, Note, Progress, Result, Warned, silent
+from visagist.faces import (
+    AnalyzeOptions,
+    Face,
+    FaceTable,
+    analyze,
+    choose_identity,
+    cluster,
+    crop_matrix,
+    crop_side,
+    invert,
+    transform,
+)
+from visagist.faceset.filter import choose
+from visagist.faceset.record import Record, write_crop
+from visagist.faceset.store import Faceset
+from visagist.files import write_atomic
+from visagist.media import Footage, Frame, Reader, Region, find_footage
+from visagist.settings import Settings
+
+STEP = "extract"
+STATE = "extract.json"
+VERSION = 1
+MARGIN = 1.2  # of a crop over the head square, so that `whole` may be shifted and scaled by a quarter
+LARGEST = 1024  # px, side of a crop
+WORKERS = 2
+WAITING = 8  # crops in work; each holds a frame
+
+
+class ExtractOptions(Settings):
+    """Whose face is kept, and which crops are good enough."""
+
+    reference: Path | None = None
+    """A picture of the person, where the footage shows several."""
+
+    identity: int | None = None
+    """The person's number, as the list of several people gives it."""
+
+    min_size: float = 40.0
+    """px, least width of a face."""
+
+    min_score: float = 5.0
+    """Least score of the landmarks, below which something hides the face (frontal faces: 0.65 of the usual too)."""
+
+    min_sharpness: float = 0.4
+    """Least sharpness, 0 to 1."""
+
+    min_change: float = 0.0015
+    """How much a face must differ from the ones before, in pupils' distances; 0 keeps duplicates too."""
+
+    format: Literal["jpeg", "png"] = "jpeg"
+    """File format of the crops."""
+
+    deinterlace: bool = False
+    """Turn interlaced pictures into whole ones."""
+
+    allow_damaged: bool = True
+    """Use what can be decoded of damaged footage."""
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """What was extracted."""
+
+    faceset: Path
+    crops: int  # in the faceset
+    frames: int  # of all footage
+    faces: int  # of the subject, before any was left out
+    identity: int
+    left_out: dict[str, int]  # by reason
+    others: int  # faces of other people
+
+    def as_text(self) -> str:
+        """A line for people."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
+        text = f"{self.faceset}: {self.crops} crops of {self.faces} faces in {self.frames} frames"
+        return f"{text}; left out: {reasons}" if reasons else text
+
+
+def extract(
+    footage: Path | Footage | Sequence[Path | Footage],
+    faceset: Path,
+    options: ExtractOptions | None = None,
+    events: Events = silent,
+    tables: Path | None = None,
+) -> ExtractSummary:
+    """Find one subject's face in footage and keep each as a crop at head coverage and native size.
+
+    Args:
+        footage: files, folders of footage, or what `probe` said of them.
+        faceset: the folder to fill. One that the same call filled is left as it is; one that it began is gone on with.
+        options: who is meant, what is left out.
+        events: told progress, and what was left out.
+        tables: folder of the tables of faces; inside the faceset by default.
+
+    Raises:
+        FootageError: footage cannot be used; DamagedError where `allow_damaged` is off and frames are lost.
+        NoFaceError: the subject is not in the footage, or no crop is good enough.
+        SeveralError: several people are there and none was chosen; `people.png` in the faceset shows them.
+        FacesetError: the folder holds a faceset of another call.
+        OutputError: the folder cannot be written.
+    """
+    options = options or ExtractOptions()
+    clips = _clips(footage)
+    folder = tables or faceset / "tables"
+    found = _analyzed(clips, folder, options, events)
+    key = {
+        "version": VERSION,
+        "footage": [table.footage_sha256 for table in found],
+        "options": options.model_dump(mode="json"),
+    }
+    summary = _begun(faceset, key)
+    if summary is not None:
+        return summary
+    labels = cluster(found)
+    found = [table.with_identities(own) for table, own in zip(found, labels, strict=True)]
+    identity = choose_identity(found, options.reference, options.identity, faceset)
+    (faceset / "people.png").unlink(missing_ok=True)  # of an earlier call that had not chosen
+    options.save(faceset / "extract.toml")
+    write_atomic(faceset / STATE, json.dumps({"key": key, "summary": None}, indent=1))
+
+    for torn in faceset.glob(".*.part.*"):
+        torn.unlink()  # of a call that was killed
+    left_out: dict[str, int] = {}
+    chosen: list[list[Face]] = []
+    faces = others = 0
+    for table in found:
+        mine = [face for face in table if face.identity == identity]
+        kept, dropped = choose(
+            mine,
+            min_size=options.min_size,
+            min_score=options.min_score,
+            min_sharpness=options.min_sharpness,
+            min_change=options.min_change,
+        )
+        chosen.append(kept)
+        faces, others = faces + len(mine), others + len(table) - len(mine)
+        left_out = {reason: left_out.get(reason, 0) + count for reason, count in dropped.items()}
+    total = sum(len(kept) for kept in chosen)
+    if total == 0:
+        raise NoFaceError(
+            f"{faceset}: none of {faces} faces is good enough ({_reasons(left_out)}); lower the thresholds"
+        )
+    done = 0
+    for clip, table, kept in zip(clips, found, chosen, strict=True):
+        _crop(clip, table.footage_sha256, kept, faceset, options, lambda n, d=done: events(_progress(d + n, total)))
+        done += len(kept)
+    if any(left_out.values()):
+        events(Note(STEP, f"left out: {_reasons(left_out)}"))
+    crops = len(Faceset.open(faceset))
+    frames = sum(table.frames for table in found)
+    summary = ExtractSummary(faceset, crops, frames, faces, identity, left_out, others)
+    plain = {name: value for name, value in asdict(summary).items() if name != "faceset"}
+    write_atomic(faceset / STATE, json.dumps({"key": key, "summary": plain}, indent=1))
+    events(Result(STEP, faceset))
+    return summary
+
+
+def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A face at head coverage and native size.
+
+    Returns:
+        `(S, S, 3)` uint8 RGB, S even, and the matrix `(2, 3)` frame px to crop px.
+    """
+    side = min(LARGEST, 2 * round(crop_side(face.alignment, "head") * MARGIN / 2))
+    matrix = crop_matrix(face.alignment, "head", side, MARGIN)
+    if crop_side(face.alignment, "head") * MARGIN > 1.5 * side:
+        crop = frame.warp(matrix, (side, side))  # it shrinks: averaged there
+    else:
+        corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float64)
+        low, high = (f(transform(invert(matrix), corners), axis=0) for f in (np.min, np.max))
+        x0, y0 = (
+            int(np.clip(np.floor(v) - 4, 0, n - 2)) for v, n in zip(low, (frame.width, frame.height), strict=True)
+        )
+        x1, y1 = (
+            int(np.clip(np.ceil(v) + 4, m + 1, n))
+            for v, m, n in zip(high, (x0, y0), (frame.width, frame.height), strict=True)
+        )
+        part = frame.rgb(Region(x0, y0, x1, y1))
+        shifted = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [x0, y0]])
+        crop = cv2.warpAffine(part, shifted, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.clip(crop * 255 + 0.5, 0, 255).astype(np.uint8), matrix
+
+
+def _clips(footage: Path | Footage | Sequence[Path | Footage]) -> list[Footage]:
+    given = [footage] if isinstance(footage, Path | Footage) else list(footage)
+    clips: list[Footage] = []
+    for entry in given:
+        clips.extend([entry] if isinstance(entry, Footage) else find_footage(entry))
+    return clips
+
+
+def _analyzed(clips: Sequence[Footage], folder: Path, options: ExtractOptions, events: Events) -> list[FaceTable]:
+    """A table for each clip; the name of a clip that another clip bears too gets a number."""
+    found: list[FaceTable] = []
+    names: dict[str, int] = {}
+    for number, clip in enumerate(clips):
+        count = names[clip.path.name] = names.get(clip.path.name, 0) + 1
+        name = clip.path.name if count == 1 else f"{clip.path.name}.{count}"
+        if len(clips) > 1:
+            events(Progress("analyze footage", number, len(clips), "clips"))
+        table = analyze(clip, folder / f"{name}.parquet", AnalyzeOptions(deinterlace=options.deinterlace), events)
+        if table.lost and not options.allow_damaged:
+            raise DamagedError(f"{clip.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on")
+        if table.lost:
+            events(Warned(STEP, f"{clip.path}: damaged, {table.lost} frames are lost"))
+        found.append(table)
+    return found
+
+
+def _begun(faceset: Path, key: dict[str, Any]) -> ExtractSummary | None:
+    """The summary of a finished call with this key; None where it is to be begun or gone on with."""
+    path = faceset / STATE
+    if not path.is_file():
+        return None
+    try:
+        state = json.loads(path.read_text())
+        known, summary = state["key"], state["summary"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FacesetError(f"{path}: damaged; delete it, and the call makes what is missing") from error
+    if known != key:
+        what = "footage" if known.get("footage") != key["footage"] else "options"
+        raise FacesetError(f"{faceset}: a faceset made with other {what} is here; delete it or choose another folder")
+    return None if summary is None else ExtractSummary(faceset=faceset, **summary)
+
+
+def _crop(clip: Footage, digest: str, faces: Sequence[Face], faceset: Path, options: ExtractOptions, tell: Any) -> None:
+    """Write the crops of one clip that are not there yet."""
+    suffix = ".png" if options.format == "png" else ".jpg"
+    missing: dict[int, list[tuple[Face, Path]]] = {}
+    for face in faces:
+        path = faceset / f"{digest[:10]}_{face.frame:07d}_{face.track:03d}{suffix}"
+        if not path.is_file():
+            missing.setdefault(face.frame, []).append((face, path))
+    done = len(faces) - sum(len(entries) for entries in missing.values())
+    tell(done)
+    if not missing:
+        return
+    waiting: deque[Future[None]] = deque()
+    with (
+        Reader(clip, first=min(missing), last=max(missing), deinterlace=options.deinterlace) as reader,
+        ThreadPoolExecutor(WORKERS, "crops") as pool,
+    ):
+        for frame in reader:
+            for face, path in missing.get(frame.index, []):
+                waiting.append(pool.submit(_write, frame, face, digest, path))
+            while len(waiting) > WAITING:
+                waiting.popleft().result()
+                done += 1
+                if done % 10 == 0:
+                    tell(done)
+        for future in waiting:
+            future.result()
+    tell(len(faces))
+
+
+def _write(frame: Frame, face: Face, digest: str, path: Path) -> None:
+    pixels, matrix = crop_face(frame, face)
+    write_crop(path, pixels, Record.of(face, digest, matrix, len(pixels)))
+
+
+def _progress(done: int, total: int) -> Progress:
+    return Progress(STEP, done, total, "crops")
+
+
+def _reasons(left_out: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)

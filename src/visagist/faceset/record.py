@@ -1,0 +1,168 @@
+"""What a crop says of itself, inside its own file.
+
+- `Record`: where the crop comes from and what it shows; JSON, version `VERSION`
+- `write_crop`, `read_record`, `read_crop`: JPEG 4:4:4 (in its comment) or PNG (in an iTXt chunk), through Pillow
+
+A person may move, copy and delete crops by hand: nothing else is needed to use them.
+"""
+
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from visagist.errors import ConfigError, FacesetError
+from visagist.faces import Face, compose, invert, transform_landmarks
+from visagist.files import atomic
+from visagist.settings import Settings
+
+VERSION = 1
+PNG_KEY = "visagist"
+SUFFIXES = (".jpg", ".png")
+QUALITY = 95  # of JPEG
+LIMIT = 65_000  # bytes; a JPEG comment holds 65,533
+REMEDY = "delete it, or extract into another folder"
+
+
+class Record(Settings):
+    """One crop. Lengths are crop px, pixel centres at integers; it names the footage by hash only."""
+
+    version: int = VERSION
+    footage_sha256: str
+    frame: int
+    time: str  # seconds, a fraction
+    track: int
+    size: int  # side of the crop, px
+    matrix: list[list[float]]  # (2, 3) frame px to crop px
+    alignment: list[list[float]]  # (2, 3) crop px to face space
+    landmarks: list[list[float]]  # (478, 3)
+    pose: list[float]  # yaw, pitch, roll, degrees
+    score: float
+    sharpness: float
+    width: float  # of the face in the frame, px
+    blendshapes: list[float]  # (52,)
+    embedding: list[float] | None = None  # (128,)
+
+    @classmethod
+    def of(cls, face: Face, footage_sha256: str, matrix: NDArray[np.float64], size: int) -> Self:
+        """The record of a face's crop; `matrix` (2, 3) takes frame px to crop px."""
+        alignment = compose(face.alignment, invert(matrix))
+        return cls(
+            footage_sha256=footage_sha256,
+            frame=face.frame,
+            time=str(face.time),
+            track=face.track,
+            size=size,
+            matrix=_rounded(matrix, 8),
+            alignment=_rounded(alignment, 8),
+            landmarks=_rounded(transform_landmarks(matrix, face.landmarks), 2),
+            pose=_rounded(face.pose, 2),
+            score=round(face.score, 3),
+            sharpness=round(face.sharpness, 4),
+            width=round(face.width, 2),
+            blendshapes=_rounded(face.blendshapes, 4),
+            embedding=None if face.embedding is None else _rounded(face.embedding, 5),
+        )
+
+    @property
+    def seconds(self) -> Fraction:
+        """Presentation time in its footage."""
+        return Fraction(self.time)
+
+    def to_json(self) -> str:
+        """The record as one line."""
+        return json.dumps(self.model_dump(), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: Path) -> Self:
+        """The record that `to_json` gave; `where` is named in the error.
+
+        Raises:
+            FacesetError: it is no record, or one of another version.
+        """
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise FacesetError(f"{where}: its record is damaged ({error}); {REMEDY}") from error
+        version = values.get("version") if isinstance(values, dict) else None
+        if version != VERSION:
+            raise FacesetError(f"{where}: record of version {version}, this visagist reads {VERSION}; extract again")
+        try:
+            record = cls.parse(values, where)
+        except ConfigError as error:
+            raise FacesetError(f"{error}; {REMEDY}") from error
+        shapes = (np.shape(record.matrix), np.shape(record.alignment), np.shape(record.landmarks))
+        if shapes != ((2, 3), (2, 3), (478, 3)):
+            raise FacesetError(f"{where}: its record has matrices and landmarks of shapes {shapes}; {REMEDY}")
+        return record
+
+
+def write_crop(path: Path, pixels: NDArray[np.uint8], record: Record) -> None:
+    """Write a crop with its record, whole or not at all; JPEG or PNG by the suffix.
+
+    Args:
+        path: ends in `.jpg` or `.png`.
+        pixels: `(size, size, 3)` RGB.
+        record: of the crop.
+
+    Raises:
+        OutputError: it cannot be written.
+        FacesetError: the record is too large for the file.
+    """
+    text = record.to_json()
+    if len(text) > LIMIT:
+        raise FacesetError(f"{path}: a record of {len(text)} bytes does not fit into a picture ({LIMIT} at most)")
+    image = Image.fromarray(pixels)
+    with atomic(path) as temporary:
+        if path.suffix == ".png":
+            info = PngImagePlugin.PngInfo()
+            info.add_itxt(PNG_KEY, text)
+            image.save(temporary, pnginfo=info, compress_level=3)
+        else:
+            image.save(temporary, quality=QUALITY, subsampling=0, comment=text.encode())
+
+
+def read_record(path: Path) -> Record:
+    """The record inside a crop; the pixels are not decoded.
+
+    Raises:
+        FacesetError: the file is no picture, or holds no record.
+    """
+    return _read(path, pixels=False)[0]
+
+
+def read_crop(path: Path) -> tuple[Record, NDArray[np.uint8]]:
+    """The record and the pixels `(size, size, 3)` RGB of a crop.
+
+    Raises:
+        FacesetError: the file is damaged, is no picture, or holds no record.
+    """
+    record, pixels = _read(path, pixels=True)
+    assert pixels is not None
+    if pixels.shape != (record.size, record.size, 3):
+        shape = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        raise FacesetError(f"{path}: {shape} px, its record says {record.size}; do not scale crops, {REMEDY}")
+    return record, pixels
+
+
+def _read(path: Path, *, pixels: bool) -> tuple[Record, NDArray[np.uint8] | None]:
+    try:
+        with Image.open(path) as image:
+            if isinstance(image, PngImagePlugin.PngImageFile):
+                text = image.text.get(PNG_KEY)  # before the pixels where we write it
+            else:
+                text = image.info.get("comment")
+            decoded = np.asarray(image.convert("RGB")) if pixels else None
+    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+        raise FacesetError(f"{path}: damaged or no picture ({type(error).__name__}); {REMEDY}") from error
+    if text is None:
+        raise FacesetError(f"{path}: no visagist record inside; a faceset holds only crops made by extract; {REMEDY}")
+    return Record.from_json(text, path), decoded
+
+
+def _rounded(array: NDArray[Any], digits: int) -> Any:
+    return np.round(np.asarray(array, np.float64), digits).tolist()

@@ -1,0 +1,237 @@
+"""Footage to facesets, and facesets from the disk."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import visagist
+from visagist.errors import FacesetError, NoFaceError, OutputError, SeveralError
+from visagist.events import Event, Progress
+from visagist.faces import FaceTable, crop_matrix, hull_mask, transform
+from visagist.faceset import (
+    ExtractOptions,
+    ExtractSummary,
+    Faceset,
+    Record,
+    choose,
+    extract,
+    read_crop,
+    read_record,
+    write_crop,
+)
+from visagist.media import Reader, write_picture
+from visagist.settings import Settings
+
+DEMO = Path(visagist.__file__).parent / "demo" / "footage"
+TARGET = DEMO / "target" / "sbia1a.mpg"
+SOURCE = DEMO / "source" / "s1_bbaf2n.mpg"
+
+
+@pytest.fixture(scope="module")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExtractSummary]:
+    folder = tmp_path_factory.mktemp("extracted") / "target"
+    return folder, extract(TARGET, folder)
+
+
+@pytest.fixture
+def faceset(extracted: tuple[Path, ExtractSummary], tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    shutil.copytree(extracted[0], tmp_path / "faceset")
+    return tmp_path / "faceset"
+
+
+def crops(folder: Path) -> list[Path]:
+    return sorted(folder.glob("[!.]*_*_*.jpg"))
+
+
+def test_a_clip_becomes_a_faceset(extracted: tuple[Path, ExtractSummary]) -> None:
+    folder, summary = extracted
+    assert (summary.frames, summary.faces, summary.others) == (75, 75, 0)
+    assert summary.crops + sum(summary.left_out.values()) == 75
+    assert summary.crops == len(crops(folder)) > 60
+    assert ExtractOptions.load(folder / "extract.toml") == ExtractOptions()
+    faceset = Faceset.open(folder)
+    assert len(faceset.footage_hashes) == 1
+    assert [r.frame for r in faceset.records] == sorted(r.frame for r in faceset.records)
+    table = FaceTable.load(folder / "tables" / "sbia1a.mpg.parquet")
+    assert float(faceset.centroid() @ table.identity_embedding(0)) > 0.99
+
+
+def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: tuple[Path, ExtractSummary]) -> None:
+    folder, _ = extracted
+    faceset = Faceset.open(folder)
+    record, pixels = read_crop(faceset.files[20])
+    assert pixels.shape == (record.size, record.size, 3)
+    assert record.size % 2 == 0
+    assert np.sqrt(np.linalg.det(np.array(record.matrix)[:, :2])) == pytest.approx(1, abs=0.01)
+    with Image.open(faceset.files[20]) as image:
+        assert image.layer[1][1:3] == (1, 1)  # 4:4:4
+    face = FaceTable.load(folder / "tables" / "sbia1a.mpg.parquet").faces_of(record.frame)[0]
+    matrix = np.array(record.matrix)
+    assert np.allclose(transform(matrix, face.landmarks[:, :2]), np.array(record.landmarks)[:, :2], atol=0.01)
+    assert record.seconds == face.time
+    with Reader(TARGET, first=record.frame, last=record.frame) as reader:
+        frame = next(iter(reader))
+    # what the trainer sees through the crop is what the merger sees in the frame
+    direct = frame.warp(crop_matrix(face.alignment, "full", 128), (128, 128))
+    images, hulls = faceset.load("full", 128, 1.0)
+    assert np.abs(images[20] / 255 - direct).mean() < 0.012
+    expected = hull_mask(transform(crop_matrix(face.alignment, "full", 128), face.landmarks[:, :2]), 128)
+    assert np.abs(hulls[20].astype(int) - expected).mean() < 1
+
+
+def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: tuple[Path, ExtractSummary]) -> None:
+    faceset = Faceset.open(extracted[0])
+    plain, _ = faceset.load("mid", 64, 1.0)
+    wide, hulls = faceset.load("mid", 64, 1.25)
+    assert wide.shape == (len(faceset), 80, 80, 3)
+    assert hulls.shape == (len(faceset), 80, 80)
+    assert wide.dtype == hulls.dtype == np.uint8
+    assert np.abs(wide[:, 8:72, 8:72].astype(int) - plain).mean() < 1
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_record_round_trip(extracted: tuple[Path, ExtractSummary], tmp_path: Path, suffix: str) -> None:
+    record, pixels = read_crop(crops(extracted[0])[0])
+    path = tmp_path / f"crop{suffix}"
+    write_crop(path, pixels, record)
+    again, same = read_crop(path)
+    assert again == record == read_record(path)
+    assert np.abs(same.astype(int) - pixels).mean() < (1.0 if suffix == ".jpg" else 1e-9)
+    assert len(record.to_json()) < 64_000
+
+
+def test_an_index_is_only_a_cache(faceset: Path) -> None:
+    before = Faceset.open(faceset)
+    gone, copied = crops(faceset)[0], crops(faceset)[5]
+    gone.unlink()
+    copied.rename(faceset / "zzz favourite.jpg")
+    after = Faceset.open(faceset)
+    assert len(after) == len(before) - 1
+    assert {p.name for p in after.files} >= {"zzz favourite.jpg"}
+    assert [r.frame for r in after.records] == sorted(r.frame for r in after.records)
+    (faceset / "index.parquet").write_bytes(b"nonsense")
+    assert Faceset.open(faceset).records == after.records
+    (faceset / "index.parquet").unlink()
+    assert Faceset.open(faceset).records == after.records
+
+
+def test_bad_files_are_named_with_a_remedy(faceset: Path) -> None:
+    torn = crops(faceset)[3]
+    whole = torn.read_bytes()
+    torn.write_bytes(whole[: len(whole) // 2])  # the record is there, the pixels are not
+    with pytest.raises(FacesetError, match=f"{torn.name}.*delete it"):
+        Faceset.open(faceset).load("full", 64, 1.0)
+    torn.write_bytes(b"not a picture at all")
+    with pytest.raises(FacesetError, match=f"{torn.name}.*delete it"):
+        Faceset.open(faceset)
+    write_picture(torn.with_suffix(".png"), np.zeros((8, 8, 3), np.float32))
+    torn.unlink()
+    with pytest.raises(FacesetError, match="no visagist record"):
+        Faceset.open(faceset)
+    with pytest.raises(FacesetError, match="no such folder"):
+        Faceset.open(faceset / "nowhere")
+
+
+def test_a_record_of_another_version_or_without_a_field_is_refused(faceset: Path) -> None:
+    path = crops(faceset)[0]
+    values = json.loads(read_record(path).to_json())
+    with pytest.raises(FacesetError, match="version 99"):
+        Record.from_json(json.dumps({**values, "version": 99}), path)
+    del values["landmarks"]
+    with pytest.raises(FacesetError, match="landmarks"):
+        Record.from_json(json.dumps(values), path)
+
+
+def test_the_same_call_again_does_nothing_and_another_is_refused(faceset: Path) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in crops(faceset)}
+    summary = extract(TARGET, faceset)
+    assert {path: path.stat().st_mtime_ns for path in crops(faceset)} == stamps
+    assert summary.crops == len(stamps)
+    with pytest.raises(FacesetError, match="other footage"):
+        extract(SOURCE, faceset)
+    with pytest.raises(FacesetError, match="other options"):
+        extract(TARGET, faceset, ExtractOptions(min_size=50))
+
+
+def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(
+    extracted: tuple[Path, ExtractSummary], tmp_path: Path
+) -> None:
+    folder = tmp_path / "killed"
+    shutil.copytree(extracted[0] / "tables", folder / "tables")  # the kill shall hit the second pass
+    code = "from pathlib import Path; from visagist.faceset import extract; "
+    code += f"extract(Path({str(TARGET)!r}), Path({str(folder)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", code])
+    limit = time.monotonic() + 60
+    while len(crops(folder)) < 5 and time.monotonic() < limit:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    stamps = {path: path.stat().st_mtime_ns for path in crops(folder)}
+    assert 5 <= len(stamps) < extracted[1].crops, "it was killed too late for this test"
+    told: list[Event] = []
+    summary = extract(TARGET, folder, events=told.append)
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+    assert summary.left_out == extracted[1].left_out
+    assert not list(folder.glob(".*"))  # nor does the kill leave half a file behind
+    assert min(e.done for e in told if isinstance(e, Progress) and e.step == "extract") >= 5
+    assert {p.name: p.read_bytes() for p in crops(folder)} == {p.name: p.read_bytes() for p in crops(extracted[0])}
+
+
+def test_several_people_are_listed_and_one_is_chosen(tmp_path: Path) -> None:
+    clips = [SOURCE, TARGET]
+    tables = tmp_path / "tables"
+    with pytest.raises(SeveralError, match="2 people"):
+        extract(clips, tmp_path / "faceset", tables=tables)
+    with Image.open(tmp_path / "faceset" / "people.png") as sheet:
+        assert sheet.size[1] > 200
+    assert not crops(tmp_path / "faceset")
+    with Reader(TARGET, last=0) as reader:
+        write_picture(tmp_path / "reference.png", next(iter(reader)).rgb())
+    options = ExtractOptions(reference=tmp_path / "reference.png")
+    summary = extract(clips, tmp_path / "faceset", options, tables=tables)
+    assert (summary.faces, summary.others, summary.frames) == (75, 75, 150)
+    (digest,) = Faceset.open(tmp_path / "faceset").footage_hashes
+    assert digest == FaceTable.load(tables / "sbia1a.mpg.parquet").footage_sha256
+    assert not (tmp_path / "faceset" / "people.png").exists()
+
+
+def test_blurred_tiny_occluded_and_repeated_faces_are_left_out(extracted: tuple[Path, ExtractSummary]) -> None:
+    faces = list(FaceTable.load(extracted[0] / "tables" / "sbia1a.mpg.parquet"))[:20]
+    loose = {"min_size": 0.0, "min_score": -99.0, "min_sharpness": 0.0, "min_change": 0.0}
+    assert choose(faces, **loose) == (faces, {"tiny": 0, "occluded": 0, "blurred": 0, "duplicate": 0})
+    assert choose(faces, **{**loose, "min_size": 500.0})[1]["tiny"] == 20
+    assert choose(faces, **{**loose, "min_score": 50.0})[1]["occluded"] == 20
+    assert choose(faces, **{**loose, "min_sharpness": 0.9})[1]["blurred"] == 20
+    kept, left_out = choose([faces[0], *faces[:5]], **{**loose, "min_change": 1e-6})
+    assert left_out["duplicate"] == 1
+    assert len(kept) == 5
+
+
+def test_no_face_and_no_place_are_errors(tmp_path: Path) -> None:
+    write_picture(tmp_path / "gray.png", np.full((200, 300, 3), 0.5, np.float32))
+    with pytest.raises(NoFaceError):
+        extract(tmp_path / "gray.png", tmp_path / "faceset")
+    with pytest.raises(NoFaceError, match="tiny"):
+        extract(TARGET, tmp_path / "small", ExtractOptions(min_size=400))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="file"):
+        extract(TARGET, tmp_path / "file" / "faceset")
+
+
+def test_a_still_picture_is_footage_too(tmp_path: Path) -> None:
+    with Reader(TARGET, last=0) as reader:
+        write_picture(tmp_path / "still.png", next(iter(reader)).rgb())
+    summary = extract(tmp_path / "still.png", tmp_path / "faceset", ExtractOptions(format="png"))
+    assert summary.crops == 1
+    assert issubclass(Record, Settings)
+    assert Faceset.open(tmp_path / "faceset").centroid().shape == (128,)
