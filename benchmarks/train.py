@@ -1,6 +1,6 @@
 """Speed of training: faces a second of a model, everything included, against the sketch that it has to beat.
 
-    .venv/bin/python benchmarks/train.py [--model quick] [--batch 16] [--rounds 8]
+    .venv/bin/python benchmarks/train.py [--model quick] [--batch 12] [--rounds 8]
 
 Both networks are trained by the same trainer on the same random crops in the same process, in turns, so that a busy
 machine slows both; medians count. An iteration includes drawing, augmentation, losses, optimizer and EMA.
@@ -56,6 +56,7 @@ class Sketch(Swapper):
     """Encoder of strided convolutions, dense latent, one decoder of three blocks a person."""
 
     Config = SketchConfig
+    learning_rate = 5e-4
 
     def __init__(self, identities: tuple[str, ...], config: SketchConfig) -> None:
         super().__init__(identities, config)
@@ -101,7 +102,7 @@ def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="quick")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=TrainOptions().batch)
     parser.add_argument("--rounds", type=int, default=8, help="turns of 3 iterations a network")
     arguments = parser.parse_args()
     compute = choose("auto")

@@ -12,9 +12,11 @@
 """
 
 import time
+from functools import partial
 from pathlib import Path
 
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.errors import NoFaceError, SeveralError
 from visagist.events import Events, Note
 from visagist.faceset import ExtractOptions, Faceset, extract
 from visagist.media import EncodeOptions, find_footage, probe
@@ -91,44 +93,55 @@ def swap(
         **encoding.model_dump(mode="json"),
     }
     save_call(workspace / "visagist.toml", call)
-    faceset_source, faceset_target = workspace / "source", workspace / "target"
-    extract(
-        clips,
-        faceset_source,
-        ExtractOptions(reference=choice.source_reference, identity=choice.source_identity),
-        events,
+    faceset_source, faceset_target, run = workspace / "source", workspace / "target", workspace / "run"
+    finish = partial(
+        merge,
+        target,
+        output=output,
+        source_consent=source_consent,
+        target_consent=target_consent,
+        options=merging,
+        encoding=encoding,
+        workspace=workspace,
+        device=training.device,
+        events=events,
     )
+    try:
+        extract(
+            clips,
+            faceset_source,
+            ExtractOptions(reference=choice.source_reference, identity=choice.source_identity),
+            events,
+        )
+    except SeveralError as error:
+        raise SeveralError(f"{source}: {error}: --source-identity NUMBER or --source-reference PICTURE") from error
     faces_source = Faceset.open(faceset_source)
     records.check_source(set(faces_source.footage_hashes), faces_source.centroid())
-    extract(
-        footage,
-        faceset_target,
-        ExtractOptions(
-            reference=merging.performer_reference,
-            identity=merging.performer,
-            deinterlace=merging.deinterlace,
-            allow_damaged=merging.allow_damaged,
-        ),
-        events,
-        tables=workspace / "tables",
-    )
+    try:
+        extract(
+            footage,
+            faceset_target,
+            ExtractOptions(
+                reference=merging.performer_reference,
+                identity=merging.performer,
+                deinterlace=merging.deinterlace,
+                allow_damaged=merging.allow_damaged,
+            ),
+            events,
+            tables=workspace / "tables",
+        )
+    except SeveralError as error:
+        raise SeveralError(f"{target}: {error}: --performer NUMBER or --performer-reference PICTURE") from error
+    except NoFaceError as error:
+        if merging.allow_no_face:
+            return finish(run=None)
+        raise NoFaceError(f"{target}: {error}; --allow-no-face passes it through untouched") from error
     faces_target = Faceset.open(faceset_target)
     records.check_target(set(faces_target.footage_hashes), faces_target.centroid())
     (footage_sha256,) = faces_target.footage_hashes
     check_footage(footage, footage_sha256, workspace / "safeguard")
-    train(faceset_source, faceset_target, workspace / "run", training, events)
-    return merge(
-        target,
-        workspace / "run",
-        output,
-        source_consent,
-        target_consent,
-        merging,
-        encoding,
-        workspace,
-        training.device,
-        events,
-    )
+    train(faceset_source, faceset_target, run, training, events)
+    return finish(run=run)
 
 
 def demo_swap(output: Path, iterations: int | None, device: str, events: Events) -> MergeSummary:

@@ -151,6 +151,8 @@ def test_killed_and_started_again_ends_like_an_unbroken_run(
         log.write('{"event": "metr')  # a torn last line
     assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 4
     assert same_weights(tmp_path, unbroken)
+    lines = (tmp_path / "events.jsonl").read_text().splitlines()
+    assert [line for line in lines if not line.endswith("}")] == ['{"event": "metr']
 
 
 def test_a_finished_run_is_left_alone(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:

@@ -187,21 +187,16 @@ def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.f
     side = min(LARGEST, 2 * round(crop_side(face.alignment, "head") * MARGIN / 2))
     matrix = crop_matrix(face.alignment, "head", side, MARGIN)
     if crop_side(face.alignment, "head") * MARGIN > 1.5 * side:
-        crop = frame.warp(matrix, (side, side))  # it shrinks: averaged there
-    else:
-        corners = np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float64)
-        low, high = (f(transform(invert(matrix), corners), axis=0) for f in (np.min, np.max))
-        x0, y0 = (
-            int(np.clip(np.floor(v) - 4, 0, n - 2)) for v, n in zip(low, (frame.width, frame.height), strict=True)
-        )
-        x1, y1 = (
-            int(np.clip(np.ceil(v) + 4, m + 1, n))
-            for v, m, n in zip(high, (x0, y0), (frame.width, frame.height), strict=True)
-        )
-        part = frame.rgb(Region(x0, y0, x1, y1))
-        shifted = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [x0, y0]])
-        crop = cv2.warpAffine(part, shifted, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return np.clip(crop * 255 + 0.5, 0, 255).astype(np.uint8), matrix
+        shrunk = frame.warp(matrix, (side, side))  # averaged, since it shrinks
+        return (shrunk * 255 + 0.5).astype(np.uint8), matrix
+    corners = transform(invert(matrix), np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float64))
+    limits = np.array([frame.width, frame.height])
+    x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0)) - 4, 0, limits - 2))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0)) + 4, [x0 + 1, y0 + 1], limits))
+    part = cv2.convertScaleAbs(frame.rgb(Region(x0, y0, x1, y1)), alpha=255)  # cubic is five times faster on bytes
+    shifted = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [x0, y0]])
+    crop = cv2.warpAffine(part, shifted, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, np.uint8), matrix
 
 
 def _clips(footage: Path | Footage | Sequence[Path | Footage]) -> list[Footage]:

@@ -25,19 +25,33 @@ def render_chunks(
     first: int,
     last: int,
     face_of: Callable[[int], Face | str],
-    predictor: Predictor,
+    predictor: Predictor | None,
     folder: Path,
     options: MergeOptions,
     encoding: EncodeOptions,
     events: Events,
+    *,
+    seek: bool,
 ) -> tuple[list[Path], list[Untouched]]:
     """Merge frames `first` to `last` (both included) into chunks in `folder`; those that are there are kept.
+
+    Args:
+        footage: the target.
+        first: its first frame to render.
+        last: its last one; the footage must have it.
+        face_of: the performer's face in a frame, or the reason why there is none.
+        predictor: the trained network, None where nobody is changed.
+        folder: of the chunks.
+        options: how the face goes in.
+        encoding: resolved for this target.
+        events: told progress.
+        seek: as in `media.Reader`.
 
     Returns:
         The chunks in order, and the frames that went through as they were.
 
     Raises:
-        FootageError: the target ends before `last`.
+        FootageError: the target cannot be read.
         OutputError: the folder cannot be written.
     """
     bounds = _bounds(first, last)
@@ -48,18 +62,16 @@ def render_chunks(
         events(Progress("merge", done, total))
     ends = dict(bounds)
     for start, end in _stretches(missing, ends):
-        with Reader(footage, first=start, last=end, deinterlace=options.deinterlace) as frames:
+        with Reader(footage, first=start, last=end, deinterlace=options.deinterlace, seek=seek) as frames:
             merged = merge_frames(frames, face_of, predictor, options)
             chunk_start = start
             while chunk_start <= end:
                 chunk_end = ends[chunk_start]
-                count = _write(merged, chunk_start, chunk_end, footage, folder, options, encoding)
-                done += count
-                events(Progress("merge", done, total))
-                if count < chunk_end - chunk_start + 1:
-                    break  # a damaged target that holds fewer frames than it states
+                for _ in _write(merged, chunk_start, chunk_end, footage, folder, options, encoding):
+                    done += 1
+                    events(Progress("merge", done, total))
                 chunk_start = chunk_end + 1
-    chunks = [_chunk(folder, start) for start, _ in bounds if _chunk(folder, start).exists()]
+    chunks = [_chunk(folder, start) for start, _ in bounds]
     untouched = [
         Untouched(entry["frame"], entry["reason"])
         for path in chunks
@@ -102,10 +114,10 @@ def _write(
     folder: Path,
     options: MergeOptions,
     encoding: EncodeOptions,
-) -> int:
+) -> Iterator[int]:
+    """Write one chunk; yields the number of each frame that was handed to the encoder."""
     path = _chunk(folder, start)
     untouched: list[dict[str, int | str]] = []
-    count = 0
     with ChunkWriter(path, footage, encoding) as writer:
         for item in merged:
             writer.write(item.frame)
@@ -113,9 +125,8 @@ def _write(
                 write_matte(item, options.matte)
             if item.untouched is not None:
                 untouched.append({"frame": item.frame.index, "reason": item.untouched})
-            count += 1
+            yield item.frame.index
             if item.frame.index == end:
                 break
         # Before the chunk itself: a chunk that exists always has its list.
         write_atomic(path.with_suffix(".json"), json.dumps(untouched))
-    return count

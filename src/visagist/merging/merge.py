@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from visagist import __version__
-from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError
+from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError, RunError, SeveralError
 from visagist.events import Events, Note, Result, Warned
 from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity
 from visagist.files import write_atomic
@@ -60,7 +60,7 @@ class MergeSummary:
 
 def merge(
     target: Path,
-    run: Path,
+    run: Path | None,
     output: Path,
     source_consent: Path | None,
     target_consent: Path | None,
@@ -77,7 +77,7 @@ def merge(
 
     Args:
         target: footage of the performer, the one trained on or any other.
-        run: a trained run.
+        run: a trained run; None is possible only with `allow_no_face`, for a target that shows no face.
         output: `.mp4`, `.mov`, `.mkv`, or a folder for a PNG sequence.
         source_consent: consent record of the person whose face appears.
         target_consent: consent record of the performer.
@@ -102,9 +102,11 @@ def merge(
         events(Note(STEP, f"{output} is done already"))
         return finished
     table = find_faces(job.footage, job.workspace, options, events)
-    job.records.check_source(set(job.run.source_footage), job.run.source_centroid)
     performer = _performer(table, options, job.workspace, events)
     if performer is not None:
+        if job.run is None:
+            raise RunError(f"{target}: shows a face, and no trained run was given to change it")
+        job.records.check_source(set(job.run.source_footage), job.run.source_centroid)
         job.records.check_target({table.footage_sha256}, table.identity_embedding(performer))
     check_footage(job.footage, table.footage_sha256, job.workspace / "safeguard")
     first, last = _bounds(options, table.frames, target)
@@ -118,6 +120,7 @@ def merge(
         options,
         job.encoding,
         events,
+        seek=not table.lost,  # where frames are lost, only counting gives each the number that the table knows it by
     )
     return job.seal(chunks, untouched, first, last, events)
 
@@ -160,9 +163,11 @@ def performer_of(table: FaceTable, performer: int | None, options: MergeOptions)
 def _performer(table: FaceTable, options: MergeOptions, workspace: Path, events: Events) -> int | None:
     try:
         return choose_identity(table, options.performer_reference, options.performer, workspace)
-    except NoFaceError:
+    except SeveralError as error:
+        raise SeveralError(f"{error}: --performer NUMBER or --performer-reference PICTURE") from error
+    except NoFaceError as error:
         if not options.allow_no_face:
-            raise
+            raise NoFaceError(f"{error}; --allow-no-face passes the target through untouched") from error
         events(Warned(STEP, "the performer is in no frame; all pass through untouched, as --allow-no-face asks"))
         return None
 
@@ -182,7 +187,7 @@ class _Job:
     target: Path
     output: Path
     footage: Footage
-    run: Run
+    run: Run | None
     records: Records
     options: MergeOptions
     encoding: EncodeOptions
@@ -193,7 +198,7 @@ class _Job:
     def prepare(
         cls,
         target: Path,
-        run: Path,
+        run: Path | None,
         output: Path,
         source_consent: Path | None,
         target_consent: Path | None,
@@ -206,7 +211,7 @@ class _Job:
         records = Records.load(source_consent, target_consent)
         footage = probe(target)
         encoding = encoding.resolved(footage, output)
-        trained = Run.open(run, device)
+        trained = None if run is None else Run.open(run, device)
         workspace = workspace or default_workspace(output)
         claim_folder(workspace)
         claim_folder(output.parent)
@@ -229,12 +234,16 @@ class _Job:
         facts = {
             "visagist": __version__,
             "target": [str(self.target.resolve()), stat.st_size, stat.st_mtime_ns],
-            "weights": self.run.weights_sha256,
+            "weights": self.weights_sha256,
             "consents": self.records.hashes,
             "options": self.options.model_dump(mode="json", exclude={"allow_damaged", "allow_no_face"}),
             "encoding": self.encoding.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def weights_sha256(self) -> str | None:
+        return None if self.run is None else self.run.weights_sha256
 
     @property
     def folder(self) -> Path:
@@ -252,6 +261,7 @@ class _Job:
         found = json.loads(self.report.read_text(encoding="utf-8"))
         if found.get("key") != self.key:
             return None
+        shutil.rmtree(self.folder, ignore_errors=True)  # left where the end came between report and tidying up
         untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
         return MergeSummary(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
 
@@ -260,12 +270,12 @@ class _Job:
     ) -> MergeSummary:
         """Join, sign, rename; then the report, the configuration, and away with the chunks."""
         signer = Signer.default()
-        claim = Claim(self.run.weights_sha256, self.records.hashes)
         is_excerpt = self.options.frames is not None
         unsigned = self.folder / f"joined{self.output.suffix}"
         joined = join(chunks, unsigned, self.footage, self.encoding, frames=(first, last) if is_excerpt else None)
         for note in joined.notes:
             events(Note(STEP, note))
+        claim = Claim(self.weights_sha256, self.records.hashes, is_changed=len(untouched) < joined.frames)
         with Stamp(claim, self.target, signer) as stamp:
             for file in joined.files:
                 stamp.sign(file, self.output if file == unsigned else self.output / file.name)

@@ -69,7 +69,7 @@ class _Job:
 def merge_frames(
     frames: Iterable[Frame],
     face_of: Callable[[int], Face | str],
-    predictor: Predictor,
+    predictor: Predictor | None,
     options: MergeOptions,
 ) -> Iterator[Merged]:
     """Replace the performer's face in each frame, in order.
@@ -77,13 +77,14 @@ def merge_frames(
     Args:
         frames: the target's frames, usually a `media.Reader`, which decodes in a thread of its own.
         face_of: the performer's face in a frame by its index, or the reason why there is none.
-        predictor: the trained network; its identity "source" is painted.
+        predictor: the trained network; its identity "source" is painted. None: no frame is changed.
         options: how the face goes in.
     """
     with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
         waiting: deque[Future[Merged]] = deque()
         for batch in _batches(frames, face_of, predictor, BATCH):
-            predictions = _predict([job for _, job in batch if isinstance(job, _Job)], predictor)
+            jobs = [job for _, job in batch if isinstance(job, _Job)]
+            predictions = iter(()) if predictor is None or not jobs else _predict(jobs, predictor)
             # The last batch was composited while this one went through the network.
             while waiting:
                 yield waiting.popleft().result()
@@ -95,13 +96,16 @@ def merge_frames(
 
 
 def _batches(
-    frames: Iterable[Frame], face_of: Callable[[int], Face | str], predictor: Predictor, size: int
+    frames: Iterable[Frame], face_of: Callable[[int], Face | str], predictor: Predictor | None, size: int
 ) -> Iterator[list[tuple[Frame, _Job | str]]]:
     """Frames until `size` of them have been gathered, each with its crop or the reason for none."""
     batch: list[tuple[Frame, _Job | str]] = []
     for frame in frames:
         face = face_of(frame.index)
-        batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor)))
+        if predictor is None:
+            batch.append((frame, face if isinstance(face, str) else "no trained run was given"))
+        else:
+            batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor)))
         if len(batch) == size:
             yield batch
             batch = []
@@ -118,8 +122,6 @@ def _crop(frame: Frame, face: Face, predictor: Predictor) -> _Job:
 
 
 def _predict(jobs: list[_Job], predictor: Predictor) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    if not jobs:
-        return iter(())
     faces = torch.from_numpy(np.stack([job.crop for job in jobs])).permute(0, 3, 1, 2)  # (B, 3, R, R)
     rgb, mask = predictor.predict(faces, "source")
     return iter(zip(rgb.permute(0, 2, 3, 1).contiguous().numpy(), mask[:, 0].contiguous().numpy(), strict=True))

@@ -30,11 +30,13 @@ class Swapper(nn.Module):
     it as the person that `identity` names. A swap is the encoding of one person, decoded as another.
 
     Attributes:
+        learning_rate: of AdamW, that suits the architecture.
         identities: names of the people it can draw, two or more.
         config: the architecture's frozen settings.
     """
 
     Config: ClassVar[type[Any]]
+    learning_rate: ClassVar[float]
     config: SwapperConfig
     identities: tuple[str, ...]
 

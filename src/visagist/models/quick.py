@@ -100,6 +100,7 @@ class Quick(Swapper):
     """A thrifty swapper for CPUs and small GPUs."""
 
     Config = QuickConfig
+    learning_rate = 1e-3
 
     def __init__(self, identities: tuple[str, ...], config: QuickConfig) -> None:
         super().__init__(identities, config)

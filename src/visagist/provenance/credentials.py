@@ -78,10 +78,12 @@ class Claim:
     Attributes:
         model_sha256: hexadecimal SHA-256 of the weights file; None for a preview of a model that is still in training.
         consents: hexadecimal SHA-256 of the bytes of each consent record, source first.
+        is_changed: False for a target in which nobody was found to be changed: encoded again and nothing else.
     """
 
     model_sha256: str | None
     consents: tuple[str, ...]
+    is_changed: bool = True
 
     def __post_init__(self) -> None:
         for value in (*self.consents, *([] if self.model_sha256 is None else [self.model_sha256])):
@@ -239,7 +241,8 @@ def sidecar(path: Path) -> Path:
 def _manifest(claim: Claim, *, edited: bool) -> dict[str, Any]:
     if edited:
         opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_TARGET]}}
-        actions: Sequence[Any] = [opened, {"action": "c2pa.edited", "digitalSourceType": SYNTHETIC}]
+        edited_by_us = {"action": "c2pa.edited", "digitalSourceType": SYNTHETIC}
+        actions: Sequence[Any] = [opened, edited_by_us if claim.is_changed else {"action": "c2pa.transcoded"}]
     else:
         actions = [{"action": "c2pa.created", "digitalSourceType": SYNTHETIC}]
     render: dict[str, Any] = {"consent_sha256": list(claim.consents)}

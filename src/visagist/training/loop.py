@@ -347,14 +347,24 @@ def logged(events: Events, path: Path) -> Iterator[Events]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-
-            def say(event: Event) -> None:
-                if not isinstance(event, Progress):
-                    file.write(json.dumps(as_json(event)) + "\n")
-                    file.flush()
-                events(event)
-
-            yield say
+        file = path.open("a+", encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def write(line: str) -> None:
+        try:
+            file.write(line)
+            file.flush()
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+    def say(event: Event) -> None:
+        if not isinstance(event, Progress):
+            write(json.dumps(as_json(event)) + "\n")
+        events(event)
+
+    with file:
+        file.seek(0)
+        if (before := file.read()) and not before.endswith("\n"):
+            write("\n")  # a line that a crash cut short must not spoil the next one
+        yield say

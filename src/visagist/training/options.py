@@ -22,15 +22,13 @@ class TrainOptions(Settings):
     coverage: Coverage = "full"
     iterations: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    batch: int = Field(default=16, ge=2)  # faces an iteration, both people together
-    learning_rate: float = Field(default=1e-3, gt=0)
+    batch: int = Field(default=12, ge=2)  # faces an iteration, both people together
+    learning_rate: float | None = Field(default=None, gt=0)  # without it, the one that suits the model
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "auto"
     margin: float = Field(default=1.25, ge=1, le=2)  # how much larger than the network's faces the crops in memory are
     augmentation: Augmentation = Augmentation()
-    held_out: float = Field(
-        default=0.06, gt=0, lt=0.5
-    )  # part of each faceset, its end, that is only judged, never trained on
+    held_out: float = Field(default=0.06, gt=0, lt=0.5)  # part of each faceset, its end, that is only judged
     preview_every: int = Field(default=500, ge=1)  # iterations between previews and figures of held-out faces
     save_every: int = Field(default=250, ge=1)  # iterations between checkpoints
 

@@ -25,7 +25,7 @@ from visagist.models import Swapper, create
 from visagist.settings import Settings, read_toml
 from visagist.training.checkpoint import load_tensors
 from visagist.training.data import Crops
-from visagist.training.options import TrainOptions
+from visagist.training.options import Coverage, TrainOptions
 
 FORMAT = 1
 RECORD, WEIGHTS, EVENTS, CHECKPOINT, PREVIEWS = (
@@ -102,7 +102,7 @@ class Run:
 
     folder: Path
     options: TrainOptions
-    coverage: str
+    coverage: Coverage
     size: int
     identities: tuple[str, ...]
     source_footage: tuple[str, ...]

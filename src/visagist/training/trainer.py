@@ -65,12 +65,12 @@ class Trainer:
     def __init__(self, source: Side, target: Side, options: TrainOptions, iterations: int, compute: Compute) -> None:
         self.sides = (source, target)
         self.options, self.iterations, self.compute = options, iterations, compute
-        self.rate, self.attempt = options.learning_rate, 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             network = create(options.model, IDENTITIES, **options.settings)
         self.network: Swapper = network.to(compute.device)
         self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
+        self.rate, self.attempt = options.learning_rate or network.learning_rate, 0
         self.weights = dict(self.network.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.optimizer = torch.optim.AdamW(

@@ -1,0 +1,22 @@
+"""Run every benchmark, each in a process of its own, and print what docs/performance.md quotes.
+
+python -m benchmarks [extract] [train] [merge]
+"""
+
+import subprocess
+import sys
+
+ALL = ("extract", "train", "merge")
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or ALL
+    unknown = sorted(set(chosen) - set(ALL))
+    if unknown:
+        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(ALL)}", file=sys.stderr)
+        return 2
+    return max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode for name in chosen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

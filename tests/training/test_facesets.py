@@ -1,0 +1,53 @@
+"""From real footage through facesets to a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import visagist
+from visagist.errors import FacesetError
+from visagist.events import silent
+from visagist.faceset import Faceset, extract
+from visagist.training import Run, TrainOptions, train
+from visagist.training.data import load_crops
+
+FOOTAGE = Path(visagist.__file__).parent / "demo" / "footage"
+
+
+@pytest.fixture(scope="module")
+def facesets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Facesets of the demo's target and of one clip of its source."""
+    folder = tmp_path_factory.mktemp("facesets")
+    source, target = folder / "source", folder / "target"
+    extract(sorted((FOOTAGE / "source").glob("*.mpg"))[0], source)
+    extract(sorted((FOOTAGE / "target").glob("*.mpg"))[0], target)
+    return source, target
+
+
+def test_a_run_knows_whose_faces_it_was_trained_on(
+    facesets: tuple[Path, Path], options: Callable[..., TrainOptions], tmp_path: Path
+) -> None:
+    train(*facesets, tmp_path / "run", options(iterations=3), silent)
+    run = Run.open(tmp_path / "run", "cpu")
+    source, target = (Faceset.open(folder) for folder in facesets)
+    assert run.source_footage == source.footage_hashes
+    assert run.target_footage == target.footage_hashes
+    np.testing.assert_allclose(run.source_centroid, source.centroid(), atol=1e-6)
+
+
+def test_crops_show_the_coverage_with_its_margin(facesets: tuple[Path, Path]) -> None:
+    tight = load_crops(facesets[0], "full", 32, 1.0)
+    wide = load_crops(facesets[0], "full", 32, 1.25)
+    assert tight.images.shape[1:] == (32, 32, 3)
+    assert wide.images.shape[1:] == (40, 40, 3)
+    difference = wide.images[:, 4:36, 4:36].astype(float) - tight.images
+    assert np.abs(difference).mean() < 2
+    assert 0.2 < (tight.hulls > 127).mean() < 0.8
+
+
+def test_a_folder_without_crops_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FacesetError):
+        load_crops(tmp_path / "empty", "full", 32, 1.25)
