@@ -1,6 +1,6 @@
 """Speed of training: faces a second of a model, everything included, against the sketch that it has to beat.
 
-    .venv/bin/python benchmarks/train.py [--model quick] [--batch 12] [--rounds 8]
+    .venv/bin/python benchmarks/train.py [--model quick] [--batch 8] [--rounds 8]
 
 Both networks are trained by the same trainer on the same random crops in the same process, in turns, so that a busy
 machine slows both; medians count. An iteration includes drawing, augmentation, losses, optimizer and EMA.

@@ -177,7 +177,7 @@ def _look_through(
             recent.append(waiting.popleft().result())
 
     with (
-        Reader(footage, first=frames, deinterlace=options.deinterlace, events=events) as reader,
+        Reader(footage, first=frames, deinterlace=options.deinterlace, seek=False, events=events) as reader,
         ThreadPoolExecutor(2, "faces") as pool,
         ThreadPoolExecutor(2, "meshes") as meshes,
     ):

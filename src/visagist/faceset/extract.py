@@ -33,9 +33,9 @@ from visagist.faces import (
     invert,
     transform,
 )
+from visagist.faces.subject import SHEET
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
-from visagist.faceset.store import Faceset
 from visagist.files import write_atomic
 from visagist.media import Footage, Frame, Reader, Region, find_footage
 from visagist.settings import Settings
@@ -45,6 +45,7 @@ STATE = "extract.json"
 VERSION = 1
 MARGIN = 1.2  # of a crop over the head square, so that `whole` may be shifted and scaled by a quarter
 LARGEST = 1024  # px, side of a crop
+LARGE = 512  # px; up to here a crop is warped by cubics, which keep small faces sharp, beyond it bilinearly: faster
 WORKERS = 2
 WAITING = 8  # crops in work; each holds a frame
 
@@ -85,7 +86,7 @@ class ExtractSummary:
     """What was extracted."""
 
     faceset: Path
-    crops: int  # in the faceset
+    crops: int  # made by this call, now or before
     frames: int  # of all footage
     faces: int  # of the subject, before any was left out
     identity: int
@@ -137,7 +138,7 @@ def extract(
     labels = cluster(found)
     found = [table.with_identities(own) for table, own in zip(found, labels, strict=True)]
     identity = choose_identity(found, options.reference, options.identity, faceset)
-    (faceset / "people.png").unlink(missing_ok=True)  # of an earlier call that had not chosen
+    (faceset / SHEET).unlink(missing_ok=True)  # of an earlier call that had not chosen
     options.save(faceset / "extract.toml")
     write_atomic(faceset / STATE, json.dumps({"key": key, "summary": None}, indent=1))
 
@@ -165,13 +166,12 @@ def extract(
         )
     done = 0
     for clip, table, kept in zip(clips, found, chosen, strict=True):
-        _crop(clip, table.footage_sha256, kept, faceset, options, lambda n, d=done: events(_progress(d + n, total)))
+        _crop(clip, table, kept, faceset, options, lambda n, d=done: events(_progress(d + n, total)))
         done += len(kept)
     if any(left_out.values()):
         events(Note(STEP, f"left out: {_reasons(left_out)}"))
-    crops = len(Faceset.open(faceset))
     frames = sum(table.frames for table in found)
-    summary = ExtractSummary(faceset, crops, frames, faces, identity, left_out, others)
+    summary = ExtractSummary(faceset, total, frames, faces, identity, left_out, others)
     plain = {name: value for name, value in asdict(summary).items() if name != "faceset"}
     write_atomic(faceset / STATE, json.dumps({"key": key, "summary": plain}, indent=1))
     events(Result(STEP, faceset))
@@ -186,9 +186,8 @@ def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.f
     """
     side = min(LARGEST, 2 * round(crop_side(face.alignment, "head") * MARGIN / 2))
     matrix = crop_matrix(face.alignment, "head", side, MARGIN)
-    if crop_side(face.alignment, "head") * MARGIN > 1.5 * side:
-        shrunk = frame.warp(matrix, (side, side))  # averaged, since it shrinks
-        return (shrunk * 255 + 0.5).astype(np.uint8), matrix
+    if side > LARGE:
+        return cv2.convertScaleAbs(frame.warp(matrix, (side, side)), alpha=255).astype(np.uint8, copy=False), matrix
     corners = transform(invert(matrix), np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float64))
     limits = np.array([frame.width, frame.height])
     x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0)) - 4, 0, limits - 2))
@@ -241,8 +240,11 @@ def _begun(faceset: Path, key: dict[str, Any]) -> ExtractSummary | None:
     return None if summary is None else ExtractSummary(faceset=faceset, **summary)
 
 
-def _crop(clip: Footage, digest: str, faces: Sequence[Face], faceset: Path, options: ExtractOptions, tell: Any) -> None:
+def _crop(
+    clip: Footage, table: FaceTable, faces: Sequence[Face], faceset: Path, options: ExtractOptions, tell: Any
+) -> None:
     """Write the crops of one clip that are not there yet."""
+    digest, lost = table.footage_sha256, table.lost
     suffix = ".png" if options.format == "png" else ".jpg"
     missing: dict[int, list[tuple[Face, Path]]] = {}
     for face in faces:
@@ -255,7 +257,8 @@ def _crop(clip: Footage, digest: str, faces: Sequence[Face], faceset: Path, opti
         return
     waiting: deque[Future[None]] = deque()
     with (
-        Reader(clip, first=min(missing), last=max(missing), deinterlace=options.deinterlace) as reader,
+        # Where frames are lost, only counting gives each the number that the table knows it by.
+        Reader(clip, first=min(missing), last=max(missing), deinterlace=options.deinterlace, seek=not lost) as reader,
         ThreadPoolExecutor(WORKERS, "crops") as pool,
     ):
         for frame in reader:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from visagist.errors import FacesetError, OutputError
 from visagist.faces import Coverage, crop_matrix, embed, hull_mask, mean_embedding, transform
 from visagist.faces.identity import embedding_weight
+from visagist.faces.subject import SHEET
 from visagist.faceset.record import SUFFIXES, VERSION, Record, read_crop, read_record
 from visagist.files import atomic
 from visagist.media import frame_from_rgb
@@ -44,7 +45,8 @@ class Faceset:
         """
         if not folder.is_dir():
             raise FacesetError(f"{folder}: no such folder; make a faceset with `visagist extract`")
-        paths = sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES and not p.name.startswith((".", "people")))
+        pictures = (p for p in folder.iterdir() if p.suffix in SUFFIXES)
+        paths = sorted(p for p in pictures if not p.name.startswith(".") and p.name != SHEET)
         if not paths:
             raise FacesetError(f"{folder}: no crops (.jpg, .png) in it; make a faceset with `visagist extract`")
         stamps = {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}

@@ -22,7 +22,7 @@ class TrainOptions(Settings):
     coverage: Coverage = "full"
     iterations: int | None = Field(default=None, ge=1)
     minutes: float | None = Field(default=None, gt=0)
-    batch: int = Field(default=12, ge=2)  # faces an iteration, both people together
+    batch: int = Field(default=8, ge=2)  # faces an iteration, both people together; more steps beat larger ones
     learning_rate: float | None = Field(default=None, gt=0)  # without it, the one that suits the model
     seed: int = Field(default=0, ge=0, lt=2**31)
     device: str = "auto"
