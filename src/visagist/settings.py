@@ -77,5 +77,15 @@ def save_call(path: Path, values: dict[str, Any]) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    plain = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    write_atomic(path, tomli_w.dumps({name: value for name, value in plain.items() if value is not None}))
+    write_atomic(path, tomli_w.dumps(_plain(values)))
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """What TOML can hold: paths as text, nothing where there is None, no empty tables."""
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            value = _plain(value)
+        if value is not None and value != {}:
+            plain[name] = str(value) if isinstance(value, Path) else value
+    return plain

@@ -44,12 +44,16 @@ def _json_line(event: Event) -> None:
     print(json.dumps(as_json(event)), flush=True)
 
 
+def _figures(event: Metric) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.values.items())
+
+
 def _sentence(event: Metric) -> str:
-    return f"iteration {event.iteration}: " + ", ".join(f"{name} {value:.4g}" for name, value in event.values.items())
+    return f"iteration {event.iteration}: {_figures(event)}"
 
 
 class _Lines:
-    """Plain lines: a step's start and end, and every few seconds how far it is."""
+    """Plain lines: a step's start and end, and every few seconds how far it is and its figures."""
 
     def __init__(self) -> None:
         self.said: dict[str, float] = {}
@@ -64,7 +68,10 @@ class _Lines:
             total = "" if event.total is None else f" of {event.total}"
             self._say(f"{event.step}: {event.done}{total} {event.unit}")
         elif isinstance(event, Metric):
-            self._say(f"{event.step}: {_sentence(event)}")
+            last = self.said.get(f"{event.step} figures")
+            if last is None or time.monotonic() - last >= PLAIN_SECONDS:
+                self.said[f"{event.step} figures"] = time.monotonic()
+                self._say(f"{event.step}: {_sentence(event)}")
         elif isinstance(event, Result):
             self._say(f"{event.step}: wrote {event.path}")
         elif isinstance(event, Warned):
@@ -89,6 +96,7 @@ class _Bars:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}", style="dim"),
             console=console,
         )
         self.tasks: dict[str, TaskID] = {}
@@ -103,10 +111,15 @@ class _Bars:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Advance):
             if event.step not in self.tasks:
-                self.tasks[event.step] = self.progress.add_task(event.step, total=event.total, unit=event.unit)
+                self.tasks[event.step] = self.progress.add_task(
+                    event.step, total=event.total, unit=event.unit, figures=""
+                )
             self.progress.update(self.tasks[event.step], completed=event.done, total=event.total)
         elif isinstance(event, Metric):
-            self._say(event.step, _sentence(event), "dim")
+            if event.step in self.tasks:
+                self.progress.update(self.tasks[event.step], figures=_figures(event))
+            else:
+                self._say(event.step, _sentence(event), "dim")
         elif isinstance(event, Result):
             self._say(event.step, f"wrote {event.path}", "green")
         elif isinstance(event, Warned):

@@ -38,7 +38,7 @@ from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
 from visagist.files import write_atomic
 from visagist.media import Footage, Frame, Reader, Region, find_footage
-from visagist.settings import Settings
+from visagist.settings import Settings, save_call
 
 STEP = "extract"
 STATE = "extract.json"
@@ -139,7 +139,8 @@ def extract(
     found = [table.with_identities(own) for table, own in zip(found, labels, strict=True)]
     identity = choose_identity(found, options.reference, options.identity, faceset)
     (faceset / SHEET).unlink(missing_ok=True)  # of an earlier call that had not chosen
-    options.save(faceset / "extract.toml")
+    given = str(footage) if isinstance(footage, Path) else [str(clip.path) for clip in clips]
+    save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump(mode="json")})
     write_atomic(faceset / STATE, json.dumps({"key": key, "summary": None}, indent=1))
 
     for torn in faceset.glob(".*.part.*"):

@@ -88,6 +88,10 @@ def probe(path: Path | str, rate: Fraction = Fraction(25)) -> Footage:
 def find_footage(path: Path | str, rate: Fraction = Fraction(25)) -> list[Footage]:
     """The footage at `path`, sorted by name: one file, or all videos, image sequences and stills of a folder.
 
+    Args:
+        path: a file, a pattern such as `shot_%04d.png`, or a folder.
+        rate: pictures a second of image sequences.
+
     Raises:
         FootageError: there is none, or a file that should be footage cannot be used.
     """

@@ -163,6 +163,9 @@ def new_consent(
 def load_consent(path: Path) -> Consent:
     """Read a record. Its pictures are looked at by `check_person`.
 
+    Args:
+        path: the record, a TOML file.
+
     Raises:
         ConsentError: it is missing, is no TOML, lacks a field, has a wrong one, is not of an adult, or binds to
             nobody.

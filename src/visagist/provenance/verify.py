@@ -135,6 +135,9 @@ def verify(path: Path) -> Verification:
     Credentials are looked for inside, then in `FILE.c2pa`, then beside under the file's name with the suffix `.c2pa`
     if no other file goes by that name. Nothing is fetched from the network.
 
+    Args:
+        path: a file, or the folder of an image sequence.
+
     Raises:
         CredentialsError: there is no such file, it cannot be read, or the folder holds nothing that can be signed.
         ConfigError: the user's list of known signers cannot be read.

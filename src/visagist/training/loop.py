@@ -24,6 +24,8 @@ from visagist.errors import CollapseError, OutputError, RunError
 from visagist.events import Event, Events, Metric, Note, Progress, Result, Warned, as_json
 from visagist.files import sha256
 from visagist.models import configure
+from visagist.provenance import Claim, Signer, sign
+from visagist.settings import save_call
 from visagist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_numbers, save_tensors
 from visagist.training.data import Crops, Side, load_crops
 from visagist.training.guard import Guard, check_attempts
@@ -36,6 +38,7 @@ STEP = "train"
 MEASURED, DISCARDED = 9, 3  # iterations of the warm-up
 BESIDES = 0.05  # part of the time that checkpoints, previews and figures take
 METRIC_EVERY = 10  # iterations
+CALL = "train.toml"  # beside the run: the resolved call
 PREVIEW_ROWS = 4
 FREE = {"device", "save_every", "preview_every"}  # options that may differ when a run is continued
 
@@ -64,6 +67,12 @@ class TrainSummary:
     rollbacks: int
     weights_sha256: str
 
+    def as_text(self) -> str:
+        """A line for people."""
+        judged = ", ".join(f"{name} {value:.3g}" for name, value in self.figures.items())
+        speed = f" at {self.faces_per_second:.0f} faces/s" if self.faces_per_second else ""
+        return f"{self.run}: {self.iterations} iterations{speed}; held-out faces: {judged}"
+
 
 def train(
     source: Path, target: Path, run: Path, options: TrainOptions, events: Events, seal: Seal | None = None
@@ -76,7 +85,7 @@ def train(
         run: folder of the run; an unfinished one is continued, a finished one left as it is.
         options: settings; those of a run that is continued must be the same.
         events: told progress, figures, warnings.
-        seal: signs previews (unsigned file, final path); without it no previews are written.
+        seal: signs previews (unsigned file, final path); None: with the user's own key.
 
     Raises:
         FacesetError: a folder is no faceset, or has too few crops.
@@ -88,13 +97,16 @@ def train(
     """
     size = network_size(options)
     crops = [load_crops(folder, options.coverage, size, options.margin) for folder in (source, target)]
-    return train_crops(crops[0], crops[1], run, options, events, seal)
+    save_call(run / CALL, {"source": source, "target": target, "output": run, **options.model_dump(mode="json")})
+    return train_crops(crops[0], crops[1], run, options, events, seal or own_seal())
 
 
 def train_crops(
     source: Crops, target: Crops, run: Path, options: TrainOptions, events: Events, seal: Seal | None = None
 ) -> TrainSummary:
     """`train`, from crops in memory: `(N, S, S, 3)` with S the network's size times `options.margin`.
+
+    Without `seal` no previews are written: a picture of a synthetic face is signed or not made.
 
     Raises:
         What `train` raises.
@@ -122,6 +134,12 @@ def train_crops(
     with logged(events, run / EVENTS) as said:
         trainer = Trainer(*sides, options, record.iterations, compute)
         return Loop(trainer, run, options, said, seal).finish()
+
+
+def own_seal() -> Seal:
+    """Signs previews with the user's key, as made by a network that is still in training."""
+    signer = Signer.default()
+    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
 
 
 def network_size(options: TrainOptions) -> int:

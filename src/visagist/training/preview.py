@@ -15,7 +15,7 @@ from torch import Tensor
 
 from visagist.errors import OutputError
 
-Seal = Callable[[Path, Path], None]  # signs an unsigned file into its final place
+Seal = Callable[[Path, Path], object]  # signs an unsigned file into its final place
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
 
 COLUMNS = ("source", "source drawn", "target", "target drawn", "swap", "swap in target", "mask")
