@@ -83,7 +83,8 @@ def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: tu
         frame = next(iter(reader))
     # what the trainer sees through the crop is what the merger sees in the frame
     direct = frame.warp(crop_matrix(face.alignment, "full", 128), (128, 128))
-    images, hulls = faceset.load("full", 128, 1.0)
+    images, hulls, features = faceset.load("full", 128, 1.0)
+    assert 0.05 < (features > 127).mean() < 0.25 * (hulls > 127).mean() + 0.05
     assert np.abs(images[20] / 255 - direct).mean() < 0.012
     expected = hull_mask(transform(crop_matrix(face.alignment, "full", 128), face.landmarks[:, :2]), 128)
     assert np.abs(hulls[20].astype(int) - expected).mean() < 1
@@ -91,8 +92,8 @@ def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: tu
 
 def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: tuple[Path, ExtractSummary]) -> None:
     faceset = Faceset.open(extracted[0])
-    plain, _ = faceset.load("mid", 64, 1.0)
-    wide, hulls = faceset.load("mid", 64, 1.25)
+    plain, *_ = faceset.load("mid", 64, 1.0)
+    wide, hulls, _ = faceset.load("mid", 64, 1.25)
     assert wide.shape == (len(faceset), 80, 80, 3)
     assert hulls.shape == (len(faceset), 80, 80)
     assert wide.dtype == hulls.dtype == np.uint8

@@ -300,7 +300,7 @@ def test_a_chunk_exists_only_when_it_is_whole(make_video: Maker, tmp_path: Path)
     frames = all_frames(target)
     threads = threading.active_count()
     path = tmp_path / "chunks" / "0000.nut"
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012, SIM117 - the block is what is interrupted
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the block is what is interrupted
         with ChunkWriter(path, target, EncodeOptions(codec="h264")) as writer:
             writer.write(frames[0])
             raise KeyboardInterrupt

@@ -196,7 +196,7 @@ def test_leaving_early_or_by_an_error_ends_the_thread(make_video: Maker) -> None
     before = threading.active_count()
     with Reader(path) as reader:
         next(iter(reader))
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012, SIM117 - the loop is what is interrupted
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the loop is what is interrupted
         with Reader(path) as reader:
             for _ in reader:
                 raise KeyboardInterrupt

@@ -24,7 +24,8 @@ SHARED = Path(__file__).parents[3] / "shared" / "footage"
     ("probabilities", "refused"),
     [
         ([], False),
-        ([0.99], False),  # a single frame never decides
+        ([0.99], True),  # a still has one frame only, and must be surer
+        ([0.80], False),
         ([0.99, 0.1], False),
         ([0.71, 0.71], True),
         ([0.70, 0.70], False),  # must exceed
@@ -44,7 +45,8 @@ def test_the_rule_as_a_whole_other_program(values: list[float]) -> None:
     array = np.array(values)
     share = (array > 0.7).sum()
     in_a_row = bool(np.convolve(array > 0.85, np.ones(3), "valid").max(initial=0) >= 3) if len(array) >= 3 else False
-    assert refuses(values) == (bool(share >= 2 and share >= len(values) / 10) or in_a_row)
+    is_sure_still = 0 < len(values) < 3 and bool((array > 0.85).all())
+    assert refuses(values) == (bool(share >= 2 and share >= len(values) / 10) or in_a_row or is_sure_still)
 
 
 def test_two_frames_a_second_are_looked_at() -> None:

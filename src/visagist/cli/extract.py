@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
-from visagist.events import Events
+from visagist.events import Events, Note
 from visagist.faceset import ExtractOptions
 
 
@@ -29,5 +29,6 @@ def extract(
     output:
         The folder of the faceset.
     """
+    events(Note("extract", "merging will ask for the consent of this person: `visagist consent new`"))
     summary = visagist.extract(footage, output, options, events)
     print(summary.as_text())

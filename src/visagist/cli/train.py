@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
-from visagist.events import Events
+from visagist.events import Events, Note
 from visagist.training import TrainOptions
 
 
@@ -27,5 +27,6 @@ def train(
     output:
         The folder of the run.
     """
+    events(Note("train", "merging will ask for the consent of both people: `visagist consent new`"))
     summary = visagist.train(source, target, output, options, events)
     print(summary.as_text())

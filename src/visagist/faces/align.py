@@ -4,7 +4,7 @@
 - `similarity`: least-squares similarity between points
 - `align`: the alignment of a face's landmarks
 - `COVERAGES`, `crop_matrix`, `crop_side`: the squares, and the way from frame pixels into one of them
-- `hull_mask`: the face's outline in a crop
+- `hull_mask`: the face's outline in a crop; `feature_mask`: its eyes and mouth
 - `invert`, `transform`, `compose`: (2, 3) matrices and points
 
 Face space: x to the right and y down in the picture, z away from the viewer; the origin lies midway between the mean
@@ -43,6 +43,13 @@ OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
+FEATURES = (
+    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),  # right eye
+    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),  # left eye
+    (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),  # outer lips
+)
+PUPILS = (468, 473)
+AROUND = 0.09  # how far around them lids and lips move, in pupils' distances
 FOREHEAD = 0.05  # how far above the mesh's own rim the skin goes on, of the distance from the nose's root to that rim
 
 
@@ -169,6 +176,26 @@ def hull_mask(landmarks: Array, size: int) -> NDArray[np.uint8]:
     fixed_point = cv2.convexHull(np.round(raised * 16).astype(np.int32))
     mask = np.zeros((size, size), np.uint8)
     return cv2.fillConvexPoly(mask, fixed_point, 255, lineType=cv2.LINE_AA, shift=4).astype(np.uint8)
+
+
+def feature_mask(landmarks: Array, size: int) -> NDArray[np.uint8]:
+    """The eyes and the mouth in a crop, with the skin around them that moves along.
+
+    Args:
+        landmarks: `(478, 2 or 3)` in crop px.
+        size: side of the crop in px.
+
+    Returns:
+        `(size, size)` 255 within, 0 far from it, with a soft edge.
+    """
+    mask = np.zeros((size, size), np.uint8)
+    for outline in FEATURES:
+        points = np.round(landmarks[list(outline), :2] * 16).astype(np.int32)
+        cv2.fillConvexPoly(mask, cv2.convexHull(points), 255, lineType=cv2.LINE_AA, shift=4)
+    radius = AROUND * float(np.linalg.norm(landmarks[PUPILS[0], :2] - landmarks[PUPILS[1], :2]))
+    side = 2 * max(1, round(radius)) + 1
+    mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return cv2.GaussianBlur(mask, (0, 0), max(0.5, radius / 2)).astype(np.uint8)
 
 
 def transform(matrix: Array, points: Array) -> Array:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from visagist.errors import FacesetError, OutputError
-from visagist.faces import Coverage, crop_matrix, embed, hull_mask, mean_embedding, transform
+from visagist.faces import Coverage, crop_matrix, embed, feature_mask, hull_mask, mean_embedding, transform
 from visagist.faces.identity import embedding_weight
 from visagist.faces.subject import SHEET
 from visagist.faceset.record import SUFFIXES, VERSION, Record, read_crop, read_record
@@ -87,7 +87,7 @@ class Faceset:
         weights = [embedding_weight(np.array(r.pose), r.score, r.width, r.sharpness) for r, _ in vectors]
         return mean_embedding(np.stack([vector for _, vector in vectors]), np.array(weights))
 
-    def load(self, coverage: Coverage, size: int, margin: float) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def load(self, coverage: Coverage, size: int, margin: float) -> tuple[NDArray[np.uint8], ...]:
         """All crops at one coverage, in the order of `records`.
 
         Args:
@@ -96,24 +96,26 @@ class Faceset:
             margin: how many times as large the pictures are, about the square's centre; room to shift and scale.
 
         Returns:
-            `(N, S, S, 3)` uint8 RGB and `(N, S, S)` uint8 hulls (255 within), S = `size * margin`, rounded.
+            `(N, S, S, 3)` uint8 RGB, `(N, S, S)` uint8 hulls and `(N, S, S)` uint8 eyes and mouths (255 within), with
+            S = `size * margin`, rounded.
 
         Raises:
             FacesetError: a crop is damaged.
         """
         side = round(size * margin)
         images = np.empty((len(self), side, side, 3), np.uint8)
-        hulls = np.empty((len(self), side, side), np.uint8)
+        hulls, features = (np.empty((len(self), side, side), np.uint8) for _ in range(2))
 
         def fill(i: int) -> None:
             record, pixels = read_crop(self.files[i])
             matrix = crop_matrix(np.array(record.alignment), coverage, side, side / size)
             warped = frame_from_rgb(pixels).warp(matrix, (side, side))
             images[i] = (warped * 255 + 0.5).astype(np.uint8)
-            hulls[i] = hull_mask(transform(matrix, np.array(record.landmarks)[:, :2]), side)
+            landmarks = transform(matrix, np.array(record.landmarks)[:, :2])
+            hulls[i], features[i] = hull_mask(landmarks, side), feature_mask(landmarks, side)
 
         _in_parallel(fill, len(self))
-        return images, hulls
+        return images, hulls, features
 
 
 def _place(record: Record) -> tuple[str, int, int]:

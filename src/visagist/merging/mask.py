@@ -42,9 +42,9 @@ def blend_mask(hull: Mask, predicted: Mask, erode: float, feather: float) -> Mas
     sigma = feather * side / 100 / 4  # +-2 sigma is what the eye sees of the ramp
     if sigma > 0.3:
         radius = max(1, min(margin, round(2.5 * sigma)))
-        mask = cv2.GaussianBlur(mask, (2 * radius + 1, 2 * radius + 1), sigma).astype(np.float32)
+        mask = np.clip(cv2.GaussianBlur(mask, (2 * radius + 1, 2 * radius + 1), sigma), 0, 1)  # it rounds above 1
     mask[0], mask[-1], mask[:, 0], mask[:, -1] = 0, 0, 0, 0
-    return mask
+    return mask.astype(np.float32)
 
 
 def _grow(mask: Mask, pixels: float) -> Mask:

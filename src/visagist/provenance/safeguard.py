@@ -5,8 +5,8 @@
 - `refuses`: the rule, on probabilities
 
 A classifier (NSFW MobileNetV2, from nsfwjs, MIT) sees two whole frames a second; never face crops, which it mistakes.
-The rule refused none of 48 benign clips. It is a gate against misuse, not a guarantee: it needs two frames or more, so
-that a single picture never trips it.
+The rule refused none of 48 benign clips. It is a gate against misuse, not a guarantee. For a still, of which there is
+one frame only, it must be surer.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -42,7 +42,8 @@ class SeenFrame(Protocol):
 def refuses(probabilities: Sequence[float]) -> bool:
     """Whether footage is refused, by the probability of intimate imagery in each sampled frame, in order.
 
-    At least two frames, and at least a tenth of all, exceed 0.7; or three in a row exceed 0.85.
+    At least two frames, and at least a tenth of all, exceed 0.7; or three in a row exceed 0.85; or there are fewer than
+    three, as of a still, and all exceed 0.85.
 
     >>> refuses([0.1, 0.75, 0.8]), refuses([0.1, 0.75, 0.2])
     (True, False)
@@ -51,6 +52,8 @@ def refuses(probabilities: Sequence[float]) -> bool:
     """
     likely = sum(value > LIKELY for value in probabilities)
     if likely >= LIKELY_FRAMES and likely >= LIKELY_SHARE * len(probabilities):
+        return True
+    if 0 < len(probabilities) < SURE_IN_A_ROW and min(probabilities) > SURE:
         return True
     run = 0
     for value in probabilities:
@@ -131,8 +134,8 @@ class Safeguard:
 
     def _take(self, probability: float) -> None:
         self.probabilities.append(probability)
-        if all(value > SURE for value in self.probabilities[-SURE_IN_A_ROW:]):
-            self.finish()  # which does nothing before there are three
+        if len(self.probabilities) >= SURE_IN_A_ROW and min(self.probabilities[-SURE_IN_A_ROW:]) > SURE:
+            self.finish()
 
 
 def inspect_footage(frames: Iterable[SeenFrame | tuple[Fraction | float, NDArray[np.uint8]]]) -> Safeguard:

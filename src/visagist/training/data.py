@@ -32,6 +32,7 @@ class Crops:
     Attributes:
         images: `(N, S, S, 3)` uint8 RGB; the network's faces grown by a margin about their centre.
         hulls: `(N, S, S)` uint8, 255 inside the landmark hull.
+        features: `(N, S, S)` uint8, 255 at eyes and mouth; None where nobody knows where they are.
         footage: SHA-256 of each footage file that the crops come from.
         centroid: `(128,)` mean embedding of the person, or empty.
         name: what to call it in a message.
@@ -39,6 +40,7 @@ class Crops:
 
     images: NDArray[np.uint8]
     hulls: NDArray[np.uint8]
+    features: NDArray[np.uint8] | None = None
     footage: tuple[str, ...] = ()
     centroid: tuple[float, ...] = ()
     name: str = "crops"
@@ -49,6 +51,8 @@ class Crops:
             raise FacesetError(
                 f"{self.name}: {n} crops are too few to train on; {MIN_CROPS} are the least, 300 are fair"
             )
+        if self.features is not None and self.features.shape != self.hulls.shape:
+            raise FacesetError(f"{self.name}: features {self.features.shape} do not fit hulls {self.hulls.shape}")
         if self.images.shape != (*self.hulls.shape, 3) or self.images.shape[1] != self.images.shape[2]:
             raise FacesetError(
                 f"{self.name}: images {self.images.shape} and hulls {self.hulls.shape} do not fit together"
@@ -70,8 +74,10 @@ def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Cr
         FacesetError: the folder is no faceset, a crop cannot be read, or there are too few.
     """
     faceset = Faceset.open(folder)
-    images, hulls = faceset.load(coverage, size, margin)
-    crops = Crops(images, hulls, faceset.footage_hashes, name=str(folder))  # refuses too few, of which no mean is made
+    images, hulls, features = faceset.load(coverage, size, margin)
+    crops = Crops(
+        images, hulls, features, faceset.footage_hashes, name=str(folder)
+    )  # refuses too few, of which no mean is made
     return replace(crops, centroid=tuple(faceset.centroid().tolist()))
 
 
@@ -79,16 +85,17 @@ class Side:
     """One person's crops on the device, divided into those trained on and a contiguous end that is held out.
 
     Attributes:
-        planes: `(N, S, S, 5)` uint8: RGB, hull, detail.
+        planes: `(N, S, S, 5)` uint8: RGB, hull, importance (see `importance`).
         palette: colours inside the hulls.
         held_out: number of crops at the end that are never trained on.
     """
 
     def __init__(self, crops: Crops, held_out: float, device: torch.device) -> None:
         images, hulls = torch.from_numpy(crops.images), torch.from_numpy(crops.hulls)
+        features = torch.zeros_like(hulls) if crops.features is None else torch.from_numpy(crops.features)
         parts = [
-            torch.cat([rgb, hull[..., None], detail(rgb, hull)[..., None]], -1)
-            for rgb, hull in zip(images.split(64), hulls.split(64), strict=True)
+            torch.cat([rgb, hull[..., None], importance(rgb, hull, feature)[..., None]], -1)
+            for rgb, hull, feature in zip(images.split(64), hulls.split(64), features.split(64), strict=True)
         ]
         self.planes = torch.cat(parts).to(device)
         self.held_out = max(1, round(held_out * len(images)))
@@ -107,6 +114,23 @@ class Side:
         """`(B, 5, S, S)`: at most `count` of the held-out crops, evenly spaced."""
         indices = torch.linspace(self.training, len(self.planes) - 1, min(count, self.held_out)).round().long()
         return self.crops(indices)
+
+
+def importance(images: Tensor, hulls: Tensor, features: Tensor) -> Tensor:
+    """How much more than plain skin each pixel counts: eyes and mouth most, a quarter of it where there is detail.
+
+    Without it a network first learns the mean face: lids and lips are small, and their moving hardly changes a mean
+    over all pixels.
+
+    Args:
+        images: `(N, S, S, 3)` uint8.
+        hulls: `(N, S, S)` uint8.
+        features: `(N, S, S)` uint8, 255 at eyes and mouth.
+
+    Returns:
+        `(N, S, S)` uint8.
+    """
+    return torch.maximum(detail(images, hulls) // 4, features)
 
 
 def detail(images: Tensor, hulls: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ WARM_UP = 60  # iterations until the full learning rate
 EMA_EVERY = 4  # iterations
 EMA_DECAY = 0.95  # an update
 CLIP = 1.0  # largest norm of a gradient
-DETAIL = 2.0  # how much more detail counts than plain skin
+IMPORTANT = 8.0  # how much more eyes and mouth count than plain skin
 OUTSIDE = 0.05  # what a pixel outside the hull counts
 
 
@@ -93,8 +93,8 @@ class Trainer:
             parts = latent.split(self.counts)
             drawn = [self.network.decode(part, name) for part, name in zip(parts, IDENTITIES, strict=True)]
         rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
-        hull, detail = truth[:, 3:4], truth[:, 4:5]
-        weights = OUTSIDE + hull * (1 + DETAIL * detail)
+        hull, importance = truth[:, 3:4], truth[:, 4:5]
+        weights = OUTSIDE + hull * (1 + IMPORTANT * importance)
         loss = face_loss(rgb, mask, truth[:, :3], hull, weights)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP)
@@ -109,7 +109,7 @@ class Trainer:
         return loss.item() if torch.isfinite(norm) else math.nan
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """What the network sees `(B, 3, R, R)`, and what it should draw with hull and detail `(B, 5, R, R)`."""
+        """What the network sees `(B, 3, R, R)`, and what it should draw with hull and importance `(B, 5, R, R)`."""
         generator = torch.Generator().manual_seed((self.options.seed * 16 + self.attempt) * 2**32 + iteration)
         augmentation, device, size = self.options.augmentation, self.compute.device, self.network.size
         planes = torch.cat([side.draw(n, generator) for side, n in zip(self.sides, self.counts, strict=True)])
