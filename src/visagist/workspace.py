@@ -122,7 +122,7 @@ def swap(
             events,
         )
     except SeveralError as error:
-        raise SeveralError(f"{source}: {error}: --source-identity NUMBER or --source-reference PICTURE") from error
+        raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
     faces_source = Faceset.open(faceset_source)
     records.check_source(set(faces_source.footage_hashes), faces_source.centroid())
     try:
@@ -139,11 +139,11 @@ def swap(
             tables=workspace / "tables",
         )
     except SeveralError as error:
-        raise SeveralError(f"{target}: {error}: --performer NUMBER or --performer-reference PICTURE") from error
+        raise SeveralError(f"{error}: --performer NUMBER or --performer-reference PICTURE") from error
     except NoFaceError as error:
         if merging.allow_no_face:
             return finish(run=None)
-        raise NoFaceError(f"{target}: {error}; --allow-no-face passes it through untouched") from error
+        raise NoFaceError(f"{error}; --allow-no-face passes it through untouched") from error
     faces_target = Faceset.open(faceset_target)
     records.check_target(set(faces_target.footage_hashes), faces_target.centroid())
     (footage_sha256,) = faces_target.footage_hashes

@@ -1,5 +1,6 @@
 """Bad input ends in one clear line that names the file, and exit code 1."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -131,12 +132,11 @@ def test_run_of_another_version(swapped: Swap, tmp_path: Path) -> None:
 
 def test_consent_record_with_a_missing_field(swapped: Swap, tmp_path: Path) -> None:
     record = tmp_path / "record.toml"
-    lines = SOURCE_CONSENT.read_text().splitlines()
-    record.write_text("\n".join(line for line in lines if not line.startswith("statement")))
+    record.write_text(re.sub(r"(?m)^scope = .*$", "", SOURCE_CONSENT.read_text()))
     run = swapped.workspace / "run"
     ended = visagist("merge", TARGET, "--run", run, "-o", tmp_path / "o.mp4", "--source-consent", record,
                      "--target-consent", TARGET_CONSENT)  # fmt: skip
-    assert_refused(ended, "record.toml", "statement")
+    assert_refused(ended, "record.toml", "scope")
 
 
 def test_consent_record_of_another_person(swapped: Swap, tmp_path: Path) -> None:

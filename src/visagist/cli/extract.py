@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.errors import SeveralError
 from visagist.events import Events, Note
 from visagist.faceset import ExtractOptions
 
@@ -30,5 +31,8 @@ def extract(
         The folder of the faceset.
     """
     events(Note("extract", "merging will ask for the consent of this person: `visagist consent new`"))
-    summary = visagist.extract(footage, output, options, events)
+    try:
+        summary = visagist.extract(footage, output, options, events)
+    except SeveralError as error:
+        raise SeveralError(f"{error}: --identity NUMBER or --reference PICTURE") from error
     print(summary.as_text())

@@ -50,6 +50,7 @@ FEATURES = (
 )
 PUPILS = (468, 473)
 AROUND = 0.09  # how far around them lids and lips move, in pupils' distances
+BROWS = 0.4  # height of the brows' upper rim, of the distance from the nose's root to the mesh's rim
 FOREHEAD = 0.05  # how far above the mesh's own rim the skin goes on, of the distance from the nose's root to that rim
 
 
@@ -158,12 +159,13 @@ def crop_side(alignment: Array, coverage: Coverage) -> float:
     return COVERAGES[coverage].side / float(np.sqrt(abs(np.linalg.det(alignment[:, :2]))))
 
 
-def hull_mask(landmarks: Array, size: int) -> NDArray[np.uint8]:
+def hull_mask(landmarks: Array, size: int, forehead: float = 1.0) -> NDArray[np.uint8]:
     """The face's outline in a crop: the mesh's rim, drawn up over the forehead to about the hairline.
 
     Args:
         landmarks: `(478, 2 or 3)` in crop px.
         size: side of the crop in px.
+        forehead: how much of it belongs to the face: 1 to about the hairline, 0 hardly more than the brows.
 
     Returns:
         `(size, size)` 255 within, 0 without, the rim anti-aliased.
@@ -172,7 +174,8 @@ def hull_mask(landmarks: Array, size: int) -> NDArray[np.uint8]:
     root = landmarks[168, :2].astype(np.float64)
     up = landmarks[10, :2] - root
     height = np.clip((rim - root) @ up / max(float(up @ up), 1e-9), 0, None)  # 1 at the mesh's upper rim
-    raised = rim + FOREHEAD * (height**2)[:, None] * up
+    lift = forehead * (1 + FOREHEAD - BROWS) + BROWS - 1  # of the mesh's own height there
+    raised = rim + lift * (height**2)[:, None] * up
     fixed_point = cv2.convexHull(np.round(raised * 16).astype(np.int32))
     mask = np.zeros((size, size), np.uint8)
     return cv2.fillConvexPoly(mask, fixed_point, 255, lineType=cv2.LINE_AA, shift=4).astype(np.uint8)

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import DamagedError, FacesetError, NoFaceError
+from visagist.errors import DamagedError, FacesetError, NoFaceError, SeveralError
 from visagist.events import Events, Note, Progress, Result, Warned, silent
 from visagist.faces import (
     AnalyzeOptions,
@@ -137,7 +137,13 @@ def extract(
         return summary
     labels = cluster(found)
     found = [table.with_identities(own) for table, own in zip(found, labels, strict=True)]
-    identity = choose_identity(found, options.reference, options.identity, faceset)
+    shown = clips[0].path if len(clips) == 1 else clips[0].path.parent
+    try:
+        identity = choose_identity(found, options.reference, options.identity, faceset)
+    except SeveralError as error:
+        raise SeveralError(f"{shown}: {error}") from error
+    except NoFaceError as error:
+        raise NoFaceError(f"{shown}: {error}") from error
     (faceset / SHEET).unlink(missing_ok=True)  # of an earlier call that had not chosen
     given = str(footage) if isinstance(footage, Path) else [str(clip.path) for clip in clips]
     save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump(mode="json")})
@@ -162,9 +168,7 @@ def extract(
         left_out = {reason: left_out.get(reason, 0) + count for reason, count in dropped.items()}
     total = sum(len(kept) for kept in chosen)
     if total == 0:
-        raise NoFaceError(
-            f"{faceset}: none of {faces} faces is good enough ({_reasons(left_out)}); lower the thresholds"
-        )
+        raise NoFaceError(f"{shown}: none of {faces} faces is good enough ({_reasons(left_out)}); lower the thresholds")
     done = 0
     for clip, table, kept in zip(clips, found, chosen, strict=True):
         _crop(clip, table, kept, faceset, options, lambda n, d=done: events(_progress(d + n, total)))

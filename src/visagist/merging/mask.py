@@ -14,9 +14,9 @@ Mask = NDArray[np.float32]
 def blend_mask(hull: Mask, predicted: Mask, erode: float, feather: float) -> Mask:
     """The weight of the predicted face at each pixel of the crop.
 
-    The product of the two masks is thresholded softly, pulled in by `erode` (pushed out where negative) and then
-    softened by a Gaussian whose visible width is `feather`. It is pulled in by half the feather first, so that the soft
-    edge lies inside the hull and never touches the background.
+    The hull is pulled in by `erode` (pushed out where negative) and multiplied by the predicted mask, which stays as it
+    is: outside of it the network painted the source's background. The product is pulled in by half the feather, so that
+    the soft edge lies inside, and softened by a Gaussian whose visible width is `feather`.
 
     Args:
         hull: `(S, S)` float32 in [0, 1], the landmark hull in the target's crop.
@@ -33,9 +33,9 @@ def blend_mask(hull: Mask, predicted: Mask, erode: float, feather: float) -> Mas
     (1.0, 0.0, 0.0)
     """
     side = hull.shape[0]
-    mask = hull * predicted
-    mask = np.clip((mask - 0.25) * 2.0, 0.0, 1.0)  # the networks' masks are blurred at the edge; keep the middle
-    mask = _grow(mask, -(erode + feather / 2) * side / 100)
+    # The networks' masks are blurred at the edge; keep the middle.
+    sharp = np.clip((predicted - 0.25) * 2.0, 0.0, 1.0)
+    mask = _grow(_grow(hull, -erode * side / 100) * sharp, -feather / 2 * side / 100)
     # A hull that is cut by the crop must fade out too, else the crop's edge shows as a straight line.
     margin = max(1, round(feather / 2 * side / 100))
     mask[:margin], mask[-margin:], mask[:, :margin], mask[:, -margin:] = 0, 0, 0, 0
@@ -48,10 +48,13 @@ def blend_mask(hull: Mask, predicted: Mask, erode: float, feather: float) -> Mas
 
 
 def _grow(mask: Mask, pixels: float) -> Mask:
-    radius = round(abs(pixels))
+    radius = round(2 * abs(pixels))  # half pixels: at 128 px a whole one is much
     if radius == 0:
         return mask
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     operation = cv2.MORPH_DILATE if pixels > 0 else cv2.MORPH_ERODE
+    side = len(mask)
+    doubled = cv2.resize(mask, (2 * side, 2 * side), interpolation=cv2.INTER_LINEAR)
     # Outside the crop counts as outside the face.
-    return cv2.morphologyEx(mask, operation, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0).astype(np.float32)
+    grown = cv2.morphologyEx(doubled, operation, disc, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return cv2.resize(grown, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)

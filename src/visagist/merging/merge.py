@@ -102,7 +102,7 @@ def merge(
         events(Note(STEP, f"{output} is done already"))
         return finished
     table = find_faces(job.footage, job.workspace, options, events)
-    performer = _performer(table, options, job.workspace, events)
+    performer = _performer(target, table, options, job.workspace, events)
     if performer is not None:
         if job.run is None:
             raise RunError(f"{target}: shows a face, and no trained run was given to change it")
@@ -160,14 +160,14 @@ def performer_of(table: FaceTable, performer: int | None, options: MergeOptions)
     return face_of
 
 
-def _performer(table: FaceTable, options: MergeOptions, workspace: Path, events: Events) -> int | None:
+def _performer(target: Path, table: FaceTable, options: MergeOptions, workspace: Path, events: Events) -> int | None:
     try:
         return choose_identity(table, options.performer_reference, options.performer, workspace)
     except SeveralError as error:
-        raise SeveralError(f"{error}: --performer NUMBER or --performer-reference PICTURE") from error
+        raise SeveralError(f"{target}: {error}: --performer NUMBER or --performer-reference PICTURE") from error
     except NoFaceError as error:
         if not options.allow_no_face:
-            raise NoFaceError(f"{error}; --allow-no-face passes the target through untouched") from error
+            raise NoFaceError(f"{target}: {error}; --allow-no-face passes the target through untouched") from error
         events(Warned(STEP, "the performer is in no frame; all pass through untouched, as --allow-no-face asks"))
         return None
 

@@ -12,11 +12,14 @@ from visagist.settings import Settings
 class MergeOptions(Settings):
     """How the predicted face goes into the frame."""
 
-    mask_erode: Annotated[float, Field(ge=-20, le=40)] = 1.0
-    """Pull the mask in by so many per cent of the crop's side; negative pushes it out."""
+    mask_erode: Annotated[float, Field(ge=-20, le=40)] = -1.5
+    """Pull the landmark hull in by so many per cent of the crop's side; negative pushes it out."""
 
-    mask_feather: Annotated[float, Field(ge=0, le=40)] = 9.0
+    mask_feather: Annotated[float, Field(ge=0, le=40)] = 2.7
     """Width of the mask's soft edge, in per cent of the crop's side."""
+
+    mask_forehead: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """How much of the forehead is replaced: 1 to the hairline, 0 hardly more than the brows; a fringe wants less."""
 
     color: Literal["reinhard", "mean", "none"] = "reinhard"
     """How the predicted face takes on the colours of the frame."""

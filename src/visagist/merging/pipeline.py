@@ -82,7 +82,7 @@ def merge_frames(
     """
     with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
         waiting: deque[Future[Merged]] = deque()
-        for batch in _batches(frames, face_of, predictor, BATCH):
+        for batch in _batches(frames, face_of, predictor, options):
             jobs = [job for _, job in batch if isinstance(job, _Job)]
             predictions = iter(()) if predictor is None or not jobs else _predict(jobs, predictor)
             # The last batch was composited while this one went through the network.
@@ -96,28 +96,28 @@ def merge_frames(
 
 
 def _batches(
-    frames: Iterable[Frame], face_of: Callable[[int], Face | str], predictor: Predictor | None, size: int
+    frames: Iterable[Frame], face_of: Callable[[int], Face | str], predictor: Predictor | None, options: MergeOptions
 ) -> Iterator[list[tuple[Frame, _Job | str]]]:
-    """Frames until `size` of them have been gathered, each with its crop or the reason for none."""
+    """Frames until `BATCH` of them have been gathered, each with its crop or the reason for none."""
     batch: list[tuple[Frame, _Job | str]] = []
     for frame in frames:
         face = face_of(frame.index)
         if predictor is None:
             batch.append((frame, face if isinstance(face, str) else "no trained run was given"))
         else:
-            batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor)))
-        if len(batch) == size:
+            batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor, options)))
+        if len(batch) == BATCH:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _crop(frame: Frame, face: Face, predictor: Predictor) -> _Job:
+def _crop(frame: Frame, face: Face, predictor: Predictor, options: MergeOptions) -> _Job:
     matrix = crop_matrix(face.alignment, predictor.coverage, predictor.size)
     crop = frame.warp(matrix, (predictor.size, predictor.size))  # (R, R, 3)
     landmarks = face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]  # (478, 2) crop px
-    hull = hull_mask(landmarks, predictor.size).astype(np.float32) / np.float32(255)
+    hull = hull_mask(landmarks, predictor.size, options.mask_forehead).astype(np.float32) / np.float32(255)
     return _Job(matrix, crop, hull)
 
 
