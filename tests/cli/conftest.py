@@ -54,12 +54,6 @@ def killed_when(moment: Callable[[dict[str, object]], bool], *arguments: str | P
     return False
 
 
-@pytest.fixture(scope="session", autouse=True)
-def own_config(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A config folder of the tests' own: no test may touch the user's key."""
-    os.environ["VISAGIST_CONFIG_DIR"] = str(tmp_path_factory.mktemp("config"))
-
-
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two of the bundled source clips."""

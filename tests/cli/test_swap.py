@@ -149,9 +149,23 @@ def test_other_containers_are_signed_too(swapped: Swap, tmp_path: Path, suffix: 
 
 def test_png_sequence_is_signed_frame_by_frame(swapped: Swap, tmp_path: Path) -> None:
     output = tmp_path / "frames"
-    saved = swapped.output.with_name("out.mp4.toml")
-    ended = visagist("merge", "--config", saved, "-o", output, "--codec", "png", "--frames", "0-4")
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
+    run = swapped.workspace / "run"
+    ended = visagist("merge", TARGET, "--run", run, "-o", output, *consents, "--frames", "0-4")
     assert ended.code == 0, ended.err
     assert len(list(output.glob("*.png"))) == 5
     ended = visagist("verify", output, "--json")
     assert json.loads(ended.out)["files"] == 5
+
+
+def test_saved_configurations_repeat_extract_and_train(swapped: Swap, tmp_path: Path) -> None:
+    faces, run = tmp_path / "faces", tmp_path / "run"
+    assert visagist("extract", TARGET, "-o", faces, "--min-change", "0.01").code == 0
+    again = visagist("extract", "--config", faces / "extract.toml", "-o", tmp_path / "faces2")
+    assert again.code == 0, again.err
+    assert len(list(faces.glob("*.jpg"))) == len(list((tmp_path / "faces2").glob("*.jpg"))) < 75
+    saved = swapped.workspace / "run" / "train.toml"
+    ended = visagist("train", "--config", saved, "-o", run)
+    assert ended.code == 0, ended.err
+    weights = swapped.workspace / "run" / "weights.safetensors"
+    assert (run / "weights.safetensors").read_bytes() == weights.read_bytes()

@@ -34,7 +34,7 @@ def blend_mask(hull: Mask, predicted: Mask, erode: float, feather: float) -> Mas
     """
     side = hull.shape[0]
     # The networks' masks are blurred at the edge; keep the middle.
-    sharp = np.clip((predicted - 0.25) * 2.0, 0.0, 1.0)
+    sharp = np.clip((predicted - 0.25) * 2.0, 0.0, 1.0).astype(np.float32)
     mask = _grow(_grow(hull, -erode * side / 100) * sharp, -feather / 2 * side / 100)
     # A hull that is cut by the crop must fade out too, else the crop's edge shows as a straight line.
     margin = max(1, round(feather / 2 * side / 100))
