@@ -29,7 +29,7 @@ def blend_mask(hull: Mask, predicted: Mask, erode: float, feather: float) -> Mas
 
     >>> hull = np.zeros((64, 64), np.float32); hull[16:48, 16:48] = 1
     >>> mask = blend_mask(hull, np.ones_like(hull), erode=0.0, feather=6.0)
-    >>> float(mask[32, 32].round(3)), float(mask[32, 15].round(3)), float(mask[:, 0].max())
+    >>> float(mask[32, 32].round(3)), float(mask[32, 13]), float(mask[:, 0].max())
     (1.0, 0.0, 0.0)
     """
     side = hull.shape[0]

@@ -32,18 +32,18 @@ class Crops:
     Attributes:
         images: `(N, S, S, 3)` uint8 RGB; the network's faces grown by a margin about their centre.
         hulls: `(N, S, S)` uint8, 255 inside the landmark hull.
-        features: `(N, S, S)` uint8, 255 at eyes and mouth; None where nobody knows where they are.
         footage: SHA-256 of each footage file that the crops come from.
         centroid: `(128,)` mean embedding of the person, or empty.
         name: what to call it in a message.
+        features: `(N, S, S)` uint8, 255 at eyes and mouth; None where nobody knows where they are.
     """
 
     images: NDArray[np.uint8]
     hulls: NDArray[np.uint8]
-    features: NDArray[np.uint8] | None = None
     footage: tuple[str, ...] = ()
     centroid: tuple[float, ...] = ()
     name: str = "crops"
+    features: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -75,9 +75,8 @@ def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Cr
     """
     faceset = Faceset.open(folder)
     images, hulls, features = faceset.load(coverage, size, margin)
-    crops = Crops(
-        images, hulls, features, faceset.footage_hashes, name=str(folder)
-    )  # refuses too few, of which no mean is made
+    # Crops refuses too few, of which no mean could be made.
+    crops = Crops(images, hulls, faceset.footage_hashes, name=str(folder), features=features)
     return replace(crops, centroid=tuple(faceset.centroid().tolist()))
 
 
