@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from visagist.machine import examine
     from visagist.media import EncodeOptions, Footage, Frame, Reader, find_footage, probe
     from visagist.merging import MergeOptions, MergeSummary, merge, preview_merge
-    from visagist.provenance import Consent, Verification, load_consent, new_consent, verify
+    from visagist.provenance import Consent, Verification, load_consent, verify
     from visagist.training import Run, TrainOptions, train
-    from visagist.workspace import SourceOptions, demo_swap, swap
+    from visagist.workspace import SourceOptions, demo_swap, new_consent, swap
 
 __all__ = [
     "AnalyzeOptions",
@@ -69,9 +69,9 @@ _ROOMS = {
     "machine": ("examine",),
     "media": ("EncodeOptions", "Footage", "Frame", "Reader", "find_footage", "probe"),
     "merging": ("MergeOptions", "MergeSummary", "merge", "preview_merge"),
-    "provenance": ("Consent", "Verification", "load_consent", "new_consent", "verify"),
+    "provenance": ("Consent", "Verification", "load_consent", "verify"),
     "training": ("Run", "TrainOptions", "train"),
-    "workspace": ("SourceOptions", "demo_swap", "swap"),
+    "workspace": ("SourceOptions", "demo_swap", "new_consent", "swap"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

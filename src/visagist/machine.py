@@ -71,7 +71,7 @@ def _compute(device: str) -> Iterator[Finding]:
     remedy = ""
     if compute.device.type == "cpu" and not cpu_has_bf16():
         remedy = "no bf16 units (AMX, AVX512-BF16): training takes about ten times as long; a GPU helps"
-    name = torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else platform.processor()
+    name = torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else platform.machine()
     cores = f", {torch.get_num_threads()} threads" if compute.device.type == "cpu" else ""
     yield Finding("device", True, f"{compute} {name}{cores}".strip(), remedy)
 

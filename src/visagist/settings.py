@@ -87,5 +87,5 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
         if isinstance(value, dict):
             value = _plain(value)
         if value is not None and value != {}:
-            plain[name] = str(value) if isinstance(value, Path) else value
+            plain[name] = str(value.absolute()) if isinstance(value, Path) else value
     return plain

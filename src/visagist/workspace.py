@@ -8,23 +8,29 @@
       merge/           chunks of an unfinished render
 
 - `swap`: extract, train, merge, sign; every step continues where it stopped and redoes nothing that is done
+- `new_consent`: write a consent record, its pictures looked at
 - `demo_swap`: the same for the footage that travels with the package
 """
 
+import datetime
 import json
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from visagist import provenance
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.errors import NoFaceError, SeveralError
+from visagist.errors import ConsentError, NoFaceError, SeveralError
 from visagist.events import Events, Note
+from visagist.faces import picture_embeddings
 from visagist.faceset import ExtractOptions, Faceset, extract
 from visagist.files import write_atomic
-from visagist.media import EncodeOptions, Footage, find_footage, probe
+from visagist.media import EncodeOptions, find_footage, probe
 from visagist.merging import MergeOptions, MergeSummary, merge
 from visagist.merging.merge import claim_folder, default_workspace
 from visagist.merging.permission import Records, check_footage
+from visagist.provenance import Basis, Consent
 from visagist.settings import Settings, save_call
 from visagist.training import TrainOptions, train
 from visagist.training.estimate import estimate_seconds
@@ -90,13 +96,13 @@ def swap(
         "source_consent": source_consent,
         "target_consent": target_consent,
         "workspace": workspace,
-        **choice.model_dump(mode="json"),
-        **training.model_dump(mode="json"),
-        **merging.model_dump(mode="json"),
-        **encoding.model_dump(mode="json"),
+        **choice.model_dump(),
+        **training.model_dump(),
+        **merging.model_dump(),
+        **encoding.model_dump(),
     }
     done = workspace / DONE
-    stamps = json.dumps([str(call), *(_stamp(file) for file in [*clips, footage])])
+    stamps = json.dumps([str(call), *(clip.stamps() for clip in [*clips, footage])])
     is_done = done.is_file() and done.read_text(encoding="utf-8") == stamps
     save_call(workspace / "visagist.toml", call)
     faceset_source, faceset_target, run = workspace / "source", workspace / "target", workspace / "run"
@@ -115,18 +121,22 @@ def swap(
     if is_done and output.exists():
         return finish(run=run)
     try:
-        extract(
+        found = extract(
             clips,
             faceset_source,
-            ExtractOptions(reference=choice.source_reference, identity=choice.source_identity),
+            ExtractOptions(
+                reference=choice.source_reference, identity=choice.source_identity, deinterlace=merging.deinterlace
+            ),
             events,
         )
     except SeveralError as error:
         raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
     faces_source = Faceset.open(faceset_source)
-    records.check_source(set(faces_source.footage_hashes), faces_source.centroid())
+    # A hash of footage that shows several people says nothing of which of them agreed.
+    covered = set() if found.others else set(faces_source.footage_hashes)
+    records.check_source(covered, faces_source.centroid())
     try:
-        extract(
+        found = extract(
             footage,
             faceset_target,
             ExtractOptions(
@@ -145,8 +155,8 @@ def swap(
             return finish(run=None)
         raise NoFaceError(f"{error}; --allow-no-face passes it through untouched") from error
     faces_target = Faceset.open(faceset_target)
-    records.check_target(set(faces_target.footage_hashes), faces_target.centroid())
     (footage_sha256,) = faces_target.footage_hashes
+    records.check_target(set() if found.others else {footage_sha256}, faces_target.centroid())
     check_footage(footage, footage_sha256, workspace / "safeguard")
     train(faceset_source, faceset_target, run, training, events)
     summary = finish(run=run)
@@ -154,10 +164,56 @@ def swap(
     return summary
 
 
-def _stamp(footage: Footage) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of every file: tells at once whether footage is what it was."""
-    files = footage.files or (footage.path,)
-    return [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+def new_consent(
+    path: Path,
+    *,
+    name: str,
+    adult: bool,
+    basis: Basis,
+    statement: str,
+    scope: str,
+    date: datetime.date,
+    pictures: Sequence[Path],
+    footage: Sequence[Path],
+    document: Path | None,
+) -> Consent:
+    """Write a consent record, after a look at its pictures: each must show exactly one face.
+
+    Args:
+        path: the record, a new `.toml` file.
+        name: name or pseudonym.
+        adult: whether the person is of age; a record needs `True`.
+        basis: ground of the consent.
+        statement: what was agreed.
+        scope: what the face may be used for.
+        date: day of the agreement.
+        pictures: pictures that show this person alone; they stay where they are.
+        footage: footage files that show this person alone.
+        document: the signed document, of which only the hash is kept.
+
+    Raises:
+        ConsentError: the file exists, a picture does not show one face, or a field is refused.
+        FootageError: a picture or a footage file cannot be read.
+        OutputError: the record cannot be written.
+    """
+    for picture in pictures:
+        faces = len(picture_embeddings(picture))
+        if faces != 1:
+            raise ConsentError(f"{picture}: shows {faces} faces; a reference picture must show this person alone")
+    for file in footage:
+        probe(file)
+    return provenance.new_consent(
+        path,
+        name=name,
+        adult=adult,
+        basis=basis,
+        statement=statement,
+        scope=scope,
+        date=date,
+        pictures=pictures,
+        footage=footage,
+        document=document,
+    )
 
 
 def demo_swap(output: Path, iterations: int | None, device: str, events: Events) -> MergeSummary:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Swap, killed_when, swap_arguments, visagist
-from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.media import Reader
+from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.media import Reader, write_picture
 
 
 def times(path: Path) -> list[Fraction]:
@@ -169,3 +169,95 @@ def test_saved_configurations_repeat_extract_and_train(swapped: Swap, tmp_path: 
     assert ended.code == 0, ended.err
     weights = swapped.workspace / "run" / "weights.safetensors"
     assert (run / "weights.safetensors").read_bytes() == weights.read_bytes()
+
+
+def test_a_lost_render_is_made_again(swapped: Swap, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    arguments = ("merge", "--config", swapped.output.with_name("out.mp4.toml"), "-o", output, "--frames", "0-4")
+    assert visagist(*arguments).code == 0
+    output.write_bytes(b"\0" * 1000)
+    output.with_name("out.mp4.json").write_text("{")
+    assert visagist(*arguments).code == 0
+    assert visagist("verify", output).code == 0
+
+
+def test_an_image_sequence_is_a_target(swapped: Swap, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    with Reader(TARGET, last=5) as reader:
+        for frame in reader:
+            write_picture(frames / f"shot_{frame.index:04d}.png", frame.rgb())
+    record = tmp_path / "target.toml"
+    made = visagist(
+        "consent", "new", record, "--name", "speaker", "--adult", "--basis", "research-corpus", "--statement", "a test",
+        "--scope", "test", "--picture", frames / "shot_0000.png",
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", record)
+    run = swapped.workspace / "run"
+    ended = visagist("merge", frames / "shot_%04d.png", "--run", run, "-o", tmp_path / "out.mp4", *consents)
+    assert ended.code == 0, ended.err
+    assert len(times(tmp_path / "out.mp4")) == 6
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two of the bundled speakers side by side, for a second."""
+    path = tmp_path_factory.mktemp("two") / "two.mp4"
+    with (
+        Reader(SOURCE / "s1_bbaf2n.mpg", last=24) as left,
+        Reader(TARGET, last=24) as right,
+        av.open(str(path), "w") as out,
+    ):
+        stream = out.add_stream("libx264", rate=25, options={"crf": "12"})
+        stream.width, stream.height, stream.pix_fmt = 720, 288, "yuv420p"
+        for a, b in zip(left, right, strict=True):
+            both = np.rint(np.hstack([a.rgb(), b.rgb()]) * 255).astype(np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(both, format="rgb24")))
+        out.mux(stream.encode(None))
+    return path
+
+
+def test_of_two_people_only_the_chosen_one_changes(swapped: Swap, two_people: Path, tmp_path: Path) -> None:
+    picture, record, output = tmp_path / "speaker.png", tmp_path / "record.toml", tmp_path / "out.mp4"
+    with Reader(TARGET, first=30, last=30) as reader:
+        write_picture(picture, next(iter(reader)).rgb())
+    by_hash = tmp_path / "by_hash.toml"
+    for path, binding in ((record, ("--picture", picture)), (by_hash, ("--footage", two_people))):
+        made = visagist("consent", "new", path, "--name", "speaker", "--adult", "--basis", "research-corpus",
+                        "--statement", "a test", "--scope", "test", *binding)  # fmt: skip
+        assert made.code == 0, made.err
+    merge = ("merge", two_people, "--run", swapped.workspace / "run", "-o", output, "--source-consent", SOURCE_CONSENT)
+    several = visagist(*merge, "--target-consent", record)
+    assert several.code == 1
+    assert "2 people" in several.err
+    assert "--performer" in several.err
+    assert (tmp_path / "out.mp4.workspace" / "people.png").exists()
+    # The hash of footage with two people says nothing of which of them agreed.
+    assert visagist(*merge, "--target-consent", by_hash, "--performer-reference", picture).code == 1
+    ended = visagist(*merge, "--target-consent", record, "--performer-reference", picture)
+    assert ended.code == 0, ended.err
+    with Reader(output) as new, Reader(two_people) as old:
+        difference = np.mean([np.abs(a.rgb() - b.rgb()) for a, b in zip(new, old, strict=True)], axis=(0, 3))
+    assert difference[:, :360].max() < 0.06
+    assert difference[80:230, 460:620].mean() > 4 * difference[:, :360].mean()
+
+
+def test_a_target_without_a_face_passes_when_asked(swapped: Swap, tmp_path: Path) -> None:
+    path, output, record = tmp_path / "grey.mp4", tmp_path / "out.mp4", tmp_path / "record.toml"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for _ in range(10):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((64, 96, 3), 90, np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
+    visagist("consent", "new", record, "--name", "nobody", "--adult", "--basis", "synthetic", "--statement", "a test",
+             "--scope", "test", "--footage", path)  # fmt: skip
+    merge = ("merge", path, "-o", output, "--source-consent", SOURCE_CONSENT, "--target-consent", record)
+    refused = visagist(*merge, "--run", swapped.workspace / "run")
+    assert refused.code == 1
+    assert "--allow-no-face" in refused.err
+    assert visagist(*merge, "--allow-no-face").code == 0
+    found = json.loads(visagist("verify", output, "--json").out)
+    assert found["ok"]
+    assert not found["synthetic"]

@@ -4,12 +4,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import App, Parameter
+from pydantic import ValidationError
 
 from visagist import __version__
 from visagist.cli.console import console_events
@@ -18,60 +21,87 @@ from visagist.settings import read_toml
 
 INTERRUPTED = 130
 
+EITHER = ("iterations", "minutes")  # one of them on the command line puts away the other one of a file
+
 app = App(
     name="visagist",
     version=__version__,
     help="Swap faces in footage that you have the right to change; what comes out is signed as synthetic.",
     help_format="plaintext",
+    suppress_keyboard_interrupt=False,
 )
 # By name, so that `verify` does not wait for torch.
-for command in ("swap", "extract", "train", "merge", "verify", "demo", "doctor"):
-    app.command(f"visagist.cli.{command}:{command}", name=command)
-app.command("visagist.cli.consent:app", name="consent")
+COMMANDS = {
+    "swap": "All four steps: replace the performer's face in a target by the face in a source.",
+    "extract": "Find one person's face in footage and keep each as an aligned crop.",
+    "train": "Train a network on two facesets.",
+    "merge": "Put the face of a trained run into a target, and sign the render as synthetic.",
+    "verify": "Say who signed a file, what was done to it, and whether it is intact.",
+    "demo": "A swap of the footage that travels with the package.",
+    "doctor": "What this machine offers, and what to do about what is missing.",
+}
+for command, summary in COMMANDS.items():
+    app.command(f"visagist.cli.{command}:{command}", name=command, help=summary)
+app.command("visagist.cli.consent:app", name="consent", help="Consent records, and the signers that you know.")
+app.meta.suppress_keyboard_interrupt = False
 
 
 @app.meta.default
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     config: Annotated[Path | None, Parameter(help="TOML file with any of the options.")] = None,
-    json: Annotated[bool, Parameter(negative=(), help="Print events as JSON lines.")] = False,
+    json: Annotated[bool, Parameter(negative=(), help="Print events and the summary as JSON lines.")] = False,
 ) -> int | None:
     """Run one command; options given on the command line win over those of --config."""
     if config is not None:
-        read_toml(config)  # for a one-line error that names the file
-        app.config = (cyclopts.config.Toml(config, must_exist=True, search_parents=False, use_commands_as_keys=False),)
+        values = read_toml(config)
+        for one, other in (EITHER, EITHER[::-1]):
+            if any(token.split("=")[0] == f"--{one}" for token in tokens):
+                values.pop(other, None)
+        app.config = (cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config)),)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    extra: dict[str, Any] = {}
-    if "events" not in ignored and "as_json" not in ignored:
-        return called(*bound.args, **bound.kwargs)
-    if "as_json" in ignored:
-        extra["as_json"] = json
+    extra: dict[str, Any] = {"as_json": json} if "as_json" in ignored else {}
     if "events" not in ignored:
         return called(*bound.args, **bound.kwargs, **extra)
     with console_events(json) as events:
         result = called(*bound.args, **bound.kwargs, events=events, **extra)
-    return result if isinstance(result, int) else None
+    print(dumps({"event": "summary", **asdict(result)}, default=str) if json else result.as_text())
+    return None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     _interrupt_on_terminate()
+    as_json = "--json" in (sys.argv if arguments is None else arguments)
     try:
         with suppress(BrokenPipeError):
             return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except VisagistError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), 1, as_json)
     except cyclopts.CycloptsError as error:
-        return _fail(f"{error} (`visagist --help` lists the commands and options)", 2)
+        return _fail(f"{_usage(error)} (`visagist --help` lists the commands and options)", 2, as_json)
     except KeyboardInterrupt:
-        return _fail("interrupted; what was done is saved, and the same command continues", INTERRUPTED)
+        return _fail("interrupted; what was done is saved, and the same command continues", INTERRUPTED, as_json)
     except OSError as error:
-        return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1)
+        return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, as_json)
     return 0
 
 
-def _fail(message: str, code: int) -> int:
-    print("visagist: " + " ".join(message.split()), file=sys.stderr)
+def _usage(error: cyclopts.CycloptsError) -> str:
+    """What is wrong with an option, without the validator's own words about itself."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return str(error)
+    first = cause.errors()[0]
+    name = "".join(f"--{part}".replace("_", "-") for part in first["loc"][:1])
+    return f"{name}: {first['msg']}" if name else first["msg"]
+
+
+def _fail(message: str, code: int, as_json: bool) -> int:
+    message = " ".join(message.split())
+    if as_json:
+        print(dumps({"event": "error", "message": message, "code": code}))
+    print("visagist: " + message, file=sys.stderr)
     return code
 
 

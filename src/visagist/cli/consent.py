@@ -7,7 +7,15 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 import visagist
-from visagist.provenance import Basis, Signer, add_known_signer, known_signers, load_consent, record_sha256
+from visagist.provenance import (
+    Basis,
+    Signer,
+    add_known_signer,
+    known_signers,
+    load_consent,
+    record_sha256,
+    remove_known_signer,
+)
 
 app = App(name="consent", help="Consent records: make one, check one; and the signers that you know.")
 
@@ -98,6 +106,13 @@ def trust(fingerprint: str, /, *, note: str) -> None:
 @app.command
 def signers() -> None:
     """Print your own fingerprint, made with its key if need be, and the signers on your list."""
-    print(f"{Signer.default().fingerprint}: your own")
-    for fingerprint, note in known_signers().items():
+    own = Signer.default().fingerprint
+    for fingerprint, note in {**known_signers(), own: "your own"}.items():
         print(f"{fingerprint}: {note}")
+
+
+@app.command
+def untrust(fingerprint: str, /) -> None:
+    """Take a signer off your list."""
+    remove_known_signer(fingerprint)
+    print(f"{fingerprint}: no longer on your list")

@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.events import Events
+from visagist.merging import MergeSummary
 
 
 def demo(
@@ -15,14 +16,16 @@ def demo(
     iterations: int | None = None,
     device: str = "auto",
     events: Annotated[Events, Parameter(parse=False)],
-) -> None:
+) -> MergeSummary:
     """Swap the bundled source speaker into the bundled target; the last line printed is the render's path.
 
     Parameters
     ----------
+    output:
+        The render.
+    device:
+        auto, cpu, mps, cuda or cuda:N.
     iterations:
         Training iterations; the default gives a convincing face, few give a blurred one quickly.
     """
-    summary = visagist.demo_swap(output, iterations, device, events)
-    print(summary.as_text())
-    print(summary.output)
+    return visagist.demo_swap(output, iterations, device, events)

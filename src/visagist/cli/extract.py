@@ -8,16 +8,16 @@ from cyclopts import Parameter
 import visagist
 from visagist.errors import SeveralError
 from visagist.events import Events, Note
-from visagist.faceset import ExtractOptions
+from visagist.faceset import ExtractOptions, ExtractSummary
 
 
 def extract(
-    footage: Path,
+    footage: list[Path],
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     options: Annotated[ExtractOptions, Parameter(name="*")] = ExtractOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
-) -> None:
+) -> ExtractSummary:
     """Find one person's face in FOOTAGE and keep each as an aligned crop.
 
     Run again, it goes on where it stopped. The person in the footage should have agreed: `visagist consent new` makes
@@ -26,13 +26,12 @@ def extract(
     Parameters
     ----------
     footage:
-        A video, a folder of videos or pictures, or a numbered image sequence.
+        Videos, folders of videos or pictures, numbered image sequences.
     output:
         The folder of the faceset.
     """
     events(Note("extract", "merging will ask for the consent of this person: `visagist consent new`"))
     try:
-        summary = visagist.extract(footage, output, options, events)
+        return visagist.extract(footage, output, options, events)
     except SeveralError as error:
         raise SeveralError(f"{error}: --identity NUMBER or --reference PICTURE") from error
-    print(summary.as_text())

@@ -8,13 +8,13 @@ from cyclopts import Parameter
 import visagist
 from visagist.events import Events
 from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions
+from visagist.merging import MergeOptions, MergeSummary, PreviewSummary
 
 
 def merge(
     target: Path,
     *,
-    run: Path,
+    run: Path | None = None,
     output: Annotated[Path, Parameter(alias="-o")],
     source_consent: Path | None = None,
     target_consent: Path | None = None,
@@ -24,7 +24,7 @@ def merge(
     options: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
     encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
-) -> None:
+) -> MergeSummary | PreviewSummary:
     """Put the face of a trained run into TARGET, and sign the render as synthetic.
 
     Any footage of the same performer will do; the run is not trained again. Interrupted, the same command goes on.
@@ -32,7 +32,7 @@ def merge(
     Parameters
     ----------
     run:
-        Folder of a trained run.
+        Folder of a trained run; not needed for a target that shows nobody, with --allow-no-face.
     output:
         The render: .mp4, .mov, .mkv, or a folder for a PNG sequence.
     source_consent:
@@ -41,16 +41,15 @@ def merge(
         Consent record of the performer in TARGET.
     workspace:
         Folder for what is kept on the way; beside the output by default.
+    device:
+        auto, cpu, mps, cuda or cuda:N.
     preview:
         Frames such as 10,50,80: write only a signed before/after/mask sheet of them, as a PNG, to the output.
     """
     if preview is not None:
-        sheet = visagist.preview_merge(
+        return visagist.preview_merge(
             target, run, output, preview, source_consent, target_consent, options, device, events
         )
-        print(sheet)
-        return
-    summary = visagist.merge(
+    return visagist.merge(
         target, run, output, source_consent, target_consent, options, encoding, workspace, device, events
     )
-    print(summary.as_text())

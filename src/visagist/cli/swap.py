@@ -8,7 +8,7 @@ from cyclopts import Parameter
 import visagist
 from visagist.events import Events
 from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions
+from visagist.merging import MergeOptions, MergeSummary
 from visagist.training import TrainOptions
 from visagist.workspace import SourceOptions
 
@@ -26,7 +26,7 @@ def swap(
     merging: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
     encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
-) -> None:
+) -> MergeSummary:
     """Replace the performer's face in TARGET by the face in SOURCE: extract, train, merge, sign.
 
     Run again, it redoes nothing that is done; interrupted at any moment, the same command goes on.
@@ -46,7 +46,6 @@ def swap(
     workspace:
         Folder of the production: facesets, run, unfinished chunks; beside the output by default.
     """
-    summary = visagist.swap(
+    return visagist.swap(
         source, target, output, source_consent, target_consent, choice, training, merging, encoding, workspace, events
     )
-    print(summary.as_text())

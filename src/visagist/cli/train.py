@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.events import Events, Note
-from visagist.training import TrainOptions
+from visagist.training import TrainOptions, TrainSummary
 
 
 def train(
@@ -17,16 +17,19 @@ def train(
     output: Annotated[Path, Parameter(alias="-o")],
     options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
-) -> None:
+) -> TrainSummary:
     """Train a network on the facesets SOURCE (whose face will appear) and TARGET (the performer).
 
     Ctrl-C saves; the same command goes on.
 
     Parameters
     ----------
+    source:
+        Faceset of the person whose face will appear.
+    target:
+        Faceset of the performer.
     output:
         The folder of the run.
     """
     events(Note("train", "merging will ask for the consent of both people: `visagist consent new`"))
-    summary = visagist.train(source, target, output, options, events)
-    print(summary.as_text())
+    return visagist.train(source, target, output, options, events)

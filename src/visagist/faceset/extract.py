@@ -145,8 +145,8 @@ def extract(
     except NoFaceError as error:
         raise NoFaceError(f"{shown}: {error}") from error
     (faceset / SHEET).unlink(missing_ok=True)  # of an earlier call that had not chosen
-    given = str(footage) if isinstance(footage, Path) else [str(clip.path) for clip in clips]
-    save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump(mode="json")})
+    given = [str(clip.path.absolute()) for clip in clips]
+    save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
     write_atomic(faceset / STATE, json.dumps({"key": key, "summary": None}, indent=1))
 
     for torn in faceset.glob(".*.part.*"):

@@ -60,6 +60,11 @@ class Footage:
     chapters: tuple[Chapter, ...] = ()
     files: tuple[Path, ...] = ()  # the pictures of a sequence, in order
 
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Name, size and time of change of every file: tells at once whether the footage is what it was."""
+        found = [(str(file.resolve()), file.stat()) for file in self.files or (self.path,)]
+        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in found]
+
     @property
     def width(self) -> int:
         """Display pixels across."""

@@ -39,8 +39,13 @@ class EncodeOptions(Settings):
     """Codec and quality of a render; None leaves the choice to visagist."""
 
     codec: Codec | None = None
-    crf: int | None = None  # 0 (lossless) to 51; H.264 and H.265 only
-    preset: str | None = None  # FFmpeg's names from ultrafast to placebo; H.264 and H.265 only
+    """By default: h264 for 8-bit targets, h265 for deeper ones, prores in a .mov of prores, png into a folder."""
+
+    crf: int | None = None
+    """0 (lossless) to 51; H.264 and H.265 only."""
+
+    preset: str | None = None
+    """FFmpeg's names from ultrafast to placebo; H.264 and H.265 only."""
 
     def resolved(self, target: Footage, output: Path) -> "EncodeOptions":
         """These options with every choice made, for `target` rendered into `output`.

@@ -8,6 +8,16 @@
 from visagist.merging.merge import MergeSummary, merge
 from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, Predictor, Untouched, merge_frames
-from visagist.merging.preview import preview_merge
+from visagist.merging.preview import PreviewSummary, preview_merge
 
-__all__ = ["MergeOptions", "MergeSummary", "Merged", "Predictor", "Untouched", "merge", "merge_frames", "preview_merge"]
+__all__ = [
+    "MergeOptions",
+    "MergeSummary",
+    "Merged",
+    "Predictor",
+    "PreviewSummary",
+    "Untouched",
+    "merge",
+    "merge_frames",
+    "preview_merge",
+]

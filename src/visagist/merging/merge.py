@@ -25,7 +25,7 @@ from visagist.merging.chunks import render_chunks
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.permission import Records, check_footage
 from visagist.merging.pipeline import Untouched
-from visagist.provenance import Claim, Signer, Stamp
+from visagist.provenance import Claim, Signer, Stamp, sidecar
 from visagist.settings import save_call
 from visagist.training import Run
 
@@ -51,11 +51,11 @@ class MergeSummary:
     fingerprint: str
 
     def as_text(self) -> str:
-        """A few lines for people."""
+        """A few lines for people, the last one the render's path."""
         lines = [f"{self.frames - len(self.untouched)} of {self.frames} frames changed, signed by {self.fingerprint}"]
         for reason, count in Counter(entry.reason for entry in self.untouched).most_common():
             lines.append(f"  untouched: {count} ({reason})")
-        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes), str(self.output)])
 
 
 def merge(
@@ -107,7 +107,9 @@ def merge(
         if job.run is None:
             raise RunError(f"{target}: shows a face, and no trained run was given to change it")
         job.records.check_source(set(job.run.source_footage), job.run.source_centroid)
-        job.records.check_target({table.footage_sha256}, table.identity_embedding(performer))
+        # A hash of footage that shows several people says nothing of which of them agreed.
+        covered = {table.footage_sha256} if len(table.identities()) == 1 else set()
+        job.records.check_target(covered, table.identity_embedding(performer))
     check_footage(job.footage, table.footage_sha256, job.workspace / "safeguard")
     first, last = _bounds(options, table.frames, target)
     chunks, untouched = render_chunks(
@@ -221,19 +223,19 @@ class _Job:
             "output": output,
             "source_consent": source_consent,
             "target_consent": target_consent,
+            "workspace": workspace,
             "device": device,
-            **options.model_dump(mode="json"),
-            **encoding.model_dump(mode="json"),
+            **options.model_dump(),
+            **encoding.model_dump(),
         }
         return cls(target, output, footage, trained, records, options, encoding, workspace, call)
 
     @property
     def key(self) -> str:
         """Names the result: the same key, the same frames."""
-        stat = self.target.stat()
         facts = {
             "visagist": __version__,
-            "target": [str(self.target.resolve()), stat.st_size, stat.st_mtime_ns],
+            "target": self.footage.stamps(),
             "weights": self.weights_sha256,
             "consents": self.records.hashes,
             "options": self.options.model_dump(mode="json", exclude={"allow_damaged", "allow_no_face"}),
@@ -254,13 +256,24 @@ class _Job:
         """Beside the render: what was done, and the frames that were left as they are."""
         return self.output.with_name(self.output.name + ".json")
 
+    def stamps(self) -> dict[str, list[int]]:
+        """Size and time of change of the files of the render, by name: whether it is still the one that was made."""
+        files = [self.output, sidecar(self.output)]
+        if self.output.is_dir():
+            files = sorted(self.output.iterdir())
+        found = {file.name: file.stat() for file in files if file.is_file()}
+        return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+
     def finished(self) -> MergeSummary | None:
         """The summary of a merge that is done: the report is written last, and names its key."""
         if not (self.output.exists() and self.report.is_file()):
             return None
-        found = json.loads(self.report.read_text(encoding="utf-8"))
-        if found.get("key") != self.key:
-            return None
+        try:
+            found = json.loads(self.report.read_text(encoding="utf-8"))
+            if found["key"] != self.key or found["files"] != self.stamps():
+                return None
+        except (ValueError, KeyError):
+            return None  # not a report, or one of another version: merged again
         shutil.rmtree(self.folder, ignore_errors=True)  # left where the end came between report and tidying up
         untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
         return MergeSummary(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
@@ -283,13 +296,14 @@ class _Job:
         save_call(self.output.with_name(self.output.name + ".toml"), self.call)
         report = {
             "key": self.key,
+            "files": self.stamps(),
             "frames": summary.frames,
             "untouched": [{"frame": entry.frame, "reason": entry.reason} for entry in untouched],
             "notes": list(summary.notes),
             "fingerprint": summary.fingerprint,
         }
         write_atomic(self.report, json.dumps(report, indent=1))
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder.parent)  # with what earlier merges with other options may have left
         events(Result(STEP, self.output))
         return summary
 

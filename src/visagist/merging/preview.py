@@ -5,30 +5,46 @@
 """
 
 import re
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import ConfigError, NoFaceError, SeveralError
+from visagist.errors import ConfigError, FootageError, NoFaceError, SeveralError
 from visagist.events import Events, Progress, Result
 from visagist.faces import Face, crop_matrix, describe, footage_sha256, picture_embeddings
 from visagist.media import Frame, Reader, probe, write_picture
+from visagist.merging.merge import claim_folder
 from visagist.merging.options import MergeOptions
 from visagist.merging.permission import Records
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.provenance import SAME_PERSON, Claim, Signer, inspect_footage, sign
+from visagist.settings import save_call
 from visagist.training import Run
 
 SIDE = 320  # px of each picture on the sheet
 MOST = 24  # frames
 
 
+@dataclass(frozen=True)
+class PreviewSummary:
+    """A finished sheet."""
+
+    output: Path
+    frames: int
+
+    def as_text(self) -> str:
+        """The sheet's path."""
+        return str(self.output)
+
+
 def preview_merge(
     target: Path,
-    run: Path,
+    run: Path | None,
     output: Path,
     frames: str,
     source_consent: Path | None,
@@ -36,7 +52,7 @@ def preview_merge(
     options: MergeOptions,
     device: str,
     events: Events,
-) -> Path:
+) -> PreviewSummary:
     """Merge a few frames and write them as a signed sheet: before, after, mask.
 
     The frames are looked at one by one, without tracking and smoothing, so that nothing else needs to be read.
@@ -61,6 +77,12 @@ def preview_merge(
     wanted = parse_frames(frames)
     if output.suffix.lower() != ".png":
         raise ConfigError(f"{output}: a preview is a .png file")
+    if options.performer is not None:
+        raise ConfigError(
+            "--performer counts people of tracked footage; for a preview give --performer-reference PICTURE"
+        )
+    if run is None:
+        raise ConfigError("a preview needs --run, the folder of a trained run")
     records = Records.load(source_consent, target_consent)
     footage = probe(target)
     trained = Run.open(run, device)
@@ -73,6 +95,8 @@ def preview_merge(
             for frame in reader:
                 shown.append(frame)
                 faces[frame.index] = _performer(describe(frame), reference, target, frame.index)
+        if not shown or shown[-1].index != number:
+            raise FootageError(f"{target}: has no frame {number}; --preview {frames} goes beyond its end")
         events(Progress("preview", len(shown), len(wanted)))
     known = [face.embedding for face in faces.values() if not isinstance(face, str) and face.embedding is not None]
     if not known:
@@ -81,14 +105,26 @@ def preview_merge(
     inspect_footage(shown)
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
-    unsigned = output.with_name(f".{output.stem}.unsigned.png")
-    try:
+    claim_folder(output.parent)
+    with tempfile.TemporaryDirectory(prefix="visagist-") as private:
+        unsigned = Path(private) / "sheet.png"
         write_picture(unsigned, np.rint(sheet * 255).astype(np.uint8))
         sign(unsigned, output, Claim(trained.weights_sha256, records.hashes), target, Signer.default())
-    finally:
-        unsigned.unlink(missing_ok=True)
+    save_call(
+        output.with_name(output.name + ".toml"),
+        {
+            "target": target,
+            "run": run,
+            "output": output,
+            "preview": frames,
+            "source_consent": source_consent,
+            "target_consent": target_consent,
+            "device": device,
+            **options.model_dump(),
+        },
+    )
     events(Result("preview", output))
-    return output
+    return PreviewSummary(output, len(merged))
 
 
 def merge_sheet(merged: Sequence[Merged], faces: dict[int, Face | str]) -> NDArray[np.float32]:

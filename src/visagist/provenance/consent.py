@@ -242,12 +242,15 @@ def check_person(
     uncovered = footage_sha256s - set(record.footage_sha256)
     if footage_sha256s and not uncovered:
         return
-    count = f"consent record of '{record.name}': {len(uncovered)} of {len(footage_sha256s)} footage files not covered"
+    count = f"{len(uncovered)} of {len(footage_sha256s)} footage files not covered by hash"
+    if not footage_sha256s:
+        count = "the footage shows several people, so that its hash does not tell who agreed"
+    count = f"consent record of '{record.name}': {count}"
     remedy = "give the record of the person shown, or make one with `visagist consent new`"
     if not record.pictures:
-        raise ConsentError(f"{count} by hash, and it has no reference pictures; {remedy}")
+        raise ConsentError(f"{count}, and it has no reference pictures; {remedy}")
     if embedding is None:
-        raise ConsentError(f"{count} by hash, and no face to compare with its pictures; {remedy}")
+        raise ConsentError(f"{count}, and no face to compare with its pictures; {remedy}")
     references = []
     for picture in record.pictures:
         faces = embed(folder / picture.path)

@@ -26,7 +26,7 @@ from pydantic_core import PydanticCustomError
 
 from visagist.errors import CredentialsError, OutputError
 from visagist.files import config_dir
-from visagist.settings import Settings
+from visagist.settings import Settings, read_toml
 
 YEARS = 10
 _CLAIM_SIGNING = ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # C2PA 2.2's own purpose
@@ -44,12 +44,22 @@ class Signer:
 
     @classmethod
     def default(cls) -> Self:
-        """The user's own signer, made in the config folder on first use.
+        """The signer that `config.toml` of the config folder names, else the user's own, made there on first use.
+
+            [signer]
+            key = "/secrets/key.pem"
+            certificate = "/secrets/certificate.pem"
 
         Raises:
             CredentialsError: it is there but cannot be used (damaged, expired).
             OutputError: the config folder cannot be written.
         """
+        config = config_dir() / "config.toml"
+        given = read_toml(config).get("signer") if config.is_file() else None
+        if given is not None:
+            if not isinstance(given, dict) or set(given) != {"key", "certificate"}:
+                raise CredentialsError(f"{config}: [signer] needs key and certificate, two paths of PEM files")
+            return cls.load(Path(given["key"]), Path(given["certificate"]))
         folder = default_folder()
         if not folder.is_dir():
             make_signer(folder)

@@ -97,7 +97,7 @@ def train(
     """
     size = network_size(options)
     crops = [load_crops(folder, options.coverage, size, options.margin) for folder in (source, target)]
-    save_call(run / CALL, {"source": source, "target": target, "output": run, **options.model_dump(mode="json")})
+    save_call(run / CALL, {"source": source, "target": target, "output": run, **options.model_dump()})
     return train_crops(crops[0], crops[1], run, options, events, seal or own_seal())
 
 
@@ -170,7 +170,7 @@ def known_record(run: Path, options: TrainOptions, source: Crops, target: Crops)
     changed = [name for name in now if now[name] != before[name]]
     if changed:
         words = ", ".join(f"{name} was {before[name]}, now {now[name]}" for name in changed)
-        raise RunError(f"{run}: this run was begun with other options ({words}); train into a new run")
+        raise RunError(f"{run}: this run was begun with other options ({words}); train into a new run, or delete it")
     return record
 
 

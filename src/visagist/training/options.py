@@ -18,19 +18,46 @@ class TrainOptions(Settings):
     """Settings of a training. Give `iterations` or `minutes`; with neither it is 8.5 minutes."""
 
     model: str = "quick"
-    settings: dict[str, Any] = Field(default_factory=dict)  # of the model's config; the rest keep their defaults
+    """Architecture: `quick` (128 px, minutes on a CPU) or `original` (the classic, 64 px)."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the model's config; the rest keep their defaults."""
+
     coverage: Coverage = "full"
+    """How much of the head the network's faces show."""
+
     iterations: int | None = Field(default=None, ge=1)
+    """How long to train; or give minutes."""
+
     minutes: float | None = Field(default=None, gt=0)
-    batch: int = Field(default=8, ge=2)  # faces an iteration, both people together; more steps beat larger ones
-    learning_rate: float | None = Field(default=None, gt=0)  # without it, the one that suits the model
+    """How long to train: turned into iterations once, by measuring."""
+
+    batch: int = Field(default=8, ge=2)
+    """Faces an iteration, both people together; more steps beat larger ones."""
+
+    learning_rate: float | None = Field(default=None, gt=0)
+    """Without it, the one that suits the model."""
+
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of all random numbers; the same seed gives the same run."""
+
     device: str = "auto"
-    margin: float = Field(default=1.25, ge=1, le=2)  # how much larger than the network's faces the crops in memory are
+    """auto, cpu, mps, cuda or cuda:N."""
+
+    margin: float = Field(default=1.25, ge=1, le=2)
+    """How much larger than the network's faces the crops in memory are."""
+
     augmentation: Augmentation = Augmentation()
-    held_out: float = Field(default=0.06, gt=0, lt=0.5)  # part of each faceset, its end, that is only judged
-    preview_every: int = Field(default=500, ge=1)  # iterations between previews and figures of held-out faces
-    save_every: int = Field(default=250, ge=1)  # iterations between checkpoints
+    """How far faces are varied."""
+
+    held_out: float = Field(default=0.06, gt=0, lt=0.5)
+    """Part of each faceset, its end, that is only judged."""
+
+    preview_every: int = Field(default=500, ge=1)
+    """Iterations between previews and figures of held-out faces."""
+
+    save_every: int = Field(default=250, ge=1)
+    """Iterations between checkpoints."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -4,6 +4,7 @@
 - `write_sheet`: as a PNG that goes through the signing function before it gets its name
 """
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,14 +54,13 @@ def write_sheet(pixels: NDArray[np.uint8], output: Path, seal: Seal) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    unsigned = output.with_name(f".{output.stem}.unsigned.png")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(unsigned)
-        seal(unsigned, output)
+        with tempfile.TemporaryDirectory(prefix="visagist-") as private:
+            unsigned = Path(private) / "sheet.png"
+            Image.fromarray(pixels).save(unsigned)
+            seal(unsigned, output)
     except OSError as error:
         raise OutputError(
             f"{output}: cannot be written ({error.strerror}); choose another place or free some"
         ) from error
-    finally:
-        unsigned.unlink(missing_ok=True)
