@@ -5,6 +5,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -244,6 +245,13 @@ def test_chapters_and_timecode_are_kept(make_video: Maker, suffix: str) -> None:
     part = probe(render(target, target.path.with_name(f"part.{suffix}"), frames=(3, 9)).path)
     assert part.timecode == "10:00:00:03"
     assert part.chapters[0].start == 0
+
+
+def test_lost_subtitles_are_said(make_video: Maker) -> None:
+    # A described target: PyAV crashes when it remuxes a subtitle track into a file for us.
+    target = replace(probe(make_video("target.mkv")), others=("subtitle",))
+    summary = render(target, target.path.with_name("out.mp4"))
+    assert "1 subtitle track(s) of the target are left out" in summary.notes
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ class Footage:
     stream: int = 0  # index of the video stream in the file
     origin: Fraction = Fraction(0)  # the container's own start, seconds
     audio: tuple[AudioTrack, ...] = ()
+    others: tuple[str, ...] = ()  # kinds of tracks that a render does not carry over
     timecode: str | None = None
     chapters: tuple[Chapter, ...] = ()
     files: tuple[Path, ...] = ()  # the pictures of a sequence, in order

@@ -83,6 +83,8 @@ def join(
     if len(set(times)) != len(times):
         raise OutputError(f"{output}: its chunks overlap; delete {read[0].path.parent} and start again")
     notes = list(encoding_for(target, options).notes)
+    for kind in sorted(set(target.others)):
+        notes.append(f"{target.others.count(kind)} {kind} track(s) of the target are left out")
     try:
         if options.codec == "png":
             return _pictures(read, output, target, notes)

@@ -48,6 +48,7 @@ def probe(path: Path | str, rate: Fraction = Fraction(25)) -> Footage:
         # A picture file is one frame; so says its demuxer (png_pipe, jpeg_pipe, image2).
         is_still = container.format.name == "image2" or container.format.name.endswith("_pipe")
         audio, chapters = _audio(container), _chapters(container)
+        others = tuple(s.type for s in container.streams if s.type in ("subtitle", "attachment"))
         timecode, stated = _timecode(container, stream), None if is_still else _stated_frames(stream)
         first = _first_frame(container, stream, path)
         seen = describe(first, stream, path, is_picture=is_still)
@@ -80,6 +81,7 @@ def probe(path: Path | str, rate: Fraction = Fraction(25)) -> Footage:
             stream=stream.index,
             origin=Fraction(0) if is_still else Fraction(container.start_time or 0, av.time_base),
             audio=audio,
+            others=others,
             timecode=timecode,
             chapters=chapters,
         )
