@@ -1,15 +1,16 @@
 """Bad input ends in one clear line that names the file, and exit code 1."""
 
-import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import tomli_w
 
 from tests.cli.conftest import Ended, Swap, visagist
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
@@ -132,7 +133,8 @@ def test_run_of_another_version(swapped: Swap, tmp_path: Path) -> None:
 
 def test_consent_record_with_a_missing_field(swapped: Swap, tmp_path: Path) -> None:
     record = tmp_path / "record.toml"
-    record.write_text(re.sub(r"(?m)^scope = .*$", "", SOURCE_CONSENT.read_text()))
+    values = {name: value for name, value in tomllib.loads(SOURCE_CONSENT.read_text()).items() if name != "scope"}
+    record.write_text(tomli_w.dumps(values))
     run = swapped.workspace / "run"
     ended = visagist("merge", TARGET, "--run", run, "-o", tmp_path / "o.mp4", "--source-consent", record,
                      "--target-consent", TARGET_CONSENT)  # fmt: skip
