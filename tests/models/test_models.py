@@ -134,3 +134,14 @@ def test_wrong_names_are_refused_with_those_that_exist(network: Swapper) -> None
         configure("quick", {"depth": 3})
     with pytest.raises(ConfigError, match="ann, bob"):
         network(torch.rand(1, 3, 32, 32), "eve")
+
+
+@pytest.mark.parametrize("settings", [{"latent": -5}, {"latent": "many"}, {"size": 100}, {"encoder": [1, 2]}])
+def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="quick"):
+        configure("quick", settings)
+
+
+def test_settings_come_as_text_and_lists_too() -> None:
+    config = configure("quick", {"latent": "64", "encoder": [32, 48, 64]})
+    assert config == configure("quick", {"latent": 64, "encoder": (32, 48, 64)})

@@ -47,7 +47,7 @@ def test_settings_name_file_and_field(tmp_path: Path) -> None:
 
 def test_a_saved_call_holds_no_empty_values(tmp_path: Path) -> None:
     save_call(tmp_path / "call.toml", {"a": Path("x"), "b": None, "c": {"d": None}, "e": {"f": 1}})
-    assert read_toml(tmp_path / "call.toml") == {"a": "x", "e": {"f": 1}}
+    assert read_toml(tmp_path / "call.toml") == {"a": str(Path("x").absolute()), "e": {"f": 1}}
 
 
 @pytest.fixture

@@ -8,6 +8,9 @@ A new architecture is a new file with a frozen config and a `Swapper`, and a lin
 """
 
 from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from visagist.errors import ConfigError
 from visagist.models.base import Swapper, SwapperConfig
@@ -33,7 +36,7 @@ def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
     """The config of an architecture; settings that are not given keep their defaults.
 
     Raises:
-        ConfigError: an unknown architecture or setting.
+        ConfigError: an unknown architecture or setting, or a value that makes no network.
 
     >>> configure("quick", {"latent": 64}).size
     128
@@ -45,7 +48,21 @@ def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise ConfigError(f"model '{name}' has no setting {', '.join(unknown)} (it has: {', '.join(known)})")
-    return config(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
+    adapter: TypeAdapter[Any] = TypeAdapter(config)
+    try:
+        made: SwapperConfig = adapter.validate_python(dict(settings))  # TOML and the command line know lists and text
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"model '{name}': {field}: {first['msg'].lower()}") from error
+    if made.size < 16 or made.size % 16 or min(_numbers(made)) < 1:
+        raise ConfigError(f"model '{name}': sizes must be positive, `size` a multiple of 16; got {made}")
+    return made
+
+
+def _numbers(config: SwapperConfig) -> list[int]:
+    values = vars(config).values()
+    return [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
 
 
 def create(name: str, identities: tuple[str, ...], **settings: object) -> Swapper:

@@ -21,7 +21,7 @@ class TrainOptions(Settings):
     """Architecture: `quick` (128 px, minutes on a CPU) or `original` (the classic, 64 px)."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Of the model's config; the rest keep their defaults."""
+    """Of the model's config, such as --settings.latent 512; the rest keep their defaults."""
 
     coverage: Coverage = "full"
     """How much of the head the network's faces show."""
