@@ -37,7 +37,7 @@ from visagist.training.estimate import estimate_seconds
 
 STEP = "swap"
 DONE = "done.json"  # what the finished render was made from
-DEMO_ITERATIONS = 3600  # of 8 faces: about 8 minutes on two cores with AMX, 20 on two without
+DEMO_ITERATIONS = 3600  # of 8 faces; 20 minutes on two cores without AMX
 OTHER_SECONDS = 60  # of a demo, besides the training, on two cores
 
 
