@@ -201,10 +201,6 @@ class FaceTable:
         found = _grouped(self.faces, "identity")
         return {number: found[number] for number in sorted(found) if number >= 0}
 
-    def track_embedding(self, track: int) -> NDArray[np.float32] | None:
-        """The track's mean embedding `(128,)`, weighed by quality; None where it has none."""
-        return faces_embedding([face for face in self.faces if face.track == track])
-
     def identity_embedding(self, identity: int) -> NDArray[np.float32]:
         """The identity's mean embedding `(128,)`, weighed by quality.
 

@@ -6,6 +6,7 @@ No function here returns or names a render that is not signed: unsigned chunks s
 file gets its name only with its credentials inside (or beside, for containers that cannot hold them).
 """
 
+import functools
 import hashlib
 import json
 import shutil
@@ -230,9 +231,9 @@ class _Job:
         }
         return cls(target, output, footage, trained, records, options, encoding, workspace, call)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
-        """Names the result: the same key, the same frames."""
+        """Names the result: the same key, the same frames. Worked out once, so that chunks stay in one folder."""
         facts = {
             "visagist": __version__,
             "target": self.footage.stamps(),
