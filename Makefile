@@ -24,8 +24,8 @@ test: $(STAMP)
 	@$(BIN)/python -m pytest -q
 
 check: $(STAMP)
-	@$(BIN)/ruff check src tests benchmarks
-	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/ruff check src tests benchmarks tools
+	@$(BIN)/ruff format --check src tests benchmarks tools
 	@$(BIN)/basedpyright
 	@$(BIN)/python -m pytest -q tests/test_imports.py
 

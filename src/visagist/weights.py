@@ -39,7 +39,7 @@ MODELS: dict[str, FaceModel] = {
         "yunet_2023mar.onnx", "0e4bde5eb1dffc342e305e208afa23a682cf656ae4bf9064a950dd7fcf9b1910", ("input",)
     ),
     "facemesh": FaceModel(
-        "facemesh478.onnx", "9ff9051a725afb58c9f95474b01a52f1ffe724e456f206c260ff81921eecf808", ("input_12",)
+        "facemesh478.onnx", "1a94934de8f5ded2970ceff1f9c678cc2fe483b5f7dda8b2ae5b87f9459d56ea", ("input_12",)
     ),
     "blendshapes": FaceModel(
         "blendshapes52.onnx",
@@ -47,7 +47,7 @@ MODELS: dict[str, FaceModel] = {
         ("serving_default_input_points:0",),
     ),
     "sface": FaceModel(
-        "sface_2021dec.onnx", "7b474f85ceab0e537adb197f35251aa711d4aed5528cb1a854936461e26d4379", ("data",)
+        "sface_2021dec.onnx", "05b3e814f54be18aa41450e3fa68111efd6646c075fd7b233a5f7a2c9acf2921", ("data",)
     ),
     "person": FaceModel(
         "selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", ("input_1:0",)

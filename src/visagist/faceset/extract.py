@@ -9,9 +9,10 @@ is not made twice; `extract.json` says what the faceset is made from, and when i
 
 import json
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +37,7 @@ from visagist.faces import (
 from visagist.faces.subject import SHEET
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
+from visagist.faceset.together import run_together
 from visagist.files import write_atomic
 from visagist.media import Footage, Frame, Reader, Region, find_footage
 from visagist.settings import Settings, save_call
@@ -169,10 +171,11 @@ def extract(
     total = sum(len(kept) for kept in chosen)
     if total == 0:
         raise NoFaceError(f"{shown}: none of {faces} faces is good enough ({_reasons(left_out)}); lower the thresholds")
-    done = 0
-    for clip, table, kept in zip(clips, found, chosen, strict=True):
-        _crop(clip, table, kept, faceset, options, lambda n, d=done: events(_progress(d + n, total)))
-        done += len(kept)
+    jobs = [
+        partial(_crop, clip, table, kept, faceset, options)
+        for clip, table, kept in zip(clips, found, chosen, strict=True)
+    ]
+    run_together(jobs, [len(kept) for kept in chosen], events)
     if any(left_out.values()):
         events(Note(STEP, f"left out: {_reasons(left_out)}"))
     frames = sum(table.frames for table in found)
@@ -213,19 +216,19 @@ def _clips(footage: Path | Footage | Sequence[Path | Footage]) -> list[Footage]:
 
 def _analyzed(clips: Sequence[Footage], folder: Path, options: ExtractOptions, events: Events) -> list[FaceTable]:
     """A table for each clip; the name of a clip that another clip bears too gets a number."""
-    found: list[FaceTable] = []
     names: dict[str, int] = {}
-    for number, clip in enumerate(clips):
+    jobs: list[Callable[[Events], FaceTable]] = []
+    for clip in clips:
         count = names[clip.path.name] = names.get(clip.path.name, 0) + 1
         name = clip.path.name if count == 1 else f"{clip.path.name}.{count}"
-        if len(clips) > 1:
-            events(Progress("analyze footage", number, len(clips), "clips"))
-        table = analyze(clip, folder / f"{name}.parquet", AnalyzeOptions(deinterlace=options.deinterlace), events)
+        settings = AnalyzeOptions(deinterlace=options.deinterlace)
+        jobs.append(partial(analyze, clip, folder / f"{name}.parquet", settings))
+    found = run_together(jobs, [clip.frames for clip in clips], events)
+    for clip, table in zip(clips, found, strict=True):
         if table.lost and not options.allow_damaged:
             raise DamagedError(f"{clip.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on")
         if table.lost:
             events(Warned(STEP, f"{clip.path}: damaged, {table.lost} frames are lost"))
-        found.append(table)
     return found
 
 
@@ -246,7 +249,7 @@ def _begun(faceset: Path, key: dict[str, Any]) -> ExtractSummary | None:
 
 
 def _crop(
-    clip: Footage, table: FaceTable, faces: Sequence[Face], faceset: Path, options: ExtractOptions, tell: Any
+    clip: Footage, table: FaceTable, faces: Sequence[Face], faceset: Path, options: ExtractOptions, events: Events
 ) -> None:
     """Write the crops of one clip that are not there yet."""
     digest, lost = table.footage_sha256, table.lost
@@ -257,7 +260,7 @@ def _crop(
         if not path.is_file():
             missing.setdefault(face.frame, []).append((face, path))
     done = len(faces) - sum(len(entries) for entries in missing.values())
-    tell(done)
+    events(Progress(STEP, done, len(faces), "crops"))
     if not missing:
         return
     waiting: deque[Future[None]] = deque()
@@ -273,19 +276,15 @@ def _crop(
                 waiting.popleft().result()
                 done += 1
                 if done % 10 == 0:
-                    tell(done)
+                    events(Progress(STEP, done, len(faces), "crops"))
         for future in waiting:
             future.result()
-    tell(len(faces))
+    events(Progress(STEP, len(faces), len(faces), "crops"))
 
 
 def _write(frame: Frame, face: Face, digest: str, path: Path) -> None:
     pixels, matrix = crop_face(frame, face)
     write_crop(path, pixels, Record.of(face, digest, matrix, len(pixels)))
-
-
-def _progress(done: int, total: int) -> Progress:
-    return Progress(STEP, done, total, "crops")
 
 
 def _reasons(left_out: dict[str, int]) -> str:
