@@ -1,7 +1,7 @@
 """The state of a training on disk, whole or not there.
 
 - `Checkpoint`: tensors and a few numbers
-- `save_checkpoint`, `load_checkpoint`: in a folder that keeps the latest one
+- `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`: in a folder that keeps the latest one
 - `save_tensors`, `load_tensors`: safetensors files with a stated format
 
 A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them. The tensors are on
@@ -68,6 +68,25 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         RunError: it is damaged or of another format.
     """
+    entry = _latest(folder)
+    if entry is None:
+        return None
+    iteration, numbers = entry
+    return Checkpoint(iteration, numbers, load_tensors(folder / f"{iteration:08}.safetensors"))
+
+
+def checkpoint_iteration(folder: Path) -> int:
+    """Iterations done at the latest checkpoint of `folder`, 0 where there is none; its tensors are not read.
+
+    Raises:
+        RunError: it is damaged or of another format.
+    """
+    entry = _latest(folder)
+    return 0 if entry is None else entry[0]
+
+
+def _latest(folder: Path) -> tuple[int, dict[str, float]] | None:
+    """Iteration and numbers of the latest checkpoint."""
     path = folder / "latest.json"
     if not path.exists():
         return None
@@ -78,7 +97,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         raise RunError(f"{path}: damaged ({error}); delete the run and train again") from error
     if found != FORMAT:
         raise RunError(f"{path}: checkpoint format {found}, this visagist reads {FORMAT}")
-    return Checkpoint(iteration, numbers, load_tensors(folder / f"{iteration:08}.safetensors"))
+    return iteration, numbers
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, str | int]) -> None:

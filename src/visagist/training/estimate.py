@@ -10,8 +10,8 @@ import numpy as np
 
 from visagist.device import choose
 from visagist.training.data import Crops, Side
-from visagist.training.loop import BESIDES, DISCARDED, network_size
 from visagist.training.options import TrainOptions
+from visagist.training.plan import BESIDES, DISCARDED, network_size
 from visagist.training.trainer import Trainer
 
 MEASURED = 5  # iterations

@@ -5,8 +5,8 @@
 - `TrainSummary`: what came of it
 
 A run continues exactly: stopped, killed or crashed and started again, it ends with the weights that it would have had
-in one go (same machine, same number of threads). `--minutes` is turned into a number of iterations once, by measuring,
-before the run's first checkpoint.
+in one go (same machine, same number of threads). A run that is asked for more goes on from its last checkpoint, by
+schedules that span its new length (`plan.py` decides it); that, too, ends alike however often it is interrupted.
 """
 
 import json
@@ -15,32 +15,29 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-from visagist.device import Compute, choose
+from visagist.device import choose
 from visagist.errors import CollapseError, OutputError, RunError
 from visagist.events import Event, Events, Metric, Note, Progress, Result, Warned, as_json
 from visagist.files import sha256
-from visagist.models import configure
 from visagist.provenance import Claim, Signer, sign
 from visagist.settings import save_call
 from visagist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_numbers, save_tensors
 from visagist.training.data import Crops, Side, load_crops
 from visagist.training.guard import Guard, check_attempts
-from visagist.training.options import DEFAULT_MINUTES, TrainOptions
+from visagist.training.options import TrainOptions
+from visagist.training.plan import BESIDES, STEP, known_record, network_size, plan_iterations, settle
 from visagist.training.preview import Seal, sheet, write_sheet
-from visagist.training.run import CHECKPOINT, EVENTS, PREVIEWS, RECORD, WEIGHTS, Origin, RunRecord
-from visagist.training.trainer import IDENTITIES, Trainer
+from visagist.training.run import CHECKPOINT, EVENTS, PREVIEWS, WEIGHTS, Instalment
+from visagist.training.trainer import Trainer, learning_rate, warp_strength
 
-STEP = "train"
-MEASURED, DISCARDED = 9, 3  # iterations of the warm-up
-BESIDES = 0.05  # part of the time that checkpoints, previews and figures take
 METRIC_EVERY = 10  # iterations
 CALL = "train.toml"  # beside the run: the resolved call
 PREVIEW_ROWS = 4
-FREE = {"device", "save_every", "preview_every"}  # options that may differ when a run is continued
 
 
 @dataclass(frozen=True)
@@ -82,23 +79,28 @@ def train(
     Args:
         source: faceset of the person whose face will appear.
         target: faceset of the performer whose face is to be replaced.
-        run: folder of the run; an unfinished one is continued, a finished one left as it is.
-        options: settings; those of a run that is continued must be the same.
+        run: folder of the run. An unfinished one is continued; a finished one is left as it is, unless more iterations
+            or minutes are asked for: then it goes on, and its learning rate and random warps follow the new length.
+        options: settings; those of a run that is there must be the same, but for its length, the device, and how often
+            it is saved and looked at.
         events: told progress, figures, warnings.
         seal: signs previews (unsigned file, final path); None: with the user's own key.
 
     Raises:
         FacesetError: a folder is no faceset, or has too few crops.
-        RunError: the run is of other facesets, other options or another format.
+        RunError: the run is of other facesets, other options or another format, or has trained longer than is asked.
         CollapseError: training went wrong more often than it may.
         OutputError: the run cannot be written.
         ConfigError: an unknown model, setting or device.
         KeyboardInterrupt: Ctrl-C; the state is saved.
     """
     size = network_size(options)
+    known_record(run, options)  # refuses other options before crops are read, and before other crops come of them
     crops = [load_crops(folder, options.coverage, size, options.margin) for folder in (source, target)]
-    save_call(run / CALL, {"source": source, "target": target, "output": run, **options.model_dump()})
-    return train_crops(crops[0], crops[1], run, options, events, seal or own_seal())
+    loop = prepare(crops[0], crops[1], run, options, events, seal or own_seal())
+    # Not before all is agreed: a call that is refused must not take the place of the one that made the run.
+    save_call(run / CALL, {"source": source, "target": target, "output": run, **loop.options.model_dump()})
+    return go(loop)
 
 
 def train_crops(
@@ -111,6 +113,13 @@ def train_crops(
     Raises:
         What `train` raises.
     """
+    return go(prepare(source, target, run, options, events, seal))
+
+
+def prepare(
+    source: Crops, target: Crops, run: Path, options: TrainOptions, events: Events, seal: Seal | None
+) -> "Loop":
+    """A training that can begin: all that can be refused is refused here, and the run's record is on the disk."""
     size = network_size(options)
     for crops in (source, target):
         if crops.images.shape[1] != round(size * options.margin):
@@ -118,78 +127,24 @@ def train_crops(
             raise RunError(f"{crops.name}: crops of {crops.images.shape[1]} px, model '{options.model}' takes {wanted}")
     compute = choose(options.device)
     sides = (Side(source, options.held_out, compute.device), Side(target, options.held_out, compute.device))
-    record = known_record(run, options, source, target)
-    if record is None:
-        iterations = options.iterations or plan_iterations(sides, options, compute, events)
-        origins = Origin.of(source), Origin.of(target)
-        record = RunRecord(
-            iterations=iterations,
-            size=size,
-            identities=IDENTITIES,
-            options=options,
-            source=origins[0],
-            target=origins[1],
-        )
-        record.save(run / RECORD)
-    with logged(events, run / EVENTS) as said:
-        trainer = Trainer(*sides, options, record.iterations, compute)
-        return Loop(trainer, run, options, said, seal).finish()
+    record = settle(run, options, source, target, partial(plan_iterations, sides, options, compute, events))
+    if options.iterations is None and options.minutes is None:
+        length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
+        options = options.model_copy(update=length)  # what the run has, so that the saved call says it
+    trainer = Trainer(*sides, options, record.iterations, compute)
+    return Loop(trainer, run, options, events, seal, record.instalments[-1] if record.instalments else None)
+
+
+def go(loop: "Loop") -> TrainSummary:
+    """Train to the end, with a log."""
+    with logged(loop.events, loop.run / EVENTS) as said:
+        return replace(loop, events=said).finish()
 
 
 def own_seal() -> Seal:
     """Signs previews with the user's key, as made by a network that is still in training."""
     signer = Signer.default()
     return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
-
-
-def network_size(options: TrainOptions) -> int:
-    """Side in px of the faces of the model that the options name.
-
-    Raises:
-        ConfigError: an unknown model or setting.
-    """
-    return configure(options.model, options.settings).size
-
-
-def known_record(run: Path, options: TrainOptions, source: Crops, target: Crops) -> RunRecord | None:
-    """The record of a run that is to be continued, None where there is none yet.
-
-    Raises:
-        RunError: it is of other facesets, other options or another format.
-    """
-    if not (run / RECORD).exists():
-        return None
-    record = RunRecord.read(run)
-    for crops, origin, name in ((source, record.source, "source"), (target, record.target, "target")):
-        if crops.fingerprint != origin.fingerprint:
-            raise RunError(
-                f"{run}: this run was begun with another {name} faceset ({origin.crops} crops, now "
-                f"{len(crops.images)}); train into a new run"
-            )
-    before, now = (o.model_dump(mode="json", exclude=FREE) for o in (record.options, options))
-    changed = [name for name in now if now[name] != before[name]]
-    if changed:
-        words = ", ".join(f"{name} was {before[name]}, now {now[name]}" for name in changed)
-        raise RunError(f"{run}: this run was begun with other options ({words}); train into a new run, or delete it")
-    return record
-
-
-def plan_iterations(sides: tuple[Side, Side], options: TrainOptions, compute: Compute, events: Events) -> int:
-    """Turn minutes into iterations by measuring some on a network that is thrown away."""
-    minutes = options.minutes or DEFAULT_MINUTES
-    start = time.perf_counter()
-    trainer = Trainer(*sides, options, 10**6, compute)
-    times: list[float] = []
-    for iteration in range(DISCARDED + MEASURED):
-        before = time.perf_counter()
-        trainer.step(iteration)
-        times.append(time.perf_counter() - before)
-    each = median(times[DISCARDED:])
-    left = max(0.0, 60 * minutes - (time.perf_counter() - start))
-    iterations = max(1, int(left * (1 - BESIDES) / each))
-    rate = options.batch / each
-    events(Note(STEP, f"{compute}: {rate:.0f} faces/s, so {minutes:g} minutes are {iterations} iterations"))
-    return iterations
 
 
 @dataclass
@@ -201,6 +156,7 @@ class Loop:
     options: TrainOptions
     events: Events
     seal: Seal | None
+    earlier: Instalment | None = None  # the plan before this one
     guard: Guard = field(default_factory=Guard)
     iteration: int = 0
     saved: int = -1  # iteration of the latest checkpoint
@@ -212,12 +168,17 @@ class Loop:
         """Train until the planned iterations are done."""
         start = time.perf_counter()
         self.go_back()
-        begun = self.iteration
+        begun, total = self.iteration, self.trainer.iterations
         if begun == 0:
             self.save()
-        if begun < self.trainer.iterations:
+        if begun < total:
+            if (plan := self.plan_left()) is not None:
+                self.events(Note(STEP, self.change_of(plan)))
             self.work()
         else:
+            if self.plan_left() is not None:  # cut short here: the weights on the disk may be of an iteration before
+                self.save_weights()
+            self.events(Note(STEP, f"all {total} iterations are done; larger --iterations or --minutes train on"))
             self.figures = self.trainer.judge()
         return TrainSummary(
             run=self.run,
@@ -299,8 +260,25 @@ class Loop:
             return
         self.trainer.restore(latest.tensors)
         self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
-        self.guard = Guard.of(latest.numbers)
         self.iteration = self.saved = latest.iteration
+        self.guard = Guard.of(latest.numbers)
+        if self.plan_left() is not None:
+            self.guard = Guard()  # with the random warp back, the loss may double without anything being wrong
+
+    def plan_left(self) -> Instalment | None:
+        """The plan that ended at just this iteration, where there is one."""
+        return self.earlier if self.earlier is not None and self.earlier.until == self.iteration else None
+
+    def change_of(self, plan: Instalment) -> str:
+        """What leaving `plan` at this iteration does to the schedules, in words."""
+        at, total, before = self.iteration, self.trainer.iterations, plan.iterations
+        rate, warp = learning_rate(at, total), warp_strength(at, total)
+        rate_before, warp_before = learning_rate(at, before), warp_strength(at, before)
+        return (
+            f"goes on from iteration {at} to {total} in place of {before}; the schedules now span {total}: the "
+            f"learning rate goes from {rate_before:.0%} to {rate:.0%} of {self.trainer.rate:g} and from there down to "
+            f"0, the random warp from {warp_before:.0%} to {warp:.0%} and down to 0"
+        )
 
     def checkpoint(self) -> Checkpoint:
         """The state now."""

@@ -15,7 +15,11 @@ DEFAULT_MINUTES = 8.5
 
 
 class TrainOptions(Settings):
-    """Settings of a training. Give `iterations` or `minutes`; with neither it is 8.5 minutes."""
+    """Settings of a training. Give `iterations` or `minutes`, of the run as a whole.
+
+    With neither, a new run takes 8.5 minutes and one that is there keeps the length that it has. When a run goes on,
+    its length, `device`, `preview_every` and `save_every` may be others; all else must be what it was begun with.
+    """
 
     model: str = "quick"
     """Architecture: `quick` (128 px, minutes on a CPU) or `original` (the classic, 64 px)."""
@@ -27,10 +31,10 @@ class TrainOptions(Settings):
     """How much of the head the network's faces show."""
 
     iterations: int | None = Field(default=None, ge=1)
-    """How long to train; or give minutes."""
+    """Of the run in all, not of this call; more than before trains on. Or give minutes."""
 
     minutes: float | None = Field(default=None, gt=0)
-    """How long to train: turned into iterations once, by measuring."""
+    """Training time of the run in all, not of this call; measured, and turned into iterations. More trains on."""
 
     batch: int = Field(default=8, ge=2)
     """Faces an iteration, both people together; more steps beat larger ones."""

@@ -53,11 +53,19 @@ class Origin(Settings):
         )
 
 
+class Instalment(Settings):
+    """A plan that a run followed for a while."""
+
+    iterations: int  # that it had in all
+    until: int  # iterations done when another plan took its place
+
+
 class RunRecord(Settings):
-    """What a run is, decided before its first checkpoint and never changed."""
+    """What a run is, decided before its first checkpoint; only its length can change, and what that was is kept."""
 
     format: int = FORMAT
-    iterations: int
+    iterations: int  # in all
+    instalments: tuple[Instalment, ...] = ()  # before the plan that holds now, in order
     size: int
     identities: tuple[str, ...]
     options: TrainOptions
@@ -82,6 +90,21 @@ class RunRecord(Settings):
                 "visagist that made it"
             )
         return cls.parse(values, path)
+
+    def replanned(self, done: int, iterations: int, options: TrainOptions) -> Self:
+        """The record of the same run with another length.
+
+        Args:
+            done: iterations at the latest checkpoint.
+            iterations: in all, from now on.
+            options: that ask for them.
+        """
+        instalments, planned = self.instalments, self.iterations
+        if instalments and instalments[-1].until == done:  # nothing was trained by the latest plan: as if it never was
+            instalments, planned = instalments[:-1], instalments[-1].iterations
+        if done and planned != iterations:
+            instalments = (*instalments, Instalment(iterations=planned, until=done))
+        return self.model_copy(update={"iterations": iterations, "instalments": instalments, "options": options})
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,9 @@
 - `Trainer`: network, optimizer, EMA weights; `step` does one iteration
 - `learning_rate`, `warp_strength`: how both change over the planned iterations
 
+Neither knows what was before: a run that is given more iterations takes the place that its iteration has in the longer
+schedule. A run of 1000 that goes on to 2000 goes on with the rate, and the warp, of a run of 2000 at its middle.
+
 Every iteration draws its random numbers from a generator seeded with (seed, attempt, iteration). So the state of a
 training is its tensors and two numbers, and it continues exactly from any iteration.
 """

@@ -1,0 +1,158 @@
+"""How long a run trains: decided when it begins, and anew when it is asked for more.
+
+- `settle`: the record to train by, written before anything is trained by it
+- `known_record`: the record of a run that is there, once its options are found to be the same
+- `plan_iterations`: minutes to iterations, by measuring
+- `network_size`: of the model that the options name
+
+`iterations` and `minutes` count the run's whole training, not one call's: only so can the same command, given again
+after a crash, end what it began and no more.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from visagist.device import Compute
+from visagist.errors import RunError
+from visagist.events import Events, Note
+from visagist.models import ARCHITECTURES, configure
+from visagist.training.checkpoint import checkpoint_iteration
+from visagist.training.data import Crops, Side
+from visagist.training.options import DEFAULT_MINUTES, TrainOptions
+from visagist.training.run import CHECKPOINT, RECORD, Origin, RunRecord
+from visagist.training.trainer import IDENTITIES, Trainer
+
+STEP = "train"
+MEASURED, DISCARDED = 9, 3  # iterations of the warm-up
+BESIDES = 0.05  # part of the time that checkpoints, previews and figures take
+# What may differ when a run is continued. All else decides what the network becomes: changed halfway, the run would be
+# neither of the two that its record could name.
+FREE = {"iterations", "minutes", "device", "save_every", "preview_every"}
+ELSEWHERE = "go on with what it was begun with, or train into another run folder (in a swap: another --workspace)"
+
+Measure = Callable[[float], int]  # minutes to iterations
+
+
+def settle(run: Path, options: TrainOptions, source: Crops, target: Crops, measure: Measure) -> RunRecord:
+    """Decide how long a run trains and write it down: killed later, it is continued with the same plan.
+
+    Args:
+        run: its folder; new, unfinished or finished.
+        options: with the length that is asked for, of the run as a whole. Neither `iterations` nor `minutes` means 8.5
+            minutes for a new run, and for one that is there the length that it has.
+        source: crops of the person whose face will appear.
+        target: crops of the performer.
+        measure: how many iterations some minutes are; called only where minutes are asked for that have no count yet.
+
+    Raises:
+        RunError: the run is of other facesets, other options or another format, or has trained longer than is asked.
+        OutputError: the record cannot be written.
+    """
+    record = known_record(run, options)
+    if record is None:
+        record = RunRecord(
+            iterations=options.iterations or measure(options.minutes or DEFAULT_MINUTES),
+            size=network_size(options),
+            identities=IDENTITIES,
+            options=options,
+            source=Origin.of(source),
+            target=Origin.of(target),
+        )
+        record.save(run / RECORD)
+        return record
+    for crops, origin, name in ((source, record.source, "source"), (target, record.target, "target")):
+        if crops.fingerprint != origin.fingerprint:
+            raise RunError(
+                f"{run}: this run was begun with another {name} faceset ({origin.crops} crops, now "
+                f"{len(crops.images)}); {ELSEWHERE}"
+            )
+    total, done = asked_iterations(record, options, measure), checkpoint_iteration(run / CHECKPOINT)
+    if total < done:
+        asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
+        raise RunError(
+            f"{run}: {done} iterations are done, more than {asked}, and stay as they are; ask for more than that, "
+            "leave the length away, or train into another run folder (in a swap: another --workspace)"
+        )
+    if total != record.iterations:
+        record = record.replanned(done, total, options)
+        record.save(run / RECORD)
+    return record
+
+
+def known_record(run: Path, options: TrainOptions) -> RunRecord | None:
+    """The record of a run that is to be continued with these options, None where there is none yet.
+
+    Raises:
+        RunError: it was begun with other options, those that may change excepted, or is of another format.
+        ConfigError: an unknown model or setting.
+    """
+    if not (run / RECORD).exists():
+        return None
+    record = RunRecord.read(run)
+    before, now = fixed_options(record.options), fixed_options(options)
+    if before["--model"] != now["--model"]:  # whose settings have little in common
+        before, now = {"--model": before["--model"]}, {"--model": now["--model"]}
+    changed = [f"{name} was {before[name]}, now {now[name]}" for name in now if now[name] != before[name]]
+    if changed:
+        raise RunError(f"{run}: this run was begun with other options ({', '.join(changed)}); {ELSEWHERE}")
+    return record
+
+
+def fixed_options(options: TrainOptions) -> dict[str, object]:
+    """The options that a run keeps, defaults of its model included, by their names on the command line."""
+    values = options.model_dump(mode="json", exclude=FREE)
+    values["settings"] = vars(configure(options.model, options.settings))
+    values["learning_rate"] = options.learning_rate or ARCHITECTURES[options.model].learning_rate
+    flat: dict[str, object] = {}
+    for name, value in values.items():
+        parts = {f"{name}.{part}": of for part, of in value.items()} if isinstance(value, dict) else {name: value}
+        flat |= {f"--{part.replace('_', '-')}": of for part, of in parts.items()}
+    return flat
+
+
+def asked_iterations(record: RunRecord, options: TrainOptions, measure: Measure) -> int:
+    """How many iterations in all the options ask of a run that is there.
+
+    Minutes that the run has been given before keep the count that they were turned into, fewer ones take their part of
+    it; what more minutes add is measured now, since the device may be another one.
+    """
+    if options.iterations is not None:
+        return options.iterations
+    if options.minutes is None:
+        return record.iterations
+    if record.options.iterations is not None:  # a count that was chosen says nothing of minutes
+        return measure(options.minutes)
+    before = record.options.minutes or DEFAULT_MINUTES
+    if options.minutes <= before:
+        return max(1, int(record.iterations * (options.minutes / before)))
+    return record.iterations + measure(options.minutes - before)
+
+
+def plan_iterations(
+    sides: tuple[Side, Side], options: TrainOptions, compute: Compute, events: Events, minutes: float
+) -> int:
+    """Turn minutes into iterations by measuring some on a network that is thrown away."""
+    start = time.perf_counter()
+    trainer = Trainer(*sides, options, 10**6, compute)
+    times: list[float] = []
+    for iteration in range(DISCARDED + MEASURED):
+        before = time.perf_counter()
+        trainer.step(iteration)
+        times.append(time.perf_counter() - before)
+    each = median(times[DISCARDED:])
+    left = max(0.0, 60 * minutes - (time.perf_counter() - start))
+    iterations = max(1, int(left * (1 - BESIDES) / each))
+    rate = options.batch / each
+    events(Note(STEP, f"{compute}: {rate:.0f} faces/s, so {minutes:g} minutes are {iterations} iterations"))
+    return iterations
+
+
+def network_size(options: TrainOptions) -> int:
+    """Side in px of the faces of the model that the options name.
+
+    Raises:
+        ConfigError: an unknown model or setting.
+    """
+    return configure(options.model, options.settings).size
