@@ -16,8 +16,8 @@ from visagist.events import silent
 from visagist.faceset import ExtractOptions, extract
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions, merge
-from visagist.provenance import new_consent
 from visagist.training import TrainOptions, train
+from visagist.workspace import new_consent
 
 RUNS = 3
 

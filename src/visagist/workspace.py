@@ -8,20 +8,18 @@
       merge/           chunks of an unfinished render
 
 - `swap`: extract, train, merge, sign; every step continues where it stopped and redoes nothing that is done
-- `new_consent`: write a consent record, its pictures looked at
-- `demo_swap`: the same for the footage that travels with the package
+- `new_consent`: write a consent record, its pictures looked at by `faces`, which `provenance` must not know
+- `demo_swap`: a swap of the footage that travels with the package
 """
 
-import datetime
 import json
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from visagist import provenance
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.errors import ConsentError, NoFaceError, SeveralError
+from visagist.errors import NoFaceError, SeveralError
 from visagist.events import Events, Note
 from visagist.faces import picture_embeddings
 from visagist.faceset import ExtractOptions, Faceset, extract
@@ -30,7 +28,6 @@ from visagist.media import EncodeOptions, find_footage, probe
 from visagist.merging import MergeOptions, MergeSummary, merge
 from visagist.merging.merge import claim_folder, default_workspace
 from visagist.merging.permission import Records, check_footage
-from visagist.provenance import Basis, Consent
 from visagist.settings import Settings, save_call
 from visagist.training import TrainOptions, train
 from visagist.training.estimate import estimate_seconds
@@ -158,62 +155,15 @@ def swap(
     (footage_sha256,) = faces_target.footage_hashes
     records.check_target(set() if found.others else {footage_sha256}, faces_target.centroid())
     check_footage(footage, footage_sha256, workspace / "safeguard")
+    done.unlink(missing_ok=True)  # from here on the run may be half way to another length
     train(faceset_source, faceset_target, run, training, events)
     summary = finish(run=run)
     write_atomic(done, stamps)
     return summary
 
 
-def new_consent(
-    path: Path,
-    *,
-    name: str,
-    adult: bool,
-    basis: Basis,
-    statement: str,
-    scope: str,
-    date: datetime.date,
-    pictures: Sequence[Path],
-    footage: Sequence[Path],
-    document: Path | None,
-) -> Consent:
-    """Write a consent record, after a look at its pictures: each must show exactly one face.
-
-    Args:
-        path: the record, a new `.toml` file.
-        name: name or pseudonym.
-        adult: whether the person is of age; a record needs `True`.
-        basis: ground of the consent.
-        statement: what was agreed.
-        scope: what the face may be used for.
-        date: day of the agreement.
-        pictures: pictures that show this person alone; they stay where they are.
-        footage: footage files that show this person alone.
-        document: the signed document, of which only the hash is kept.
-
-    Raises:
-        ConsentError: the file exists, a picture does not show one face, or a field is refused.
-        FootageError: a picture or a footage file cannot be read.
-        OutputError: the record cannot be written.
-    """
-    for picture in pictures:
-        faces = len(picture_embeddings(picture))
-        if faces != 1:
-            raise ConsentError(f"{picture}: shows {faces} faces; a reference picture must show this person alone")
-    for file in footage:
-        probe(file)
-    return provenance.new_consent(
-        path,
-        name=name,
-        adult=adult,
-        basis=basis,
-        statement=statement,
-        scope=scope,
-        date=date,
-        pictures=pictures,
-        footage=footage,
-        document=document,
-    )
+new_consent = partial(provenance.new_consent, embed=picture_embeddings)
+new_consent.__doc__ = provenance.new_consent.__doc__
 
 
 def demo_swap(output: Path, iterations: int | None, device: str, events: Events) -> MergeSummary:

@@ -6,13 +6,17 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.media import Reader, write_picture
 
 CLIPS = ("s1_bbaf2n.mpg", "s1_lgwg2n.mpg")
 # Enough to run through every step; the face is blurred, which these tests do not judge.
@@ -54,6 +58,26 @@ def killed_when(moment: Callable[[dict[str, object]], bool], *arguments: str | P
     return False
 
 
+@contextmanager
+def stopped_when(
+    moment: Callable[[dict[str, object]], bool], *arguments: str | Path
+) -> Iterator[subprocess.Popen[str]]:
+    """The command line, standing still since the first event for which `moment` holds; after the block it has ended."""
+    process = subprocess.Popen(
+        command(*arguments, "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        assert any(line.startswith("{") and moment(json.loads(line)) for line in process.stdout)
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            yield process
+        finally:
+            os.kill(process.pid, signal.SIGCONT)
+            process.stdout.read()
+            process.wait()
+
+
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two of the bundled source clips."""
@@ -85,3 +109,50 @@ def swapped(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Swap:
     ended = visagist(*arguments)
     assert ended.code == 0, ended.err
     return Swap(output, output.with_name("out.mp4.workspace"), arguments)
+
+
+def write_frames(path: Path, frames: list[np.ndarray]) -> None:
+    """A video of `(h, w, 3)` frames in [0, 1]."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"crf": "12"})
+        (stream.height, stream.width), stream.pix_fmt = frames[0].shape[:2], "yuv420p"
+        for frame in frames:
+            picture = np.rint(frame * 255).astype(np.uint8)
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(stream.encode(None))
+
+
+def first_frames(path: Path, count: int) -> list[np.ndarray]:
+    """As `(h, w, 3)` in [0, 1]."""
+    with Reader(path, last=count - 1) as reader:
+        return [frame.rgb() for frame in reader]
+
+
+@pytest.fixture(scope="session")
+def two_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The speakers of source and target side by side, for a second."""
+    path = tmp_path_factory.mktemp("two") / "two.mp4"
+    pairs = zip(first_frames(SOURCE / CLIPS[0], 25), first_frames(TARGET, 25), strict=True)
+    write_frames(path, [np.hstack(pair) for pair in pairs])
+    return path
+
+
+@pytest.fixture(scope="session")
+def performer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of the speaker of the target."""
+    path = tmp_path_factory.mktemp("performer") / "speaker.png"
+    with Reader(TARGET, first=30, last=30) as reader:
+        write_picture(path, next(iter(reader)).rgb())
+    return path
+
+
+@pytest.fixture(scope="session")
+def performer_record(performer: Path) -> Path:
+    """A consent record of that speaker, bound by the picture."""
+    path = performer.with_name("record.toml")
+    made = visagist(
+        "consent", "new", path, "--name", "speaker", "--adult", "--basis", "research-corpus", "--statement", "a test",
+        "--scope", "test", "--picture", performer,
+    )  # fmt: skip
+    assert made.code == 0, made.err
+    return path

@@ -27,6 +27,14 @@ def assert_refused(ended: Ended, *words: str) -> None:
         assert word in last, last
 
 
+def assert_wrong_usage(ended: Ended, *words: str) -> None:
+    assert ended.code == 2, ended.err
+    (line,) = ended.err.strip().splitlines()
+    assert line.startswith("visagist: "), ended.err
+    for word in words:
+        assert word in line, line
+
+
 def write_video(path: Path, frames: int = 20) -> None:
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25, options={"bf": "0"})
@@ -162,6 +170,49 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     ended = visagist(*arguments)
     assert ended.code == 2
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize("command", [("merge", "x.mp4"), ("swap", "x.mp4", "y.mp4")])
+@pytest.mark.parametrize(
+    ("options", "allowed"),
+    [
+        (("--crf", "99"), "0 (lossless) to 51"),
+        (("--crf", "-1"), "0 (lossless) to 51"),
+        (("--preset", "warp"), "ultrafast"),
+        (("--codec", "av1"), "prores"),
+        (("--codec", "prores", "--crf", "4"), "h264"),
+    ],
+)
+def test_a_wrong_value_of_an_option_is_wrong_usage(
+    command: tuple[str, ...], options: tuple[str, ...], allowed: str
+) -> None:
+    assert_wrong_usage(visagist(*command, "-o", "o.mp4", *options), options[-2], allowed)
+
+
+def test_a_wrong_list_of_frames_is_wrong_usage() -> None:
+    assert_wrong_usage(visagist("merge", "x.mp4", "-o", "o.png", "--preview", "5-"), "--preview", "5,10-12")
+
+
+def test_a_wrong_value_in_a_file_is_wrong_usage(tmp_path: Path) -> None:
+    (tmp_path / "fine.toml").write_text("crf = 99")
+    assert_wrong_usage(visagist("merge", "x.mp4", "-o", "o.mp4", "--config", tmp_path / "fine.toml"), "--crf", "51")
+
+
+def test_the_file_of_another_command_is_named_with_its_command(swapped: Swap, tmp_path: Path) -> None:
+    saved = swapped.workspace / "source" / "extract.toml"
+    ended = visagist("swap", "a", "b", "-o", tmp_path / "o.mp4", "--config", saved)
+    assert_wrong_usage(ended, str(saved), "footage", "`visagist swap`", "options of `visagist extract`")
+    saved = swapped.workspace / "run" / "train.toml"
+    ended = visagist("extract", "--config", saved)
+    assert_wrong_usage(ended, str(saved), "source", "`visagist extract`", "options of `visagist train`")
+
+
+def test_a_misspelt_option_of_a_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("min_chnage = 0.1\n")
+    assert_wrong_usage(visagist("extract", "a", "-o", "b", "--config", path), str(path), "min_chnage")
+    path.write_text("[augmentation]\nwrap = 0.1\n")
+    assert_wrong_usage(visagist("train", "a", "b", "-o", "c", "--config", path), str(path), "augmentation.wrap")
 
 
 def test_missing_or_broken_config(tmp_path: Path) -> None:

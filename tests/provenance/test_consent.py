@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import visagist
-from visagist.errors import ConsentError
+from visagist.errors import ConsentError, FootageError
 from visagist.files import sha256
 from visagist.provenance import Consent, check_person, load_consent, new_consent, record_sha256
 from visagist.provenance.consent import SAME_PERSON, commented, same_person
@@ -42,6 +42,7 @@ def make(path: Path, **changes: Any) -> Consent:
         "pictures": [],
         "footage": [],
         "document": None,
+        "embed": lambda _: [PERSON],
     }
     return new_consent(path, **{**values, **changes})
 
@@ -105,6 +106,29 @@ def test_what_is_no_consent_is_not_written(changes: dict[str, Any], message: str
     with pytest.raises(ConsentError, match=message):
         make(tmp_path / "x.toml", **{"footage": [target], **changes})
     assert not (tmp_path / "x.toml").exists()
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_pictures_are_looked_at_before_the_record_is_written(count: int, tmp_path: Path, picture: Path) -> None:
+    with pytest.raises(ConsentError, match=rf"front\.png: shows {count} faces"):
+        make(tmp_path / "x.toml", pictures=[picture], embed=lambda _: [PERSON] * count)
+    assert not (tmp_path / "x.toml").exists()
+
+
+def test_footage_that_is_none_binds_to_nobody(tmp_path: Path) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("no video")
+    with pytest.raises(FootageError, match=r"text\.mp4"):
+        make(tmp_path / "x.toml", footage=[text])
+    assert not (tmp_path / "x.toml").exists()
+
+
+def test_the_public_function_has_its_own_eyes(tmp_path: Path, picture: Path) -> None:
+    values = {"name": "x", "adult": True, "basis": "self", "statement": "Yes.", "scope": "tests", "footage": []}
+    with pytest.raises(ConsentError, match="shows 0 faces"):  # the picture is smooth colour
+        visagist.new_consent(
+            tmp_path / "x.toml", **values, date=datetime.date(2026, 1, 31), pictures=[picture], document=None
+        )
 
 
 @pytest.mark.parametrize("field", ["version", "id", "name", "adult", "basis", "statement", "date", "scope"])

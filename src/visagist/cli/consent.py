@@ -1,6 +1,7 @@
 """`visagist consent`: records of who agreed to what, and the signers that one knows."""
 
 import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,69 @@ from visagist.provenance import (
 app = App(name="consent", help="Consent records: make one, check one; and the signers that you know.")
 
 
+@dataclass(frozen=True)
+class NewRecord:
+    """A record that was written."""
+
+    record: Path
+    id: str
+    sha256: str
+
+    def as_text(self) -> str:
+        """A line for people."""
+        return f"{self.record}: record {self.id}, SHA-256 {self.sha256}"
+
+
+@dataclass(frozen=True)
+class ShownRecord(NewRecord):
+    """What a record says."""
+
+    name: str
+    basis: Basis
+    date: datetime.date
+    statement: str
+    scope: str
+    pictures: int
+    footage: int
+
+    def as_text(self) -> str:
+        """A few lines for people."""
+        return "\n".join(
+            [
+                super().as_text(),
+                f"  {self.name}, basis {self.basis}, {self.date}",
+                f"  {self.statement}",
+                f"  scope: {self.scope}",
+                f"  bound by {self.pictures} pictures and {self.footage} footage files",
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class ListedSigner:
+    """A signer that was put on the list, or taken off it."""
+
+    fingerprint: str
+    known: bool
+    note: str | None
+
+    def as_text(self) -> str:
+        """A line for people."""
+        return f"{self.fingerprint}: {self.note if self.known else 'no longer on your list'}"
+
+
+@dataclass(frozen=True)
+class Signers:
+    """One's own fingerprint, and the notes of the others on one's list by theirs."""
+
+    own: str
+    known: dict[str, str]
+
+    def as_text(self) -> str:
+        """A line for each."""
+        return "\n".join(f"{print_}: {note}" for print_, note in {**self.known, self.own: "your own"}.items())
+
+
 @app.command
 def new(
     record: Path,
@@ -34,7 +98,7 @@ def new(
     picture: Annotated[list[Path] | None, Parameter(negative=())] = None,
     footage: Annotated[list[Path] | None, Parameter(negative=())] = None,
     document: Path | None = None,
-) -> None:
+) -> NewRecord:
     """Write a consent record for one person, as a commented TOML file.
 
     Something must bind it to the person: reference pictures, or the footage that it covers.
@@ -74,22 +138,29 @@ def new(
         footage=footage or [],
         document=document,
     )
-    print(f"{record}: record {made.id}, SHA-256 {record_sha256(record)}")
+    return NewRecord(record, made.id, record_sha256(record))
 
 
 @app.command
-def show(record: Path, /) -> None:
+def show(record: Path, /) -> ShownRecord:
     """Check a consent record and print what it says."""
     found = load_consent(record)
-    print(f"{record}: record {found.id}, SHA-256 {record_sha256(record)}")
-    print(f"  {found.name}, basis {found.basis}, {found.date}")
-    print(f"  {found.statement}")
-    print(f"  scope: {found.scope}")
-    print(f"  bound by {len(found.pictures)} pictures and {len(found.footage_sha256)} footage files")
+    return ShownRecord(
+        record,
+        found.id,
+        record_sha256(record),
+        name=found.name,
+        basis=found.basis,
+        date=found.date,
+        statement=found.statement,
+        scope=found.scope,
+        pictures=len(found.pictures),
+        footage=len(found.footage_sha256),
+    )
 
 
 @app.command
-def trust(fingerprint: str, /, *, note: str) -> None:
+def trust(fingerprint: str, /, *, note: str) -> ListedSigner:
     """Put a signer on your own list, so that `verify` calls that signer known.
 
     Parameters
@@ -100,19 +171,18 @@ def trust(fingerprint: str, /, *, note: str) -> None:
         Who that is.
     """
     add_known_signer(fingerprint, note)
-    print(f"{fingerprint}: {note}")
+    return ListedSigner(fingerprint, known=True, note=note)
 
 
 @app.command
-def signers() -> None:
+def signers() -> Signers:
     """Print your own fingerprint, made with its key if need be, and the signers on your list."""
     own = Signer.default().fingerprint
-    for fingerprint, note in {**known_signers(), own: "your own"}.items():
-        print(f"{fingerprint}: {note}")
+    return Signers(own, {fingerprint: note for fingerprint, note in known_signers().items() if fingerprint != own})
 
 
 @app.command
-def untrust(fingerprint: str, /) -> None:
+def untrust(fingerprint: str, /) -> ListedSigner:
     """Take a signer off your list."""
     remove_known_signer(fingerprint)
-    print(f"{fingerprint}: no longer on your list")
+    return ListedSigner(fingerprint, known=False, note=None)

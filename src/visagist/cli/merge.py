@@ -6,9 +6,25 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.encoding import encoding_is_possible
+from visagist.errors import ConfigError
 from visagist.events import Events
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions, MergeSummary, PreviewSummary
+from visagist.merging.preview import parse_frames
+
+
+def frames_are_listed(_: type, frames: str | None) -> None:
+    """Refuse a --preview that is no list of frames.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if frames is not None:
+        try:
+            parse_frames(frames)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
 
 
 def merge(
@@ -19,10 +35,10 @@ def merge(
     source_consent: Path | None = None,
     target_consent: Path | None = None,
     workspace: Path | None = None,
-    preview: str | None = None,
+    preview: Annotated[str | None, Parameter(validator=frames_are_listed)] = None,
     device: str = "auto",
     options: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
-    encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
+    encoding: Annotated[EncodeOptions, Parameter(name="*", validator=encoding_is_possible)] = EncodeOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
 ) -> MergeSummary | PreviewSummary:
     """Put the face of a trained run into TARGET, and sign the render as synthetic.
@@ -40,7 +56,8 @@ def merge(
     target_consent:
         Consent record of the performer in TARGET.
     workspace:
-        Folder for what is kept on the way; beside the output by default.
+        Folder for what is kept on the way; beside the output by default. For a preview: the one of a merge or swap of
+        TARGET, whose looks at it are used; by default the folder that the run lies in.
     device:
         auto, cpu, mps, cuda or cuda:N.
     preview:
@@ -48,7 +65,7 @@ def merge(
     """
     if preview is not None:
         return visagist.preview_merge(
-            target, run, output, preview, source_consent, target_consent, options, device, events
+            target, run, output, preview, source_consent, target_consent, options, workspace, device, events
         )
     return visagist.merge(
         target, run, output, source_consent, target_consent, options, encoding, workspace, device, events

@@ -9,7 +9,6 @@ file gets its name only with its credentials inside (or beside, for containers t
 import functools
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from typing import Any
 from visagist import __version__
 from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError, RunError, SeveralError
 from visagist.events import Events, Note, Result, Warned
-from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity
+from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity, footage_sha256
 from visagist.files import write_atomic
 from visagist.media import EncodeOptions, Footage, join, probe
 from visagist.merging.chunks import render_chunks
+from visagist.merging.hold import clear, clear_abandoned, hold, wait_for
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.permission import Records, check_footage
 from visagist.merging.pipeline import Untouched
@@ -74,7 +74,7 @@ def merge(
     """Put the face of a trained run into a target and sign the render as synthetic.
 
     Killed at any moment and called again, it continues with the first chunk that is missing; called again after its
-    end, it returns at once.
+    end, it returns at once. Merges of different outputs may share a workspace, also at the same time.
 
     Args:
         target: footage of the performer, the one trained on or any other.
@@ -95,15 +95,21 @@ def merge(
         NoFaceError: the performer is in no frame, and `allow_no_face` is off.
         SeveralError: several people are in the target and none was chosen.
         RunError: the run cannot be used.
-        OutputError: the output cannot be written.
+        OutputError: the output cannot be written, or another merge is writing it.
     """
     job = _Job.prepare(target, run, output, source_consent, target_consent, options, encoding, workspace, device)
+    with hold(job.place, output):
+        return _carry_out(job, events)
+
+
+def _carry_out(job: "_Job", events: Events) -> MergeSummary:
+    target, options = job.target, job.options
     finished = job.finished()
     if finished is not None:
-        events(Note(STEP, f"{output} is done already"))
+        events(Note(STEP, f"{job.output} is done already"))
         return finished
     table = find_faces(job.footage, job.workspace, options, events)
-    performer = _performer(target, table, options, job.workspace, events)
+    performer = choose_performer(target, table, options, job.workspace, events)
     if performer is not None:
         if job.run is None:
             raise RunError(f"{target}: shows a face, and no trained run was given to change it")
@@ -134,17 +140,43 @@ def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events:
     Raises:
         DamagedError: frames were lost and `allow_damaged` is off.
     """
-    table = analyze(
-        footage,
-        workspace / "tables" / f"{footage.path.name}.parquet",
-        AnalyzeOptions(deinterlace=options.deinterlace),
-        events,
-    )
+    path = _table(footage, workspace)
+    waiting = Note(STEP, f"waiting for another merge with this workspace, which is looking at {footage.path.name}")
+    with wait_for(path.with_suffix(".lock"), lambda: events(waiting)):
+        table = analyze(footage, path, AnalyzeOptions(deinterlace=options.deinterlace), events)
+    _check_whole(footage, table, options)
+    return table
+
+
+def known_faces(footage: Footage, workspace: Path, options: MergeOptions) -> FaceTable | None:
+    """The target's face table as `find_faces` would give it, where the workspace has one; nothing is looked at.
+
+    Raises:
+        DamagedError: frames were lost and `allow_damaged` is off.
+    """
+    path = _table(footage, workspace)
+    if not path.is_file():
+        return None
+    try:
+        table = FaceTable.load(path)
+    except FootageError:
+        return None  # torn or of another version: `find_faces` makes it again
+    wanted = AnalyzeOptions(deinterlace=options.deinterlace).model_dump(mode="json")
+    if table.metadata["options"] != wanted or table.footage_sha256 != footage_sha256(footage):
+        return None
+    _check_whole(footage, table, options)
+    return table
+
+
+def _table(footage: Footage, workspace: Path) -> Path:
+    return workspace / "tables" / f"{footage.path.name}.parquet"
+
+
+def _check_whole(footage: Footage, table: FaceTable, options: MergeOptions) -> None:
     if table.lost and not options.allow_damaged:
         raise DamagedError(
             f"{footage.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on without them"
         )
-    return table
 
 
 def performer_of(table: FaceTable, performer: int | None, options: MergeOptions) -> Callable[[int], Face | str]:
@@ -163,7 +195,15 @@ def performer_of(table: FaceTable, performer: int | None, options: MergeOptions)
     return face_of
 
 
-def _performer(target: Path, table: FaceTable, options: MergeOptions, workspace: Path, events: Events) -> int | None:
+def choose_performer(
+    target: Path, table: FaceTable, options: MergeOptions, workspace: Path, events: Events
+) -> int | None:
+    """The identity that is changed; None where there is nobody and `allow_no_face` is on.
+
+    Raises:
+        NoFaceError: the performer is in no frame.
+        SeveralError: several people are there and none was chosen; `people.png` in the workspace shows them.
+    """
     try:
         return choose_identity(table, options.performer_reference, options.performer, workspace)
     except SeveralError as error:
@@ -249,8 +289,15 @@ class _Job:
         return None if self.run is None else self.run.weights_sha256
 
     @property
+    def place(self) -> Path:
+        """What is kept on the way to this output, and to no other one: it is one merge's at a time."""
+        name = hashlib.sha256(str(self.output.resolve()).encode()).hexdigest()[:16]
+        return self.workspace / "merge" / name
+
+    @property
     def folder(self) -> Path:
-        return self.workspace / "merge" / self.key
+        """The chunks."""
+        return self.place / self.key
 
     @property
     def report(self) -> Path:
@@ -275,7 +322,7 @@ class _Job:
                 return None
         except (ValueError, KeyError):
             return None  # not a report, or one of another version: merged again
-        shutil.rmtree(self.folder, ignore_errors=True)  # left where the end came between report and tidying up
+        clear(self.place)  # left where the end came between report and tidying up
         untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
         return MergeSummary(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
 
@@ -304,7 +351,8 @@ class _Job:
             "fingerprint": summary.fingerprint,
         }
         write_atomic(self.report, json.dumps(report, indent=1))
-        shutil.rmtree(self.folder.parent)  # with what earlier merges with other options may have left
+        clear(self.place)
+        clear_abandoned(self.place.parent)
         events(Result(STEP, self.output))
         return summary
 

@@ -7,25 +7,28 @@
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import ConfigError, FootageError, NoFaceError, SeveralError
-from visagist.events import Events, Progress, Result
-from visagist.faces import Face, crop_matrix, describe, footage_sha256, picture_embeddings
-from visagist.media import Frame, Reader, probe, write_picture
-from visagist.merging.merge import claim_folder
+from visagist.errors import ConfigError, FootageError, NoFaceError, SubjectError
+from visagist.events import Events, Note, Progress, Result
+from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe, footage_sha256
+from visagist.faces.clusters import SAME
+from visagist.media import Footage, Frame, Reader, probe, write_picture
+from visagist.merging.merge import choose_performer, claim_folder, known_faces, performer_of
 from visagist.merging.options import MergeOptions
 from visagist.merging.permission import Records
 from visagist.merging.pipeline import Merged, merge_frames
-from visagist.provenance import SAME_PERSON, Claim, Signer, inspect_footage, sign
+from visagist.provenance import Claim, Signer, inspect_footage, sign
 from visagist.settings import save_call
 from visagist.training import Run
+from visagist.training.run import RunRecord
 
+STEP = "preview"
 SIDE = 320  # px of each picture on the sheet
 MOST = 24  # frames
 
@@ -50,12 +53,17 @@ def preview_merge(
     source_consent: Path | None,
     target_consent: Path | None,
     options: MergeOptions,
+    workspace: Path | None,
     device: str,
     events: Events,
 ) -> PreviewSummary:
     """Merge a few frames and write them as a signed sheet: before, after, mask.
 
-    The frames are looked at one by one, without tracking and smoothing, so that nothing else needs to be read.
+    Where the workspace holds the target's face table, of a merge or a swap, the sheet shows what a merge with that
+    workspace and these options makes of the frames. Else these frames alone are looked at, without tracking and
+    smoothing, so that nothing else needs to be read; of the people whom they show it is the one in
+    `performer_reference`, or else the one most like the performer that the run was trained on. Faces that are not
+    recognised are then left as they are.
 
     Args:
         target: footage of the performer.
@@ -64,44 +72,47 @@ def preview_merge(
         frames: numbers and ranges such as `5,10-12`, counted from 0, at most 24 frames.
         source_consent: consent record of the person whose face appears.
         target_consent: consent record of the performer.
-        options: how the face goes in.
+        options: how the face goes in, and who of several performers is meant; `performer` needs the table.
+        workspace: of a merge or a swap of the target; None: the folder that the run lies in, which is that of its swap.
         device: as in `device.choose`.
         events: told progress.
 
     Raises:
-        ConfigError: `frames` is not of that form, or the output is no PNG.
+        ConfigError: `frames` is not of that form, the output is no PNG, or `performer` is given without a table.
         NoFaceError: none of the frames shows the performer.
-        SeveralError: a frame shows several people and no picture says who is meant.
+        SeveralError: the table shows several people and none was chosen.
+        SubjectError: nothing says who is meant.
         VisagistError: what `merge` raises.
     """
     wanted = parse_frames(frames)
     if output.suffix.lower() != ".png":
         raise ConfigError(f"{output}: a preview is a .png file")
-    if options.performer is not None:
-        raise ConfigError(
-            "--performer counts people of tracked footage; for a preview give --performer-reference PICTURE"
-        )
     if run is None:
         raise ConfigError("a preview needs --run, the folder of a trained run")
     records = Records.load(source_consent, target_consent)
     footage = probe(target)
     trained = Run.open(run, device)
     records.check_source(set(trained.source_footage), trained.source_centroid)
-    reference = None if options.performer_reference is None else picture_embeddings(options.performer_reference)
-    shown: list[Frame] = []
-    faces: dict[int, Face | str] = {}
-    for number in wanted:
-        with Reader(footage, first=number, last=number, deinterlace=options.deinterlace) as reader:
-            for frame in reader:
-                shown.append(frame)
-                faces[frame.index] = _performer(describe(frame), reference, target, frame.index)
-        if not shown or shown[-1].index != number:
-            raise FootageError(f"{target}: has no frame {number}; --preview {frames} goes beyond its end")
-        events(Progress("preview", len(shown), len(wanted)))
-    known = [face.embedding for face in faces.values() if not isinstance(face, str) and face.embedding is not None]
-    if not known:
+    workspace = workspace or run.parent
+    table = known_faces(footage, workspace, options)
+    if table is None and options.performer is not None:
+        raise ConfigError(
+            f"--performer counts the people of a merge, and {workspace} holds none of {target.name}: give the "
+            "--workspace of one, or --performer-reference PICTURE"
+        )
+    shown = _read(footage, wanted, options, table is None or not table.lost, events)
+    if table is not None:
+        performer = choose_performer(target, table, options, workspace, events)
+    else:
+        table = _look_at(shown, footage)
+        performer = _recognised(table, run, options, target, events)
+    face_of = performer_of(table, performer, options)
+    faces = {frame.index: face_of(frame.index) for frame in shown}
+    if performer is None or all(isinstance(face, str) for face in faces.values()):
         raise NoFaceError(f"{target}: none of the frames {frames} shows the performer; choose others")
-    records.check_target({footage_sha256(footage)}, np.mean(known, axis=0))
+    # A hash of footage that shows several people says nothing of which of them agreed.
+    covered = {table.footage_sha256} if len(table.identities()) == 1 else set()
+    records.check_target(covered, table.identity_embedding(performer))
     inspect_footage(shown)
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
@@ -119,11 +130,12 @@ def preview_merge(
             "preview": frames,
             "source_consent": source_consent,
             "target_consent": target_consent,
+            "workspace": workspace,
             "device": device,
             **options.model_dump(),
         },
     )
-    events(Result("preview", output))
+    events(Result(STEP, output))
     return PreviewSummary(output, len(merged))
 
 
@@ -176,17 +188,58 @@ def parse_frames(text: str) -> list[int]:
     return sorted(numbers)
 
 
-def _performer(found: list[Face], reference: list[np.ndarray] | None, target: Path, number: int) -> Face | str:
-    if reference is not None:
-        found = [
-            face
-            for face in found
-            if face.embedding is not None and max(float(face.embedding @ one) for one in reference) >= SAME_PERSON
-        ]
-    if not found:
-        return "no face"
-    if len(found) > 1:
-        raise SeveralError(
-            f"{target}: frame {number} shows {len(found)} people; --performer-reference PICTURE says who is meant"
+def _read(footage: Footage, wanted: list[int], options: MergeOptions, seek: bool, events: Events) -> list[Frame]:
+    """The frames of these numbers."""
+    spans = [(number, number) for number in wanted] if seek else [(wanted[0], wanted[-1])]
+    shown: list[Frame] = []
+    for first, last in spans:
+        with Reader(footage, first=first, last=last, deinterlace=options.deinterlace, seek=seek) as reader:
+            for frame in reader:
+                if frame.index in wanted:
+                    shown.append(frame)
+                    events(Progress(STEP, len(shown), len(wanted)))
+    missing = sorted(set(wanted) - {frame.index for frame in shown})
+    if missing:
+        raise FootageError(f"{footage.path}: has no frame {missing[0]}; --preview goes beyond its end")
+    return shown
+
+
+def _look_at(shown: list[Frame], footage: Footage) -> FaceTable:
+    """What single frames show, with each face as a track of its own, and the people told apart by their faces alone."""
+    found = [face for frame in shown for face in describe(frame)]
+    metadata = {
+        "footage_sha256": footage_sha256(footage),
+        "frames": shown[-1].index + 1,
+        "width": footage.width,
+        "height": footage.height,
+    }
+    table = FaceTable([replace(face, track=number) for number, face in enumerate(found)], metadata)
+    (labels,) = cluster([table])
+    return table.with_identities(labels)
+
+
+def _recognised(table: FaceTable, run: Path, options: MergeOptions, target: Path, events: Events) -> int:
+    """Who of the people of single frames is the performer: by the reference picture, else by the run's own target."""
+    people = table.identities()
+    if not people:
+        raise NoFaceError(f"{target}: none of the frames shows a face; choose others")
+    if options.performer_reference is not None:
+        try:
+            return choose_identity(table, options.performer_reference, None, run)
+        except NoFaceError as error:
+            raise NoFaceError(f"{target}: {error}") from error
+    trained_on = np.array(RunRecord.read(run).target.centroid, np.float32)
+    remedy = "--performer-reference PICTURE says who is meant"
+    if not trained_on.size:
+        raise SubjectError(f"{run}: does not say whose face it was trained on; {remedy}")
+    likeness = {number: float(table.identity_embedding(number) @ trained_on) for number in people}
+    best = max(people, key=lambda number: likeness[number])
+    if likeness[best] < SAME:
+        raise NoFaceError(
+            f"{target}: none of the frames shows the performer that the run was trained on (greatest similarity "
+            f"{likeness[best]:.2f}, {SAME} is the least for one person); choose other frames, or {remedy}"
         )
-    return found[0]
+    if len(people) > 1:
+        seen = f"the frames show {len(people)} people; changed is the one whom the run was trained on"
+        events(Note(STEP, f"{seen}. A merge asks for --performer or --performer-reference"))
+    return best

@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from visagist.errors import ConfigError, ConsentError
 from visagist.files import sha256, write_atomic
+from visagist.media import probe
 from visagist.settings import Settings
 
 Basis = Literal["self", "signed-release", "licensed-performer", "estate", "research-corpus", "synthetic"]
@@ -120,8 +121,9 @@ def new_consent(
     pictures: Sequence[Path],
     footage: Sequence[Path],
     document: Path | None,
+    embed: Callable[[Path], Sequence[NDArray[np.floating]]],
 ) -> Consent:
-    """Write a new record for a person.
+    """Write a new record for a person, after a look at its pictures: each must show exactly one face.
 
     Args:
         path: the record, a new `.toml` file.
@@ -134,9 +136,11 @@ def new_consent(
         pictures: pictures that show this person alone; they stay where they are.
         footage: footage files that show this person alone.
         document: the signed document, of which only the hash is kept.
+        embed: a function from a picture file to the embeddings of all faces in it; `visagist.new_consent` has it.
 
     Raises:
-        ConsentError: the file exists, a picture or other file cannot be read, or a field is refused.
+        ConsentError: the file exists, a picture does not show one face, a file cannot be read, or a field is refused.
+        FootageError: a picture is none, or a footage file is none.
         OutputError: the record cannot be written.
     """
     if path.exists():
@@ -156,6 +160,10 @@ def new_consent(
     if document is not None:
         values["document_sha256"] = _hash(document)
     record = _parse(values, path)
+    for picture in pictures:
+        _only_face(picture, embed)
+    for file in footage:
+        probe(file)
     write_atomic(path, commented(record))
     return record
 
@@ -251,18 +259,21 @@ def check_person(
         raise ConsentError(f"{count}, and it has no reference pictures; {remedy}")
     if embedding is None:
         raise ConsentError(f"{count}, and no face to compare with its pictures; {remedy}")
-    references = []
-    for picture in record.pictures:
-        faces = embed(folder / picture.path)
-        if len(faces) != 1:
-            raise ConsentError(f"{folder / picture.path}: shows {len(faces)} faces; a reference picture must show one")
-        references.append(faces[0])
+    references = [_only_face(folder / picture.path, embed) for picture in record.pictures]
     best = same_person(np.stack(references), embedding)
     if not best >= SAME_PERSON:  # NaN is no match
         raise ConsentError(
             f"consent record of '{record.name}': the footage shows another person (similarity {best:.2f} to the "
             f"reference pictures, at least {SAME_PERSON} is asked); {remedy}"
         )
+
+
+def _only_face(picture: Path, embed: Callable[[Path], Sequence[NDArray[np.floating]]]) -> NDArray[np.floating]:
+    """The embedding of the one face in a reference picture."""
+    faces = embed(picture)
+    if len(faces) != 1:
+        raise ConsentError(f"{picture}: shows {len(faces)} faces; a reference picture must show this person alone")
+    return faces[0]
 
 
 def _parse(values: dict[str, Any], path: Path) -> Consent:

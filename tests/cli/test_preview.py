@@ -1,0 +1,100 @@
+"""`visagist merge --preview`: a signed look at a few frames, at the face that the merge would change."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import CLIPS, Swap, first_frames, visagist, write_frames
+from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.faces import FaceTable, crop_matrix, picture_embeddings
+from visagist.media import Reader, frame_from_rgb, read_picture, write_picture
+from visagist.merging.preview import SIDE
+
+
+def tiles(sheet: Path) -> np.ndarray:
+    """`(rows, 3, SIDE, SIDE, 3)`: before, after and mask of each frame, in [0, 1]."""
+    return read_picture(sheet).reshape(-1, SIDE, 3, SIDE, 3).swapaxes(1, 2)
+
+
+def test_preview_shows_before_after_and_mask(swapped: Swap, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
+    ended = visagist("merge", TARGET, "--run", swapped.workspace / "run", "-o", sheet, *consents, "--preview", "5,40")
+    assert ended.code == 0, ended.err
+    assert visagist("verify", sheet).code == 0
+    for before, after, mask in tiles(sheet):
+        assert np.abs(after - before)[mask > 0.5].mean() > 0.02
+        np.testing.assert_allclose(after[mask == 0], before[mask == 0], atol=1.5 / 255)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_of_two_people_the_performer_is_shown(
+    is_told: bool, swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    choice = ("--performer-reference", performer) if is_told else ()  # else the one whom the run was trained on
+    ended = visagist(
+        "merge", two_people, "--run", swapped.workspace / "run", "-o", sheet, "--source-consent", SOURCE_CONSENT,
+        "--target-consent", performer_record, "--preview", "5,15", *choice,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    (wanted,) = picture_embeddings(performer)
+    for number, (before, _, mask) in enumerate(tiles(sheet)):
+        write_picture(tmp_path / f"{number}.png", before)
+        (shown,) = picture_embeddings(tmp_path / f"{number}.png")
+        assert shown @ wanted > 0.6
+        assert mask.max() > 0.5
+
+
+def test_a_frame_that_shows_somebody_else_stays_as_it_is(swapped: Swap, performer_record: Path, tmp_path: Path) -> None:
+    footage, sheet = tmp_path / "dialogue.mp4", tmp_path / "sheet.png"
+    write_frames(footage, first_frames(SOURCE / CLIPS[0], 10) + first_frames(TARGET, 10))
+    ended = visagist(
+        "merge", footage, "--run", swapped.workspace / "run", "-o", sheet, "--source-consent", SOURCE_CONSENT,
+        "--target-consent", performer_record, "--preview", "5,15",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    other, performer = tiles(sheet)
+    assert other[2].max() == 0
+    np.testing.assert_array_equal(other[0], other[1])
+    assert performer[2].max() > 0.5
+
+
+def test_with_the_workspace_of_a_merge_it_shows_what_the_merge_does(
+    swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path
+) -> None:
+    workspace, sheet = tmp_path / "workspace", tmp_path / "sheet.png"
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", performer_record)
+    merge = ("merge", two_people, "--run", swapped.workspace / "run", *consents)
+    numbered = visagist(*merge, "-o", sheet, "--preview", "5", "--performer", "0")
+    assert numbered.code == 1
+    assert "--workspace" in numbered.err  # nobody has counted the people yet
+    frames = tmp_path / "frames"
+    rendered = visagist(*merge, "-o", frames, "--workspace", workspace, "--frames", "5-6",
+                        "--performer-reference", performer)  # fmt: skip
+    assert rendered.code == 0, rendered.err
+
+    preview = (*merge, "-o", sheet, "--preview", "5,6", "--workspace", workspace)
+    several = visagist(*preview)
+    assert several.code == 1
+    assert "2 people" in several.err
+    codes = {number: visagist(*preview, "--performer", str(number)).code for number in (0, 1)}
+    assert sorted(codes.values()) == [0, 1]  # the other one did not agree
+    (number,) = (number for number, code in codes.items() if code == 0)
+    table = FaceTable.load(workspace / "tables" / "two.mp4.parquet")
+    assert visagist(*preview, "--performer", str(number)).code == 0
+    for index, (_, after, mask), file in zip((5, 6), tiles(sheet), sorted(frames.glob("*.png")), strict=True):
+        (face,) = (face for face in table.faces_of(index) if face.identity == number)
+        render = frame_from_rgb(read_picture(file)).warp(crop_matrix(face.alignment, "head", SIDE), (SIDE, SIDE))
+        assert np.abs(after - render)[mask > 0].mean() < 0.003
+
+
+def test_the_sheet_goes_no_further_than_the_footage(swapped: Swap, tmp_path: Path) -> None:
+    with Reader(TARGET) as reader:
+        count = sum(1 for _ in reader)
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
+    ended = visagist("merge", TARGET, "--run", swapped.workspace / "run", "-o", tmp_path / "sheet.png", *consents,
+                     "--preview", f"{count - 1}-{count}")  # fmt: skip
+    assert ended.code == 1
+    assert f"no frame {count}" in ended.err
