@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": ROOT,
     "training": ROOT | {"media", "provenance", "faces", "faceset", "models"},
     "merging": ROOT | {"media", "provenance", "faces", "faceset", "models", "training"},
+    "evaluation": ROOT | {"media", "provenance", "faces", "faceset", "models", "training", "merging"},
     "workspace": ROOT | {"media", "provenance", "faces", "faceset", "models", "training", "merging", "demo"},
     "machine": ROOT | {"media", "provenance"},
     "demo": set(ROOT),

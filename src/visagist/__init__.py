@@ -1,11 +1,12 @@
 """visagist: face swapping for people who have the right to do it; what comes out is signed as synthetic.
 
-The four steps, each a function that can be called alone, and `swap`, which does them all:
+The steps, each a function that can be called alone, and `swap`, which does the first three:
 
-    extract(footage, faceset)   footage to one person's face crops
-    train(source, target, run)  two facesets to a trained network
-    merge(target, run, output)  a network and a target to a signed render
-    verify(path)                who made a file, and is it intact
+    extract(footage, faceset)         footage to one person's face crops
+    train(source, target, run)        two facesets to a trained network
+    merge(target, run, output)        a network and a target to a signed render
+    evaluate(render, target, source)  how good a render is, in figures beside those of two baselines
+    verify(path)                      who made a file, and is it intact
 
 Long jobs take `events`, a callable that is told how far they are; `silent` is one that listens to nothing.
 """
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from visagist.errors import VisagistError
+    from visagist.evaluation import EvaluateOptions, Evaluation, evaluate
     from visagist.events import silent
     from visagist.faces import AnalyzeOptions, FaceTable, analyze
     from visagist.faceset import ExtractOptions, Faceset, extract
@@ -31,6 +33,8 @@ __all__ = [
     "AnalyzeOptions",
     "Consent",
     "EncodeOptions",
+    "EvaluateOptions",
+    "Evaluation",
     "ExtractOptions",
     "FaceTable",
     "Faceset",
@@ -46,6 +50,7 @@ __all__ = [
     "VisagistError",
     "analyze",
     "demo_swap",
+    "evaluate",
     "examine",
     "extract",
     "find_footage",
@@ -63,6 +68,7 @@ __all__ = [
 # Where each public name lives. Loaded at first use: whoever verifies a file does not wait for torch.
 _ROOMS = {
     "errors": ("VisagistError",),
+    "evaluation": ("EvaluateOptions", "Evaluation", "evaluate"),
     "events": ("silent",),
     "faces": ("AnalyzeOptions", "FaceTable", "analyze"),
     "faceset": ("ExtractOptions", "Faceset", "extract"),

@@ -14,6 +14,7 @@
     ├── FacesetError           a folder or a crop cannot be used as a faceset
     ├── RunError               a folder cannot be used as a training run
     │   └── CollapseError      training went to NaN or collapsed more often than it may
+    ├── EvaluationError        a render cannot be judged against this target or source
     ├── ConsentError           a consent record is missing, incomplete, or of another person
     ├── CredentialsError       signing or reading content credentials failed
     └── SafeguardError         the footage shows intimate imagery
@@ -76,6 +77,10 @@ class RunError(VisagistError):
 
 class CollapseError(RunError):
     """Training went to NaN or collapsed more often than it may."""
+
+
+class EvaluationError(VisagistError):
+    """A render cannot be judged against this target or source."""
 
 
 class ConsentError(VisagistError):

@@ -49,6 +49,9 @@ MODELS: dict[str, FaceModel] = {
     "sface": FaceModel(
         "sface_2021dec.onnx", "05b3e814f54be18aa41450e3fa68111efd6646c075fd7b233a5f7a2c9acf2921", ("data",)
     ),
+    "dlib": FaceModel(
+        "dlib_resnet128.onnx", "9d0c4e15c73d0df8f7240993b18f66668dbcd8abb69f72e5ba2815cd85ce65c6", ("input",)
+    ),
     "person": FaceModel(
         "selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", ("input_1:0",)
     ),

@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import App, Parameter
-from pydantic import ValidationError
 
 from visagist import __version__
 from visagist.cli.console import console_events
+from visagist.cli.usage import usage_message
 from visagist.errors import VisagistError
 from visagist.settings import read_toml
 
@@ -36,6 +36,7 @@ COMMANDS = {
     "extract": "Find one person's face in footage and keep each as an aligned crop.",
     "train": "Train a network on two facesets.",
     "merge": "Put the face of a trained run into a target, and sign the render as synthetic.",
+    "evaluate": "Measure a render against its target and its source.",
     "verify": "Say who signed a file, what was done to it, and whether it is intact.",
     "demo": "A swap of the footage that travels with the package.",
     "doctor": "What this machine offers, and what to do about what is missing.",
@@ -60,13 +61,21 @@ def launch(
                 values.pop(other, None)
         app.config = (cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config)),)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    extra: dict[str, Any] = {"as_json": json} if "as_json" in ignored else {}
-    if "events" not in ignored:
-        return called(*bound.args, **bound.kwargs, **extra)
-    with console_events(json) as events:
-        result = called(*bound.args, **bound.kwargs, events=events, **extra)
-    print(dumps({"event": "summary", **asdict(result)}, default=str) if json else result.as_text())
+    if "as_json" in ignored:  # prints its findings itself
+        return called(*bound.args, **bound.kwargs, as_json=json)
+    if "events" in ignored:
+        with console_events(json) as events:
+            result = called(*bound.args, **bound.kwargs, events=events)
+    else:
+        result = called(*bound.args, **bound.kwargs)
+    if result is not None:  # as it is after --help and --version
+        print(dumps({"event": "summary", **_plain(result)}, default=str) if json else result.as_text())
     return None
+
+
+def _plain(result: Any) -> dict[str, Any]:
+    """A summary as JSON values; one that holds pictures or curves has its own way."""
+    return result.as_json() if hasattr(result, "as_json") else asdict(result)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,22 +88,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VisagistError as error:
         return _fail(str(error), 1, as_json)
     except cyclopts.CycloptsError as error:
-        return _fail(f"{_usage(error)} (`visagist --help` lists the commands and options)", 2, as_json)
+        message = usage_message(error, app, list(COMMANDS))
+        return _fail(f"{message} (`visagist --help` lists the commands and options)", 2, as_json)
     except KeyboardInterrupt:
         return _fail("interrupted; what was done is saved, and the same command continues", INTERRUPTED, as_json)
     except OSError as error:
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, as_json)
     return 0
-
-
-def _usage(error: cyclopts.CycloptsError) -> str:
-    """What is wrong with an option, without the validator's own words about itself."""
-    cause = error.__cause__
-    if not isinstance(cause, ValidationError):
-        return str(error)
-    first = cause.errors()[0]
-    name = "".join(f"--{part}".replace("_", "-") for part in first["loc"][:1])
-    return f"{name}: {first['msg']}" if name else first["msg"]
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:

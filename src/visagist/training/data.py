@@ -3,6 +3,7 @@
 - `Crops`: one person's crops and hulls as plain arrays, and where they come from
 - `load_crops`: those of a faceset
 - `Side`: one person's training and held-out crops on the device
+- `held_out_count`: where the held-out ones begin
 """
 
 import hashlib
@@ -97,7 +98,7 @@ class Side:
             for rgb, hull, feature in zip(images.split(64), hulls.split(64), features.split(64), strict=True)
         ]
         self.planes = torch.cat(parts).to(device)
-        self.held_out = max(1, round(held_out * len(images)))
+        self.held_out = held_out_count(len(images), held_out)
         self.training = len(images) - self.held_out
         self.palette = palette(images[: self.training], hulls[: self.training])
 
@@ -113,6 +114,15 @@ class Side:
         """`(B, 5, S, S)`: at most `count` of the held-out crops, evenly spaced."""
         indices = torch.linspace(self.training, len(self.planes) - 1, min(count, self.held_out)).round().long()
         return self.crops(indices)
+
+
+def held_out_count(crops: int, part: float) -> int:
+    """How many crops, the last of a faceset, are never trained on.
+
+    >>> held_out_count(100, 0.06), held_out_count(8, 0.06)
+    (6, 1)
+    """
+    return max(1, round(part * crops))
 
 
 def importance(images: Tensor, hulls: Tensor, features: Tensor) -> Tensor:

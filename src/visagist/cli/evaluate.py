@@ -1,0 +1,56 @@
+"""`visagist evaluate`: how good a render is."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+import visagist
+from visagist.evaluation import EvaluateOptions, Evaluation
+from visagist.events import Events
+
+
+def report_is_html(_: type, path: Path | None) -> None:
+    """Refuse a --report that is no HTML file.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if path is not None and path.suffix not in (".html", ".htm"):
+        raise ValueError(f"{path.name} must end in .html; the figures go into a .json beside it")
+
+
+def evaluate(
+    render: Path,
+    *,
+    target: Path,
+    source: Path,
+    run: Path | None = None,
+    report: Annotated[Path | None, Parameter(validator=report_is_html)] = None,
+    workspace: Path | None = None,
+    device: str = "auto",
+    options: Annotated[EvaluateOptions, Parameter(name="*")] = EvaluateOptions(),  # noqa: B008 - frozen
+    events: Annotated[Events, Parameter(parse=False)],
+) -> Evaluation:
+    """Measure RENDER, of any tool, against its target and its source.
+
+    Prints every figure beside those of the unswapped target, of a copy-paste of the real source, and of the detectors'
+    own noise. No single one of them is quality.
+
+    Parameters
+    ----------
+    render:
+        The video or image sequence that is judged.
+    target:
+        The footage that was changed; frames are paired by presentation time.
+    source:
+        Faceset or footage of the person whose face appears.
+    run:
+        The run that made the render: gives the merge's own mask, the planes before encoding, and the reconstruction
+        of held-out faces.
+    report:
+        An HTML page that holds everything; figures and curves go into a .json beside it.
+    workspace:
+        Folder for tables of faces; RENDER.workspace by default, where a swap keeps them already.
+    """
+    return visagist.evaluate(render, target, source, options, run, report, workspace, device, events)

@@ -1,0 +1,288 @@
+"""From two files to a case.
+
+- `gather`: read target and render side by side, crop every face that is to be judged, and look at it
+- `Gathered`: the case, the baselines beside it, and what can be said without a metric
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.errors import EvaluationError
+from visagist.evaluation.baselines import Paster, jittered
+from visagist.evaluation.case import Appearance, Case, Source
+from visagist.evaluation.look import COVERAGE, crop_of, crop_store, look
+from visagist.evaluation.outside import is_changed, outside_psnr, planes_changed_outside
+from visagist.evaluation.pairing import Pairing, pair_frames
+from visagist.evaluation.result import NOISE, PASTE, RENDER, TARGET, Coverage, Flag
+from visagist.evaluation.strangers import strangers_to
+from visagist.events import Events, Progress
+from visagist.faces import Face, FaceTable, compose, crop_matrix, crop_side, hull_mask, invert, transform
+from visagist.media import Footage, Frame, Reader
+from visagist.merging import Merged, MergeOptions, merge_frames
+from visagist.training import Run
+
+STEP = "evaluate"
+SMALLEST, LARGEST, GRAIN = 128, 384, 32  # px, side of the crops
+WORKERS = 2
+WAITING = 12  # frames in work
+NOT_SWAPPED = "shows the performer, and the render left it as it is"
+NO_FACE = "no face was found in the render where the target has one"
+UNPAIRED = "the render has no frame at this time"
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What there is to judge."""
+
+    case: Case  # the render judged
+    baselines: tuple[Appearance, ...]
+    coverage: Coverage
+    planes_changed_outside: int | None  # None: no run was given, so nobody knows the planes before encoding
+    flags: tuple[Flag, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Stores:
+    """Crops of every frame that may be judged, in files."""
+
+    target: NDArray[np.uint8]  # (N, S, S, 3)
+    render: NDArray[np.uint8]
+    paste: NDArray[np.uint8]
+    noise: NDArray[np.uint8]
+    masks: NDArray[np.uint8]  # (N, S, S)
+    hulls: NDArray[np.uint8]
+
+    @classmethod
+    def make(cls, folder: Path, count: int, size: int) -> "_Stores":
+        square = (count, size, size)
+        pictures = (crop_store(folder / f"{name}.npy", (*square, 3)) for name in ("target", "render", "paste", "noise"))
+        masks = (crop_store(folder / f"{name}.npy", square) for name in ("masks", "hulls"))
+        return cls(*pictures, *masks)
+
+
+@dataclass(frozen=True, eq=False)
+class _Taken:
+    """What is known of one frame besides its crops."""
+
+    face: Face
+    matrix: NDArray[np.float64]  # (2, 3) frame px to crop px
+    expected: NDArray[np.float64]  # (478, 2) crop px
+    outside: float  # dB
+    is_swapped: bool
+    unjitter: NDArray[np.float64]  # (2, 3) px of the noise crop to crop px
+    planes_changed: int | None
+
+
+def crop_size(faces: list[Face]) -> int:
+    """Side in px at which the crops neither gain nor lose, within bounds that keep an evaluation quick."""
+    native = float(np.median([crop_side(face.alignment, COVERAGE) for face in faces]))
+    return int(np.clip(round(native / GRAIN) * GRAIN, SMALLEST, LARGEST))
+
+
+def gather(
+    target: Footage,
+    render: Footage,
+    table: FaceTable,
+    face_of: Callable[[int], Face | str],
+    source: Source,
+    run: Run | None,
+    options: MergeOptions,
+    offset: float,
+    folder: Path,
+    events: Events,
+) -> Gathered:
+    """Read target and render side by side and look at every face.
+
+    Args:
+        target: what was changed.
+        render: what is judged.
+        table: the target's faces.
+        face_of: the performer's face by the target's frame number, or the reason why there is none.
+        source: real faces of the source; its crops' size is the case's.
+        run: the run that made the render, where it is known: its mask is then the merge's own.
+        options: of the merge that made it.
+        offset: s, added to the render's times.
+        folder: for the crops; the caller deletes it.
+        events: told progress.
+
+    Raises:
+        EvaluationError: the two do not fit, or the render shows no face.
+        FootageError: a file cannot be read.
+    """
+    if (render.width, render.height) != (target.width, target.height):
+        raise EvaluationError(
+            f"{render.path}: {render.width}x{render.height}, and {target.path} is {target.width}x{target.height}; "
+            "frames are compared pixel by pixel, so give the render at the target's own size"
+        )
+    faces = [face for face in (face_of(index) for index in range(table.frames)) if isinstance(face, Face)]
+    if not faces:
+        raise EvaluationError(f"{target.path}: shows the performer in no frame; there is nothing to judge")
+    stores = _Stores.make(folder, len(faces), source.crops.shape[1])
+    pairing = Pairing("sequence" in (target.kind, render.kind), Fraction(offset).limit_denominator(1_000_000))
+    paster = Paster.plan(source, faces)
+    taken = _take_all(target, render, face_of, paster, run, options, pairing, stores, len(faces), table.lost, events)
+    pairing.check(target, render)
+    if not taken:
+        raise EvaluationError(f"{render.path}: has no frame at a time at which {target.path} shows the performer")
+    count = len(taken)
+    to_frame = np.stack([invert(entry.matrix) for entry in taken])
+    expected = np.stack([entry.expected for entry in taken])
+    outside = np.array([entry.outside for entry in taken])
+    unjittered = np.stack([compose(back, entry.unjitter) for back, entry in zip(to_frame, taken, strict=True)])
+    done = 0
+
+    def told(number: int) -> None:
+        events(Progress("look at faces", done + number, 4 * count, "faces"))
+
+    views: list[Appearance] = []
+    for name, crops, way, embeds in (
+        (RENDER, stores.render, to_frame, True),
+        (TARGET, stores.target, to_frame, True),
+        (PASTE, stores.paste, to_frame, True),
+        (NOISE, stores.noise, unjittered, False),
+    ):
+        known = outside if name == RENDER else np.full(count, np.nan)
+        views.append(look(name, crops[:count], way, expected, known, embeds=embeds, told=told))
+        done += count
+    judged, seen, *others = views
+    if not judged.is_found.any():
+        raise EvaluationError(f"{render.path}: no face was found in any of the {count} frames that should show one")
+    case = Case(
+        frames=np.array([entry.face.frame for entry in taken]),
+        times=np.array([float(entry.face.time) for entry in taken]),
+        follows=_follows(taken),
+        matrices=np.stack([entry.matrix for entry in taken]),
+        masks=stores.masks[:count],
+        hulls=stores.hulls[:count],
+        is_swapped=np.array([entry.is_swapped for entry in taken]),
+        target=seen,
+        judged=judged,
+        source=source,
+        strangers=strangers_to(source, seen),
+    )
+    changes = [entry.planes_changed for entry in taken if entry.planes_changed is not None]
+    return Gathered(
+        case,
+        (seen, *others),
+        _coverage(pairing, faces, taken),
+        max(changes) if changes else None,
+        _flags(pairing, case),
+    )
+
+
+def _take_all(
+    target: Footage,
+    render: Footage,
+    face_of: Callable[[int], Face | str],
+    paster: Paster,
+    run: Run | None,
+    options: MergeOptions,
+    pairing: Pairing,
+    stores: _Stores,
+    total: int,
+    lost: int | None,
+    events: Events,
+) -> list[_Taken]:
+    """Fill the stores; what else is known of each frame, in order."""
+    taken: list[_Taken] = []
+    waiting: deque[Future[_Taken]] = deque()
+
+    def settle(leave: int) -> None:
+        while len(waiting) > leave:
+            taken.append(waiting.popleft().result())
+            events(Progress("read frames", len(taken), total))
+
+    with (
+        Reader(target, deinterlace=options.deinterlace, seek=not lost) as ours,
+        Reader(render) as theirs,
+        ThreadPoolExecutor(WORKERS, "crops") as pool,
+    ):
+        merged: deque[Merged] = deque()
+        frames = ours if run is None else _originals(merge_frames(ours, face_of, run, options), merged)
+        for frame, shown in pair_frames(frames, theirs, pairing):
+            again = merged.popleft() if merged else None
+            face = face_of(frame.index)
+            if shown is not None and isinstance(face, Face):
+                number = len(taken) + len(waiting)
+                waiting.append(pool.submit(_take, number, frame, shown, face, again, paster, stores))
+                settle(WAITING)
+        settle(0)
+    return taken
+
+
+def _originals(merged: Iterator[Merged], kept: deque[Merged]) -> Iterator[Frame]:
+    """The target's frames of a merge; each merged one lies in `kept` while its frame is handled."""
+    for entry in merged:
+        kept.append(entry)
+        yield entry.original
+
+
+def _take(
+    number: int, frame: Frame, shown: Frame, face: Face, merged: Merged | None, paster: Paster, stores: _Stores
+) -> _Taken:
+    """Crop one frame into the stores."""
+    size = stores.masks.shape[1]
+    matrix = crop_matrix(face.alignment, COVERAGE, size)
+    expected = transform(matrix, face.landmarks[:, :2].astype(np.float64))  # (478, 2)
+    hull = hull_mask(expected, size)
+    target, render = crop_of(frame, matrix, size), crop_of(shown, matrix, size)
+    stores.target[number], stores.render[number], stores.hulls[number] = target, render, hull
+    stores.masks[number] = hull if merged is None else _mask_in_crop(merged, matrix, size)
+    stores.paste[number] = paster.paste(face.frame, target, expected)
+    stores.noise[number], unjitter = jittered(target, face.frame)
+    outside = outside_psnr(frame, shown, face.landmarks)
+    changed = is_changed(target, render, hull)
+    planes = None if merged is None else planes_changed_outside(merged)
+    return _Taken(face, matrix, expected, outside, changed, unjitter, planes)
+
+
+def _mask_in_crop(merged: Merged, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """The merge's mask `(size, size)` as the crop sees it; empty where the merge changed nothing."""
+    if merged.region is None:
+        return np.zeros((size, size), np.uint8)
+    shift = np.array([[1.0, 0, merged.region.x0], [0, 1, merged.region.y0]])  # px of the region to frame px
+    weight = (merged.weight * 255 + 0.5).astype(np.uint8)
+    warped = cv2.warpAffine(weight, compose(matrix, shift), (size, size), flags=cv2.INTER_LINEAR)
+    return np.asarray(warped, np.uint8)
+
+
+def _follows(taken: list[_Taken]) -> NDArray[np.bool_]:
+    """`(N,)`: whether the entry before is the frame before of the same track (tracks end at cuts)."""
+    same = [b.face.frame == a.face.frame + 1 and b.face.track == a.face.track for a, b in pairwise(taken)]
+    return np.array([False, *same])
+
+
+def _coverage(pairing: Pairing, faces: list[Face], taken: list[_Taken]) -> Coverage:
+    swapped = [entry.face for entry in taken if entry.is_swapped]
+    tracks = {face.track for face in faces}
+    return Coverage(
+        target_frames=pairing.paired + len(pairing.alone_in_target),
+        paired_frames=pairing.paired,
+        performer_frames=len(faces),
+        swapped_frames=len(swapped),
+        tracks=len(tracks),
+        tracks_missed=len(tracks - {face.track for face in swapped}),
+    )
+
+
+def _flags(pairing: Pairing, case: Case) -> tuple[Flag, ...]:
+    flags = [Flag(UNPAIRED, frame) for frame in pairing.alone_in_target]
+    if pairing.alone_in_render:
+        flags.append(Flag(f"{pairing.alone_in_render} frames of the render have no frame of the target at their time"))
+    for i, (frame, time) in enumerate(zip(case.frames.tolist(), case.times.tolist(), strict=True)):
+        if not case.judged.is_found[i]:
+            flags.append(Flag(NO_FACE, frame, time))
+        if not case.is_swapped[i]:
+            flags.append(Flag(NOT_SWAPPED, frame, time))
+        if not case.target.is_found[i]:
+            flags.append(Flag("the detector is not sure of the target's own face", frame, time))
+    return tuple(flags)

@@ -1,0 +1,79 @@
+"""dlib's embedder: the picture it is given, and whom it takes for whom."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from visagist import demo
+from visagist.errors import GeometryError
+from visagist.evaluation.embedder import (
+    LIPS,
+    SIDE,
+    chip_matrix,
+    embed_independent,
+    is_same_person,
+    mean_direction,
+)
+from visagist.faces import describe, mean_mesh, transform, transform_landmarks
+from visagist.faces.identity import LEFT_EYE, RIGHT_EYE
+from visagist.media import Reader, frame_from_rgb, probe
+
+CLIPS = {"s1": sorted(demo.SOURCE.glob("*.mpg"))[:3], "sbia1a": [demo.TARGET]}
+
+
+@pytest.fixture(scope="module")
+def embeddings() -> dict[str, list[NDArray[np.float32]]]:
+    """Three frames of each of the two speakers that travel with the package."""
+    found: dict[str, list[NDArray[np.float32]]] = {}
+    for person, clips in CLIPS.items():
+        for clip in clips:
+            with Reader(probe(clip)) as reader:
+                frames = [frame for frame in reader if frame.index in (10, 35, 60)][: 3 // len(clips)]
+            for frame in frames:
+                (face,) = describe(frame)
+                found.setdefault(person, []).append(embed_independent(frame, face.landmarks))
+    return found
+
+
+def test_one_person_is_more_alike_than_two(embeddings: dict[str, list[NDArray[np.float32]]]) -> None:
+    same = [a @ b for rows in embeddings.values() for a, b in combinations(rows, 2)]
+    other = [a @ b for a, b in product(*embeddings.values())]
+    assert min(same) > 0.96 > 0.9 > max(other)
+    assert all(np.linalg.norm(row) == pytest.approx(1, abs=1e-5) for rows in embeddings.values() for row in rows)
+    means = {person: mean_direction(np.stack(rows)) for person, rows in embeddings.items()}
+    assert not is_same_person(means["s1"], means["sbia1a"])
+    assert is_same_person(means["s1"], mean_direction(np.stack(embeddings["s1"][1:])))
+
+
+def test_a_face_on_its_side_is_the_same_face() -> None:
+    with Reader(probe(demo.TARGET)) as reader:
+        frame = next(iter(reader))
+    (face,) = describe(frame)
+    turned = frame_from_rgb(np.rot90(frame.rgb()).copy())  # counter-clockwise: (x, y) goes to (y, width - 1 - x)
+    matrix = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, frame.width - 1]])
+    landmarks = transform_landmarks(matrix, face.landmarks)
+    assert embed_independent(turned, landmarks) @ embed_independent(frame, face.landmarks) > 0.99
+
+
+def test_the_chip_is_laid_as_the_contract_says() -> None:
+    turn = np.array([[30.0, 40.0, 500.0], [-40.0, 30.0, 200.0]])
+    landmarks = transform(turn, mean_mesh()[:, :2].astype(np.float64))
+    placed = transform(chip_matrix(landmarks), landmarks)
+    right, left, mouth = (placed[list(points)].mean(0) for points in (RIGHT_EYE, LEFT_EYE, LIPS))
+    assert right[1] == pytest.approx(left[1])
+    assert right[0] < left[0]
+    assert (right + left + mouth) / 3 + 0.5 == pytest.approx([0.5 * SIDE, 0.43 * SIDE])
+    assert np.mean([np.linalg.norm(right - mouth), np.linalg.norm(left - mouth)]) == pytest.approx(0.45 * SIDE)
+
+
+def test_no_chip_without_a_face() -> None:
+    with pytest.raises(GeometryError, match="no face to embed"):
+        chip_matrix(np.full((478, 3), 7.0))
+
+
+def test_an_unknown_person_is_nobody() -> None:
+    unknown = mean_direction(np.full((3, 128), np.nan, np.float32))
+    assert np.isnan(unknown).all()
+    assert not is_same_person(unknown, unknown)

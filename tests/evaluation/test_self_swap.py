@@ -1,0 +1,141 @@
+"""A subject on themselves: compared with the original, and refused for two people."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from visagist.demo import SOURCE, TARGET
+from visagist.device import choose
+from visagist.errors import EvaluationError
+from visagist.evaluation.case import Appearance, Case, Source
+from visagist.evaluation.embedder import embed_independent
+from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training
+from visagist.faces import describe, embed
+from visagist.media import frame_from_rgb, read_picture
+from visagist.models import create
+from visagist.training import Run, TrainOptions
+
+Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]  # (N, 128) dlib's, (N, 128) SFace's
+
+
+def case_of(source: Embeddings, target: Embeddings) -> Case:
+    """A case of which only the embeddings are there."""
+    count, samples = len(target[0]), len(source[0])
+    pictures, masks = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.uint8)
+    numbers = np.zeros(count, np.float32)
+    appearance = Appearance(
+        name="target",
+        crops=pictures,
+        landmarks=np.zeros((count, 478, 3), np.float32),
+        scores=numbers,
+        poses=np.zeros((count, 3), np.float32),
+        blendshapes=np.zeros((count, 52), np.float32),
+        independent=target[0],
+        sface=target[1],
+        outside=np.full(count, np.inf),
+    )
+    faces = Source(
+        crops=np.zeros((samples, 8, 8, 3), np.uint8),
+        hulls=np.zeros((samples, 8, 8), np.uint8),
+        landmarks=np.zeros((samples, 478, 3), np.float32),
+        poses=np.zeros((samples, 3), np.float32),
+        independent=source[0],
+        sface=source[1],
+    )
+    return Case(
+        frames=np.arange(count),
+        times=np.arange(count) / 25,
+        follows=np.arange(count) > 0,
+        matrices=np.repeat(np.eye(2, 3)[None], count, 0),
+        masks=masks,
+        hulls=masks,
+        is_swapped=np.ones(count, bool),
+        target=appearance,
+        judged=appearance,
+        source=faces,
+        strangers=np.zeros((0, 128), np.float32),
+    )
+
+
+def embeddings(clip: Path) -> Embeddings:
+    """Of the one face in the first frame, four times: a source has that many."""
+    frame = frame_from_rgb(read_picture(clip))
+    (face,) = describe(frame)
+    found = embed_independent(frame, face.landmarks), embed(frame, face.landmarks)
+    return np.repeat(found[0][None], 4, 0), np.repeat(found[1][None], 4, 0)
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Embeddings]:
+    """Two clips of one speaker and one of another."""
+    return [embeddings(clip) for clip in (*sorted(SOURCE.glob("*.mpg"))[:2], TARGET)]
+
+
+def test_another_clip_of_the_same_speaker_is_let_through(clips: list[Embeddings]) -> None:
+    check_same_person(case_of(clips[0], clips[1]))
+
+
+def test_another_speaker_is_refused_with_the_numbers(clips: list[Embeddings]) -> None:
+    with pytest.raises(EvaluationError, match=r"0\.\d\d\d by dlib.*0\.\d\d by SFace"):
+        check_same_person(case_of(clips[0], clips[2]))
+
+
+@pytest.mark.parametrize("stranger", [0, 1])
+def test_one_doubting_network_is_enough_to_refuse(clips: list[Embeddings], stranger: int) -> None:
+    mixed = (clips[2][0], clips[1][1]) if stranger == 0 else (clips[1][0], clips[2][1])
+    with pytest.raises(EvaluationError, match="is of one person"):
+        check_same_person(case_of(clips[0], mixed))
+
+
+def test_frames_without_a_face_do_not_count_and_none_at_all_is_refused(clips: list[Embeddings]) -> None:
+    some = tuple(np.concatenate([rows, np.full((3, 128), np.nan, np.float32)]) for rows in clips[1])
+    check_same_person(case_of(clips[0], (some[0], some[1])))
+    none = np.full((4, 128), np.nan, np.float32)
+    with pytest.raises(EvaluationError):
+        check_same_person(case_of(clips[0], (none, none)))
+
+
+def test_the_original_is_perfect_and_what_changes_it_is_not() -> None:
+    generator = np.random.default_rng(0)
+    original = np.stack([cv2.GaussianBlur(generator.normal(128, 400, (64, 64, 3)), (0, 0), 3) for _ in range(4)])
+    targets = np.clip(original, 0, 255).astype(np.uint8)
+    renders = targets.copy()
+    renders[1] = cv2.GaussianBlur(targets[1], (0, 0), 2)
+    renders[2] = np.clip(targets[2].astype(int) + 10, 0, 255)
+    masks = np.zeros((4, 64, 64), np.uint8)
+    masks[:3, 16:48, 16:48] = 255
+    renders[0, :8] = 0  # beside the mask
+    found = compare_self(targets, renders, masks)
+    assert found.keys() == {"ssim", "psnr"}
+    assert found["ssim"][0] == 1
+    assert found["psnr"][0] == np.inf
+    assert found["ssim"][1] < 0.99
+    assert found["psnr"][2] == pytest.approx(20 * np.log10(25.5), abs=0.2)  # some were cut at white
+    assert np.isnan(found["ssim"][3])
+    assert np.isnan(found["psnr"][3])
+
+
+def test_a_target_that_was_trained_on_is_known() -> None:
+    settings = {"size": 32, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
+    people = ("source", "target")
+    run = Run(
+        folder=Path("run"),
+        options=TrainOptions(settings=settings),
+        coverage="full",
+        size=32,
+        identities=people,
+        source_footage=("a" * 64, "b" * 64),
+        target_footage=("c" * 64,),
+        source_centroid=(),
+        weights_sha256="",
+        network=create("quick", people, **settings),
+        compute=choose("cpu"),
+    )
+    assert seen_in_training(run, "b" * 64)
+    assert seen_in_training(run, "c" * 64)
+    assert not seen_in_training(run, "d" * 64)
+    assert not seen_in_training(replace(run, target_footage=()), "c" * 64)
