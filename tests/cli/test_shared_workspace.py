@@ -31,7 +31,7 @@ def test_the_end_of_one_merge_leaves_the_other_its_chunks(merge: tuple[str | Pat
         with Reader(output) as reader:
             assert sum(1 for _ in reader) == 40
         assert visagist("verify", output).code == 0
-    assert not (tmp_path / "shared" / "merge").exists()
+    assert not [path for path in (tmp_path / "shared" / "merge").iterdir() if path.is_dir()]  # locks may stay
 
 
 def test_the_same_output_is_one_merge_at_a_time(merge: tuple[str | Path, ...], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from visagist.faces.align import (
     transform,
     transform_landmarks,
 )
-from visagist.faces.analyze import AnalyzeOptions, analyze, describe, footage_sha256, picture_embeddings
+from visagist.faces.analyze import AnalyzeOptions, analyze, describe, footage_sha256, known_table, picture_embeddings
 from visagist.faces.clusters import cluster
 from visagist.faces.detection import Detection, detect_faces
 from visagist.faces.identity import embed, mean_embedding, sharpness
@@ -65,6 +65,7 @@ __all__ = [
     "hull_mask",
     "invert",
     "is_cut",
+    "known_table",
     "mean_embedding",
     "mean_mesh",
     "person_mask",

@@ -1,6 +1,7 @@
 """Footage to a table of its faces.
 
 - `analyze`: every frame of footage, into a Parquet file; stops and goes on
+- `known_table`: what `analyze` wrote earlier, if that is what it would write now
 - `describe`: the faces of one frame or picture
 - `picture_embeddings`: the embeddings of the faces of a picture file
 - `footage_sha256`: the hash that a table and all that follows know footage by
@@ -71,16 +72,11 @@ def analyze(
     """
     options = options or AnalyzeOptions()
     footage = footage if isinstance(footage, Footage) else probe(footage)
-    digest = footage_sha256(footage)
-    key = {"footage_sha256": digest, "options": options.model_dump(mode="json")}
-    if table.is_file():
-        try:
-            done = FaceTable.load(table)
-        except FootageError:
-            done = None  # torn or of another version: made again
-        if done is not None and key.items() <= done.metadata.items():
-            events(Progress("analyze", done.frames, done.frames))
-            return done
+    done = known_table(footage, table, options)
+    if done is not None:
+        events(Progress("analyze", done.frames, done.frames))
+        return done
+    key = _key(footage, options)
     parts = table.with_name(f".{table.stem}.parts")
     faces, state, frames = _resume(parts, key)
     faces, frames, lost = _look_through(footage, parts, key, options, faces, state, frames, events)
@@ -91,6 +87,22 @@ def analyze(
     for torn in table.parent.glob(f".{table.stem}.*.part.*"):
         torn.unlink()  # of a call that was killed
     return result
+
+
+def known_table(footage: Footage, table: Path, options: AnalyzeOptions) -> FaceTable | None:
+    """The table that `analyze` made from the same footage with the same options; None where there is none."""
+    if not table.is_file():
+        return None
+    try:
+        found = FaceTable.load(table)
+    except FootageError:
+        return None  # torn or of another version
+    return found if _key(footage, options).items() <= found.metadata.items() else None
+
+
+def _key(footage: Footage, options: AnalyzeOptions) -> dict[str, Any]:
+    """All that decides what a table holds, as its metadata have it."""
+    return {"footage_sha256": footage_sha256(footage), "options": options.model_dump(mode="json")}
 
 
 def footage_sha256(footage: Footage) -> str:

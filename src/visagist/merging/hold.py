@@ -3,23 +3,21 @@
 - `hold`: the folder of one render's chunks; whoever comes second is refused
 - `wait_for`: work that the second one needs not do again, such as the look at the target; the second one waits
 - `clear`, `clear_abandoned`: away with chunks that are done with, or that nobody came back for
-The lock is the operating system's, so that it ends with the process, in whatever way that ends.
+The lock is the operating system's, so that it ends with the process, in whatever way that ends. Its file is beside the
+folder, not in it, because it stays when the lock ends.
 """
 
-import os
 import shutil
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from visagist.errors import OutputError
 
-LOCK = "lock"
 ABANDONED = 7 * 24 * 3600.0  # s without any change, after which nobody is expected back
-PATIENCE = 0.2  # s between two looks at a lock
-ATTEMPTS = 100  # to make a file in a folder that others make and clear at the same time
 
 
 @contextmanager
@@ -33,20 +31,23 @@ def hold(folder: Path, output: Path) -> Iterator[None]:
     Raises:
         OutputError: another process holds the folder, or it cannot be made or locked.
     """
-    lock = folder / LOCK
-    file = _lock(lock)
-    if file is None:
+    try:
+        lock = _lock(_lock_file(folder), wait=False)
+    except Timeout as error:
         raise OutputError(
             f"{output}: another merge is writing it (with workspace {folder.parents[1]}); wait for its end, or give "
             "another --output"
-        )
-    try:
-        yield
-    finally:
-        _unlock(lock, file)
-        with suppress(OSError):  # not empty: chunks to go on with, or other merges
-            folder.rmdir()
-            folder.parent.rmdir()
+        ) from error
+    with lock:
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise _cannot(folder, error) from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # not empty: chunks to go on with
+                folder.rmdir()
 
 
 @contextmanager
@@ -54,22 +55,19 @@ def wait_for(lock: Path, tell: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process has this lock file, then have it for the time of the block.
 
     Args:
-        lock: the file; gone afterwards.
+        lock: the file; empty, and left where it is.
         tell: called once, if there is something to wait for.
 
     Raises:
         OutputError: it cannot be made or locked.
     """
-    file = _lock(lock)
-    if file is None:
-        tell()
-    while file is None:
-        time.sleep(PATIENCE)
-        file = _lock(lock)
     try:
+        mine = _lock(lock, wait=False)
+    except Timeout:
+        tell()
+        mine = _lock(lock, wait=True)
+    with mine:
         yield
-    finally:
-        _unlock(lock, file)
 
 
 def clear(folder: Path) -> None:
@@ -87,11 +85,11 @@ def clear_abandoned(merges: Path) -> None:
     for folder in merges.iterdir():
         if not folder.is_dir() or time.time() - _changed(folder) < ABANDONED:
             continue
-        with suppress(OutputError):  # of another user
-            file = _lock(folder / LOCK)
-            if file is not None:
-                shutil.rmtree(folder, ignore_errors=True)
-                os.close(file)
+        # held, or of another user
+        with suppress(Timeout, OutputError), _lock(_lock_file(folder), wait=False):
+            shutil.rmtree(folder, ignore_errors=True)
+            with suppress(OSError):  # Windows keeps a file that is open; there filelock deletes it
+                _lock_file(folder).unlink()
 
 
 def _changed(folder: Path) -> float:
@@ -102,48 +100,26 @@ def _changed(folder: Path) -> float:
         return time.time()
 
 
-def _lock(path: Path) -> int | None:
-    """The open and locked file, or None where another process has it."""
-    for _ in range(ATTEMPTS):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except FileNotFoundError:
-            continue  # whoever was here before has just cleared the folder
-        except OSError as error:
-            raise _cannot(path, error) from error
-        try:
-            _exclude_others(file)
-        except (BlockingIOError, PermissionError):  # POSIX, Windows
-            os.close(file)
-            return None
-        except OSError as error:
-            os.close(file)
-            raise _cannot(path, error) from error
-        # Whoever had it before deleted it at the end; if that was after it was opened here, a third may make it anew.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file), path.stat()):
-                return file
-        os.close(file)
-    raise OutputError(f"{path}: cannot be made; choose another --workspace")
+def _lock_file(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
 
 
-def _exclude_others(file: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
+def _lock(path: Path, *, wait: bool) -> AbstractContextManager[object]:
+    """The lock, which is held from now to the end of the block.
 
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _unlock(path: Path, file: int) -> None:
-    with suppress(OSError):  # Windows keeps a file that is open
-        path.unlink()
-    os.close(file)
+    Raises:
+        Timeout: another process has it, and `wait` is off.
+        OutputError: it cannot be made or locked.
+    """
+    try:
+        # A soft lock, which is what filelock takes where the disk knows no other, would outlast its process.
+        return FileLock(path, fallback_to_soft=False).acquire(blocking=wait)
+    except Timeout:
+        raise  # which is an OSError too
+    except OSError as error:
+        raise _cannot(path, error) from error
 
 
 def _cannot(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot be made or locked ({error.strerror}); choose a --workspace on another disk")
+    reason = error.strerror or error
+    return OutputError(f"{path}: cannot be made or locked ({reason}); choose a --workspace on another disk")

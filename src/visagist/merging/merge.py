@@ -18,7 +18,7 @@ from typing import Any
 from visagist import __version__
 from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError, RunError, SeveralError
 from visagist.events import Events, Note, Result, Warned
-from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity, footage_sha256
+from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity, known_table
 from visagist.files import write_atomic
 from visagist.media import EncodeOptions, Footage, join, probe
 from visagist.merging.chunks import render_chunks
@@ -143,7 +143,7 @@ def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events:
     path = _table(footage, workspace)
     waiting = Note(STEP, f"waiting for another merge with this workspace, which is looking at {footage.path.name}")
     with wait_for(path.with_suffix(".lock"), lambda: events(waiting)):
-        table = analyze(footage, path, AnalyzeOptions(deinterlace=options.deinterlace), events)
+        table = analyze(footage, path, _search(options), events)
     _check_whole(footage, table, options)
     return table
 
@@ -154,18 +154,14 @@ def known_faces(footage: Footage, workspace: Path, options: MergeOptions) -> Fac
     Raises:
         DamagedError: frames were lost and `allow_damaged` is off.
     """
-    path = _table(footage, workspace)
-    if not path.is_file():
-        return None
-    try:
-        table = FaceTable.load(path)
-    except FootageError:
-        return None  # torn or of another version: `find_faces` makes it again
-    wanted = AnalyzeOptions(deinterlace=options.deinterlace).model_dump(mode="json")
-    if table.metadata["options"] != wanted or table.footage_sha256 != footage_sha256(footage):
-        return None
-    _check_whole(footage, table, options)
+    table = known_table(footage, _table(footage, workspace), _search(options))
+    if table is not None:
+        _check_whole(footage, table, options)
     return table
+
+
+def _search(options: MergeOptions) -> AnalyzeOptions:
+    return AnalyzeOptions(deinterlace=options.deinterlace)
 
 
 def _table(footage: Footage, workspace: Path) -> Path:
