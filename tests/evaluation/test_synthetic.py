@@ -7,15 +7,17 @@ import pytest
 
 pytest.importorskip("embreex", reason="embreex is not installed: it has no wheel for this machine")
 
+from benchmarks import truth
 from benchmarks.synthetic import cases, detectors, model, paint, render
 from benchmarks.synthetic.scene import DISTANCE, Placement, encoded, photograph, scene
-from visagist.evaluation import Appearance
+
+from visagist.evaluation import METRICS, Appearance, Figure
 from visagist.faces import Mesh, detect_faces, embed, find_best_landmarks
 from visagist.media import frame_from_rgb
 
 CAMERA = render.Camera(size=41, focal=100.0)
 SQUARE = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
-COUNT = 3
+COUNT = 2
 
 
 def square(half: float, depth: float) -> np.ndarray:
@@ -108,16 +110,25 @@ def test_linear_light_is_encoded_as_srgb() -> None:
 def appearance(landmarks: np.ndarray) -> Appearance:
     """What a detector that only finds landmarks would see."""
     count = len(landmarks)
+    embeddings = np.zeros((count, 128), np.float32)
     return Appearance(
-        "constructed",
-        np.zeros((count, 8, 8, 3), np.uint8),
-        landmarks.astype(np.float32),
-        np.full(count, 20, np.float32),
-        np.zeros((count, 3), np.float32),
-        np.zeros((count, 52), np.float32),
-        *(np.zeros((count, 128), np.float32) for _ in range(2)),
-        np.full(count, np.inf),
+        name="constructed",
+        crops=np.zeros((count, 8, 8, 3), np.uint8),
+        landmarks=landmarks.astype(np.float32),
+        scores=np.full(count, 20, np.float32),
+        poses=np.zeros((count, 3), np.float32),
+        blendshapes=np.zeros((count, 52), np.float32),
+        independent=embeddings,
+        sface=embeddings,
+        outside=np.full(count, np.inf),
     )
+
+
+def blank(landmarks: np.ndarray, take: cases.Take) -> cases.Clip:
+    """A clip of which only the truth counts."""
+    count = len(landmarks)
+    frames, masks = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.uint8)
+    return cases.Clip(frames, masks, landmarks, np.ones((count, 70), bool), take)
 
 
 def test_landmark_errors_tell_an_offset_from_wandering() -> None:
@@ -125,9 +136,9 @@ def test_landmark_errors_tell_an_offset_from_wandering() -> None:
     mesh = rng.uniform(0, 100, (1, 478, 3)) + np.zeros((30, 1, 1))
     true = mesh[:, list(detectors.CORRESPONDING), :2]
     eyes = float(np.linalg.norm(true[0, 45] - true[0, 36]))
-    clip = cases.Clip(*(np.zeros((30, 8, 8), np.uint8),) * 2, true, np.ones((30, 70), bool), cases.talk(30, 0))
+    clip = blank(true, cases.talk(30, 0))
     exact = detectors.landmark_errors(appearance(mesh), clip)
-    moved = detectors.landmark_errors(appearance(mesh), replace(clip, landmarks=true + [0.1 * eyes, 0]))
+    moved = detectors.landmark_errors(appearance(mesh), replace(clip, landmarks=true + np.array([0.1 * eyes, 0])))
     noise = rng.choice([-0.1 * eyes, 0.1 * eyes], (30, 70, 1)) * np.array([1, 0])
     shaken = detectors.landmark_errors(appearance(mesh), replace(clip, landmarks=true + noise))
     for region in exact:
@@ -140,8 +151,7 @@ def test_landmark_errors_tell_an_offset_from_wandering() -> None:
 
 def test_poses_are_compared_along_the_line_of_sight() -> None:
     places = tuple(Placement(yaw, 0, 0, (0.1 * DISTANCE, 0, 0)) for yaw in (-10.0, 0.0, 10.0))
-    clip = cases.Clip(*(np.zeros((3, 8, 8), np.uint8),) * 2, np.zeros((3, 70, 2)), np.ones((3, 70), bool),
-                      cases.Take(places, ({},) * 3))  # fmt: skip
+    clip = blank(np.zeros((3, 70, 2)), cases.Take(places, ({},) * 3))
     seen = appearance(np.zeros((3, 478, 3)))
     aside = np.degrees(np.arctan(0.1))  # so much of a head at the right is turned to the right as seen from the camera
     poses = np.array([[2 * (place.yaw + aside) + 1, place.pitch, 0] for place in places], np.float32)
@@ -161,6 +171,21 @@ def test_talk_moves_and_repeats_itself_exactly() -> None:
         assert curve.min() >= 0
         assert curve.max() <= 1
         assert curve.std() > 0.02, name
+
+
+def test_the_table_names_metrics_that_exist_and_says_what_they_miss() -> None:
+    figure = Figure(1.234, 1.0, 2.0, 3.0, 100)
+    swaps = list(cases.DEGRADATIONS)
+    rows = {metric.name: {swap: truth.Cell(figure, -1) for swap in swaps} for metric in METRICS}
+    assert truth.unseen(rows) == []
+    rows["placement"]["shifted"] = truth.Cell(figure, 0)
+    assert truth.unseen(rows) == ["placement does not see 'shifted'"]
+    table = truth.metric_table(rows).splitlines()
+    assert len(table) == len(METRICS) + 2
+    assert {line.count("|") for line in table} == {len(swaps) + 2}
+    (line,) = (line for line in table if line.startswith("| placement "))
+    assert "| 1.23 ← |" in line
+    assert "| **1.23** |" in line
 
 
 @pytest.fixture(scope="module")
@@ -225,10 +250,14 @@ def test_degradations_equal_the_target_outside_the_mask(bench: cases.Bench) -> N
 
 
 def test_a_photograph_is_the_same_every_time(heads: model.HeadModel) -> None:
-    somebody = cases.cast_people(heads, ["Eve"])["Eve"]
+    canvas = paint.stretch(heads)
+    grey = np.full((*canvas.parts.shape, 4), 0.3, np.float32)
+    somebody = paint.Head(model.identity(heads, np.ones(3)), canvas, grey)
     place, room = Placement(10, 5, -3, (1, 0, 2)), scene(96, 20, 1)
     once, again = (photograph(somebody, {"jawOpen": 0.3}, place, room) for _ in range(2))
     np.testing.assert_array_equal(once.picture, again.picture)
+    np.testing.assert_array_equal(once.swapped, again.swapped)
+    assert (once.picture != room.background).any()
     np.testing.assert_array_equal(once.landmarks, again.landmarks)
 
 

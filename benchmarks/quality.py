@@ -1,0 +1,194 @@
+"""How good the networks are: fixed pairs, fixed seed, a fixed budget of wall-clock time, and one table.
+
+    python -m benchmarks.quality [--minutes 8] [--networks quick original] [--pairs "C to A" ...] [--keep FOLDER]
+
+Each network is trained on each pair for the same minutes, merged, evaluated, and appended to `benchmarks/quality.csv`
+with date, commit and machine. Absolute figures depend on the machine; what counts is the ratio to the reference
+network on the same machine and day, which is printed. Facesets are made once and kept in the folder.
+"""
+
+import argparse
+import csv
+import datetime
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from benchmarks.measure import SHARED
+from visagist.demo import TARGET
+from visagist.evaluation import EvaluateOptions, Evaluation, evaluate
+from visagist.events import Event, Note, Warned
+from visagist.faceset import ExtractOptions, extract
+from visagist.media import EncodeOptions
+from visagist.merging import MergeOptions, merge
+from visagist.training import TrainOptions, train
+from visagist.workspace import new_consent
+
+TABLE = Path(__file__).with_name("quality.csv")
+REFERENCE = "quick"
+SEED = 0
+A = SHARED / "id_A_man_kitchen" / "A_crop512_h264.mp4"
+B = SHARED / "id_B_woman_garden" / "B_crop512_h264.mp4"
+C = SHARED / "id_C_grid_s1"
+WOMAN = SHARED / "occlusion_turns_woman_640x360.mp4"
+PAIRS: dict[str, tuple[Path, Path]] = {
+    "C to A": (C, A),
+    "A to woman": (A, WOMAN),
+    "B to A": (B, A),
+    "C to sbia1a": (C, TARGET),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=8.0, help="of training, each network on each pair")
+    parser.add_argument("--networks", nargs="+", default=[REFERENCE])
+    parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
+    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "quality", help="folder for what is made")
+    chosen = parser.parse_args(arguments)
+    if not SHARED.exists():
+        print("quality: skipped, the developers' footage is not here")
+        return
+    rows: list[dict[str, str]] = []
+    for pair in chosen.pairs:
+        for network in chosen.networks:
+            rows.append(measure(pair, network, chosen.minutes, chosen.keep))
+            append(rows[-1])
+    for line in compared(rows):
+        print(line)
+
+
+def measure(pair: str, network: str, minutes: float, keep: Path) -> dict[str, str]:
+    """Train, merge and evaluate one network on one pair; a row of the table."""
+    source, target = PAIRS[pair]
+    folder = keep / pair.replace(" ", "-")
+    work = folder / f"{network}-{minutes:g}"
+    extract(source, folder / "source", ExtractOptions(), say)
+    extract(target, folder / "target", ExtractOptions(), say, tables=folder / "tables")
+    options = TrainOptions(model=network, minutes=minutes, seed=SEED)
+    start = time.perf_counter()
+    trained = train(folder / "source", folder / "target", work / "run", options, say)
+    trained_for = (time.perf_counter() - start) / 60
+    output = work / "render.mp4"
+    merge(
+        target,
+        work / "run",
+        output,
+        *records(folder, source, target),
+        MergeOptions(),
+        EncodeOptions(),
+        folder,
+        "auto",
+        say,
+    )
+    found = evaluate(
+        output,
+        target,
+        folder / "source",
+        EvaluateOptions(),
+        work / "run",
+        work / "report.html",
+        folder,
+        "auto",
+        say,
+    )
+    return {
+        "date": datetime.date.today().isoformat(),
+        "commit": commit(),
+        "machine": machine(),
+        "network": network,
+        "pair": pair,
+        "minutes": f"{minutes:g}",
+        "took": f"{trained_for:.1f}",
+        "iterations": str(trained.iterations),
+        **figures(found),
+    }
+
+
+def figures(found: Evaluation) -> dict[str, str]:
+    """The render's own figures by name, and what stands beside the metrics."""
+    values = {name: figure.value for name, figure in found.columns[0].figures.items()}
+    for side, each in found.reconstruction.items():
+        values |= {f"{side}_{name}": figure.value for name, figure in each.items()}
+    values["coverage"] = found.coverage.share
+    if found.planes_changed_outside is not None:
+        values["planes_changed_outside"] = found.planes_changed_outside
+    return {name: f"{value:.4g}" for name, value in values.items()}
+
+
+def compared(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Lines that set each network against the reference on the same pair."""
+    lines: list[str] = []
+    for row in rows:
+        lines.append(f"{row['pair']}, {row['network']}, {row['minutes']} minutes:")
+        base = next((r for r in rows if r["network"] == REFERENCE and r["pair"] == row["pair"]), None)
+        for name, value in list(row.items())[8:]:
+            ratio = ""
+            if base is not None and base is not row and float(base[name]) != 0:
+                ratio = f"  {float(value) / float(base[name]):.3f} of {REFERENCE}'s"
+            lines.append(f"  {name:<28} {value:>9}{ratio}")
+    return lines
+
+
+def append(row: dict[str, str]) -> None:
+    """Add a row; columns that are new to the table are added at its end."""
+    known: list[dict[str, str]] = []
+    if TABLE.is_file():
+        with TABLE.open(newline="", encoding="utf-8") as file:
+            known = list(csv.DictReader(file))
+    names = list(dict.fromkeys(name for entry in [*known, row] for name in entry))
+    with TABLE.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*known, row])
+
+
+def records(folder: Path, source: Path, target: Path) -> tuple[Path, Path]:
+    """Consent records bound to the footage, which merge insists on."""
+    paths = folder / "source.toml", folder / "target.toml"
+    for path, footage in zip(paths, (source, target), strict=True):
+        if not path.is_file():
+            new_consent(
+                path,
+                name=path.stem,
+                adult=True,
+                basis="research-corpus",
+                statement="Released for such use as the developers' SOURCES.md states; the render is only measured.",
+                scope="benchmark",
+                date=datetime.date(2026, 1, 1),
+                pictures=[],
+                footage=sorted(footage.glob("*.mpg")) if footage.is_dir() else [footage],
+                document=None,
+            )
+    return paths
+
+
+def commit() -> str:
+    """The checkout's commit, with + where it has changes."""
+    run = ("git", "-C", str(Path(__file__).parent))
+    name = subprocess.run([*run, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    changed = subprocess.run([*run, "status", "--porcelain", "src"], capture_output=True, text=True, check=True).stdout
+    return name.strip() + ("+" if changed else "")
+
+
+def machine() -> str:
+    """What the training ran on, without naming the host."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    extra = next((name for name in ("amx_bf16", "avx512_bf16", "avx2") if name in flags), "")
+    return f"{platform.machine()}, {torch.get_num_threads()} threads {extra}".strip()
+
+
+def say(event: Event) -> None:
+    """Notes and warnings only."""
+    if isinstance(event, Note | Warned):
+        print(f"  {event.step}: {event.message}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""From a bench to what the metrics look at.
+
+- `judge`: the case of a bench, and every swap as the detectors see it
+
+Target and source go through the public analysis and extraction, as files do; the swaps are cropped and looked at as
+`visagist evaluate` does it, but with the true mask.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.synthetic.cases import RATE, Bench
+from visagist.evaluation import Appearance, Case
+from visagist.evaluation.gather import crop_size
+from visagist.evaluation.look import COVERAGE, crop_of, look, look_at_source
+from visagist.evaluation.outside import outside_psnr
+from visagist.evaluation.strangers import strangers_to
+from visagist.faces import AnalyzeOptions, Face, analyze, crop_matrix, hull_mask, invert, transform
+from visagist.faceset import ExtractOptions, Faceset, extract
+from visagist.media import find_footage, frame_from_rgb, write_picture
+
+
+def judge(bench: Bench, folder: Path) -> tuple[Case, dict[str, Appearance]]:
+    """The case whose target is the bench's, and what each of its swaps looks like.
+
+    Args:
+        bench: what is judged.
+        folder: an empty one, for files on the way.
+
+    Returns:
+        a case that judges the perfect swap; appearances by the names of the swaps.
+    """
+    (target,) = find_footage(_written(bench.target.frames, folder / "target"), rate=Fraction(RATE))
+    table = analyze(target, folder / "target.parquet", AnalyzeOptions())
+    faces: list[Face] = [max(table.faces_of(i), key=lambda face: face.width) for i in range(len(bench.target.frames))]
+    size = crop_size(faces)
+    (footage,) = find_footage(_written(bench.source.frames, folder / "source"), rate=Fraction(RATE))
+    extract(footage, folder / "faceset", ExtractOptions(format="png"))
+    source = look_at_source(Faceset.open(folder / "faceset"), size, _silent)
+    matrices = np.stack([crop_matrix(face.alignment, COVERAGE, size) for face in faces])
+    expected = np.stack([transform(m, f.landmarks[:, :2].astype(float)) for m, f in zip(matrices, faces, strict=True)])
+    appearances = {
+        name: _appearance(name, frames, bench, faces, matrices, expected) for name, frames in bench.swaps.items()
+    }
+    seen = appearances["unswapped"]
+    masks = [
+        cv2.warpAffine(mask, matrix, (size, size)) for mask, matrix in zip(bench.perfect.masks, matrices, strict=True)
+    ]
+    count = len(faces)
+    case = Case(
+        frames=np.arange(count),
+        times=np.arange(count) / RATE,
+        follows=np.arange(count) > 0,
+        matrices=matrices,
+        masks=np.stack(masks).astype(np.uint8),
+        hulls=np.stack([hull_mask(points, size) for points in expected]),
+        is_swapped=np.ones(count, bool),
+        target=seen,
+        judged=appearances["perfect"],
+        source=source,
+        strangers=strangers_to(source, seen),
+    )
+    return case, appearances
+
+
+def _appearance(
+    name: str,
+    frames: NDArray[np.uint8],
+    bench: Bench,
+    faces: list[Face],
+    matrices: NDArray[np.float64],
+    expected: NDArray[np.float64],
+) -> Appearance:
+    shown = [frame_from_rgb(frame) for frame in frames]
+    size = crop_size(faces)
+    crops = np.stack([crop_of(frame, matrix, size) for frame, matrix in zip(shown, matrices, strict=True)])
+    before = [frame_from_rgb(frame) for frame in bench.target.frames]
+    outside = [outside_psnr(a, b, face.landmarks) for a, b, face in zip(before, shown, faces, strict=True)]
+    to_frame = np.stack([invert(matrix) for matrix in matrices])
+    return look(name, crops, to_frame, expected, np.array(outside), embeds=True, told=_silent)
+
+
+def _written(frames: NDArray[np.uint8], folder: Path) -> Path:
+    """The frames as a numbered sequence of PNG files."""
+    folder.mkdir(parents=True)
+    for i, frame in enumerate(frames):
+        write_picture(folder / f"{i:05}.png", frame)
+    return folder
+
+
+def _silent(done: int) -> None:
+    del done

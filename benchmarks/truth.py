@@ -1,0 +1,137 @@
+"""What metrics and detectors say where the truth is known: two synthetic people, and a swap that is exact.
+
+    .venv/bin/python -m benchmarks.truth [--frames 100] [--size 320] [--pupils 62] [--seed 4]
+
+Prints two tables for docs/evaluation.md: each metric on the exact swap and on that swap made worse in known ways, and
+the detectors' errors against the head model's own landmarks, angles and expressions. Needs the developers' footage;
+takes some minutes. The same call prints the same numbers.
+"""
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.synthetic.cases import DEGRADATIONS, Clip, build
+from benchmarks.synthetic.detectors import expression_correlations, landmark_errors, pose_errors
+from benchmarks.synthetic.judge import judge
+from benchmarks.synthetic.model import FOLDER, find, load
+from visagist.evaluation import METRICS, Appearance, Case, Figure, Metric
+from visagist.evaluation.metric import evaluate_metric
+
+RIGHT = "perfect"
+# By which metrics each degradation must be seen: worse than the exact swap, beyond what chance explains.
+MUST_SEE = {
+    "blurred": ("sharpness", "sharpness_to_target"),
+    "shifted": ("placement",),
+    "blob": ("expression_correlation", "expression_amplitude", "expression_mouth", "sharpness"),
+    "frozen": ("expression_correlation", "expression_amplitude", "expression_mouth"),
+    "unswapped": ("identity", "identity_share", "identity_sface", "leakage"),
+    "wrong person": ("identity", "identity_share", "identity_sface"),
+    "flicker": ("flicker",),
+    "hard edge": ("seam_gradient", "seam_color"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One metric on one swap."""
+
+    figure: Figure
+    moved: int  # against the exact swap: -1 worse, 0 within chance, 1 better
+
+
+def cells(metric: Metric, case: Case, swaps: dict[str, Appearance]) -> dict[str, Cell]:
+    """The figures of a metric by the names of the swaps."""
+    figures = {name: evaluate_metric(metric, case.judging(seen))[0] for name, seen in swaps.items()}
+    right = figures[RIGHT]
+    return {name: Cell(figure, _moved(metric, figure, right)) for name, figure in figures.items()}
+
+
+def metric_table(rows: dict[str, dict[str, Cell]]) -> str:
+    """Markdown. Bold: worse than the exact swap; italic: better; an arrow where a metric must see it."""
+    names = [RIGHT, *(name for name in DEGRADATIONS if name != RIGHT)]
+    lines = [f"| metric | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    for metric, row in rows.items():
+        values = [_styled(row[name], metric in MUST_SEE.get(name, ())) for name in names]
+        lines.append(f"| {metric} | {' | '.join(values)} |")
+    return "\n".join(lines)
+
+
+def unseen(rows: dict[str, dict[str, Cell]]) -> list[str]:
+    """What should have been seen and was not."""
+    return [
+        f"{metric} does not see '{name}'"
+        for name, metrics in MUST_SEE.items()
+        for metric in metrics
+        if rows[metric][name].moved >= 0
+    ]
+
+
+def detector_table(looks: dict[str, tuple[Appearance, Clip]]) -> str:
+    """Markdown: what the detectors are off by, on each clip."""
+    lines = ["| | " + " | ".join(looks) + " |", "|---|" + "---:|" * len(looks)]
+    errors = [landmark_errors(*look) for look in looks.values()]
+    for region in errors[0]:
+        both = (f"{each[region].whole:.1f} ({each[region].wandering:.1f})" for each in errors)
+        lines.append(
+            f"| landmarks, {region}: % of the eyes' distance (without each point's mean) | {' | '.join(both)} |"
+        )
+    poses = [pose_errors(*look) for look in looks.values()]
+    for angle in poses[0]:
+        both = (f"{e[angle].offset:+.1f} ({e[angle].slope:.2f}; {e[angle].wandering:.1f})" for e in poses)
+        lines.append(f"| {angle}: mean difference in ° (slope; deviation from that line in °) | {' | '.join(both)} |")
+    shapes = [expression_correlations(*look) for look in looks.values()]
+    for name in shapes[0]:
+        lines.append(f"| {name}: r over time | {' | '.join(f'{each[name]:.2f}' for each in shapes)} |")
+    lines.append("| least score of the mesh | " + " | ".join(f"{a.scores.min():.1f}" for a, _ in looks.values()) + " |")
+    return "\n".join(lines)
+
+
+def _moved(metric: Metric, figure: Figure, right: Figure) -> int:
+    """Whether a figure and the exact swap's have 95 % intervals that do not meet, and which is better."""
+    ends = (figure.low, figure.high, right.low, right.high)
+    if not np.isfinite(ends).all() or (figure.low <= right.high and right.low <= figure.high):
+        return 0
+    if metric.better == "one":
+        return 1 if abs(figure.value - 1) < abs(right.value - 1) else -1
+    return 1 if (figure.value > right.value) == (metric.better == "higher") else -1
+
+
+def _styled(cell: Cell, must: bool) -> str:
+    value = cell.figure.value
+    text = "-" if not np.isfinite(value) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    style = {-1: "**", 0: "", 1: "*"}[cell.moved]
+    return f"{style}{text}{style}" + (" ←" if must else "")
+
+
+def main() -> int:
+    """Measure and print the tables; 1 where a metric is blind to what it must see."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--size", type=int, default=320, help="px, side of the frames")
+    parser.add_argument("--pupils", type=float, default=62, help="px between the pupils")
+    parser.add_argument("--seed", type=int, default=4)
+    arguments = parser.parse_args()
+    folder = find()
+    if folder is None:
+        print(f"skipped: the head model is not here ({FOLDER})")
+        return 0
+    bench = build(load(folder), arguments.frames, arguments.size, arguments.pupils, arguments.seed)
+    with tempfile.TemporaryDirectory() as work:
+        case, swaps = judge(bench, Path(work))
+    rows = {metric.name: cells(metric, case, swaps) for metric in METRICS}
+    print(f"{arguments.frames} frames of {arguments.size} px, {arguments.pupils:g} px between the pupils\n")
+    print("\n".join(f"- {name}: {what}" for name, what in DEGRADATIONS.items()), "\n")
+    print(metric_table(rows), "\n")
+    print(detector_table({"target": (swaps["unswapped"], bench.target), RIGHT: (swaps[RIGHT], bench.perfect)}), "\n")
+    blind = unseen(rows)
+    print("\n".join(blind) or "every degradation is seen by the metrics that must see it")
+    return 1 if blind else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
