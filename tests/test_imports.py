@@ -10,7 +10,7 @@ import visagist
 PACKAGE = Path(visagist.__file__).parent
 
 # Bottom to top: a room may import those of its own set, and nothing else of visagist.
-ROOT = {"errors", "events", "files", "settings", "weights", "device", "__version__"}
+ROOT = {"errors", "events", "files", "locks", "settings", "weights", "device", "__version__"}
 MAY_IMPORT: dict[str, set[str]] = {
     "media": ROOT,
     "provenance": ROOT | {"media"},

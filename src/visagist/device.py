@@ -5,6 +5,7 @@ gained in measurements: bf16 with channels_last on CUDA from Ampere on and on CP
 float32. On a CPU without bf16 units, bf16 is emulated and slower than float32.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,13 +36,15 @@ def choose(device: str = "auto") -> Compute:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
 
     Raises:
-        ConfigError: the device is not there; the message says what is.
+        ConfigError: it is none of these, or the device is not there; the message says what is.
     """
+    check_name(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.partition(":")[0]
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(kind, False):
+    number = int(device.partition(":")[2] or 0)
+    if not there[kind] or (kind == "cuda" and number >= torch.cuda.device_count()):
         found = ", ".join(name for name, present in there.items() if present)
         raise ConfigError(f"device '{device}' is not here (found: {found}); `visagist doctor` says more")
     if kind == "cuda":
@@ -51,6 +54,16 @@ def choose(device: str = "auto") -> Compute:
         return Compute(torch.device(device), None, torch.contiguous_format)
     fast = cpu_has_bf16()
     return Compute(torch.device("cpu"), torch.bfloat16 if fast else None, torch.channels_last)
+
+
+def check_name(device: str) -> None:
+    """Refuse what names no device, here or elsewhere.
+
+    Raises:
+        ConfigError: it is none of `auto`, `cpu`, `mps`, `cuda` and `cuda:N`.
+    """
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
+        raise ConfigError(f"'{device}' names no device; give auto, cpu, mps, cuda or cuda:N")
 
 
 def cpu_has_bf16() -> bool:

@@ -52,9 +52,17 @@ class Settings(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise ConfigError(f"{where}: {field}: {first['msg'].lower()}") from error
+            field, reason = first_fault(error)
+            raise ConfigError(f"{where}: {field or 'the file'}: {reason}") from error
+
+
+def first_fault(error: ValidationError) -> tuple[str, str]:
+    """The first field that is wrong, empty where it is all of them together, and what is wrong with it."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error" and "ctx" in first:  # one of our own, which pydantic heads with `Value error, `
+        return field, str(first["ctx"]["error"])
+    return field, first["msg"][:1].lower() + first["msg"][1:]
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 - `session(name)`: an onnxruntime session, made once a process and hash-checked
 - `MODELS`: name, file and SHA-256 of each
+- `model_sha256(name)`: of the file in use, for what is kept of a model's results
 
 A user replaces one in `config.toml` of the config folder (`visagist doctor` prints its place):
 
@@ -92,6 +93,25 @@ def locate(name: str) -> Path:
     if chosen is None and sha256(path) != MODELS[name].sha256:
         raise WeightsError(f"{path}: face model '{name}' is not the one that visagist ships; install visagist again")
     return path
+
+
+def model_sha256(name: str) -> str:
+    """Hexadecimal SHA-256 of the file that is used for `name`; of an embedded one as `MODELS` has it.
+
+    Raises:
+        WeightsError: the user's own file is missing.
+    """
+    path = locate(name) if name in replacements() else None
+    if path is None:
+        return MODELS[name].sha256  # which `session` sees to
+    stat = path.stat()
+    return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _sha256_of(path: Path, size: int, changed: int) -> str:
+    """The hash of a file that stays the same as long as its size and time of change do."""
+    return sha256(path)
 
 
 @functools.cache

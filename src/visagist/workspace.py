@@ -19,15 +19,18 @@ from pathlib import Path
 
 from visagist import provenance
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.device import choose
 from visagist.errors import NoFaceError, SeveralError
 from visagist.events import Events, Note
 from visagist.faces import picture_embeddings
 from visagist.faceset import ExtractOptions, Faceset, extract
 from visagist.files import write_atomic
-from visagist.media import EncodeOptions, find_footage, probe
-from visagist.merging import MergeOptions, MergeSummary, merge
-from visagist.merging.merge import claim_folder, default_workspace
+from visagist.media import EncodeOptions, find_footage, note_rate, probe
+from visagist.merging import MergeOptions, MergeSummary, check_output, made_from, merge
+from visagist.merging.merge import OWN, claim_folder, default_workspace
+from visagist.merging.options import check_frames
 from visagist.merging.permission import Records, check_footage
+from visagist.models import configure
 from visagist.settings import Settings, save_call
 from visagist.training import TrainOptions, train
 from visagist.training.estimate import estimate_seconds
@@ -79,11 +82,26 @@ def swap(
     Raises:
         VisagistError: what `extract`, `train` and `merge` raise; consent and safeguard are checked before the training.
     """
+    # All that can be refused at once is refused here, before any long work.
     workspace = workspace or default_workspace(output)
     records = Records.load(source_consent, target_consent)
-    clips = find_footage(source)
-    footage = probe(target)
+    clips = find_footage(source, merging.rate)
+    footage = probe(target, merging.rate)
+    note_rate([*clips, footage], STEP, events)
     encoding.resolved(footage, output)
+    check_frames(merging.frames, footage)
+    configure(training.model, training.settings)
+    choose(training.device)
+    check_output(
+        output,
+        merging.matte,
+        workspace,
+        [
+            *made_from([*clips, footage], records),
+            *(path for path in (choice.source_reference, merging.performer_reference) if path is not None),
+            *(workspace / name for name in ("source", "target", "run", *OWN)),
+        ],
+    )
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {
@@ -122,7 +140,10 @@ def swap(
             clips,
             faceset_source,
             ExtractOptions(
-                reference=choice.source_reference, identity=choice.source_identity, deinterlace=merging.deinterlace
+                reference=choice.source_reference,
+                identity=choice.source_identity,
+                rate=merging.rate,
+                deinterlace=merging.deinterlace,
             ),
             events,
         )
@@ -139,6 +160,7 @@ def swap(
             ExtractOptions(
                 reference=merging.performer_reference,
                 identity=merging.performer,
+                rate=merging.rate,
                 deinterlace=merging.deinterlace,
                 allow_damaged=merging.allow_damaged,
             ),
@@ -171,14 +193,15 @@ def demo_swap(output: Path, iterations: int | None, device: str, events: Events)
 
     Args:
         output: as in `swap`.
-        iterations: of the training; None: as many as give a convincing face.
+        iterations: of the training, 1 or more; None: 3600, which give a convincing face.
         device: as in `device.choose`.
         events: told an estimate of the time first, then progress.
 
     Raises:
         VisagistError: what `swap` raises.
     """
-    training = TrainOptions(iterations=iterations or DEMO_ITERATIONS, device=device)
+    length = DEMO_ITERATIONS if iterations is None else iterations
+    training = TrainOptions.parse({"iterations": length, "device": device}, "demo")
     started = time.monotonic()
     seconds = estimate_seconds(training) + OTHER_SECONDS
     events(Note(STEP, f"this takes about {max(1, round(seconds / 60))} minutes on this machine"))

@@ -13,7 +13,12 @@ import pytest
 import tomli_w
 
 from tests.cli.conftest import Ended, Swap, visagist
+from visagist.cli import main
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.device import choose
+from visagist.errors import ConfigError
+from visagist.events import silent
+from visagist.workspace import demo_swap
 
 CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
 
@@ -33,6 +38,12 @@ def assert_wrong_usage(ended: Ended, *words: str) -> None:
     assert line.startswith("visagist: "), ended.err
     for word in words:
         assert word in line, line
+
+
+def called(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ended:
+    """The command line in this process, for what it finds before it works."""
+    code = main([str(argument) for argument in arguments])
+    return Ended(code, *capsys.readouterr())
 
 
 def write_video(path: Path, frames: int = 20) -> None:
@@ -187,6 +198,93 @@ def test_a_wrong_value_of_an_option_is_wrong_usage(
     command: tuple[str, ...], options: tuple[str, ...], allowed: str
 ) -> None:
     assert_wrong_usage(visagist(*command, "-o", "o.mp4", *options), options[-2], allowed)
+
+
+TRAIN, SWAP, MERGE = ("train", "a", "b", "-o", "c"), ("swap", "a", "b", "-o", "c.mp4"), ("merge", "a", "-o", "c.mp4")
+
+
+@pytest.mark.parametrize("command", [TRAIN, SWAP])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--model", "fast"), ("--model", "original, quick")),
+        (("--settings.latnt", "64"), ("--settings", "latnt", "latent")),
+        (("--settings.latent", "many"), ("--settings", "latent")),
+        (("--augmentation.warp", "7"), ("--augmentation.warp", "0.1")),
+        (("--iterations", "0"), ("--iterations", "1")),
+        (("--device", "cpu:x"), ("--device", "cpu:x", "cuda:N")),
+    ],
+)
+def test_a_training_that_cannot_be_is_wrong_usage(
+    command: tuple[str, ...], options: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert_wrong_usage(called(capsys, *command, *options), *words)
+
+
+@pytest.mark.parametrize("iterations", ["-4", "0"])
+def test_a_demo_of_no_iterations_is_wrong_usage(
+    iterations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = called(capsys, "demo", "-o", tmp_path / "o.mp4", "--iterations", iterations)
+    assert_wrong_usage(ended, "--iterations", iterations, "1 or more")
+    with pytest.raises(ConfigError, match="iterations"):
+        demo_swap(tmp_path / "o.mp4", int(iterations), "cpu", silent)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("device", ["cpu:x", "cpu:1", "gpu", "cuda:", "cuda:x"])
+def test_what_names_no_device_is_wrong_usage(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (MERGE, ("evaluate", "a", "--target", "b", "--source", "c"), ("demo",)):
+        assert_wrong_usage(called(capsys, *command, "--device", device), "--device", device)
+    with pytest.raises(ConfigError, match="names no device"):
+        choose(device)
+
+
+def test_refusals_of_our_own_come_without_the_validators_words(capsys: pytest.CaptureFixture[str]) -> None:
+    ended = called(capsys, *MERGE, "--frames", "5")
+    assert_wrong_usage(ended, "--frames: '5' is not a range")
+    assert "alue error" not in ended.err
+    ended = called(capsys, *TRAIN, "--iterations", "3", "--minutes", "1")
+    assert_wrong_usage(ended, "visagist: give iterations or minutes, not both")
+    assert "alue error" not in ended.err
+
+
+@pytest.fixture
+def forty(tmp_path: Path) -> Path:
+    """A target that states its 40 frames, in a folder of its own."""
+    path = tmp_path / "footage" / "forty.mp4"
+    path.parent.mkdir()
+    write_video(path, 40)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--frames", "0-999"), ("forty.mp4", "0 to 39", "0-999")), (("--device", "cuda:99"), ("cuda:99", "doctor"))],
+)
+def test_a_swap_that_cannot_end_well_is_refused_before_the_work(
+    options: tuple[str, ...], words: tuple[str, ...], forty: Path, source: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out" / "o.mp4"
+    assert_refused(visagist("swap", source, forty, "-o", output, *CONSENTS, *options), *words)
+    assert not output.parent.exists()
+
+
+def test_a_merge_of_frames_beyond_the_footage_is_refused_before_the_work(
+    swapped: Swap, forty: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out" / "o.mp4"
+    ended = visagist("merge", forty, "--run", swapped.workspace / "run", "-o", output, *CONSENTS, "--frames", "30-40")
+    assert_refused(ended, "forty.mp4", "0 to 39", "30-40")
+    assert not output.parent.exists()
+
+
+def test_a_merge_with_the_record_of_another_source_is_refused_before_the_work(swapped: Swap, tmp_path: Path) -> None:
+    output = tmp_path / "out" / "o.mp4"
+    ended = visagist("merge", TARGET, "--run", swapped.workspace / "run", "-o", output, "--source-consent",
+                     TARGET_CONSENT, "--target-consent", TARGET_CONSENT)  # fmt: skip
+    assert_refused(ended, "--source-consent")
+    assert not output.parent.exists()
 
 
 def test_a_wrong_list_of_frames_is_wrong_usage() -> None:

@@ -1,5 +1,6 @@
 """`visagist merge --preview`: a signed look at a few frames, at the face that the merge would change."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,18 @@ def test_with_the_workspace_of_a_merge_it_shows_what_the_merge_does(
         (face,) = (face for face in table.faces_of(index) if face.identity == number)
         render = frame_from_rgb(read_picture(file)).warp(crop_matrix(face.alignment, "head", SIDE), (SIDE, SIDE))
         assert np.abs(after - render)[mask > 0].mean() < 0.003
+
+
+def test_options_that_do_not_count_for_a_preview_are_named(swapped: Swap, tmp_path: Path) -> None:
+    sheet, matte = tmp_path / "sheet.png", tmp_path / "matte"
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
+    merge = ("merge", TARGET, "--run", swapped.workspace / "run", "-o", sheet, *consents, "--preview", "5", "--json")
+    ended = visagist(*merge, "--matte", matte, "--frames", "0-9", "--crf", "20")
+    assert ended.code == 0, ended.err
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    notes = [event["message"] for event in events if event["event"] == "note"]
+    assert [note for note in notes if "--frames, --matte, --crf" in note]
+    assert not matte.exists()
 
 
 def test_the_sheet_goes_no_further_than_the_footage(swapped: Swap, tmp_path: Path) -> None:

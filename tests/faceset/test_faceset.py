@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,26 @@ def test_the_same_call_again_does_nothing_and_another_is_refused(faceset: Path) 
         extract(SOURCE, faceset)
     with pytest.raises(FacesetError, match="other options"):
         extract(TARGET, faceset, ExtractOptions(min_size=50))
+
+
+def test_a_sequence_at_another_rate_is_another_faceset(tmp_path: Path) -> None:
+    """The times in tables, and the smoothing by them, stayed those of the rate that was read first."""
+    plates, tables = tmp_path / "plates", tmp_path / "tables"
+    with Reader(TARGET, last=3) as reader:
+        for frame in reader:
+            write_picture(plates / f"shot_{frame.index:04d}.png", frame.rgb())
+    for rate in (Fraction(25), Fraction(24000, 1001)):
+        folder = tmp_path / f"faces-{rate.denominator}"
+        extract(plates, folder, ExtractOptions(rate=rate, min_change=0), tables=tables)
+        wanted = [number / rate for number in range(4)]
+        assert [face.time for face in FaceTable.load(tables / "plates.parquet")] == wanted
+        assert [record.seconds for record in Faceset.open(folder).records] == wanted
+    with pytest.raises(FacesetError, match="other options"):
+        extract(plates, folder, ExtractOptions(min_change=0), tables=tables)
+
+
+def test_the_rate_says_nothing_of_videos(faceset: Path) -> None:
+    assert extract(TARGET, faceset, ExtractOptions(rate=Fraction(24))) == extract(TARGET, faceset)
 
 
 def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(

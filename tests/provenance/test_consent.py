@@ -1,8 +1,10 @@
 """Consent records: complete, of adults, bound to a person, and compared with the faces at hand."""
 
 import datetime
+import hashlib
 import tomllib
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 import visagist
 from visagist.errors import ConsentError, FootageError
 from visagist.files import sha256
+from visagist.media import footage_sha256, probe
 from visagist.provenance import Consent, check_person, load_consent, new_consent, record_sha256
 from visagist.provenance.consent import SAME_PERSON, commented, same_person
 
@@ -99,7 +102,7 @@ def test_a_record_is_never_overwritten(tmp_path: Path, target: Path) -> None:
         ({"date": datetime.date(2999, 1, 1)}, "future"),
         ({"basis": "found on the web"}, "basis"),
         ({"name": ""}, "name"),
-        ({"footage": [Path("missing.mp4")]}, r"missing\.mp4"),
+        ({"document": Path("missing.pdf")}, r"missing\.pdf"),
     ],
 )
 def test_what_is_no_consent_is_not_written(changes: dict[str, Any], message: str, tmp_path: Path, target: Path) -> None:
@@ -121,6 +124,35 @@ def test_footage_that_is_none_binds_to_nobody(tmp_path: Path) -> None:
     with pytest.raises(FootageError, match=r"text\.mp4"):
         make(tmp_path / "x.toml", footage=[text])
     assert not (tmp_path / "x.toml").exists()
+
+
+def test_missing_footage_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FootageError, match=r"missing\.mp4"):
+        make(tmp_path / "x.toml", footage=[tmp_path / "missing.mp4"])
+    assert not (tmp_path / "x.toml").exists()
+
+
+@pytest.mark.parametrize("given", ["", "shot_%04d.png"])
+def test_an_image_sequence_is_covered_as_the_check_knows_it(given: str, tmp_path: Path, write: Write) -> None:
+    """`--footage` of a sequence's folder failed with "Is a directory", so that only pictures could bind it."""
+    plates = tmp_path / "plates"
+    pictures = [write(plates / f"shot_{number:04d}.png") for number in (3, 4, 5)]
+    pictures[1].write_bytes(pictures[1].read_bytes() + b"\0")
+    record = make(tmp_path / "x.toml", footage=[plates / given])
+    digest = hashlib.sha256("".join(sha256(file) for file in pictures).encode()).hexdigest()
+    assert record.footage_sha256 == (digest,)
+    used = {footage_sha256(probe(plates, rate=Fraction(24)))}
+    check_person(record, tmp_path, footage_sha256s=used, embedding=None, embed=never)
+    pictures[2].write_bytes(pictures[0].read_bytes() + b"\0")
+    with pytest.raises(ConsentError, match="1 of 1 footage files"):
+        check_person(record, tmp_path, footage_sha256s={footage_sha256(probe(plates))}, embedding=PERSON, embed=never)
+
+
+def test_a_folder_of_several_footages_is_not_guessed_at(tmp_path: Path, write: Write) -> None:
+    for name in ("a_1.png", "a_2.png", "b_1.png", "b_2.png"):
+        write(tmp_path / "plates" / name)
+    with pytest.raises(FootageError, match="2 image sequences"):
+        make(tmp_path / "x.toml", footage=[tmp_path / "plates"])
 
 
 def test_the_public_function_has_its_own_eyes(tmp_path: Path, picture: Path) -> None:

@@ -1,12 +1,14 @@
 """Keys and certificates: made once, private, of the right profile, and the list of known signers."""
 
 import datetime
+import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tomli_w
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -113,6 +115,33 @@ def test_known_signers_are_kept_and_the_own_one_is_among_them() -> None:
     assert known_signers() == {own: "this user"}
     with pytest.raises(CredentialsError, match="not on the list"):
         remove_known_signer(studio)
+
+
+def configure(config: Path, **given: object) -> None:
+    config.mkdir(exist_ok=True)
+    (config / "config.toml").write_text(tomli_w.dumps({"signer": given}))
+
+
+def test_a_signer_of_the_users_own_config_is_known(tmp_path: Path, config: Path) -> None:
+    made = Signer.default().fingerprint
+    key, certificate = write_pair(tmp_path / "studio", datetime.datetime.now(datetime.UTC))
+    configure(config, key=str(key), certificate=str(certificate))
+    own = Signer.default().fingerprint
+    assert own != made
+    assert known_signers() == {own: "this user", made: "this user"}  # what was signed before is one's own, too
+    shutil.rmtree(config / "signer")
+    assert known_signers() == {own: "this user"}
+
+
+def test_a_signer_that_is_configured_wrongly_is_named(tmp_path: Path, config: Path) -> None:
+    configure(config, key="key.pem", certificate=str(tmp_path / "missing.pem"))
+    with pytest.raises(CredentialsError, match=r"missing\.pem: cannot be read"):
+        known_signers()
+    for wrong in ({"key": "key.pem"}, {"key": 1, "certificate": 2}):
+        configure(config, **wrong)
+        for look in (known_signers, Signer.default):
+            with pytest.raises(CredentialsError, match=r"config\.toml: \[signer\] needs key and certificate"):
+                look()
 
 
 def test_what_is_no_fingerprint_is_refused(config: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import c2pa
 import pytest
+import tomli_w
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -177,6 +178,19 @@ def test_a_stranger_becomes_known(tmp_path: Path, write: Write, claim: Claim) ->
     found = verify(path)
     assert (found.verdict, found.signer) == (KNOWN, "Studio North")
     assert "known to you as: Studio North" in found.as_text()
+
+
+def test_what_is_signed_with_a_configured_key_is_ones_own(
+    tmp_path: Path, config: Path, write: Write, claim: Claim
+) -> None:
+    studio = Signer.default()
+    shutil.move(config / "signer", tmp_path / "secrets")
+    files = {name: str(tmp_path / "secrets" / f"{name}.pem") for name in ("key", "certificate")}
+    (config / "config.toml").write_text(tomli_w.dumps({"signer": files}))
+    assert Signer.default() == studio
+    sign(write(tmp_path / "unsigned.png"), tmp_path / "out.png", claim, None, Signer.default())
+    found = verify(tmp_path / "out.png")
+    assert (found.verdict, found.signer) == (KNOWN, "this user")
 
 
 def test_other_tools_are_signed_by_other_even_with_a_known_key(tmp_path: Path, write: Write, signer: Signer) -> None:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,7 @@ def test_says_what_it_does_and_leaves_a_whole_run(source: Crops, target: Crops, 
         "events.jsonl",
         "previews",
         "run.toml",
+        "train.lock",
         "weights.safetensors",
     ]
     assert sorted(path.name for path in (tmp_path / "previews").iterdir()) == ["00000006.png", "00000012.png"]
@@ -109,19 +110,80 @@ def test_interrupted_and_continued_ends_like_an_unbroken_run(
     assert losses(tmp_path) == losses(unbroken)
 
 
-def test_a_signal_is_answered_between_iterations(
-    source: Crops, target: Crops, options: Make, unbroken: Path, tmp_path: Path
-) -> None:
-    def ctrl_c(event: Event) -> None:
-        if isinstance(event, Progress) and event.done == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+class Signalled(Trainer):
+    """Gets signals in the middle of its third step, from outside as it were."""
 
-    before = signal.getsignal(signal.SIGINT)
+    signals: tuple[int, ...] = ()
+
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        if iteration == 2:
+            for number in self.signals:
+                os.kill(os.getpid(), number)
+        return super().batch(iteration)
+
+
+@pytest.fixture
+def polite_kill() -> Iterator[None]:
+    """SIGTERM as the command line has it before a training."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("polite_kill")
+@pytest.mark.parametrize(
+    "signals",
+    [
+        (signal.SIGINT,),
+        (signal.SIGTERM,),
+        (signal.SIGTERM, signal.SIGTERM),  # as `timeout` does
+        (signal.SIGINT, signal.SIGTERM),
+    ],
+)
+def test_ctrl_c_and_sigterm_in_mid_step_are_answered_after_it_with_all_saved(
+    signals: tuple[int, ...], source: Crops, target: Crops, options: Make, unbroken: Path, tmp_path: Path
+) -> None:
+    trainer = Signalled(*both_sides(source, target), options(save_every=100), 12, choose("cpu"))
+    trainer.signals = signals
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
-        train_crops(source, target, tmp_path, options(), ctrl_c)
-    assert signal.getsignal(signal.SIGINT) is before
+        Loop(trainer, tmp_path, options(save_every=100), silent, None).finish()
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 3
     assert same_weights(tmp_path, unbroken)
+
+
+@pytest.mark.usefixtures("polite_kill")
+def test_a_second_sigterm_does_not_break_the_saving(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_whole = Loop.save
+
+    def save_slowly(loop: Loop) -> None:
+        if loop.iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+        save_whole(loop)
+
+    monkeypatch.setattr(Loop, "save", save_slowly)
+    trainer = Signalled(*both_sides(source, target), options(save_every=100), 12, choose("cpu"))
+    trainer.signals = (signal.SIGTERM,)
+    with pytest.raises(KeyboardInterrupt):
+        Loop(trainer, tmp_path, options(save_every=100), silent, None).finish()
+    monkeypatch.undo()
+    assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 3
+
+
+def test_a_second_ctrl_c_does_not_wait(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:
+    trainer = Signalled(*both_sides(source, target), options(), 12, choose("cpu"))
+    trainer.signals = (signal.SIGINT, signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        Loop(trainer, tmp_path, options(), silent, None).finish()
+    assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 0
+
+
+def both_sides(source: Crops, target: Crops) -> tuple[Side, Side]:
+    device = choose("cpu").device
+    return Side(source, 0.2, device), Side(target, 0.2, device)
 
 
 KILLED = """

@@ -20,6 +20,7 @@ from visagist.errors import VisagistError
 from visagist.settings import read_toml
 
 INTERRUPTED = 130
+HELP = ("--help", "-h")
 
 EITHER = ("iterations", "minutes")  # one of them on the command line puts away the other one of a file
 
@@ -27,10 +28,11 @@ app = App(
     name="visagist",
     version=__version__,
     help="Swap faces in footage that you have the right to change; what comes out is signed as synthetic.",
-    help_format="plaintext",
+    help_format="markdown",  # which joins the lines of a docstring
+    help_flags=HELP,
     suppress_keyboard_interrupt=False,
 )
-# By name, so that `verify` does not wait for torch.
+# By name, so that `verify` does not wait for torch, and with a line each for the list of them.
 COMMANDS = {
     "swap": "All four steps: replace the performer's face in a target by the face in a source.",
     "extract": "Find one person's face in footage and keep each as an aligned crop.",
@@ -61,27 +63,30 @@ def launch(
                 values.pop(other, None)
         app.config = (cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config)),)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
-    if "as_json" in ignored:  # prints its findings itself
-        return called(*bound.args, **bound.kwargs, as_json=json)
     if "events" in ignored:
         with console_events(json) as events:
             result = called(*bound.args, **bound.kwargs, events=events)
     else:
         result = called(*bound.args, **bound.kwargs)
-    if result is not None:  # as it is after --help and --version
-        print(dumps({"event": "summary", **_plain(result)}, default=str) if json else result.as_text())
-    return None
+    if result is None:  # as it is after --help and --version
+        return None
+    print(dumps({"event": "summary", **_plain(result)}, default=str) if json else result.as_text())
+    return 0 if getattr(result, "ok", True) else 1  # of a look at something that is not well
 
 
 def _plain(result: Any) -> dict[str, Any]:
-    """A summary as JSON values; one that holds pictures or curves has its own way."""
+    """A summary as JSON values; one that holds more than plain fields has its own way."""
     return result.as_json() if hasattr(result, "as_json") else asdict(result)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     _interrupt_on_terminate()
-    as_json = "--json" in (sys.argv if arguments is None else arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    if not set(HELP).isdisjoint(arguments):
+        for command in set(COMMANDS).intersection(arguments):
+            app[command].help = None  # its docstring, in place of its line in the list
     try:
         with suppress(BrokenPipeError):
             return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0

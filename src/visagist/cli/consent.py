@@ -18,7 +18,7 @@ from visagist.provenance import (
     remove_known_signer,
 )
 
-app = App(name="consent", help="Consent records: make one, check one; and the signers that you know.")
+app = App(name="consent")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,6 @@ class Signers:
 @app.command
 def new(
     record: Path,
-    /,
     *,
     name: str,
     adult: bool = False,
@@ -122,7 +121,7 @@ def new(
     picture:
         A picture that shows this person and nobody else; may be given several times.
     footage:
-        A footage file that shows this person and nobody else; may be given several times.
+        A file, or an image sequence's folder or pattern, that shows nobody else (checked at its use); repeatable.
     document:
         The signed document; only its hash is kept.
     """
@@ -142,8 +141,14 @@ def new(
 
 
 @app.command
-def show(record: Path, /) -> ShownRecord:
-    """Check a consent record and print what it says."""
+def show(record: Path) -> ShownRecord:
+    """Check a consent record and print what it says.
+
+    Parameters
+    ----------
+    record:
+        The record, a TOML file.
+    """
     found = load_consent(record)
     return ShownRecord(
         record,
@@ -160,7 +165,7 @@ def show(record: Path, /) -> ShownRecord:
 
 
 @app.command
-def trust(fingerprint: str, /, *, note: str) -> ListedSigner:
+def trust(fingerprint: str, *, note: str) -> ListedSigner:
     """Put a signer on your own list, so that `verify` calls that signer known.
 
     Parameters
@@ -182,7 +187,13 @@ def signers() -> Signers:
 
 
 @app.command
-def untrust(fingerprint: str, /) -> ListedSigner:
-    """Take a signer off your list."""
+def untrust(fingerprint: str) -> ListedSigner:
+    """Take a signer off your list.
+
+    Parameters
+    ----------
+    fingerprint:
+        The signer's 64 hexadecimal digits, as `visagist consent signers` prints them.
+    """
     remove_known_signer(fingerprint)
     return ListedSigner(fingerprint, known=False, note=None)

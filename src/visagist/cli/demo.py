@@ -6,15 +6,26 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.computing import device_is_named
 from visagist.events import Events
 from visagist.merging import MergeSummary
+
+
+def iterations_are_some(_: type, iterations: int | None) -> None:
+    """Refuse no iterations at all, and fewer.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if iterations is not None and iterations < 1:
+        raise ValueError(f"--iterations: {iterations} is none; give 1 or more")
 
 
 def demo(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("demo-output/swap.mp4"),
-    iterations: int | None = None,
-    device: str = "auto",
+    iterations: Annotated[int | None, Parameter(validator=iterations_are_some)] = None,
+    device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     events: Annotated[Events, Parameter(parse=False)],
 ) -> MergeSummary:
     """Swap the bundled source speaker into the bundled target; the last line printed is the render's path.
@@ -26,6 +37,6 @@ def demo(
     device:
         auto, cpu, mps, cuda or cuda:N.
     iterations:
-        Training iterations; the default gives a convincing face, few give a blurred one quickly.
+        Training iterations; 3600 by default, which give a convincing face. Few give a blurred one quickly.
     """
     return visagist.demo_swap(output, iterations, device, events)

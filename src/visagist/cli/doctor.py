@@ -1,22 +1,35 @@
 """`visagist doctor`: what this machine offers."""
 
-import json as json_module
-from typing import Annotated
-
-from cyclopts import Parameter
+from dataclasses import dataclass
+from typing import Any
 
 import visagist
+from visagist.machine import Finding
 
 
-def doctor(*, as_json: Annotated[bool, Parameter(parse=False)] = False) -> int:
+@dataclass(frozen=True)
+class Examination:
+    """All that was found."""
+
+    findings: list[Finding]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing that visagist needs is missing."""
+        return all(finding.is_well for finding in self.findings)
+
+    def as_text(self) -> str:
+        """A line for each, with the remedy where one is needed."""
+        return "\n".join(finding.as_text() for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"ok": self.ok, "findings": [finding.as_json() for finding in self.findings]}
+
+
+def doctor() -> Examination:
     """Print what this machine offers - device, precision, codecs, face models - and what to do about what is missing.
 
     Exit code 1 when something that visagist needs is missing.
     """
-    findings = visagist.examine()
-    if as_json:
-        print(json_module.dumps([finding.as_json() for finding in findings], indent=2))
-    else:
-        for finding in findings:
-            print(finding.as_text())
-    return 0 if all(finding.is_well for finding in findings) else 1
+    return Examination(visagist.examine())

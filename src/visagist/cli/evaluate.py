@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.computing import device_is_named
 from visagist.evaluation import EvaluateOptions, Evaluation
 from visagist.events import Events
 
@@ -28,7 +29,7 @@ def evaluate(
     run: Path | None = None,
     report: Annotated[Path | None, Parameter(validator=report_is_html)] = None,
     workspace: Path | None = None,
-    device: str = "auto",
+    device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     options: Annotated[EvaluateOptions, Parameter(name="*")] = EvaluateOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
 ) -> Evaluation:
@@ -52,5 +53,7 @@ def evaluate(
         An HTML page that holds everything; figures and curves go into a .json beside it.
     workspace:
         Folder for tables of faces; RENDER.workspace by default, where a swap keeps them already.
+    device:
+        auto, cpu, mps, cuda or cuda:N.
     """
     return visagist.evaluate(render, target, source, options, run, report, workspace, device, events)

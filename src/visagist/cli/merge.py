@@ -6,9 +6,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.computing import device_is_named
 from visagist.cli.encoding import encoding_is_possible
 from visagist.errors import ConfigError
-from visagist.events import Events
+from visagist.events import Events, Note
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions, MergeSummary, PreviewSummary
 from visagist.merging.preview import parse_frames
@@ -36,7 +37,7 @@ def merge(
     target_consent: Path | None = None,
     workspace: Path | None = None,
     preview: Annotated[str | None, Parameter(validator=frames_are_listed)] = None,
-    device: str = "auto",
+    device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     options: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
     encoding: Annotated[EncodeOptions, Parameter(name="*", validator=encoding_is_possible)] = EncodeOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
@@ -47,6 +48,8 @@ def merge(
 
     Parameters
     ----------
+    target:
+        The footage that is changed; it must show the performer.
     run:
         Folder of a trained run; not needed for a target that shows nobody, with --allow-no-face.
     output:
@@ -61,9 +64,14 @@ def merge(
     device:
         auto, cpu, mps, cuda or cuda:N.
     preview:
-        Frames such as 10,50,80: write only a signed before/after/mask sheet of them, as a PNG, to the output.
+        Frames such as 10,50,80: write only a signed before/after/mask sheet of them, as a PNG, to the output. Options
+        of a whole render (--frames, --matte, --codec, --crf, --preset) do not count then.
     """
     if preview is not None:
+        given = {"frames": options.frames, "matte": options.matte, **encoding.model_dump()}
+        ignored = ", ".join(f"--{name}" for name, value in given.items() if value is not None)
+        if ignored:
+            events(Note("preview", f"of a whole render, and not of a preview: {ignored}"))
         return visagist.preview_merge(
             target, run, output, preview, source_consent, target_consent, options, workspace, device, events
         )

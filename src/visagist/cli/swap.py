@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.computing import training_is_possible
 from visagist.cli.encoding import encoding_is_possible
 from visagist.events import Events
 from visagist.media import EncodeOptions
@@ -23,7 +24,7 @@ def swap(
     target_consent: Path | None = None,
     workspace: Path | None = None,
     choice: Annotated[SourceOptions, Parameter(name="*")] = SourceOptions(),  # noqa: B008 - frozen
-    training: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),  # noqa: B008 - frozen
+    training: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
     merging: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
     encoding: Annotated[EncodeOptions, Parameter(name="*", validator=encoding_is_possible)] = EncodeOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.computing import training_is_possible
 from visagist.events import Events, Note
 from visagist.training import TrainOptions, TrainSummary
 
@@ -15,12 +16,12 @@ def train(
     target: Path,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
-    options: Annotated[TrainOptions, Parameter(name="*")] = TrainOptions(),  # noqa: B008 - frozen
+    options: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
 ) -> TrainSummary:
     """Train a network on the facesets SOURCE (whose face will appear) and TARGET (the performer).
 
-    Ctrl-C saves; the same command goes on.
+    Ctrl-C and SIGTERM save; the same command goes on. A finished run that is asked for more trains on.
 
     Parameters
     ----------

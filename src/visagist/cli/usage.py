@@ -9,7 +9,7 @@ from pathlib import Path
 from cyclopts import App, CycloptsError, UnknownOptionError, ValidationError
 from pydantic import ValidationError as SettingsError
 
-from visagist.settings import read_toml
+from visagist.settings import first_fault, read_toml
 
 
 def usage_message(error: CycloptsError, app: App, commands: Sequence[str]) -> str:
@@ -22,9 +22,8 @@ def usage_message(error: CycloptsError, app: App, commands: Sequence[str]) -> st
     """
     cause = error.__cause__
     if isinstance(cause, SettingsError):
-        first = cause.errors()[0]
-        name = "".join(f"--{part}".replace("_", "-") for part in first["loc"][:1])
-        return f"{name}: {first['msg']}" if name else first["msg"]
+        field, reason = first_fault(cause)
+        return f"--{field.replace('_', '-')}: {reason}" if field else reason
     if isinstance(error, ValidationError) and error.exception_message:
         return error.exception_message
     if isinstance(error, UnknownOptionError) and error.token.source != "cli":

@@ -22,6 +22,7 @@ from visagist.evaluation.gather import STEP, Gathered, crop_size, gather
 from visagist.evaluation.look import look_at_source
 from visagist.evaluation.metric import Figure, evaluate_metric, figure_of
 from visagist.evaluation.metrics import METRICS, OF_DETECTORS
+from visagist.evaluation.pairing import number_rate
 from visagist.evaluation.reconstruction import reconstruct
 from visagist.evaluation.report import write_report
 from visagist.evaluation.result import NOISE, Column, Evaluation, Flag, Strip
@@ -30,7 +31,7 @@ from visagist.events import Events, Progress, Result
 from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity
 from visagist.faceset import ExtractOptions, Faceset, extract
 from visagist.files import write_atomic
-from visagist.media import Footage, Reader, probe
+from visagist.media import Footage, FrameRate, Reader, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.merge import claim_folder, default_workspace, performer_of
 from visagist.merging.options import frame_range
@@ -57,6 +58,9 @@ class EvaluateOptions(Settings):
 
     source_reference: Path | None = None
     """The same by a picture of the source."""
+
+    rate: FrameRate | None = None
+    """Frames a second of image sequences; by default what the call beside a render of visagist's own tells, else 25."""
 
     offset: float | None = None
     """Seconds to add to the render's times, where it starts later in the target."""
@@ -99,13 +103,14 @@ def evaluate(
         FacesetError, RunError: the source or the run cannot be used.
         OutputError: report or workspace cannot be written.
     """
-    shown, changed = probe(render), probe(target)
+    call = _merge_call(render)
+    merging = _merge_options(call, options)
+    shown, changed = probe(render, merging.rate), probe(target, merging.rate)
+    note_rate([shown, changed], STEP, events)
     workspace = workspace or default_workspace(render)
     claim_folder(workspace)
     trained = None if run is None else Run.open(run, device)
-    call = _merge_call(render)
-    merging = _merge_options(call, options)
-    faceset = _source_faceset(source, options, workspace, events)
+    faceset = _source_faceset(source, options, merging, workspace, events)
     table = analyze(
         changed,
         workspace / "tables" / f"{changed.path.name}.parquet",
@@ -127,7 +132,8 @@ def evaluate(
         write_report(found, report)
         write_atomic(report.with_suffix(".json"), json.dumps(found.as_json(), allow_nan=False, default=str))
         given = {"render": render, "target": target, "source": source, "run": run, "report": report, "device": device}
-        save_call(report.with_suffix(".toml"), {**given, "workspace": workspace, **options.model_dump()})
+        resolved = options.model_copy(update={"rate": merging.rate})
+        save_call(report.with_suffix(".toml"), {**given, "workspace": workspace, **resolved.model_dump()})
         events(Result(STEP, report))
     return found
 
@@ -248,14 +254,19 @@ def _self_swap(case: Case, column: Column) -> Mapping[str, Figure]:
     return {**figures, "flicker": column.figures["flicker"]}
 
 
-def _source_faceset(source: Path, options: EvaluateOptions, workspace: Path, events: Events) -> Faceset:
+def _source_faceset(
+    source: Path, options: EvaluateOptions, merging: MergeOptions, workspace: Path, events: Events
+) -> Faceset:
     """The faceset given, or one made of the footage given."""
     if source.is_dir() and (source / "extract.json").is_file():
         return Faceset.open(source)
     folder = workspace / "evaluation-source"
     try:
         extract(
-            source, folder, ExtractOptions(reference=options.source_reference, identity=options.source_identity), events
+            source,
+            folder,
+            ExtractOptions(reference=options.source_reference, identity=options.source_identity, rate=merging.rate),
+            events,
         )
     except SeveralError as error:
         raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
@@ -273,6 +284,8 @@ def _merge_options(call: Mapping[str, Any], options: EvaluateOptions) -> MergeOp
     known = {name: call[name] for name in MergeOptions.model_fields if name in call and name != "matte"}
     if options.performer is not None or options.performer_reference is not None:
         known |= {"performer": options.performer, "performer_reference": options.performer_reference}
+    if options.rate is not None:
+        known["rate"] = options.rate
     return MergeOptions.parse({**known, "deinterlace": options.deinterlace or known.get("deinterlace", False)}, "call")
 
 
@@ -294,6 +307,8 @@ def _offset(
     first, _ = frame_range(merging.frames)
     if first == 0:
         return 0.0
+    if rate := number_rate(target, render):
+        return float(first / rate)
     with Reader(target, first=first, last=first, deinterlace=merging.deinterlace, seek=not table.lost) as reader:
         start = next(iter(reader)).time
     return float(start - render.start)

@@ -21,7 +21,7 @@ from visagist.evaluation.baselines import Paster, jittered
 from visagist.evaluation.case import Appearance, Case, Source
 from visagist.evaluation.look import COVERAGE, crop_of, crop_store, look
 from visagist.evaluation.outside import is_changed, outside_psnr, planes_changed_outside
-from visagist.evaluation.pairing import Pairing, pair_frames
+from visagist.evaluation.pairing import Pairing, number_rate, pair_frames
 from visagist.evaluation.result import NOISE, PASTE, RENDER, TARGET, Coverage, Flag
 from visagist.evaluation.strangers import strangers_to
 from visagist.events import Events, Progress
@@ -127,7 +127,7 @@ def gather(
     if not faces:
         raise EvaluationError(f"{target.path}: shows the performer in no frame; there is nothing to judge")
     stores = _Stores.make(folder, len(faces), source.crops.shape[1])
-    pairing = Pairing("sequence" in (target.kind, render.kind), Fraction(offset).limit_denominator(1_000_000))
+    pairing = Pairing(number_rate(target, render), Fraction(offset).limit_denominator(1_000_000))
     paster = Paster.plan(source, faces)
     taken = _take_all(target, render, face_of, paster, run, options, pairing, stores, len(faces), table.lost, events)
     pairing.check(target, render)

@@ -1,6 +1,7 @@
 """Which frame of the render shows which frame of the target.
 
 - `pair_frames`: by presentation time; by number where one of the two is an image sequence
+- `number_rate`: whether it is by number, and what an offset in seconds is then
 - `Pairing`: what came of it, and whether it can be judged
 """
 
@@ -19,7 +20,7 @@ LEAST = 0.5  # part of the shorter one's frames that must find their partner
 class Pairing:
     """Counts of a pairing, filled while `pair_frames` runs."""
 
-    by_number: bool
+    rate: Fraction | None  # as `number_rate` has it
     offset: Fraction = Fraction(0)  # s, added to the render's times
     paired: int = 0
     alone_in_target: list[int] = field(default_factory=list)  # indices of target frames without a partner
@@ -42,6 +43,11 @@ class Pairing:
             )
 
 
+def number_rate(target: Footage, render: Footage) -> Fraction | None:
+    """Frames a second that make a number of an offset in seconds; None where frames are paired by time."""
+    return (target.rate or render.rate) if "sequence" in (target.kind, render.kind) else None
+
+
 def pair_frames(
     target: Iterable[Frame], render: Iterable[Frame], pairing: Pairing
 ) -> Iterator[tuple[Frame, Frame | None]]:
@@ -52,15 +58,16 @@ def pair_frames(
         render: the same.
         pairing: how to pair; counts are filled in.
     """
-    place: Callable[[Frame, Fraction], Fraction] = _number if pairing.by_number else _time
+    place: Callable[[Frame, Fraction], Fraction] = _time if pairing.rate is None else _number
+    offset = pairing.offset if pairing.rate is None else Fraction(round(pairing.offset * pairing.rate))
     coming = iter(render)
     ahead = next(coming, None)
     for frame in target:
         here = place(frame, Fraction(0))
-        while ahead is not None and place(ahead, pairing.offset) < here - TOLERANCE:
+        while ahead is not None and place(ahead, offset) < here - TOLERANCE:
             pairing.alone_in_render += 1
             ahead = next(coming, None)
-        if ahead is not None and place(ahead, pairing.offset) <= here + TOLERANCE:
+        if ahead is not None and place(ahead, offset) <= here + TOLERANCE:
             pairing.paired += 1
             yield frame, ahead
             ahead = next(coming, None)

@@ -20,7 +20,7 @@ from visagist.faces.align import (
     transform,
     transform_landmarks,
 )
-from visagist.faces.analyze import AnalyzeOptions, analyze, describe, footage_sha256, known_table, picture_embeddings
+from visagist.faces.analyze import AnalyzeOptions, analyze, describe, known_table, picture_embeddings
 from visagist.faces.clusters import cluster
 from visagist.faces.detection import Detection, detect_faces
 from visagist.faces.identity import embed, mean_embedding, sharpness
@@ -31,6 +31,7 @@ from visagist.faces.smoothing import smooth_alignments
 from visagist.faces.subject import choose_identity
 from visagist.faces.table import Face, FaceTable, faces_embedding
 from visagist.faces.tracking import Tracker, is_cut
+from visagist.media import footage_sha256
 
 __all__ = [
     "BLENDSHAPE_NAMES",

@@ -2,16 +2,15 @@
 
 - `analyze`: every frame of footage, into a Parquet file; stops and goes on
 - `known_table`: what `analyze` wrote earlier, if that is what it would write now
+- `face_models`: with which models
 - `describe`: the faces of one frame or picture
 - `picture_embeddings`: the embeddings of the faces of a picture file
-- `footage_sha256`: the hash that a table and all that follows know footage by
 
 While the faces of one frame are followed, a second thread describes those of the frames before (pose, blendshapes,
 sharpness, embedding) and a third decodes the frames to come. Every `PART` frames a part is written, with all that
 the tracker knows; the parts become the table at the end.
 """
 
-import hashlib
 import io
 import shutil
 from collections import deque
@@ -36,14 +35,15 @@ from visagist.faces.pose import blendshapes, head_pose
 from visagist.faces.smoothing import smooth_alignments
 from visagist.faces.table import Face, FaceTable, read_faces, write_faces
 from visagist.faces.tracking import START, Sighting, Tracker, TrackerState
-from visagist.files import sha256
-from visagist.media import Footage, Frame, Reader, frame_from_rgb, probe, read_picture
+from visagist.media import Footage, Frame, Reader, footage_sha256, frame_from_rgb, probe, read_picture
 from visagist.settings import Settings
+from visagist.weights import model_sha256
 
 PART = 125  # frames between parts: what a kill can cost
 WAITING = 24  # faces waiting to be described, at most
 BRIEF = 3  # frames; a track as short as that must be sure of its face
 FACE = slice(32, 224)  # the face's part of the mesh crop
+MODELS = ("yunet", "facemesh", "blendshapes", "sface")  # that decide what a table holds
 
 
 class AnalyzeOptions(Settings):
@@ -61,8 +61,8 @@ def analyze(
 
     Args:
         footage: what to look at.
-        table: the Parquet file to write. One that was made from the same footage with the same options is read
-            instead; one that was interrupted is gone on with.
+        table: the Parquet file to write. One that was made from the same footage with the same options and models is
+            read instead; one that was interrupted is gone on with.
         options: thresholds.
         events: takes the progress.
 
@@ -90,7 +90,7 @@ def analyze(
 
 
 def known_table(footage: Footage, table: Path, options: AnalyzeOptions) -> FaceTable | None:
-    """The table that `analyze` made from the same footage with the same options; None where there is none."""
+    """The table that `analyze` made from the same footage with the same options and models, None if there is none."""
     if not table.is_file():
         return None
     try:
@@ -102,14 +102,18 @@ def known_table(footage: Footage, table: Path, options: AnalyzeOptions) -> FaceT
 
 def _key(footage: Footage, options: AnalyzeOptions) -> dict[str, Any]:
     """All that decides what a table holds, as its metadata have it."""
-    return {"footage_sha256": footage_sha256(footage), "options": options.model_dump(mode="json")}
+    key = {
+        "footage_sha256": footage_sha256(footage),
+        "options": options.model_dump(mode="json"),
+        "models": face_models(),
+    }
+    # The times of all frames, and by them the smoothing, which the pictures of a sequence do not tell.
+    return {**key, "rate": str(footage.rate)} if footage.kind == "sequence" else key
 
 
-def footage_sha256(footage: Footage) -> str:
-    """SHA-256 of the file's bytes; of a sequence, of the hashes of its pictures in order."""
-    if footage.kind != "sequence":
-        return sha256(footage.path)
-    return hashlib.sha256("".join(sha256(file) for file in footage.files).encode()).hexdigest()
+def face_models() -> dict[str, str]:
+    """SHA-256 by name of the models that look at footage, the user's own in their place."""
+    return {name: model_sha256(name) for name in MODELS}
 
 
 def describe(frame: Frame, options: AnalyzeOptions | None = None) -> list[Face]:

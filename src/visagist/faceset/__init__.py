@@ -1,6 +1,6 @@
 """A subject's crops on disk: `extract` fills a folder, `Faceset` opens it; each crop carries its own `Record`."""
 
-from visagist.faceset.extract import ExtractOptions, ExtractSummary, crop_face, extract
+from visagist.faceset.extract import ExtractOptions, ExtractSummary, crop_face, extract, is_alone
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, read_crop, read_record, write_crop
 from visagist.faceset.store import Faceset
@@ -13,6 +13,7 @@ __all__ = [
     "choose",
     "crop_face",
     "extract",
+    "is_alone",
     "read_crop",
     "read_record",
     "write_crop",

@@ -2,6 +2,7 @@
 
 - `extract`: find one subject's face in footage and keep each as an aligned crop
 - `ExtractOptions`, `ExtractSummary`
+- `is_alone`: whether the footage showed the subject and nobody else
 
 Two passes: what the footage shows (tables, which merge uses again), then the crops. A crop that is there is whole and
 is not made twice; `extract.json` says what the faceset is made from, and when it is finished.
@@ -34,17 +35,19 @@ from visagist.faces import (
     invert,
     transform,
 )
+from visagist.faces.analyze import face_models
 from visagist.faces.subject import SHEET
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
+from visagist.faceset.store import Faceset
 from visagist.faceset.together import run_together
 from visagist.files import write_atomic
-from visagist.media import Footage, Frame, Reader, Region, find_footage
+from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, Region, find_footage, note_rate
 from visagist.settings import Settings, save_call
 
 STEP = "extract"
 STATE = "extract.json"
-VERSION = 1
+VERSION = 2
 MARGIN = 1.2  # of a crop over the head square, so that `whole` may be shifted and scaled by a quarter
 LARGEST = 1024  # px, side of a crop
 LARGE = 512  # px; up to here a crop is warped by cubics, which keep small faces sharp, beyond it bilinearly: faster
@@ -75,6 +78,9 @@ class ExtractOptions(Settings):
 
     format: Literal["jpeg", "png"] = "jpeg"
     """File format of the crops."""
+
+    rate: FrameRate = DEFAULT_RATE
+    """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
 
     deinterlace: bool = False
     """Turn interlaced pictures into whole ones."""
@@ -112,7 +118,7 @@ def extract(
     """Find one subject's face in footage and keep each as a crop at head coverage and native size.
 
     Args:
-        footage: files, folders of footage, or what `probe` said of them.
+        footage: files, folders of footage, or what `probe` said of them, whose rate then holds.
         faceset: the folder to fill. One that the same call filled is left as it is; one that it began is gone on with.
         options: who is meant, what is left out.
         events: told progress, and what was left out.
@@ -126,17 +132,9 @@ def extract(
         OutputError: the folder cannot be written.
     """
     options = options or ExtractOptions()
-    clips = _clips(footage)
+    clips = _clips(footage, options, events)
     folder = tables or faceset / "tables"
     found = _analyzed(clips, folder, options, events)
-    key = {
-        "version": VERSION,
-        "footage": [table.footage_sha256 for table in found],
-        "options": options.model_dump(mode="json"),
-    }
-    summary = _begun(faceset, key)
-    if summary is not None:
-        return summary
     labels = cluster(found)
     found = [table.with_identities(own) for table, own in zip(found, labels, strict=True)]
     shown = clips[0].path if len(clips) == 1 else clips[0].path.parent
@@ -147,6 +145,10 @@ def extract(
     except NoFaceError as error:
         raise NoFaceError(f"{shown}: {error}") from error
     (faceset / SHEET).unlink(missing_ok=True)  # of an earlier call that had not chosen
+    key = _key(clips, found, identity, options)
+    summary = _begun(faceset, key)
+    if summary is not None:
+        return summary
     given = [str(clip.path.absolute()) for clip in clips]
     save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
     write_atomic(faceset / STATE, json.dumps({"key": key, "summary": None}, indent=1))
@@ -186,6 +188,23 @@ def extract(
     return summary
 
 
+def is_alone(faceset: Faceset) -> bool | None:
+    """Whether the footage of a faceset's crops shows its subject and nobody else, so that its hash tells who it is.
+
+    Returns:
+        None where nobody knows: the extraction has not ended, or crops were brought here by hand whose footage this
+        folder's `extract.json` says nothing of.
+    """
+    try:
+        state = json.loads((faceset.folder / STATE).read_text())
+        looked_at, summary = set(state["key"]["footage"]), state["summary"]
+        if summary is None or not looked_at.issuperset(faceset.footage_hashes):
+            return None
+        return summary["others"] == 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """A face at head coverage and native size.
 
@@ -206,11 +225,18 @@ def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.f
     return np.asarray(crop, np.uint8), matrix
 
 
-def _clips(footage: Path | Footage | Sequence[Path | Footage]) -> list[Footage]:
+def _clips(
+    footage: Path | Footage | Sequence[Path | Footage], options: ExtractOptions, events: Events
+) -> list[Footage]:
     given = [footage] if isinstance(footage, Path | Footage) else list(footage)
     clips: list[Footage] = []
     for entry in given:
-        clips.extend([entry] if isinstance(entry, Footage) else find_footage(entry))
+        if isinstance(entry, Footage):
+            clips.append(entry)
+        else:
+            found = find_footage(entry, options.rate)
+            note_rate(found, STEP, events)
+            clips.extend(found)
     return clips
 
 
@@ -232,6 +258,24 @@ def _analyzed(clips: Sequence[Footage], folder: Path, options: ExtractOptions, e
     return found
 
 
+def _key(
+    clips: Sequence[Footage], found: Sequence[FaceTable], identity: int, options: ExtractOptions
+) -> dict[str, Any]:
+    """All that decides what the crops are; in whatever way the person was chosen, it is the same person."""
+    kept = options.model_dump(mode="json", exclude={"reference", "identity", "rate", "allow_damaged"})
+    rates = [str(clip.rate) for clip in clips if clip.kind == "sequence"]  # of other footage the option says nothing
+    return {
+        "version": VERSION,
+        "footage": [table.footage_sha256 for table in found],
+        "models": face_models(),
+        "options": {
+            "person": identity,
+            **{f"--{name.replace('_', '-')}": value for name, value in kept.items()},
+            "--rate": ", ".join(rates) or None,
+        },
+    }
+
+
 def _begun(faceset: Path, key: dict[str, Any]) -> ExtractSummary | None:
     """The summary of a finished call with this key; None where it is to be begun or gone on with."""
     path = faceset / STATE
@@ -242,10 +286,22 @@ def _begun(faceset: Path, key: dict[str, Any]) -> ExtractSummary | None:
         known, summary = state["key"], state["summary"]
     except (ValueError, KeyError, TypeError) as error:
         raise FacesetError(f"{path}: damaged; delete it, and the call makes what is missing") from error
-    if known != key:
-        what = "footage" if known.get("footage") != key["footage"] else "options"
-        raise FacesetError(f"{faceset}: a faceset made with other {what} is here; delete it or choose another folder")
+    what = _other(known, key)
+    if what is not None:
+        raise FacesetError(f"{faceset}: a faceset made {what} is here; delete it or choose another folder")
     return None if summary is None else ExtractSummary(faceset=faceset, **summary)
+
+
+def _other(known: dict[str, Any], key: dict[str, Any]) -> str | None:
+    """What sets the faceset that is there apart from the one that is asked for; None where they are the same."""
+    if known.get("version") != VERSION:
+        return "by another version of visagist"
+    for part, name in (("footage", "footage"), ("models", "face models")):
+        if known.get(part) != key[part]:
+            return f"with other {name}"
+    before, now = known["options"], key["options"]
+    changed = [f"{name} was {before.get(name)}, now {now[name]}" for name in now if before.get(name) != now[name]]
+    return f"with other options ({', '.join(changed)})" if changed else None
 
 
 def _crop(

@@ -1,21 +1,24 @@
 """Files to frames and frames to files.
 
 Frames in: `probe`, `find_footage`, `Reader`; one frame: `Frame`. Frames out: `ChunkWriter`, `join`.
-One picture: `read_picture`, `write_picture`. Colour and pixel formats are converted here and nowhere else.
+One picture: `read_picture`, `write_picture`; numbered ones are read at a `FrameRate`.
+Colour and pixel formats are converted here and nowhere else.
 """
 
 from visagist.media.color import Color
 from visagist.media.display import Display, Region
-from visagist.media.footage import AudioTrack, Chapter, Footage
+from visagist.media.footage import AudioTrack, Chapter, Footage, footage_sha256
 from visagist.media.frame import Frame, align_region, frame_from_rgb
 from visagist.media.join import JoinSummary, join
 from visagist.media.options import EncodeOptions, Encoding, encoding_for
 from visagist.media.picture import read_picture, write_picture
 from visagist.media.probe import find_footage, probe
+from visagist.media.rate import DEFAULT_RATE, FrameRate, note_rate, parse_rate
 from visagist.media.reader import Reader
 from visagist.media.writer import ChunkWriter
 
 __all__ = [
+    "DEFAULT_RATE",
     "AudioTrack",
     "Chapter",
     "ChunkWriter",
@@ -25,14 +28,18 @@ __all__ = [
     "Encoding",
     "Footage",
     "Frame",
+    "FrameRate",
     "JoinSummary",
     "Reader",
     "Region",
     "align_region",
     "encoding_for",
     "find_footage",
+    "footage_sha256",
     "frame_from_rgb",
     "join",
+    "note_rate",
+    "parse_rate",
     "probe",
     "read_picture",
     "write_picture",

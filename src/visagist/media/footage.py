@@ -2,13 +2,16 @@
 
 - `Footage`: one video, image sequence or still
 - `AudioTrack`, `Chapter`: what accompanies its pictures
+- `footage_sha256`: the hash that tables, facesets and consent records know footage by
 """
 
+import hashlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
+from visagist.files import sha256
 from visagist.media.color import Color
 from visagist.media.display import Display
 from visagist.media.frame import Siting
@@ -85,3 +88,10 @@ class Footage:
     def aspect(self) -> Fraction:
         """Width by height of one stored sample."""
         return self.display.aspect
+
+
+def footage_sha256(footage: Footage) -> str:
+    """SHA-256 of the file's bytes; of a sequence, of the hashes of its pictures in order, whatever the rate."""
+    if footage.kind != "sequence":
+        return sha256(footage.path)
+    return hashlib.sha256("".join(sha256(file) for file in footage.files).encode()).hexdigest()

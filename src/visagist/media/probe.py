@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 from visagist.errors import FootageError
 from visagist.media.decoded import describe, open_container, video_stream
 from visagist.media.footage import AudioTrack, Chapter, Footage
+from visagist.media.rate import DEFAULT_RATE
 from visagist.media.sequence import IMAGE_SUFFIXES, is_pattern, sequences_in
 
 VIDEO_SUFFIXES = frozenset(
@@ -26,7 +27,7 @@ VIDEO_SUFFIXES = frozenset(
 _PROBED_PACKETS = 600  # a file that gives no frame by then gives none
 
 
-def probe(path: Path | str, rate: Fraction = Fraction(25)) -> Footage:
+def probe(path: Path | str, rate: Fraction = DEFAULT_RATE) -> Footage:
     """What `path` is: a video, a picture, a folder of numbered pictures, or a pattern such as `shot_%04d.png`.
 
     Args:
@@ -87,12 +88,12 @@ def probe(path: Path | str, rate: Fraction = Fraction(25)) -> Footage:
         )
 
 
-def find_footage(path: Path | str, rate: Fraction = Fraction(25)) -> list[Footage]:
+def find_footage(path: Path | str, rate: Fraction = DEFAULT_RATE) -> list[Footage]:
     """The footage at `path`, sorted by name: one file, or all videos, image sequences and stills of a folder.
 
     Args:
         path: a file, a pattern such as `shot_%04d.png`, or a folder.
-        rate: pictures a second of image sequences.
+        rate: frames a second of image sequences, which state none themselves.
 
     Raises:
         FootageError: there is none, or a file that should be footage cannot be used.

@@ -1,7 +1,8 @@
 """A render in pieces that survive a crash.
 
 - `render_chunks`: the target's frames, merged and encoded in closed chunks that end at fixed frame numbers
-Each chunk is one file that exists only when it is whole, with a small JSON file on what was left untouched in it.
+Each chunk is one file that exists only when it is whole, with a small JSON file on what was left untouched in it, and
+the mattes of its frames where they are wanted.
 Chunks are private to the workspace: they are not signed, and they are deleted when the signed render stands.
 """
 
@@ -13,11 +14,12 @@ from visagist.events import Events, Progress
 from visagist.faces import Face
 from visagist.files import write_atomic
 from visagist.media import ChunkWriter, EncodeOptions, Footage, Reader
-from visagist.merging.matte import write_matte
+from visagist.merging.matte import matte_name, write_matte
 from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, Predictor, Untouched, merge_frames
 
 CHUNK_FRAMES = 120
+MATTES = "mattes"  # folder beside the chunks
 
 
 def render_chunks(
@@ -32,7 +34,7 @@ def render_chunks(
     events: Events,
     *,
     seek: bool,
-) -> tuple[list[Path], list[Untouched]]:
+) -> tuple[list[Path], list[Path], list[Untouched]]:
     """Merge frames `first` to `last` (both included) into chunks in `folder`; those that are there are kept.
 
     Args:
@@ -48,7 +50,7 @@ def render_chunks(
         seek: as in `media.Reader`.
 
     Returns:
-        The chunks in order, and the frames that went through as they were.
+        The chunks in order, the mattes (none where they are not wanted), and the frames that went through as they were.
 
     Raises:
         FootageError: the target cannot be read.
@@ -77,7 +79,8 @@ def render_chunks(
         for path in chunks
         for entry in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     ]
-    return chunks, untouched
+    wanted = range(first, last + 1) if options.matte is not None else ()
+    return chunks, [folder / MATTES / matte_name(number) for number in wanted], untouched
 
 
 def _bounds(first: int, last: int) -> list[tuple[int, int]]:
@@ -122,11 +125,11 @@ def _write(
         for item in merged:
             writer.write(item.frame)
             if options.matte is not None:
-                write_matte(item, options.matte)
+                write_matte(item, folder / MATTES)
             if item.untouched is not None:
                 untouched.append({"frame": item.frame.index, "reason": item.untouched})
             yield item.frame.index
             if item.frame.index == end:
                 break
-        # Before the chunk itself: a chunk that exists always has its list.
+        # Before the chunk itself: a chunk that exists always has its list, and its mattes.
         write_atomic(path.with_suffix(".json"), json.dumps(untouched))

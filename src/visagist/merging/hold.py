@@ -3,19 +3,19 @@
 - `hold`: the folder of one render's chunks; whoever comes second is refused
 - `wait_for`: work that the second one needs not do again, such as the look at the target; the second one waits
 - `clear`, `clear_abandoned`: away with chunks that are done with, or that nobody came back for
-The lock is the operating system's, so that it ends with the process, in whatever way that ends. Its file is beside the
-folder, not in it, because it stays when the lock ends.
+The lock's file is beside the folder, not in it, because it stays when the lock ends.
 """
 
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from visagist.errors import OutputError
+from visagist.locks import lock
 
 ABANDONED = 7 * 24 * 3600.0  # s without any change, after which nobody is expected back
 
@@ -32,17 +32,17 @@ def hold(folder: Path, output: Path) -> Iterator[None]:
         OutputError: another process holds the folder, or it cannot be made or locked.
     """
     try:
-        lock = _lock(_lock_file(folder), wait=False)
+        mine = lock(_lock_file(folder), wait=False)
     except Timeout as error:
         raise OutputError(
             f"{output}: another merge is writing it (with workspace {folder.parents[1]}); wait for its end, or give "
             "another --output"
         ) from error
-    with lock:
+    with mine:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise _cannot(folder, error) from error
+            raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --workspace") from error
         try:
             yield
         finally:
@@ -51,21 +51,21 @@ def hold(folder: Path, output: Path) -> Iterator[None]:
 
 
 @contextmanager
-def wait_for(lock: Path, tell: Callable[[], None]) -> Iterator[None]:
+def wait_for(file: Path, tell: Callable[[], None]) -> Iterator[None]:
     """Wait until no other process has this lock file, then have it for the time of the block.
 
     Args:
-        lock: the file; empty, and left where it is.
+        file: of the lock; empty, and left where it is.
         tell: called once, if there is something to wait for.
 
     Raises:
         OutputError: it cannot be made or locked.
     """
     try:
-        mine = _lock(lock, wait=False)
+        mine = lock(file, wait=False)
     except Timeout:
         tell()
-        mine = _lock(lock, wait=True)
+        mine = lock(file, wait=True)
     with mine:
         yield
 
@@ -86,7 +86,7 @@ def clear_abandoned(merges: Path) -> None:
         if not folder.is_dir() or time.time() - _changed(folder) < ABANDONED:
             continue
         # held, or of another user
-        with suppress(Timeout, OutputError), _lock(_lock_file(folder), wait=False):
+        with suppress(Timeout, OutputError), lock(_lock_file(folder), wait=False):
             shutil.rmtree(folder, ignore_errors=True)
             with suppress(OSError):  # Windows keeps a file that is open; there filelock deletes it
                 _lock_file(folder).unlink()
@@ -102,24 +102,3 @@ def _changed(folder: Path) -> float:
 
 def _lock_file(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.lock")
-
-
-def _lock(path: Path, *, wait: bool) -> AbstractContextManager[object]:
-    """The lock, which is held from now to the end of the block.
-
-    Raises:
-        Timeout: another process has it, and `wait` is off.
-        OutputError: it cannot be made or locked.
-    """
-    try:
-        # A soft lock, which is what filelock takes where the disk knows no other, would outlast its process.
-        return FileLock(path, fallback_to_soft=False).acquire(blocking=wait)
-    except Timeout:
-        raise  # which is an OSError too
-    except OSError as error:
-        raise _cannot(path, error) from error
-
-
-def _cannot(path: Path, error: OSError) -> OutputError:
-    reason = error.strerror or error
-    return OutputError(f"{path}: cannot be made or locked ({reason}); choose a --workspace on another disk")

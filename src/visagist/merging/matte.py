@@ -13,6 +13,15 @@ from visagist.files import write_atomic
 from visagist.merging.pipeline import Merged
 
 
+def matte_name(frame: int) -> str:
+    """The file name of a frame's matte.
+
+    >>> matte_name(12)
+    '00000012.png'
+    """
+    return f"{frame:08d}.png"
+
+
 def write_matte(merged: Merged, folder: Path) -> None:
     """Write the weight of the new face at each pixel as a 16-bit grey PNG named by the frame's number.
 
@@ -23,7 +32,7 @@ def write_matte(merged: Merged, folder: Path) -> None:
     if merged.region is not None:
         x0, y0, x1, y1 = merged.region
         matte[y0:y1, x0:x1] = np.rint(merged.weight * 65535)
-    path = folder / f"{merged.original.index:08d}.png"
+    path = folder / matte_name(merged.original.index)
     is_encoded, data = cv2.imencode(".png", matte)
     if not is_encoded:
         raise OutputError(f"{path}: OpenCV cannot encode this matte of {matte.shape[1]}x{matte.shape[0]}")

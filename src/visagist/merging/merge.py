@@ -16,21 +16,35 @@ from pathlib import Path
 from typing import Any
 
 from visagist import __version__
-from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError, RunError, SeveralError
+from visagist.errors import DamagedError, FootageError, NoFaceError, OutputError, RunError, SeveralError, SubjectError
 from visagist.events import Events, Note, Result, Warned
 from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity, known_table
+from visagist.faces.analyze import face_models
 from visagist.files import write_atomic
-from visagist.media import EncodeOptions, Footage, join, probe
+from visagist.media import EncodeOptions, Footage, join, note_rate, probe
 from visagist.merging.chunks import render_chunks
+from visagist.merging.destination import (
+    check_name,
+    check_output,
+    is_folder,
+    is_intact,
+    made_from,
+    make_room,
+    place_of,
+    read_report,
+    report_of,
+    stamps,
+)
 from visagist.merging.hold import clear, clear_abandoned, hold, wait_for
-from visagist.merging.options import MergeOptions, frame_range
-from visagist.merging.permission import Records, check_footage
+from visagist.merging.options import MergeOptions, check_frames, frame_range
+from visagist.merging.permission import Records, check_footage, covered_by_hash
 from visagist.merging.pipeline import Untouched
 from visagist.provenance import Claim, Signer, Stamp, sidecar
 from visagist.settings import save_call
 from visagist.training import Run
 
 STEP = "merge"
+OWN = ("tables", "safeguard", "merge")  # folders of a workspace that no render belongs in
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,8 @@ def merge(
         NoFaceError: the performer is in no frame, and `allow_no_face` is off.
         SeveralError: several people are in the target and none was chosen.
         RunError: the run cannot be used.
-        OutputError: the output cannot be written, or another merge is writing it.
+        OutputError: the output cannot be written, would overwrite what it is made from or mix with other pictures, or
+            another merge is writing it.
     """
     job = _Job.prepare(target, run, output, source_consent, target_consent, options, encoding, workspace, device)
     with hold(job.place, output):
@@ -108,18 +123,16 @@ def _carry_out(job: "_Job", events: Events) -> MergeSummary:
     if finished is not None:
         events(Note(STEP, f"{job.output} is done already"))
         return finished
+    note_rate([job.footage], STEP, events)
     table = find_faces(job.footage, job.workspace, options, events)
     performer = choose_performer(target, table, options, job.workspace, events)
     if performer is not None:
         if job.run is None:
             raise RunError(f"{target}: shows a face, and no trained run was given to change it")
-        job.records.check_source(set(job.run.source_footage), job.run.source_centroid)
-        # A hash of footage that shows several people says nothing of which of them agreed.
-        covered = {table.footage_sha256} if len(table.identities()) == 1 else set()
-        job.records.check_target(covered, table.identity_embedding(performer))
+        job.records.check_target(covered_by_hash(table, performer), table.identity_embedding(performer))
     check_footage(job.footage, table.footage_sha256, job.workspace / "safeguard")
     first, last = _bounds(options, table.frames, target)
-    chunks, untouched = render_chunks(
+    chunks, mattes, untouched = render_chunks(
         job.footage,
         first,
         last,
@@ -131,7 +144,7 @@ def _carry_out(job: "_Job", events: Events) -> MergeSummary:
         events,
         seek=not table.lost,  # where frames are lost, only counting gives each the number that the table knows it by
     )
-    return job.seal(chunks, untouched, first, last, events)
+    return job.seal(chunks, mattes, untouched, first, last, events)
 
 
 def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events: Events) -> FaceTable:
@@ -199,7 +212,12 @@ def choose_performer(
     Raises:
         NoFaceError: the performer is in no frame.
         SeveralError: several people are there and none was chosen; `people.png` in the workspace shows them.
+        SubjectError: there are people, and none of the number that was chosen.
     """
+    people = table.identities()
+    if options.performer is not None and people and options.performer not in people:
+        there = ", ".join(f"{number} ({len(faces)} frames)" for number, faces in people.items())
+        raise SubjectError(f"{target}: shows no person {options.performer}; --performer can be {there}")
     try:
         return choose_identity(table, options.performer_reference, options.performer, workspace)
     except SeveralError as error:
@@ -248,10 +266,16 @@ class _Job:
     ) -> "_Job":
         """Everything that can be found wrong at once is found here, before any long work."""
         records = Records.load(source_consent, target_consent)
-        footage = probe(target)
+        footage = probe(target, options.rate)
+        check_frames(options.frames, footage)
         encoding = encoding.resolved(footage, output)
-        trained = None if run is None else Run.open(run, device)
         workspace = workspace or default_workspace(output)
+        given = [path for path in (run, options.performer_reference) if path is not None]
+        inputs = [*made_from([footage], records), *given, *(workspace / name for name in OWN)]
+        check_output(output, options.matte, workspace, inputs)
+        trained = None if run is None else Run.open(run, device)
+        if trained is not None:
+            records.check_trained(trained)
         claim_folder(workspace)
         claim_folder(output.parent)
         call = {
@@ -275,7 +299,9 @@ class _Job:
             "target": self.footage.stamps(),
             "weights": self.weights_sha256,
             "consents": self.records.hashes,
-            "options": self.options.model_dump(mode="json", exclude={"allow_damaged", "allow_no_face"}),
+            "rate": str(self.footage.rate),
+            "models": face_models(),
+            "options": self.options.model_dump(mode="json", exclude={"allow_damaged", "allow_no_face", "rate"}),
             "encoding": self.encoding.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -286,67 +312,66 @@ class _Job:
 
     @property
     def place(self) -> Path:
-        """What is kept on the way to this output, and to no other one: it is one merge's at a time."""
-        name = hashlib.sha256(str(self.output.resolve()).encode()).hexdigest()[:16]
-        return self.workspace / "merge" / name
+        """What is kept on the way to this output."""
+        return place_of(self.workspace, self.output)
 
     @property
     def folder(self) -> Path:
         """The chunks."""
         return self.place / self.key
 
-    @property
-    def report(self) -> Path:
-        """Beside the render: what was done, and the frames that were left as they are."""
-        return self.output.with_name(self.output.name + ".json")
-
-    def stamps(self) -> dict[str, list[int]]:
-        """Size and time of change of the files of the render, by name: whether it is still the one that was made."""
-        files = [self.output, sidecar(self.output)]
-        if self.output.is_dir():
-            files = sorted(self.output.iterdir())
-        found = {file.name: file.stat() for file in files if file.is_file()}
-        return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
-
     def finished(self) -> MergeSummary | None:
-        """The summary of a merge that is done: the report is written last, and names its key."""
-        if not (self.output.exists() and self.report.is_file()):
+        """The summary of a merge that is done: the report is written last, and knows the key and all files."""
+        found = read_report(self.output)
+        if found.get("key") != self.key:
             return None
-        try:
-            found = json.loads(self.report.read_text(encoding="utf-8"))
-            if found["key"] != self.key or found["files"] != self.stamps():
-                return None
-        except (ValueError, KeyError):
-            return None  # not a report, or one of another version: merged again
+        if not is_intact(self.output if is_folder(self.output) else self.output.parent, found.get("files", {})):
+            return None
+        if self.options.matte is not None and not is_intact(self.options.matte, found.get("matte", {})):
+            return None
         clear(self.place)  # left where the end came between report and tidying up
         untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
         return MergeSummary(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
 
     def seal(
-        self, chunks: list[Path], untouched: list[Untouched], first: int, last: int, events: Events
+        self,
+        chunks: list[Path],
+        mattes: list[Path],
+        untouched: list[Untouched],
+        first: int,
+        last: int,
+        events: Events,
     ) -> MergeSummary:
-        """Join, sign, rename; then the report, the configuration, and away with the chunks."""
-        signer = Signer.default()
+        """Join, sign, rename; then mattes, configuration and report, and away with the chunks."""
+        signer, matte = Signer.default(), self.options.matte
         is_excerpt = self.options.frames is not None
         unsigned = self.folder / f"joined{self.output.suffix}"
         joined = join(chunks, unsigned, self.footage, self.encoding, frames=(first, last) if is_excerpt else None)
         for note in joined.notes:
             events(Note(STEP, note))
+        files = [self.output if file == unsigned else self.output / file.name for file in joined.files]
+        names = {self.output: [file.name for file in files]} if is_folder(self.output) else {}
+        names |= {matte: [file.name for file in mattes]} if matte is not None else {}
+        make_room(self.output, matte, self.folder, names)
         claim = Claim(self.weights_sha256, self.records.hashes, is_changed=len(untouched) < joined.frames)
         with Stamp(claim, self.target, signer) as stamp:
-            for file in joined.files:
-                stamp.sign(file, self.output if file == unsigned else self.output / file.name)
+            for file, signed in zip(joined.files, files, strict=True):
+                stamp.sign(file, signed)
+        if matte is not None:
+            for file in mattes:
+                write_atomic(matte / file.name, file.read_bytes())
         summary = MergeSummary(self.output, joined.frames, tuple(untouched), joined.notes, signer.fingerprint)
         save_call(self.output.with_name(self.output.name + ".toml"), self.call)
         report = {
             "key": self.key,
-            "files": self.stamps(),
+            "files": stamps([*files, sidecar(self.output)]),
+            "matte": stamps(matte / file.name for file in mattes) if matte is not None else {},
             "frames": summary.frames,
             "untouched": [{"frame": entry.frame, "reason": entry.reason} for entry in untouched],
             "notes": list(summary.notes),
             "fingerprint": summary.fingerprint,
         }
-        write_atomic(self.report, json.dumps(report, indent=1))
+        write_atomic(report_of(self.output), json.dumps(report, indent=1))
         clear(self.place)
         clear_abandoned(self.place.parent)
         events(Result(STEP, self.output))
@@ -354,7 +379,12 @@ class _Job:
 
 
 def default_workspace(output: Path) -> Path:
-    """The folder beside the output that keeps what is needed on the way."""
+    """The folder beside the output that keeps what is needed on the way.
+
+    Raises:
+        OutputError: the output has no name.
+    """
+    check_name(output)
     return output.with_name(output.name + ".workspace")
 
 

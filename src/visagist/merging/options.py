@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from visagist.errors import FootageError
+from visagist.media import DEFAULT_RATE, Footage, FrameRate
 from visagist.settings import Settings
 
 
@@ -26,6 +28,9 @@ class MergeOptions(Settings):
 
     frames: str | None = None
     """Only these frames of the target, A-B, counted from 0, both included."""
+
+    rate: FrameRate = DEFAULT_RATE
+    """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
 
     min_score: float = 0.0
     """Leave a frame as it is when the landmarks' presence score (a logit) is below this."""
@@ -71,3 +76,14 @@ def frame_range(text: str | None) -> tuple[int, int | None]:
     if match is None or int(match[2]) < int(match[1]):
         raise ValueError(f"'{text}' is not a range of frames A-B with A no greater than B")
     return int(match[1]), int(match[2])
+
+
+def check_frames(frames: str | None, footage: Footage) -> None:
+    """Refuse frames beyond the total that footage states; where it states none, that is found when it has been read.
+
+    Raises:
+        FootageError: they go beyond it.
+    """
+    _, last = frame_range(frames)
+    if last is not None and footage.frames is not None and last >= footage.frames:
+        raise FootageError(f"{footage.path}: has frames 0 to {footage.frames - 1}; --frames {frames} goes beyond")

@@ -1,7 +1,7 @@
 """What must hold before a face is put into footage.
 
 - `Records`: the two consent records, read before any work is done
-- `check_records`: that the faces are those of the records
+- `covered_by_hash`: the footage whose hash tells who is changed in it
 - `check_footage`: that the target shows no intimate imagery
 """
 
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist.errors import ConsentError
-from visagist.faces import picture_embeddings
+from visagist.faces import FaceTable, picture_embeddings
 from visagist.files import write_atomic
 from visagist.media import Footage, Reader
 from visagist.provenance import Consent, check_person, inspect_footage, load_consent, record_sha256
-from visagist.weights import MODELS
+from visagist.training import Run
+from visagist.weights import model_sha256
 
 STEP = "consent"
 
@@ -50,6 +51,22 @@ class Records:
     def hashes(self) -> tuple[str, str]:
         """SHA-256 of the records' bytes, source first."""
         return record_sha256(self.source_path), record_sha256(self.target_path)
+
+    def check_trained(self, run: Run) -> None:
+        """Check that the source's faces that a run was trained on are those of its record.
+
+        Raises:
+            ConsentError: they are not, or nothing tells.
+        """
+        if run.source_is_alone is None and not self.source.pictures:
+            raise ConsentError(
+                f"{self.source_path} (--source-consent): has no reference pictures, and {run.folder} does not say "
+                "whether the footage of its source shows one person alone, without which a hash binds nobody; give a "
+                "record with pictures (`visagist consent new --picture`), or extract the source again and call train "
+                "with it, which only adds what is missing"
+            )
+        # A hash of footage that shows several people says nothing of which of them agreed.
+        self.check_source(set(run.source_footage) if run.source_is_alone else set(), run.source_centroid)
 
     def check_source(self, footage_sha256s: set[str], centroid: Sequence[float] | NDArray[np.floating]) -> None:
         """Check that the source's faces are those of its record.
@@ -85,6 +102,11 @@ def _check(record: Consent, path: Path, whose: str, footage_sha256s: set[str], e
         raise ConsentError(f"{path} (--{whose}-consent): {error}") from error
 
 
+def covered_by_hash(table: FaceTable, performer: int) -> set[str]:
+    """The hash of footage, if it shows the performer and nobody else; else it does not tell who agreed, and is none."""
+    return {table.footage_sha256} if all(face.identity == performer for face in table) else set()
+
+
 def check_footage(footage: Footage, footage_sha256: str, folder: Path) -> None:
     """Run the safeguard over the target, once for each version of the target and of the classifier.
 
@@ -96,7 +118,9 @@ def check_footage(footage: Footage, footage_sha256: str, folder: Path) -> None:
     Raises:
         SafeguardError: it seems to show intimate imagery.
     """
-    note = folder / f"passed-{footage_sha256[:16]}-{MODELS['safeguard'].sha256[:8]}"
+    note = folder / f"passed-{footage_sha256[:16]}-{model_sha256('safeguard')[:8]}"
+    if footage.kind == "sequence" and footage.rate:  # which decides the frames that are looked at
+        note = note.with_name(f"{note.name}-{float(footage.rate):.3f}")
     if note.exists():
         return
     with Reader(footage, deinterlace=footage.interlaced) as frames:

@@ -19,7 +19,7 @@ from visagist.faces import Coverage, Face, crop_matrix, hull_mask
 from visagist.media import Frame, Region
 from visagist.merging.color import TRANSFERS
 from visagist.merging.composite import composite
-from visagist.merging.mask import blend_mask
+from visagist.merging.mask import blend_mask, without_strays
 from visagist.merging.options import MergeOptions
 
 COMPOSITORS = 2  # threads; more than the cores of a small machine gains nothing
@@ -63,7 +63,9 @@ class _Job:
 
     matrix: NDArray[np.float64]  # (2, 3) frame px -> crop px
     crop: NDArray[np.float32]  # (R, R, 3)
-    hull: NDArray[np.float32]  # (R, R)
+    hull: NDArray[np.float32]  # (R, R) as far up the forehead as is replaced
+    outline: NDArray[np.float32]  # (R, R) the whole face
+    eyes: float  # px, the row of the outer corners
 
 
 def merge_frames(
@@ -117,8 +119,12 @@ def _crop(frame: Frame, face: Face, predictor: Predictor, options: MergeOptions)
     matrix = crop_matrix(face.alignment, predictor.coverage, predictor.size)
     crop = frame.warp(matrix, (predictor.size, predictor.size))  # (R, R, 3)
     landmarks = face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]  # (478, 2) crop px
-    hull = hull_mask(landmarks, predictor.size, options.mask_forehead).astype(np.float32) / np.float32(255)
-    return _Job(matrix, crop, hull)
+    hull, outline = (
+        hull_mask(landmarks, predictor.size, forehead).astype(np.float32) / np.float32(255)
+        for forehead in (options.mask_forehead, 1.0)
+    )
+    eyes = float(landmarks[[33, 263], 1].mean())
+    return _Job(matrix, crop, hull, outline, eyes)
 
 
 def _predict(jobs: list[_Job], predictor: Predictor) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -138,6 +144,7 @@ def _finish(
     face, learned = prediction
     mask = blend_mask(job.hull, learned, options.mask_erode, options.mask_feather)
     matched = TRANSFERS[options.color](face, job.crop, mask)
+    mask = without_strays(mask, matched, job.crop, job.outline, job.eyes)
     changed, weight, region = composite(frame, matched, mask, job.matrix)
     reason = None if region is not None else "the face lies outside the picture"
     return Merged(changed, frame, reason, weight, region)

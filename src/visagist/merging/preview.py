@@ -14,14 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import ConfigError, FootageError, NoFaceError, SubjectError
+from visagist.errors import ConfigError, ConsentError, FootageError, NoFaceError, SubjectError
 from visagist.events import Events, Note, Progress, Result
-from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe, footage_sha256
+from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe
 from visagist.faces.clusters import SAME
-from visagist.media import Footage, Frame, Reader, probe, write_picture
+from visagist.media import Footage, Frame, Reader, footage_sha256, note_rate, probe, write_picture
+from visagist.merging.destination import check_output, made_from
 from visagist.merging.merge import choose_performer, claim_folder, known_faces, performer_of
 from visagist.merging.options import MergeOptions
-from visagist.merging.permission import Records
+from visagist.merging.permission import Records, covered_by_hash
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.provenance import Claim, Signer, inspect_footage, sign
 from visagist.settings import save_call
@@ -63,7 +64,9 @@ def preview_merge(
     workspace and these options makes of the frames. Else these frames alone are looked at, without tracking and
     smoothing, so that nothing else needs to be read; of the people whom they show it is the one in
     `performer_reference`, or else the one most like the performer that the run was trained on. Faces that are not
-    recognised are then left as they are.
+    recognised are then left as they are. Whether other frames show other people is then not known, so that the hash of
+    the target does not bind its consent record; pictures do, and so does the hash of footage that the run was trained
+    on, where that showed the performer alone.
 
     Args:
         target: footage of the performer.
@@ -82,6 +85,7 @@ def preview_merge(
         NoFaceError: none of the frames shows the performer.
         SeveralError: the table shows several people and none was chosen.
         SubjectError: nothing says who is meant.
+        ConsentError: a record is missing, or not of the person shown.
         VisagistError: what `merge` raises.
     """
     wanted = parse_frames(frames)
@@ -90,19 +94,22 @@ def preview_merge(
     if run is None:
         raise ConfigError("a preview needs --run, the folder of a trained run")
     records = Records.load(source_consent, target_consent)
-    footage = probe(target)
-    trained = Run.open(run, device)
-    records.check_source(set(trained.source_footage), trained.source_centroid)
+    footage = probe(target, options.rate)
+    note_rate([footage], STEP, events)
     workspace = workspace or run.parent
-    table = known_faces(footage, workspace, options)
-    if table is None and options.performer is not None:
+    given = [path for path in (run, options.performer_reference) if path is not None]
+    check_output(output, None, workspace, [*made_from([footage], records), *given])
+    trained = Run.open(run, device)
+    records.check_trained(trained)
+    whole = known_faces(footage, workspace, options)
+    if whole is None and options.performer is not None:
         raise ConfigError(
             f"--performer counts the people of a merge, and {workspace} holds none of {target.name}: give the "
             "--workspace of one, or --performer-reference PICTURE"
         )
-    shown = _read(footage, wanted, options, table is None or not table.lost, events)
-    if table is not None:
-        performer = choose_performer(target, table, options, workspace, events)
+    shown = _read(footage, wanted, options, whole is None or not whole.lost, events)
+    if whole is not None:
+        table, performer = whole, choose_performer(target, whole, options, workspace, events)
     else:
         table = _look_at(shown, footage)
         performer = _recognised(table, run, options, target, events)
@@ -110,8 +117,10 @@ def preview_merge(
     faces = {frame.index: face_of(frame.index) for frame in shown}
     if performer is None or all(isinstance(face, str) for face in faces.values()):
         raise NoFaceError(f"{target}: none of the frames {frames} shows the performer; choose others")
-    # A hash of footage that shows several people says nothing of which of them agreed.
-    covered = {table.footage_sha256} if len(table.identities()) == 1 else set()
+    if whole is not None:
+        covered = covered_by_hash(whole, performer)
+    else:
+        covered = _covered_unseen(table.footage_sha256, trained, target, records)
     records.check_target(covered, table.identity_embedding(performer))
     inspect_footage(shown)
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
@@ -216,6 +225,23 @@ def _look_at(shown: list[Frame], footage: Footage) -> FaceTable:
     table = FaceTable([replace(face, track=number) for number, face in enumerate(found)], metadata)
     (labels,) = cluster([table])
     return table.with_identities(labels)
+
+
+def _covered_unseen(footage_sha256: str, trained: Run, target: Path, records: Records) -> set[str]:
+    """The hash of footage of which only single frames were looked at, if the run knows that it shows one person.
+
+    Raises:
+        ConsentError: it does not, and the record has no pictures either.
+    """
+    if trained.target_is_alone and footage_sha256 in trained.target_footage:
+        return {footage_sha256}
+    if not records.target.pictures:
+        raise ConsentError(
+            f"{records.target_path} (--target-consent): has no reference pictures, and a few frames of {target.name} "
+            "do not tell whether it shows one person alone, without which its hash binds nobody; give the --workspace "
+            "of a merge of it, or a record with pictures (`visagist consent new --picture`)"
+        )
+    return set()
 
 
 def _recognised(table: FaceTable, run: Path, options: MergeOptions, target: Path, events: Events) -> int:

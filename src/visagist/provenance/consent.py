@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 
 from visagist.errors import ConfigError, ConsentError
 from visagist.files import sha256, write_atomic
-from visagist.media import probe
+from visagist.media import footage_sha256, probe
 from visagist.settings import Settings
 
 Basis = Literal["self", "signed-release", "licensed-performer", "estate", "research-corpus", "synthetic"]
@@ -44,7 +44,10 @@ _FIELDS: dict[str, str] = {
     "date": "Day of the agreement; for a corpus, of its publication.",
     "scope": "What the face may be used for.",
     "document_sha256": "SHA-256 of the signed document, which is kept elsewhere.",
-    "footage_sha256": "SHA-256 of each footage file that shows this person and nobody else.",
+    "footage_sha256": (
+        "SHA-256 of each footage file that shows this person and nobody else; of an image sequence, of its pictures' "
+        "SHA-256 in order."
+    ),
     "pictures": "Pictures that show this person and nobody else; paths are relative to this file.",
 }
 
@@ -134,13 +137,14 @@ def new_consent(
         scope: what the face may be used for.
         date: day of the agreement.
         pictures: pictures that show this person alone; they stay where they are.
-        footage: footage files that show this person alone.
+        footage: footage files, or image sequences as folders or patterns, that show this person alone; whether they do
+            is found when the record is used.
         document: the signed document, of which only the hash is kept.
         embed: a function from a picture file to the embeddings of all faces in it; `visagist.new_consent` has it.
 
     Raises:
         ConsentError: the file exists, a picture does not show one face, a file cannot be read, or a field is refused.
-        FootageError: a picture is none, or a footage file is none.
+        FootageError: a picture is none, or footage is missing or none.
         OutputError: the record cannot be written.
     """
     if path.exists():
@@ -154,7 +158,7 @@ def new_consent(
         "statement": statement,
         "date": date,
         "scope": scope,
-        "footage_sha256": [_hash(file) for file in footage],
+        "footage_sha256": [_footage_hash(file) for file in footage],
         "pictures": [{"path": _relative(file, path.parent), "sha256": _hash(file)} for file in pictures],
     }
     if document is not None:
@@ -162,8 +166,6 @@ def new_consent(
     record = _parse(values, path)
     for picture in pictures:
         _only_face(picture, embed)
-    for file in footage:
-        probe(file)
     write_atomic(path, commented(record))
     return record
 
@@ -288,6 +290,13 @@ def _hash(path: Path) -> str:
         return sha256(path)
     except OSError as error:
         raise ConsentError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _footage_hash(path: Path) -> str:
+    try:
+        return footage_sha256(probe(path))
+    except OSError as error:
+        raise ConsentError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
 
 def _relative(file: Path, folder: Path) -> str:

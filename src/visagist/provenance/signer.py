@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -54,12 +55,9 @@ class Signer:
             CredentialsError: it is there but cannot be used (damaged, expired).
             OutputError: the config folder cannot be written.
         """
-        config = config_dir() / "config.toml"
-        given = read_toml(config).get("signer") if config.is_file() else None
+        given = _configured()
         if given is not None:
-            if not isinstance(given, dict) or set(given) != {"key", "certificate"}:
-                raise CredentialsError(f"{config}: [signer] needs key and certificate, two paths of PEM files")
-            return cls.load(Path(given["key"]), Path(given["certificate"]))
+            return cls.load(*given)
         folder = default_folder()
         if not folder.is_dir():
             make_signer(folder)
@@ -210,20 +208,19 @@ class KnownSigners(Settings):
 
 
 def known_signers() -> dict[str, str]:
-    """Fingerprint to note, of all signers that the user knows; the own one is noted as `this user`.
+    """Fingerprint to note, of all signers that the user knows; the own ones are noted as `this user`.
+
+    One's own are the signer of `config.toml` and the one that was made on first use: what it signed before another one
+    was configured is one's own, too.
 
     Raises:
-        ConfigError: the list is not TOML or holds something that is no fingerprint.
+        ConfigError: the list, or `config.toml`, is not TOML or holds something that is no fingerprint.
+        CredentialsError: one's own certificate is there but cannot be read, or `config.toml` names one that is not.
     """
     signers = _read_known().signers
-    own = default_folder() / "certificate.pem"
-    if own.is_file():
-        try:
-            first = x509.load_pem_x509_certificates(own.read_bytes())[0]
-        except ValueError as error:
-            raise CredentialsError(f"{own}: not a PEM certificate ({error}); {_remedy(own)}") from error
-        signers = {**signers, fingerprint(first.public_bytes(serialization.Encoding.DER)): "this user"}
-    return signers
+    given, made = _configured(), default_folder() / "certificate.pem"
+    own = ([given[1]] if given is not None else []) + ([made] if made.is_file() else [])
+    return {**signers, **{_fingerprint_of(certificate): "this user" for certificate in own}}
 
 
 def add_known_signer(entry: str, note: str) -> None:
@@ -249,6 +246,37 @@ def remove_known_signer(entry: str) -> None:
     if signers.pop(normal, None) is None:
         raise CredentialsError(f"{_known_path()}: {normal} is not on the list")
     KnownSigners(signers=signers).save(_known_path())
+
+
+def _configured() -> tuple[Path, Path] | None:
+    """Key and certificate that `config.toml` names; None where it names none.
+
+    Raises:
+        ConfigError: it is not TOML.
+        CredentialsError: it names something else.
+    """
+    config = config_dir() / "config.toml"
+    given = read_toml(config).get("signer") if config.is_file() else None
+    if given is None:
+        return None
+    if not isinstance(given, dict) or set(given) != {"key", "certificate"} or not _are_texts(given.values()):
+        raise CredentialsError(f"{config}: [signer] needs key and certificate, two paths of PEM files")
+    return Path(given["key"]), Path(given["certificate"])
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _fingerprint_of(certificate: Path) -> str:
+    """The fingerprint of a PEM file's first certificate."""
+    try:
+        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+    except OSError as error:
+        raise CredentialsError(f"{certificate}: cannot be read ({error.strerror}); {_remedy(certificate)}") from error
+    except ValueError as error:
+        raise CredentialsError(f"{certificate}: not a PEM certificate ({error}); {_remedy(certificate)}") from error
+    return fingerprint(first.public_bytes(serialization.Encoding.DER))
 
 
 def _known_path() -> Path:

@@ -18,8 +18,10 @@ Faces are not mirrored by default: a parting, a mole, a crooked smile are part o
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -31,13 +33,26 @@ CONTROLS = 5  # control points a side of the random warp
 class Augmentation(Settings):
     """How far faces are varied in training."""
 
-    rotate: float = 3.0  # degrees, at most, either way
-    scale: float = 0.02  # at most, larger or smaller
-    shift: float = 0.01  # of the side, at most, each way
-    warp: float = 0.014  # of the side, standard deviation of a control point
-    flip: bool = False  # mirror half of the faces
-    color: float = 0.05  # standard deviation of each channel's gain and offset
-    palette: float = 0.5  # how far, at most, a face takes on the other person's colours
+    rotate: Annotated[float, Field(ge=0, le=180)] = 3.0
+    """Degrees by which a face is turned at most, either way; 0 to 180."""
+
+    scale: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """Part by which a face is made larger or smaller at most; 0 to 1 (twice or half the size)."""
+
+    shift: Annotated[float, Field(ge=0, le=0.5)] = 0.01
+    """Part of the face's side by which it is shifted at most, each way; 0 to 0.5."""
+
+    warp: Annotated[float, Field(ge=0, le=0.1)] = 0.014
+    """Strength of the random warp: standard deviation of a control point, as a part of the side; 0 to 0.1."""
+
+    flip: bool = False
+    """Mirror half of the faces, by chance."""
+
+    color: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Standard deviation of each colour channel's gain and offset, as a part of full scale; 0 to 1."""
+
+    palette: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How far a face takes on the other person's colours at most; 0 (not at all) to 1 (all the way)."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from visagist.errors import FacesetError
 from visagist.faces import Coverage
-from visagist.faceset import Faceset
+from visagist.faceset import Faceset, is_alone
 from visagist.training.augment import Palette
 
 MIN_CROPS = 8
@@ -37,6 +37,7 @@ class Crops:
         centroid: `(128,)` mean embedding of the person, or empty.
         name: what to call it in a message.
         features: `(N, S, S)` uint8, 255 at eyes and mouth; None where nobody knows where they are.
+        is_alone: whether the footage shows this person and nobody else; None where nobody knows.
     """
 
     images: NDArray[np.uint8]
@@ -45,6 +46,7 @@ class Crops:
     centroid: tuple[float, ...] = ()
     name: str = "crops"
     features: NDArray[np.uint8] | None = None
+    is_alone: bool | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -77,7 +79,9 @@ def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Cr
     faceset = Faceset.open(folder)
     images, hulls, features = faceset.load(coverage, size, margin)
     # Crops refuses too few, of which no mean could be made.
-    crops = Crops(images, hulls, faceset.footage_hashes, name=str(folder), features=features)
+    crops = Crops(
+        images, hulls, faceset.footage_hashes, name=str(folder), features=features, is_alone=is_alone(faceset)
+    )
     return replace(crops, centroid=tuple(faceset.centroid().tolist()))
 
 

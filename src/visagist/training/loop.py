@@ -20,10 +20,13 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from filelock import Timeout
+
 from visagist.device import choose
 from visagist.errors import CollapseError, OutputError, RunError
 from visagist.events import Event, Events, Metric, Note, Progress, Result, Warned, as_json
 from visagist.files import sha256
+from visagist.locks import lock
 from visagist.provenance import Claim, Signer, sign
 from visagist.settings import save_call
 from visagist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_numbers, save_tensors
@@ -36,7 +39,8 @@ from visagist.training.run import CHECKPOINT, EVENTS, PREVIEWS, WEIGHTS, Instalm
 from visagist.training.trainer import Trainer, learning_rate, warp_strength
 
 METRIC_EVERY = 10  # iterations
-CALL = "train.toml"  # beside the run: the resolved call
+CALL = "train.toml"  # in the run: the resolved call
+LOCK = "train.lock"
 PREVIEW_ROWS = 4
 
 
@@ -88,19 +92,21 @@ def train(
 
     Raises:
         FacesetError: a folder is no faceset, or has too few crops.
-        RunError: the run is of other facesets, other options or another format, or has trained longer than is asked.
+        RunError: the run is of other facesets, other options or another format, has trained longer than is asked, or
+            is being trained by another process.
         CollapseError: training went wrong more often than it may.
         OutputError: the run cannot be written.
         ConfigError: an unknown model, setting or device.
-        KeyboardInterrupt: Ctrl-C; the state is saved.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
     size = network_size(options)
     known_record(run, options)  # refuses other options before crops are read, and before other crops come of them
     crops = [load_crops(folder, options.coverage, size, options.margin) for folder in (source, target)]
-    loop = prepare(crops[0], crops[1], run, options, events, seal or own_seal())
-    # Not before all is agreed: a call that is refused must not take the place of the one that made the run.
-    save_call(run / CALL, {"source": source, "target": target, "output": run, **loop.options.model_dump()})
-    return go(loop)
+    with alone(run):
+        loop = prepare(crops[0], crops[1], run, options, events, seal or own_seal())
+        # Not before all is agreed: a call that is refused must not take the place of the one that made the run.
+        save_call(run / CALL, {"source": source, "target": target, "output": run, **loop.options.model_dump()})
+        return go(loop)
 
 
 def train_crops(
@@ -113,7 +119,26 @@ def train_crops(
     Raises:
         What `train` raises.
     """
-    return go(prepare(source, target, run, options, events, seal))
+    with alone(run):
+        return go(prepare(source, target, run, options, events, seal))
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder for the time of the block.
+
+    Raises:
+        RunError: one is at work there.
+        OutputError: the folder cannot be written, or nothing can be locked there.
+    """
+    try:
+        mine = lock(run / LOCK, wait=False)
+    except Timeout as error:
+        raise RunError(
+            f"{run}: another training is at work there; wait for its end, or train into another run"
+        ) from error
+    with mine:
+        yield
 
 
 def prepare(
@@ -192,28 +217,32 @@ class Loop:
         )
 
     def work(self) -> None:
-        """Iterate; on Ctrl-C or collapse leave the last good weights behind."""
-        total = self.trainer.iterations
-        try:
-            with interrupts() as asked:
-                while self.iteration < total and not asked.is_set():
-                    self.iterate()
-                    if self.iteration % self.options.preview_every == 0 or self.iteration == total:
-                        self.look()
-                    if self.iteration == total:
-                        self.save_weights()  # before the checkpoint: once that says all is done, all is there
-                    if self.iteration % self.options.save_every == 0 or self.iteration == total:
-                        self.save()
-            if self.iteration < total:
-                stop()
-        except KeyboardInterrupt:
-            if not self.amid:
-                self.save()
+        """Iterate; on Ctrl-C, SIGTERM or collapse leave the last good weights behind."""
+        with interrupts() as asked:  # until all is saved: a signal that comes twice must not undo its own first time
+            try:
+                self.go_on(asked)
+            except KeyboardInterrupt:
+                if not self.amid:
+                    self.save()
+                    self.save_weights()
+                raise
+            except CollapseError:
                 self.save_weights()
-            raise
-        except CollapseError:
-            self.save_weights()
-            raise
+                raise
+
+    def go_on(self, asked: threading.Event) -> None:
+        """Iterate to the end, or until a signal has asked for one."""
+        total = self.trainer.iterations
+        while self.iteration < total:
+            self.iterate()
+            if self.iteration % self.options.preview_every == 0 or self.iteration == total:
+                self.look()
+            if self.iteration == total:
+                self.save_weights()  # before the checkpoint: once that says all is done, all is there
+            if self.iteration % self.options.save_every == 0 or self.iteration == total:
+                self.save()
+            if asked.is_set():
+                raise KeyboardInterrupt
 
     def iterate(self) -> None:
         """One iteration, judged by the guard."""
@@ -309,29 +338,28 @@ class Loop:
         self.events(Result("preview", path))
 
 
-def stop() -> None:
-    """Answer a Ctrl-C that waited."""
-    raise KeyboardInterrupt
-
-
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C sets, so that it is answered between two iterations; a second Ctrl-C does not wait."""
+    """An event that Ctrl-C and SIGTERM set, so that they are answered between two iterations.
+
+    A second Ctrl-C does not wait. A second SIGTERM does: `timeout` sends two and schedulers may, none in impatience.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked  # signals reach the main thread only
         return
 
     def ask(number: int, frame: object) -> None:
-        if asked.is_set():
+        if asked.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked.set()
 
-    before = signal.signal(signal.SIGINT, ask)
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

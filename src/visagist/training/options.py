@@ -31,10 +31,12 @@ class TrainOptions(Settings):
     """How much of the head the network's faces show."""
 
     iterations: int | None = Field(default=None, ge=1)
-    """Of the run in all, not of this call; more than before trains on. Or give minutes."""
+    """Of the run in all, not of this call; more than before trains on. Or give minutes; with neither, a new run takes
+    8.5 minutes, and one that is there keeps its length."""
 
     minutes: float | None = Field(default=None, gt=0)
-    """Training time of the run in all, not of this call; measured, and turned into iterations. More trains on."""
+    """Training time of the run in all, not of this call; measured, and turned into iterations. More trains on; 8.5 for
+    a new run where neither minutes nor iterations are given."""
 
     batch: int = Field(default=8, ge=2)
     """Faces an iteration, both people together; more steps beat larger ones."""

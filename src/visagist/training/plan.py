@@ -68,6 +68,8 @@ def settle(run: Path, options: TrainOptions, source: Crops, target: Crops, measu
                 f"{run}: this run was begun with another {name} faceset ({origin.crops} crops, now "
                 f"{len(crops.images)}); {ELSEWHERE}"
             )
+    # What else is known of the same crops may have changed, such as whether their footage shows other people.
+    known = record.model_copy(update={"source": Origin.of(source), "target": Origin.of(target)})
     total, done = asked_iterations(record, options, measure), checkpoint_iteration(run / CHECKPOINT)
     if total < done:
         asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
@@ -76,9 +78,10 @@ def settle(run: Path, options: TrainOptions, source: Crops, target: Crops, measu
             "leave the length away, or train into another run folder (in a swap: another --workspace)"
         )
     if total != record.iterations:
-        record = record.replanned(done, total, options)
-        record.save(run / RECORD)
-    return record
+        known = known.replanned(done, total, options)
+    if known != record:
+        known.save(run / RECORD)
+    return known
 
 
 def known_record(run: Path, options: TrainOptions) -> RunRecord | None:

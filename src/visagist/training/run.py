@@ -44,12 +44,17 @@ class Origin(Settings):
     fingerprint: str  # SHA-256 of their pixels
     footage: tuple[str, ...] = ()  # SHA-256 of each footage file
     centroid: tuple[float, ...] = ()  # 128 numbers, or none
+    is_alone: bool | None = None  # whether the footage shows this person and nobody else; runs of before do not say
 
     @classmethod
     def of(cls, crops: Crops) -> Self:
         """The origin of these crops."""
         return cls(
-            crops=len(crops.images), fingerprint=crops.fingerprint, footage=crops.footage, centroid=crops.centroid
+            crops=len(crops.images),
+            fingerprint=crops.fingerprint,
+            footage=crops.footage,
+            centroid=crops.centroid,
+            is_alone=crops.is_alone,
         )
 
 
@@ -121,6 +126,8 @@ class Run:
         target_footage: the same for the target that it was trained on.
         source_centroid: `(128,)` mean embedding of the source, or empty.
         weights_sha256: hash of the weights' file.
+        source_is_alone: whether the source's footage shows the source and nobody else; None where the run does not say.
+        target_is_alone: the same for the target that it was trained on.
     """
 
     folder: Path
@@ -134,6 +141,8 @@ class Run:
     weights_sha256: str
     network: Swapper
     compute: Compute
+    source_is_alone: bool | None = None
+    target_is_alone: bool | None = None
 
     @classmethod
     def open(cls, folder: Path, device: str = "auto") -> "Run":
@@ -167,6 +176,8 @@ class Run:
             weights_sha256=sha256(path),
             network=network,
             compute=compute,
+            source_is_alone=record.source.is_alone,
+            target_is_alone=record.target.is_alone,
         )
 
     @torch.inference_mode()

@@ -1,0 +1,66 @@
+"""`--help` says all that the docstrings say, of every command and every option."""
+
+import functools
+import inspect
+from operator import getitem
+
+import pytest
+
+from tests.cli.conftest import visagist
+from visagist.cli.app import COMMANDS, app, main
+from visagist.training import TrainOptions
+from visagist.training.augment import Augmentation
+from visagist.training.options import DEFAULT_MINUTES
+
+CONSENT = ("new", "show", "trust", "signers", "untrust")
+
+
+def words(text: str) -> str:
+    return " ".join(text.replace("`", "").replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_the_whole_docstring(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    function = app[command].default_command
+    assert function is not None
+    said = inspect.cleandoc(function.__doc__ or "").split("Parameters\n---")[0]
+    assert main([command, "--help"]) == 0
+    assert words(said) in words(capsys.readouterr().out)
+
+
+def test_the_list_of_commands_has_a_line_for_each() -> None:
+    ended = visagist("--help")
+    for line in COMMANDS.values():
+        assert words(line) in words(ended.out)
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"consent {name}" for name in CONSENT)])
+def test_every_argument_and_option_is_explained(command: str) -> None:
+    arguments = functools.reduce(getitem, command.split(), app).assemble_argument_collection(parse_docstring=True)
+    mute = [argument.name for argument in arguments if argument.show and not argument.parameter.help]
+    assert not mute
+
+
+def test_every_augmentation_is_explained_by_itself() -> None:
+    arguments = app["train"].assemble_argument_collection(parse_docstring=True)
+    texts = {
+        argument.name: argument.parameter.help
+        for argument in arguments
+        if argument.show and argument.name.startswith("--augmentation.")
+    }
+    assert len(texts) == len(set(texts.values())) == len(Augmentation.model_fields)
+
+
+def test_the_length_without_any_is_said() -> None:
+    arguments = {
+        argument.name: argument for argument in app["train"].assemble_argument_collection(parse_docstring=True)
+    }
+    for name in ("iterations", "minutes"):
+        assert name in TrainOptions.model_fields
+        assert f"{DEFAULT_MINUTES}" in (arguments[f"--{name}"].parameter.help or "")
+
+
+def test_consent_is_said_in_the_same_words_in_the_list_and_for_itself() -> None:
+    line = "Consent records, and the signers that you know."
+    for command in ((), ("consent",)):
+        assert line in words(visagist(*command, "--help").out)

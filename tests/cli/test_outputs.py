@@ -1,0 +1,385 @@
+"""Where renders go, whose consent they need, and what counts as done: whole merges of small clips."""
+
+import datetime
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import visagist
+from tests.cli.conftest import CLIPS, command, first_frames, write_frames
+from visagist import weights
+from visagist.demo import SOURCE, TARGET
+from visagist.errors import ConsentError, FacesetError, NoFaceError, OutputError, SubjectError
+from visagist.events import silent
+from visagist.faces import AnalyzeOptions, analyze, known_table
+from visagist.faceset import ExtractOptions, extract
+from visagist.media import EncodeOptions, probe, write_picture
+from visagist.merging import MergeOptions, MergeSummary
+from visagist.merging.permission import check_footage
+from visagist.training import Run, TrainOptions, train
+from visagist.training.data import load_crops
+from visagist.training.run import RECORD
+
+FRAMES = 30
+SMALL = TrainOptions.model_validate(
+    {
+        "settings": {"size": 32, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]},
+        "batch": 4,
+        "iterations": 2,
+        "preview_every": 2,
+        "device": "cpu",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Production:
+    """Clips of the source, of the target, of both side by side and one after the other; what was made of them."""
+
+    folder: Path
+
+    @property
+    def source(self) -> Path:
+        return self.folder / "source.mp4"
+
+    @property
+    def target(self) -> Path:
+        return self.folder / "target.mp4"
+
+    @property
+    def both(self) -> Path:
+        return self.folder / "both.mp4"
+
+    @property
+    def dialogue(self) -> Path:
+        return self.folder / "dialogue.mp4"
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    @property
+    def run_of_both(self) -> Path:
+        """Trained on the source's face in `both`."""
+        return self.folder / "run_of_both"
+
+    def record(self, name: str) -> Path:
+        """`X_hash`: bound by the hash of clip X; `X_picture`: by a picture of X."""
+        return self.folder / "records" / f"{name}.toml"
+
+    def merge(self, output: Path, **changes: object) -> MergeSummary:
+        """Merge the target, its faces known; `changes` are arguments of `merge` or options of it."""
+        call: dict[str, object] = {
+            "target": self.target,
+            "run": self.run,
+            "source_consent": self.record("source_hash"),
+            "target_consent": self.record("target_hash"),
+            "workspace": self.folder / "workspace",
+            **changes,
+        }
+        options = MergeOptions.model_validate({n: call.pop(n) for n in set(call) & set(MergeOptions.model_fields)})
+        return visagist.merge(
+            **call, output=output, options=options, encoding=EncodeOptions(), device="cpu", events=silent
+        )
+
+    def preview(self, output: Path, **changes: object) -> None:
+        call: dict[str, object] = {
+            "target": self.target,
+            "run": self.run,
+            "source_consent": self.record("source_hash"),
+            "target_consent": self.record("target_hash"),
+            "workspace": output.parent / "no workspace",
+            **changes,
+        }
+        visagist.preview_merge(**call, output=output, frames="2", options=MergeOptions(), device="cpu", events=silent)
+
+
+def new_record(path: Path, **binding: list[Path]) -> None:
+    visagist.new_consent(
+        path, name="speaker", adult=True, basis="research-corpus", statement="a test", scope="test",
+        date=datetime.date(2026, 1, 1), document=None, **{"pictures": [], "footage": [], **binding},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def production(tmp_path_factory: pytest.TempPathFactory) -> Production:
+    made = Production(tmp_path_factory.mktemp("production"))
+    source, target = first_frames(SOURCE / CLIPS[0], FRAMES), first_frames(TARGET, FRAMES)
+    write_frames(made.source, source)
+    write_frames(made.target, target)
+    write_frames(made.both, [np.hstack(pair) for pair in zip(source[:12], target[:12], strict=True)])
+    write_frames(made.dialogue, target[:8] + source[:8])
+    made.record("").parent.mkdir()
+    for name, picture in (("source", source[5]), ("target", target[5])):
+        write_picture(made.folder / f"{name}.png", picture)
+        new_record(made.record(f"{name}_picture"), pictures=[made.folder / f"{name}.png"])
+    for clip in (made.source, made.target, made.both, made.dialogue):
+        new_record(made.record(f"{clip.stem}_hash"), footage=[clip])
+    keep_all = {"min_change": 0.0, "min_sharpness": 0.0, "min_score": 0.0}
+    for name in ("source", "target"):
+        extract(made.folder / f"{name}.mp4", made.folder / name, ExtractOptions(**keep_all))
+    of_source = ExtractOptions(reference=made.folder / "source.png", **keep_all)
+    extract(made.both, made.folder / "both", of_source)
+    train(made.folder / "source", made.folder / "target", made.run, SMALL, silent)
+    train(made.folder / "both", made.folder / "target", made.run_of_both, SMALL, silent)
+    made.merge(made.folder / "made.mp4")
+    return made
+
+
+def pictures(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.glob("*.png"))
+
+
+def test_footage_of_several_people_does_not_bind_the_sources_record(production: Production, tmp_path: Path) -> None:
+    by_hash = {"run": production.run_of_both, "source_consent": production.record("both_hash")}
+    with pytest.raises(ConsentError, match="several people"):
+        production.merge(tmp_path / "out.mp4", **by_hash)
+    with pytest.raises(ConsentError, match="several people"):
+        production.preview(tmp_path / "sheet.png", **by_hash)
+    assert not list(tmp_path.glob("*.*4"))
+    by_picture = {**by_hash, "source_consent": production.record("source_picture"), "frames": "0-3"}
+    assert production.merge(tmp_path / "out.mp4", **by_picture).frames == 4
+    runs = [Run.open(run, "cpu") for run in (production.run, production.run_of_both)]
+    assert [(run.source_is_alone, run.target_is_alone) for run in runs] == [(True, True), (False, True)]
+    with pytest.raises(ConsentError, match="another person"):
+        production.merge(
+            tmp_path / "other.mp4", **{**by_picture, "source_consent": production.record("target_picture")}
+        )
+
+
+def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(production: Production, tmp_path: Path) -> None:
+    run, output = tmp_path / "run", tmp_path / "out.mp4"
+    shutil.copytree(production.run, run)
+    record = (run / RECORD).read_text()
+    (run / RECORD).write_text(record.replace("is_alone = true\n", ""))  # as runs were before
+    for refused in (production.merge, production.preview):
+        with pytest.raises(ConsentError, match="train") as caught:
+            refused(tmp_path / "sheet.png", run=run)
+        assert "--picture" in str(caught.value)
+    source = production.record("source_picture")
+    assert production.merge(output, run=run, source_consent=source, frames="0-3").frames == 4
+    train(production.folder / "source", production.folder / "target", run, SMALL, silent)
+    assert (run / RECORD).read_text() == record  # the same crops, of which more is known
+    assert production.merge(output, run=run, frames="0-3").frames == 4
+
+
+def test_only_a_whole_extraction_of_the_same_footage_tells_who_was_in_it(
+    production: Production, tmp_path: Path
+) -> None:
+    faceset, size = tmp_path / "faceset", 32
+    shutil.copytree(production.folder / "source", faceset)
+    assert load_crops(faceset, "full", size, 1.0).is_alone
+    assert load_crops(production.folder / "both", "full", size, 1.0).is_alone is False
+    brought = next((production.folder / "target").glob("*.jpg"))
+    shutil.copy(brought, faceset)
+    assert load_crops(faceset, "full", size, 1.0).is_alone is None
+    (faceset / brought.name).unlink()
+    state = json.loads((faceset / "extract.json").read_text())
+    (faceset / "extract.json").write_text(json.dumps({**state, "summary": None}))  # it was killed
+    assert load_crops(faceset, "full", size, 1.0).is_alone is None
+    (faceset / "extract.json").unlink()
+    assert load_crops(faceset, "full", size, 1.0).is_alone is None
+
+
+def test_a_few_frames_do_not_tell_whether_the_target_shows_others(production: Production, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    dialogue = {"target": production.dialogue, "target_consent": production.record("dialogue_hash")}
+    with pytest.raises(ConsentError, match="--workspace") as caught:
+        production.preview(sheet, **dialogue)  # frame 2 shows the performer alone
+    assert "--picture" in str(caught.value)
+    analyze(production.dialogue, tmp_path / "workspace" / "tables" / "dialogue.mp4.parquet")
+    with pytest.raises(SubjectError, match="2 people"):
+        production.preview(sheet, **dialogue, workspace=tmp_path / "workspace")
+    assert not sheet.exists()
+    production.preview(sheet, **{**dialogue, "target_consent": production.record("target_picture")})
+    sheet.unlink()
+    production.preview(sheet)  # the run was trained on this very footage, and knows that nobody else is in it
+    assert sheet.exists()
+
+
+def test_nothing_is_made_over_what_it_is_made_from(production: Production, tmp_path: Path) -> None:
+    run, records = production.run, tmp_path / "records"
+    shutil.copytree(production.folder / "records", records)
+    shutil.copy(production.target, tmp_path / "target.mp4")
+    target, beside = tmp_path / "target.mp4", records / "render.mp4.toml"
+    shutil.copy(records / "target_hash.toml", beside)
+    (tmp_path / "link.mp4").symlink_to(target)
+    os.link(target, tmp_path / "hard.mp4")
+    shots = tmp_path / "shots"
+    shots.mkdir()
+    for number, picture in enumerate(first_frames(TARGET, 3)):
+        write_picture(shots / f"{number:06d}.png", picture)
+    (tmp_path / "shots link").symlink_to(shots)
+    before = {path: path.read_bytes() for folder in (tmp_path, run) for path in folder.rglob("*") if path.is_file()}
+    sequence = {"target": shots}
+    for output, changes in (
+        (target, {}),
+        (tmp_path / "records" / ".." / "target.mp4", {}),
+        (tmp_path / "link.mp4", {}),
+        (tmp_path / "hard.mp4", {}),
+        (beside.with_suffix(""), {"target_consent": beside}),  # by the call that is saved beside it
+        (records / "target_hash", {"target_consent": records / "target_hash.toml"}),
+        (shots, sequence),
+        (tmp_path / "shots link", sequence),
+        (shots / "000001.png", {**sequence, "frames": "0-0"}),
+        (run, {}),
+        (run / "out.mp4", {}),
+        (production.folder / "source.png", {"source_consent": production.record("source_picture"), "frames": "0-0"}),
+        (tmp_path / "out.mp4", {**sequence, "matte": shots}),
+        (tmp_path / "out.mp4", {"matte": run / "previews"}),
+        (tmp_path / "frames", {"matte": tmp_path / "frames"}),
+        (tmp_path / "frames", {"workspace": tmp_path / "frames"}),
+        (tmp_path / "workspace" / "tables", {"workspace": tmp_path / "workspace"}),
+        (tmp_path, {}),
+        (Path(), {}),
+        (Path(".."), {"workspace": tmp_path / "workspace"}),
+    ):
+        with pytest.raises(OutputError) as caught:
+            production.merge(output, **{"target": target, "workspace": None, **changes})
+        message = str(caught.value)
+        assert "\n" not in message
+        assert "choose another --" in message or "has no name" in message, message
+    with pytest.raises(OutputError, match="choose another --output"):
+        production.preview(run / "previews" / "00000002.png")
+    with pytest.raises(OutputError, match=r"000001\.png"):
+        production.preview(shots / "000001.png", target=shots)
+    after = {path: path.read_bytes() for folder in (tmp_path, run) for path in folder.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_swap_refuses_before_it_trains(production: Production, tmp_path: Path) -> None:
+    clips, frames = tmp_path / "clips", tmp_path / "frames"
+    clips.mkdir()
+    frames.mkdir()
+    clip = Path(shutil.copy(production.source, clips / "source.mp4"))
+    (frames / "mine.png").write_bytes(b"a picture")
+    before = clip.read_bytes()
+    for output, matte, words in ((clip, None, "source.mp4"), (clips, None, "source.mp4"), (frames, None, "mine.png"),
+                                 (tmp_path / "out.mp4", frames, "mine.png")):  # fmt: skip
+        with pytest.raises(OutputError, match=words):
+            visagist.swap(
+                clips, production.target, output, production.record("source_hash"), production.record("target_hash"),
+                visagist.SourceOptions(), SMALL, MergeOptions(matte=matte), EncodeOptions(), None, silent,
+            )  # fmt: skip
+    assert clip.read_bytes() == before
+    assert not list(tmp_path.glob("**/*.workspace"))
+
+
+def test_pictures_of_two_renders_are_never_mixed(production: Production, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    assert production.merge(frames, frames="0-5").frames == 6
+    first = (frames / "000001.png").read_bytes()
+    (frames / "notes.txt").write_text("no picture")
+    assert production.merge(frames, frames="1-2", color="none").frames == 2  # all pictures were its own
+    assert pictures(frames) == ["000001.png", "000002.png"]
+    assert (frames / "000001.png").read_bytes() != first
+    (frames / "000001.png").unlink()
+    production.merge(frames, frames="1-2", color="none")  # a picture that got lost is made again
+    assert pictures(frames) == ["000001.png", "000002.png"]
+
+    shutil.copy(frames / "000001.png", frames / "000007.png")
+    with pytest.raises(OutputError, match=r"000007\.png"):
+        production.merge(frames, frames="1-3")
+    (frames / "000007.png").unlink()
+    with (frames / "000002.png").open("ab") as file:
+        file.write(b"retouched by hand")
+    with pytest.raises(OutputError, match=r"000002\.png.*choose another --output"):
+        production.merge(frames, frames="1-3")
+    assert pictures(frames) == ["000001.png", "000002.png"]
+
+
+def test_killed_while_it_writes_pictures_any_command_for_them_goes_on(production: Production, tmp_path: Path) -> None:
+    frames = tmp_path / "frames"
+    arguments = ("merge", production.target, "--run", production.run, "-o", frames, "--source-consent",
+                 production.record("source_hash"), "--target-consent", production.record("target_hash"),
+                 "--workspace", production.folder / "workspace", "--device", "cpu")  # fmt: skip
+    process = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and len(pictures(frames)) < 3:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    begun = pictures(frames)
+    assert 3 <= len(begun) < FRAMES
+    assert not frames.with_name("frames.json").exists()
+    production.merge(frames, frames="4-5")
+    assert pictures(frames) == ["000004.png", "000005.png"]
+
+
+def test_the_mattes_are_a_part_of_what_is_done(production: Production, tmp_path: Path) -> None:
+    output, matte = tmp_path / "out.mp4", tmp_path / "matte"
+    asked = {"frames": "0-3", "matte": matte}
+    production.merge(output, **asked)
+    made = {name: (matte / name).read_bytes() for name in pictures(matte)}
+    assert sorted(made) == [f"{number:08d}.png" for number in range(4)]
+    for lose in (lambda: shutil.rmtree(matte), lambda: (matte / "00000002.png").unlink()):
+        lose()
+        production.merge(output, **asked)
+        assert {name: (matte / name).read_bytes() for name in pictures(matte)} == made
+    stamp = output.stat().st_mtime_ns
+    production.merge(output, **asked)
+    assert output.stat().st_mtime_ns == stamp  # done is done
+    production.merge(output, **{**asked, "frames": "2-4"})
+    assert pictures(matte) == [f"{number:08d}.png" for number in range(2, 5)]
+    with pytest.raises(OutputError, match="choose another --matte"):
+        production.merge(tmp_path / "another.mp4", **asked)
+
+
+def test_a_wrong_number_is_no_missing_performer(production: Production, tmp_path: Path) -> None:
+    for allow_no_face in (False, True):
+        with pytest.raises(SubjectError, match=rf"no person 7.*0 \({FRAMES} frames\)") as caught:
+            production.merge(tmp_path / "out.mp4", performer=7, allow_no_face=allow_no_face)
+        assert not isinstance(caught.value, NoFaceError)
+        assert "--allow-no-face" not in str(caught.value)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_what_other_face_models_saw_is_seen_again(
+    production: Production, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footage, options = probe(production.target), AnalyzeOptions()
+    table = production.folder / "workspace" / "tables" / "target.mp4.parquet"
+    done = production.folder / "made.mp4"
+    config, safeguard = tmp_path / "config", tmp_path / "safeguard"
+    config.mkdir()
+    monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(config))
+
+    def use(name: str, change: str) -> None:
+        model = onnx.load(weights.FOLDER / weights.MODELS[name].file)
+        model.doc_string += change
+        own = config / f"{name}{change}.onnx"
+        if change:
+            onnx.save(model, own)
+        else:
+            shutil.copy(weights.FOLDER / weights.MODELS[name].file, own)
+        (config / "config.toml").write_text(f"[weights]\n{name} = '{own}'\n")
+        weights.session.cache_clear()
+
+    for name in ("yunet", "facemesh", "blendshapes", "sface"):
+        use(name, "")  # the same bytes at another place
+        assert known_table(footage, table, options) is not None, name
+        use(name, "other")
+        assert known_table(footage, table, options) is None, name
+    with pytest.raises(FacesetError, match="face models"):
+        keep_all = {"min_change": 0.0, "min_sharpness": 0.0, "min_score": 0.0}
+        extract(production.target, production.folder / "target", ExtractOptions(**keep_all), tables=tmp_path / "tables")
+    stamp = done.stat().st_mtime_ns
+    own = shutil.copytree(production.folder / "workspace", tmp_path / "workspace")
+    shutil.copytree(production.run, tmp_path / "run")
+    production.merge(done, workspace=Path(own))
+    assert done.stat().st_mtime_ns != stamp  # the render is of other faces
+
+    check_footage(footage, "0" * 64, safeguard)
+    for change, count in (("", 1), ("other", 2), ("other", 2), ("third", 3)):
+        use("safeguard", change)
+        check_footage(footage, "0" * 64, safeguard)
+        assert len(list(safeguard.iterdir())) == count
+    weights.session.cache_clear()
