@@ -20,8 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## swap the bundled speaker into the bundled target; the last line is the render's path
 	@$(BIN)/visagist demo --output demo-output/swap.mp4
 
-test: $(STAMP)
-	@$(BIN)/python -m pytest -q
+test: $(STAMP)  ## two processes: most tests leave the second core idle
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
 
 check: $(STAMP)
 	@$(BIN)/ruff check src tests benchmarks tools
