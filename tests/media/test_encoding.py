@@ -1,6 +1,9 @@
 """Every native pixel format through every codec: the colour that comes back is the colour that went in."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.media.conftest import Maker
+from visagist.demo import TARGET
 from visagist.media import ChunkWriter, Color, Display, EncodeOptions, Frame, Reader, join, probe
 from visagist.media.layout import layout, nearest_layout
 
@@ -74,3 +78,25 @@ def test_the_colour_survives(make_video: Maker, tmp_path: Path, name: str, codec
 )  # fmt: skip
 def test_other_formats_have_a_native_stand_in(name: str, native: str) -> None:
     assert nearest_layout(name).name == native
+
+
+ENCODE = """
+import sys
+from pathlib import Path
+from visagist.media import ChunkWriter, EncodeOptions, Reader, probe
+target, output = probe(Path(sys.argv[1])), Path(sys.argv[2])
+with Reader(target) as frames, ChunkWriter(output, target, EncodeOptions(codec=sys.argv[3])) as writer:
+    for frame in frames:
+        writer.write(frame)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's MALLOC_PERTURB_ fills memory that is handed out")
+@pytest.mark.parametrize("codec", ["h264", "h265", "prores"])
+def test_the_same_frames_are_encoded_the_same_whatever_lay_in_memory(tmp_path: Path, codec: str) -> None:
+    written = [tmp_path / "0.nut", tmp_path / "1.nut"]
+    for fill, path in enumerate(written):
+        environment = {**os.environ, "MALLOC_PERTURB_": str(fill)}
+        subprocess.run([sys.executable, "-c", ENCODE, TARGET, path, codec], env=environment, check=True)
+    a, b = (path.read_bytes() for path in written)
+    assert a == b
