@@ -1,8 +1,11 @@
-"""What the benchmarks share: footage that may be there, medians, peak memory."""
+"""What the benchmarks share: footage that may be there, medians, peak memory, consent records."""
 
+import datetime
 import resource
 import sys
 from pathlib import Path
+
+from visagist.workspace import new_consent
 
 SHARED = Path(__file__).parents[2] / "shared" / "footage"  # developers' footage; not in a user's clone
 
@@ -22,3 +25,23 @@ def report(what: str, rates: list[float], unit: str) -> None:
         f"peak memory {peak_memory_gb():.2f} GB",
         flush=True,
     )
+
+
+def records(folder: Path, source: Path, target: Path) -> tuple[Path, Path]:
+    """Consent records bound to the footage, which merge insists on."""
+    paths = folder / "source.toml", folder / "target.toml"
+    for path, footage in zip(paths, (source, target), strict=True):
+        if not path.is_file():
+            new_consent(
+                path,
+                name=path.stem,
+                adult=True,
+                basis="research-corpus",
+                statement="Released for such use as its SOURCES.md or NOTICE states; the render is only measured.",
+                scope="benchmark",
+                date=datetime.date(2026, 1, 1),
+                pictures=[],
+                footage=sorted(footage.glob("*.mpg")) if footage.is_dir() else [footage],
+                document=None,
+            )
+    return paths

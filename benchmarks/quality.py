@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.measure import SHARED
+from benchmarks.measure import SHARED, records
 from visagist.demo import TARGET
 from visagist.evaluation import EvaluateOptions, Evaluation, evaluate
 from visagist.events import Event, Note, Warned
@@ -26,7 +26,6 @@ from visagist.faceset import ExtractOptions, extract
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions, merge
 from visagist.training import TrainOptions, train
-from visagist.workspace import new_consent
 
 TABLE = Path(__file__).with_name("quality.csv")
 REFERENCE = "quick"
@@ -145,26 +144,6 @@ def append(row: dict[str, str]) -> None:
         writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows([*known, row])
-
-
-def records(folder: Path, source: Path, target: Path) -> tuple[Path, Path]:
-    """Consent records bound to the footage, which merge insists on."""
-    paths = folder / "source.toml", folder / "target.toml"
-    for path, footage in zip(paths, (source, target), strict=True):
-        if not path.is_file():
-            new_consent(
-                path,
-                name=path.stem,
-                adult=True,
-                basis="research-corpus",
-                statement="Released for such use as the developers' SOURCES.md states; the render is only measured.",
-                scope="benchmark",
-                date=datetime.date(2026, 1, 1),
-                pictures=[],
-                footage=sorted(footage.glob("*.mpg")) if footage.is_dir() else [footage],
-                document=None,
-            )
-    return paths
 
 
 def commit() -> str:

@@ -28,12 +28,12 @@ from visagist.evaluation.report import write_report
 from visagist.evaluation.result import NOISE, Column, Evaluation, Flag, Strip
 from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training
 from visagist.events import Events, Progress, Result
-from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity
+from visagist.faces import Face, FaceTable, choose_identity
 from visagist.faceset import ExtractOptions, Faceset, extract
 from visagist.files import write_atomic
 from visagist.media import Footage, FrameRate, Reader, note_rate, probe
 from visagist.merging import MergeOptions
-from visagist.merging.merge import claim_folder, default_workspace, performer_of
+from visagist.merging.merge import claim_folder, default_workspace, find_faces, performer_of
 from visagist.merging.options import frame_range
 from visagist.provenance import verify
 from visagist.settings import Settings, read_toml, save_call
@@ -111,12 +111,8 @@ def evaluate(
     claim_folder(workspace)
     trained = None if run is None else Run.open(run, device)
     faceset = _source_faceset(source, options, merging, workspace, events)
-    table = analyze(
-        changed,
-        workspace / "tables" / f"{changed.path.name}.parquet",
-        AnalyzeOptions(deinterlace=merging.deinterlace),
-        events,
-    )
+    # Judged by what can be decoded, as any damaged footage that a render was made of with --allow-damaged.
+    table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)
     face_of = performer_of(table, _performer(target, table, merging, workspace), merging)
     faces = [face for face in (face_of(index) for index in range(table.frames)) if isinstance(face, Face)]
     if not faces:
@@ -126,7 +122,9 @@ def evaluate(
     )
     offset = _offset(options, merging, changed, shown, table)
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".evaluate-") as folder:
-        gathered = gather(changed, shown, table, face_of, real, trained, merging, offset, Path(folder), events)
+        gathered = gather(
+            changed, shown, faces, face_of, table.lost, real, trained, merging, offset, Path(folder), events
+        )
         found = _judge(gathered, render, target, source, table.footage_sha256, trained, options, merging, events)
     if report is not None:
         write_report(found, report)

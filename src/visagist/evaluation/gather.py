@@ -25,7 +25,7 @@ from visagist.evaluation.pairing import Pairing, number_rate, pair_frames
 from visagist.evaluation.result import NOISE, PASTE, RENDER, TARGET, Coverage, Flag
 from visagist.evaluation.strangers import strangers_to
 from visagist.events import Events, Progress
-from visagist.faces import Face, FaceTable, compose, crop_matrix, crop_side, hull_mask, invert, transform
+from visagist.faces import Face, compose, crop_matrix, crop_side, hull_mask, invert, transform
 from visagist.media import Footage, Frame, Reader
 from visagist.merging import Merged, MergeOptions, merge_frames
 from visagist.training import Run
@@ -91,8 +91,9 @@ def crop_size(faces: list[Face]) -> int:
 def gather(
     target: Footage,
     render: Footage,
-    table: FaceTable,
+    faces: list[Face],
     face_of: Callable[[int], Face | str],
+    lost: int | None,
     source: Source,
     run: Run | None,
     options: MergeOptions,
@@ -105,8 +106,9 @@ def gather(
     Args:
         target: what was changed.
         render: what is judged.
-        table: the target's faces.
+        faces: the performer's, in frame order; at least one.
         face_of: the performer's face by the target's frame number, or the reason why there is none.
+        lost: frames that the target states and does not give.
         source: real faces of the source; its crops' size is the case's.
         run: the run that made the render, where it is known: its mask is then the merge's own.
         options: of the merge that made it.
@@ -123,13 +125,10 @@ def gather(
             f"{render.path}: {render.width}x{render.height}, and {target.path} is {target.width}x{target.height}; "
             "frames are compared pixel by pixel, so give the render at the target's own size"
         )
-    faces = [face for face in (face_of(index) for index in range(table.frames)) if isinstance(face, Face)]
-    if not faces:
-        raise EvaluationError(f"{target.path}: shows the performer in no frame; there is nothing to judge")
     stores = _Stores.make(folder, len(faces), source.crops.shape[1])
     pairing = Pairing(number_rate(target, render), Fraction(offset).limit_denominator(1_000_000))
     paster = Paster.plan(source, faces)
-    taken = _take_all(target, render, face_of, paster, run, options, pairing, stores, len(faces), table.lost, events)
+    taken = _take_all(target, render, face_of, paster, run, options, pairing, stores, len(faces), lost, events)
     pairing.check(target, render)
     if not taken:
         raise EvaluationError(f"{render.path}: has no frame at a time at which {target.path} shows the performer")
