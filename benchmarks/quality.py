@@ -25,6 +25,7 @@ from visagist.events import Event, Note, Warned
 from visagist.faceset import ExtractOptions, extract
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions, merge
+from visagist.models import ARCHITECTURES
 from visagist.training import TrainOptions, train
 
 TABLE = Path(__file__).with_name("quality.csv")
@@ -45,7 +46,7 @@ PAIRS: dict[str, tuple[Path, Path]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="of training, each network on each pair")
-    parser.add_argument("--networks", nargs="+", default=[REFERENCE])
+    parser.add_argument("--networks", nargs="+", choices=list(ARCHITECTURES), default=[REFERENCE])
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--keep", type=Path, default=Path("bench-output") / "quality", help="folder for what is made")
     chosen = parser.parse_args(arguments)
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for network in chosen.networks:
             rows.append(measure(pair, network, chosen.minutes, chosen.keep))
             append(rows[-1])
-    for line in compared(rows):
+    for line in compared(rows, known_rows()):
         print(line)
 
 
@@ -119,26 +120,40 @@ def figures(found: Evaluation) -> dict[str, str]:
     return {name: f"{value:.4g}" for name, value in values.items()}
 
 
-def compared(rows: Sequence[dict[str, str]]) -> list[str]:
-    """Lines that set each network against the reference on the same pair."""
+def compared(rows: Sequence[dict[str, str]], known: Sequence[dict[str, str]]) -> list[str]:
+    """Lines that set each network against the reference on the same pair, machine and budget.
+
+    Args:
+        rows: what is to be compared.
+        known: all rows of the table; the latest one of the reference counts.
+    """
     lines: list[str] = []
     for row in rows:
         lines.append(f"{row['pair']}, {row['network']}, {row['minutes']} minutes:")
-        base = next((r for r in rows if r["network"] == REFERENCE and r["pair"] == row["pair"]), None)
+        alike = ("pair", "machine", "minutes")
+        references = [r for r in known if r["network"] == REFERENCE and all(r[name] == row[name] for name in alike)]
+        base = references[-1] if references and row["network"] != REFERENCE else None
+        if base is None and row["network"] != REFERENCE:
+            lines.append(f"  no row of {REFERENCE} for the same pair, machine and minutes to compare with")
         for name, value in list(row.items())[8:]:
             ratio = ""
-            if base is not None and base is not row and float(base[name]) != 0:
+            if base is not None and value and float(base.get(name) or 0) != 0:
                 ratio = f"  {float(value) / float(base[name]):.3f} of {REFERENCE}'s"
             lines.append(f"  {name:<28} {value:>9}{ratio}")
     return lines
 
 
+def known_rows() -> list[dict[str, str]]:
+    """The table so far."""
+    if not TABLE.is_file():
+        return []
+    with TABLE.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def append(row: dict[str, str]) -> None:
     """Add a row; columns that are new to the table are added at its end."""
-    known: list[dict[str, str]] = []
-    if TABLE.is_file():
-        with TABLE.open(newline="", encoding="utf-8") as file:
-            known = list(csv.DictReader(file))
+    known = known_rows()
     names = list(dict.fromkeys(name for entry in [*known, row] for name in entry))
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, restval="", lineterminator="\n")

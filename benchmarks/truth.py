@@ -27,6 +27,7 @@ RIGHT = "perfect"
 MUST_SEE = {
     "blurred": ("sharpness", "sharpness_to_target"),
     "shifted": ("placement",),
+    "trembling": ("jitter", "flicker"),
     "blob": ("expression_correlation", "expression_amplitude", "expression_mouth", "sharpness"),
     "frozen": ("expression_correlation", "expression_amplitude", "expression_mouth"),
     "unswapped": ("identity", "identity_share", "identity_sface", "leakage"),

@@ -3,6 +3,10 @@
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("visagist", deadline=None)  # a busy machine is no bug
+settings.load_profile("visagist")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -51,6 +51,11 @@ def test_room_imports_only_downwards(room: str) -> None:
         assert not wrong, f"{path.relative_to(PACKAGE)} imports {', '.join(sorted(wrong))}"
 
 
+def test_every_room_has_its_rule() -> None:
+    rooms = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert rooms - {"__init__", "__main__", "cli"} == set(MAY_IMPORT) | ROOT - {"__version__"}
+
+
 def test_root_modules_import_only_root() -> None:
     for name in ROOT - {"__version__"}:
         wrong = imported(PACKAGE / f"{name}.py") - ROOT

@@ -18,7 +18,7 @@ def test_list_and_rooms_agree() -> None:
 def test_public_name_is_there_and_documented(name: str) -> None:
     public = getattr(visagist, name)
     assert inspect.getdoc(public)
-    if inspect.isfunction(public) and name != "silent":
+    if inspect.isfunction(public) and inspect.signature(public).parameters and name != "silent":
         assert "Args:" in (inspect.getdoc(public) or ""), f"{name} does not say what it takes"
 
 

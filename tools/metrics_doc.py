@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from visagist.evaluation import METRICS, Metric
+from visagist.evaluation.aims import aim_text
 
 DOC = Path(__file__).parents[1] / "docs" / "evaluation.md"
 BEGIN, END = "<!-- metrics: begin -->", "<!-- metrics: end -->"
@@ -18,7 +19,7 @@ def described(metrics: Iterable[Metric]) -> str:
     parts: list[str] = []
     for metric in metrics:
         unit = f", {metric.unit}" if metric.unit else ""
-        aim = "" if metric.aim is None else f", visagist aims at {metric.aim:g}"
+        aim = "" if metric.aim is None else f"; visagist's aim is {aim_text(metric)}"
         parts.append(
             f"**{metric.title}** (`{metric.name}`{unit}; {BETTER[metric.better]}{aim})  \n"
             f"{metric.formula}.  \n*From:* {metric.source}.  \n*Fooled by:* {metric.fooled_by}"

@@ -35,6 +35,7 @@ DEGRADATIONS = {
     "perfect": "the source's face, exactly",
     "blurred": "the same, blurred by 3.5 % of the pupils' distance",
     "shifted": "the same, 2 px to the right",
+    "trembling": "the same, up to 1 px off in each direction, by chance, each frame",
     "frozen": "in every frame the expression of the first",
     "blob": "the same as frozen, blurred by 10 % of the pupils' distance: an undertrained network's face",
     "unswapped": "the target as it is",
@@ -180,12 +181,15 @@ def build(model: HeadModel, count: int, size: int, pupils: float, seed: int) -> 
     wrong = _onto(target, film(transplant(heads[STRANGER], performer), take, room))
     pasted = film(lay(heads[SOURCE], performer), take, room)
     gains = 1 + FLICKER * np.random.default_rng(seed).choice([-1, 1], count)
+    trembles = np.random.default_rng(seed).integers(-1, 2, (count, 2))  # px
     swaps: dict[str, list[Floats]] = {name: [] for name in DEGRADATIONS}
     for i in range(count):
         before, right, mask = encoded(target[i].picture), encoded(perfect[i].picture), perfect[i].swapped[..., None]
         swaps["perfect"].append(right)
         swaps["blurred"].append(_blurred(right, mask, BLUR * pupils))
         swaps["shifted"].append(_over(before, np.roll(right, SHIFT, axis=1), mask))
+        across, down = trembles[i]
+        swaps["trembling"].append(_over(before, np.roll(right, (int(down), int(across)), axis=(0, 1)), mask))
         still_face = encoded(frozen[i].picture)
         swaps["frozen"].append(still_face)
         swaps["blob"].append(_blurred(still_face, frozen[i].swapped[..., None], BLOB * pupils))

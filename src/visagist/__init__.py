@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from visagist.machine import examine
     from visagist.media import EncodeOptions, Footage, Frame, Reader, find_footage, probe
     from visagist.merging import MergeOptions, MergeSummary, merge, preview_merge
-    from visagist.provenance import Consent, Verification, load_consent, verify
+    from visagist.provenance import (
+        Consent,
+        Verification,
+        add_known_signer,
+        known_signers,
+        load_consent,
+        remove_known_signer,
+        verify,
+    )
     from visagist.training import Run, TrainOptions, train
     from visagist.workspace import SourceOptions, demo_swap, new_consent, swap
 
@@ -48,17 +56,20 @@ __all__ = [
     "TrainOptions",
     "Verification",
     "VisagistError",
+    "add_known_signer",
     "analyze",
     "demo_swap",
     "evaluate",
     "examine",
     "extract",
     "find_footage",
+    "known_signers",
     "load_consent",
     "merge",
     "new_consent",
     "preview_merge",
     "probe",
+    "remove_known_signer",
     "silent",
     "swap",
     "train",
@@ -75,7 +86,15 @@ _ROOMS = {
     "machine": ("examine",),
     "media": ("EncodeOptions", "Footage", "Frame", "Reader", "find_footage", "probe"),
     "merging": ("MergeOptions", "MergeSummary", "merge", "preview_merge"),
-    "provenance": ("Consent", "Verification", "load_consent", "verify"),
+    "provenance": (
+        "Consent",
+        "Verification",
+        "add_known_signer",
+        "known_signers",
+        "load_consent",
+        "remove_known_signer",
+        "verify",
+    ),
     "training": ("Run", "TrainOptions", "train"),
     "workspace": ("SourceOptions", "demo_swap", "new_consent", "swap"),
 }

@@ -76,6 +76,9 @@ def replacements() -> dict[str, Path]:
     unknown = sorted(set(chosen) - set(MODELS))
     if unknown:
         raise WeightsError(f"{path}: [weights] names {', '.join(unknown)}; known are {', '.join(MODELS)}")
+    for name, value in chosen.items():
+        if not isinstance(value, str):
+            raise WeightsError(f"{path}: [weights] {name} needs the path of an ONNX file, got {value}")
     return {name: Path(value) for name, value in chosen.items()}
 
 

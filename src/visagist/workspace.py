@@ -20,10 +20,10 @@ from pathlib import Path
 from visagist import provenance
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.device import choose
-from visagist.errors import NoFaceError, SeveralError
+from visagist.errors import FacesetError, NoFaceError, OutputError, SeveralError
 from visagist.events import Events, Note
 from visagist.faces import picture_embeddings
-from visagist.faceset import ExtractOptions, Faceset, extract
+from visagist.faceset import ExtractOptions, Faceset, extract, is_alone
 from visagist.files import write_atomic
 from visagist.media import EncodeOptions, find_footage, note_rate, probe
 from visagist.merging import MergeOptions, MergeSummary, check_output, made_from, merge
@@ -31,6 +31,7 @@ from visagist.merging.merge import OWN, claim_folder, default_workspace
 from visagist.merging.options import check_frames
 from visagist.merging.permission import Records, check_footage
 from visagist.models import configure
+from visagist.provenance import Signer
 from visagist.settings import Settings, save_call
 from visagist.training import TrainOptions, train
 from visagist.training.estimate import estimate_seconds
@@ -89,7 +90,8 @@ def swap(
     footage = probe(target, merging.rate)
     note_rate([*clips, footage], STEP, events)
     encoding.resolved(footage, output)
-    check_frames(merging.frames, footage)
+    check_frames(merging.frames, footage, output)
+    Signer.default()
     configure(training.model, training.settings)
     choose(training.device)
     check_output(
@@ -102,6 +104,10 @@ def swap(
             *(workspace / name for name in ("source", "target", "run", *OWN)),
         ],
     )
+    for name, clip in [(name, clip) for name in ("source", "target", "run") for clip in (*clips, footage)]:
+        home = (workspace / name).resolve()
+        if home in (clip.path.resolve(), *clip.path.resolve().parents):
+            raise OutputError(f"{clip.path}: lies where the swap would put its own {name}; choose another --workspace")
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {
@@ -151,7 +157,7 @@ def swap(
         raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
     faces_source = Faceset.open(faceset_source)
     # A hash of footage that shows several people says nothing of which of them agreed.
-    covered = set() if found.others else set(faces_source.footage_hashes)
+    covered = set(faces_source.footage_hashes) if is_alone(faces_source) else set()
     records.check_source(covered, faces_source.centroid())
     try:
         found = extract(
@@ -174,6 +180,11 @@ def swap(
             return finish(run=None)
         raise NoFaceError(f"{error}; --allow-no-face passes it through untouched") from error
     faces_target = Faceset.open(faceset_target)
+    if len(faces_target.footage_hashes) != 1:
+        raise FacesetError(
+            f"{faceset_target}: holds crops of other footage than {target}, whom a swap would be trained on; move them "
+            "away, or call train and merge one by one"
+        )
     (footage_sha256,) = faces_target.footage_hashes
     records.check_target(set() if found.others else {footage_sha256}, faces_target.centroid())
     check_footage(footage, footage_sha256, workspace / "safeguard")
@@ -203,8 +214,9 @@ def demo_swap(output: Path, iterations: int | None, device: str, events: Events)
     length = DEMO_ITERATIONS if iterations is None else iterations
     training = TrainOptions.parse({"iterations": length, "device": device}, "demo")
     started = time.monotonic()
-    seconds = estimate_seconds(training) + OTHER_SECONDS
-    events(Note(STEP, f"this takes about {max(1, round(seconds / 60))} minutes on this machine"))
+    if not (default_workspace(output) / DONE).is_file():
+        seconds = estimate_seconds(training) + OTHER_SECONDS
+        events(Note(STEP, f"this takes about {max(1, round(seconds / 60))} minutes on this machine"))
     summary = swap(
         SOURCE,
         TARGET,

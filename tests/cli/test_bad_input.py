@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tomli_w
 
-from tests.cli.conftest import Ended, Swap, visagist
+from tests.cli.conftest import Ended, Swap, command, visagist
 from visagist.cli import main
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.device import choose
@@ -132,6 +132,7 @@ def test_full_disk_while_merging(small_disk: Path, swapped: Swap) -> None:
     saved = swapped.output.with_name("out.mp4.toml")
     assert_refused(visagist("merge", "--config", saved, "-o", output, "--crf", "1"), "small")
     assert not output.exists()
+    assert not list(small_disk.rglob("joined*"))
 
 
 def test_faceset_with_a_corrupt_image(swapped: Swap, tmp_path: Path) -> None:
@@ -234,8 +235,8 @@ def test_a_demo_of_no_iterations_is_wrong_usage(
 
 @pytest.mark.parametrize("device", ["cpu:x", "cpu:1", "gpu", "cuda:", "cuda:x"])
 def test_what_names_no_device_is_wrong_usage(device: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in (MERGE, ("evaluate", "a", "--target", "b", "--source", "c"), ("demo",)):
-        assert_wrong_usage(called(capsys, *command, "--device", device), "--device", device)
+    for words in (MERGE, ("evaluate", "a", "--target", "b", "--source", "c"), ("demo",)):
+        assert_wrong_usage(called(capsys, *words, "--device", device), "--device", device)
     with pytest.raises(ConfigError, match="names no device"):
         choose(device)
 
@@ -268,6 +269,26 @@ def test_a_swap_that_cannot_end_well_is_refused_before_the_work(
     output = tmp_path / "out" / "o.mp4"
     assert_refused(visagist("swap", source, forty, "-o", output, *CONSENTS, *options), *words)
     assert not output.parent.exists()
+
+
+@pytest.mark.parametrize("output", ["one.png", "frame_%04d.png"])
+def test_many_frames_are_no_single_picture(output: str, forty: Path, source: Path, tmp_path: Path) -> None:
+    ended = visagist("swap", source, forty, "-o", tmp_path / "out" / output, *CONSENTS)
+    assert_refused(ended, output, "forty.mp4", "give a folder")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_signer_that_cannot_sign_is_found_before_the_work(
+    forty: Path, source: Path, swapped: Swap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.toml").write_text("[signer]\nkey = 'gone.pem'\ncertificate = 'gone.pem'\n")
+    monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path))
+    output = tmp_path / "out" / "o.mp4"
+    assert_refused(visagist("swap", source, forty, "-o", output, *CONSENTS), "gone.pem")
+    assert not output.parent.exists()
+    ended = visagist("merge", "--config", swapped.output.with_name("out.mp4.toml"), "-o", output)
+    assert_refused(ended, "gone.pem")
+    assert not [path for path in output.parent.rglob("*") if path.is_file()]
 
 
 def test_a_merge_of_frames_beyond_the_footage_is_refused_before_the_work(
@@ -303,6 +324,21 @@ def test_the_file_of_another_command_is_named_with_its_command(swapped: Swap, tm
     saved = swapped.workspace / "run" / "train.toml"
     ended = visagist("extract", "--config", saved)
     assert_wrong_usage(ended, str(saved), "source", "`visagist extract`", "options of `visagist train`")
+
+
+def test_a_reader_that_has_gone_is_no_success(source: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        command("extract", source, "-o", tmp_path / "faces", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        process.stdout.readline()
+        process.stdout.close()
+        said = process.stderr.read()
+    assert process.wait() == 1
+    assert b"Traceback" not in said
+    assert b"Exception ignored" not in said
 
 
 def test_a_misspelt_option_of_a_file_is_named(tmp_path: Path) -> None:

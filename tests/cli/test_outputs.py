@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 import pytest
@@ -18,13 +20,25 @@ import visagist
 from tests.cli.conftest import CLIPS, command, first_frames, write_frames
 from visagist import weights
 from visagist.demo import SOURCE, TARGET
-from visagist.errors import ConsentError, FacesetError, NoFaceError, OutputError, SubjectError
-from visagist.events import silent
+from visagist.errors import (
+    ConsentError,
+    DamagedError,
+    FacesetError,
+    InterlacedError,
+    NoFaceError,
+    OutputError,
+    SafeguardError,
+    SubjectError,
+)
+from visagist.events import Event, Progress, silent
 from visagist.faces import AnalyzeOptions, analyze, known_table
 from visagist.faceset import ExtractOptions, extract
-from visagist.media import EncodeOptions, probe, write_picture
+from visagist.faceset.extract import LOCK
+from visagist.locks import lock
+from visagist.media import EncodeOptions, Reader, probe, write_picture
 from visagist.merging import MergeOptions, MergeSummary
-from visagist.merging.permission import check_footage
+from visagist.merging.permission import Records, check_footage
+from visagist.provenance import record_sha256
 from visagist.training import Run, TrainOptions, train
 from visagist.training.data import load_crops
 from visagist.training.run import RECORD
@@ -161,9 +175,9 @@ def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(productio
     shutil.copytree(production.run, run)
     record = (run / RECORD).read_text()
     (run / RECORD).write_text(record.replace("is_alone = true\n", ""))  # as runs were before
-    for refused in (production.merge, production.preview):
+    for refused, name in ((production.merge, "film.mp4"), (production.preview, "sheet.png")):
         with pytest.raises(ConsentError, match="train") as caught:
-            refused(tmp_path / "sheet.png", run=run)
+            refused(tmp_path / name, run=run)
         assert "--picture" in str(caught.value)
     source = production.record("source_picture")
     assert production.merge(output, run=run, source_consent=source, frames="0-3").frames == 4
@@ -272,6 +286,145 @@ def test_a_swap_refuses_before_it_trains(production: Production, tmp_path: Path)
             )  # fmt: skip
     assert clip.read_bytes() == before
     assert not list(tmp_path.glob("**/*.workspace"))
+
+
+def test_a_swap_does_not_read_what_lies_where_it_writes(production: Production, tmp_path: Path) -> None:
+    workspace = tmp_path / "film"
+    clip = Path(shutil.copy(production.source, tmp_path / "source.mp4"))
+    for home in ("source", "run"):
+        (workspace / home).mkdir(parents=True)
+        inside = Path(shutil.copy(clip, workspace / home / "source.mp4"))
+        with pytest.raises(OutputError, match=r"source\.mp4: lies where the swap would put .*another --workspace"):
+            visagist.swap(
+                inside, production.target, tmp_path / "out.mp4", production.record("source_hash"),
+                production.record("target_hash"), visagist.SourceOptions(), SMALL, MergeOptions(), EncodeOptions(),
+                workspace, silent,
+            )  # fmt: skip
+        assert [path.name for path in (workspace / home).iterdir()] == ["source.mp4"]
+        inside.unlink()
+
+
+def test_extract_does_not_touch_what_is_not_its_own(production: Production, tmp_path: Path) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    shutil.copy(production.source, clips / "source.mp4")
+    with pytest.raises(FacesetError, match=r"clips: holds the footage source\.mp4"):
+        extract(clips, clips)
+    assert [path.name for path in clips.iterdir()] == ["source.mp4"]
+    faces = tmp_path / "faces"
+    faces.mkdir()
+    picture = Path(shutil.copy(production.folder / "source.png", faces / "people.png"))
+    before = picture.read_bytes()
+    with pytest.raises(OutputError, match=r"people\.png: would be overwritten"):
+        extract(production.both, faces)
+    extract(production.both, faces, ExtractOptions(reference=picture))
+    assert picture.read_bytes() == before
+    with pytest.raises(FacesetError, match="another extraction is at work"), lock(faces / LOCK, wait=False):
+        extract(production.both, faces, ExtractOptions(reference=picture))
+
+
+def test_crops_of_others_in_the_targets_faceset_are_refused_by_a_swap(production: Production, tmp_path: Path) -> None:
+    arguments = (
+        production.source, production.target, tmp_path / "out.mp4", production.record("source_hash"),
+        production.record("target_hash"), visagist.SourceOptions(), SMALL, MergeOptions(), EncodeOptions(), None,
+    )  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        visagist.swap(*arguments, interrupted_in_training)
+    crop = next((production.folder / "source").glob("*.jpg"))
+    shutil.copy(crop, tmp_path / "out.mp4.workspace" / "target")
+    with pytest.raises(FacesetError, match="holds crops of other footage"):
+        visagist.swap(*arguments, silent)
+
+
+def interrupted_in_training(event: Event) -> None:
+    if isinstance(event, Progress) and event.step == "train":
+        raise KeyboardInterrupt
+
+
+def test_a_record_that_changes_while_a_merge_is_at_work_is_the_one_that_was_read(
+    production: Production, tmp_path: Path
+) -> None:
+    paths = [Path(shutil.copy(production.record(f"{name}_hash"), tmp_path)) for name in ("source", "target")]
+    before = tuple(record_sha256(path) for path in paths)
+    records = Records.load(*paths)
+    for path in paths:
+        path.write_text(path.read_text() + "# another scope\n")
+    assert records.hashes == before != tuple(record_sha256(path) for path in paths)
+
+
+@pytest.fixture
+def suspicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A classifier that takes every frame for intimate imagery."""
+    verdict = onnx.helper.make_tensor("verdict", onnx.TensorProto.FLOAT, [1, 5], [0.0, 0.0, 0.0, 1.0, 0.0])
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Constant", [], ["probs"], value=verdict)],
+        "suspicious",
+        [onnx.helper.make_tensor_value_info("image", onnx.TensorProto.FLOAT, [1, 224, 224, 3])],
+        [onnx.helper.make_tensor_value_info("probs", onnx.TensorProto.FLOAT, [1, 5])],
+    )
+    opset = [onnx.helper.make_opsetid("", 13)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "suspicious.onnx")
+    (tmp_path / "config.toml").write_text(f"[weights]\nsafeguard = '{tmp_path / 'suspicious.onnx'}'\n")
+    monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path))
+    weights.session.cache_clear()
+    yield
+    weights.session.cache_clear()
+
+
+def test_no_way_leads_past_the_safeguard(production: Production, tmp_path: Path, suspicious: None) -> None:
+    output = tmp_path / "out" / "out.mp4"
+    with pytest.raises(SafeguardError, match=r"target\.mp4"):
+        production.merge(output, workspace=tmp_path / "merge")
+    with pytest.raises(SafeguardError):
+        production.preview(tmp_path / "out" / "preview.png")
+    with pytest.raises(SafeguardError):
+        visagist.swap(
+            production.source, production.target, output, production.record("source_hash"),
+            production.record("target_hash"), visagist.SourceOptions(), SMALL, MergeOptions(), EncodeOptions(),
+            tmp_path / "swap", silent,
+        )  # fmt: skip
+    assert not (tmp_path / "swap" / "run").exists()  # refused before the training
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_damaged_footage_needs_to_be_allowed(production: Production, tmp_path: Path) -> None:
+    data = bytearray(TARGET.read_bytes())
+    data[150_000:150_400] = bytes(400)
+    hole = tmp_path / "hole.mpg"
+    hole.write_bytes(data)
+    new_record(record := tmp_path / "hole.toml", footage=[hole])
+    call = {"target": hole, "target_consent": record, "workspace": tmp_path / "workspace"}
+    output = tmp_path / "out.mp4"
+    with pytest.raises(DamagedError, match=r"hole\.mpg: damaged .*--allow-damaged"):
+        production.merge(output, **call)
+    assert not output.exists()
+    with Reader(hole) as frames:
+        good = len(list(frames))
+    assert production.merge(output, **call, allow_damaged=True).frames == good
+    arguments = (
+        production.source, hole, tmp_path / "swapped.mp4", production.record("source_hash"), record,
+        visagist.SourceOptions(), SMALL,
+    )  # fmt: skip
+    with pytest.raises(DamagedError, match="--allow-damaged"):
+        visagist.swap(*arguments, MergeOptions(), EncodeOptions(), None, silent)
+    made = visagist.swap(*arguments, MergeOptions(allow_damaged=True), EncodeOptions(), None, silent)
+    assert made.frames == good
+
+
+def test_interlaced_footage_is_merged_on_request(production: Production, tmp_path: Path) -> None:
+    fields = tmp_path / "fields.mkv"
+    with av.open(str(fields), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"x264-params": "tff=1", "crf": "12"})
+        stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct
+        stream.height, stream.width, stream.pix_fmt = 288, 360, "yuv420p"
+        for frame in first_frames(production.target, 10):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.rint(frame * 255).astype(np.uint8), format="rgb24")))
+        out.mux(stream.encode(None))
+    new_record(record := tmp_path / "fields.toml", footage=[fields])
+    call = {"target": fields, "target_consent": record, "workspace": tmp_path / "workspace"}
+    with pytest.raises(InterlacedError, match=r"fields\.mkv.*--deinterlace"):
+        production.merge(tmp_path / "out.mp4", **call)
+    assert production.merge(tmp_path / "out.mp4", **call, deinterlace=True).frames == 10
 
 
 def test_pictures_of_two_renders_are_never_mixed(production: Production, tmp_path: Path) -> None:

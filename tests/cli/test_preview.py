@@ -21,7 +21,9 @@ def tiles(sheet: Path) -> np.ndarray:
 def test_preview_shows_before_after_and_mask(swapped: Swap, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
-    ended = visagist("merge", TARGET, "--run", swapped.workspace / "run", "-o", sheet, *consents, "--preview", "5,40")
+    preview = ("merge", TARGET, "--run", swapped.workspace / "run", "-o", sheet, *consents, "--preview")
+    assert visagist(*preview, "5").code == 0
+    ended = visagist(*preview, "5,40")  # in the place of the first one
     assert ended.code == 0, ended.err
     assert visagist("verify", sheet).code == 0
     for before, after, mask in tiles(sheet):

@@ -1,5 +1,6 @@
 """`visagist swap`: one command from footage to a signed render, whatever happens on the way."""
 
+import datetime
 import json
 import shutil
 from fractions import Fraction
@@ -9,9 +10,10 @@ import av
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Swap, killed_when, swap_arguments, visagist
+from tests.cli.conftest import Swap, first_frames, killed_when, swap_arguments, visagist, write_frames
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.media import Reader, write_picture
+from visagist.workspace import new_consent
 
 
 def times(path: Path) -> list[Fraction]:
@@ -88,6 +90,36 @@ def test_killed_in_every_step_the_same_command_ends_the_same(swapped: Swap, sour
     assert not list(tmp_path.rglob("*.part*"))
 
 
+def is_in_the_second_chunk(event: dict[str, object]) -> bool:
+    return event["event"] == "progress" and event["step"] == "merge" and int(str(event["done"])) >= 134
+
+
+def test_killed_in_a_later_chunk_a_merge_keeps_the_earlier_ones(swapped: Swap, tmp_path: Path) -> None:
+    clip = first_frames(TARGET, 75)
+    target, record = tmp_path / "long.mp4", tmp_path / "long.toml"
+    write_frames(target, [*clip, *clip[::-1]])
+    new_consent(
+        record, name="speaker", adult=True, basis="research-corpus", statement="a test", scope="test",
+        date=datetime.date(2026, 1, 1), pictures=[], footage=[target], document=None,
+    )  # fmt: skip
+    run = swapped.workspace / "run"
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", record)
+
+    def arguments(output: str) -> tuple[str | Path, ...]:
+        return ("merge", target, "--run", run, "-o", tmp_path / output, *consents, "--workspace", tmp_path / "work")
+
+    assert visagist(*arguments("unbroken.mp4")).code == 0
+    assert killed_when(is_in_the_second_chunk, *arguments("broken.mp4"))
+    assert len(list((tmp_path / "work").rglob("chunk-*.nut"))) == 1
+    ended = visagist(*arguments("broken.mp4"), "--json")
+    assert ended.code == 0, ended.err
+    events = [json.loads(line) for line in ended.out.splitlines() if line.startswith("{")]
+    done = [event["done"] for event in events if event.get("event") == "progress" and event["step"] == "merge"]
+    assert min(done) == 128
+    for a, b in zip(pictures(tmp_path / "unbroken.mp4"), pictures(tmp_path / "broken.mp4"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_the_saved_configuration_repeats_the_merge(swapped: Swap, tmp_path: Path) -> None:
     saved = swapped.output.with_name("out.mp4.toml")
     again = tmp_path / "again.mp4"
@@ -95,6 +127,26 @@ def test_the_saved_configuration_repeats_the_merge(swapped: Swap, tmp_path: Path
     assert ended.code == 0, ended.err
     for a, b in zip(pictures(swapped.output), pictures(again), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_an_evaluation_with_the_run_makes_the_merge_again(swapped: Swap, tmp_path: Path) -> None:
+    output, run = tmp_path / "excerpt.mp4", swapped.workspace / "run"
+    saved = swapped.output.with_name("out.mp4.toml")
+    assert visagist("merge", "--config", saved, "-o", output, "--frames", "10-29").code == 0
+    arguments = ("--target", TARGET, "--source", swapped.workspace / "source", "--run", run, "--json")
+    found = json.loads(visagist("evaluate", output, *arguments).out.splitlines()[-1])
+    assert found["planes_changed_outside"] == 0
+    assert found["coverage"]["swapped_frames"] == 20
+    assert set(found["reconstruction"]) == {"source", "target"}
+    assert any("same merge made again" in note for note in found["notes"])
+    assert found["provenance"]["verdict"] == "made by visagist, signer known"
+
+    plain = tmp_path / "plain.mp4"  # the same pictures, by nobody
+    write_frames(plain, first_frames(output, 8))
+    found = json.loads(visagist("evaluate", plain, *arguments, "--offset", "0.4").out.splitlines()[-1])
+    assert found["planes_changed_outside"] is None
+    assert any("no credentials" in note for note in found["notes"])
+    assert set(found["reconstruction"]) == {"source", "target"}
 
 
 def test_a_run_serves_another_target_and_an_excerpt(swapped: Swap, tmp_path: Path) -> None:
@@ -163,11 +215,16 @@ def test_saved_configurations_repeat_extract_and_train(swapped: Swap, tmp_path: 
     assert (run / "weights.safetensors").read_bytes() == weights.read_bytes()
 
 
-def test_a_lost_render_is_made_again(swapped: Swap, tmp_path: Path) -> None:
+def test_a_lost_render_is_made_again_and_a_file_that_came_in_its_place_stays(swapped: Swap, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     arguments = ("merge", "--config", swapped.output.with_name("out.mp4.toml"), "-o", output, "--frames", "0-4")
     assert visagist(*arguments).code == 0
-    output.write_bytes(b"\0" * 1000)
+    output.write_bytes(b"mine")
+    ended = visagist(*arguments)
+    assert ended.code == 1
+    assert f"{output}: is there already, and no earlier merge left it there as now found; move it away" in ended.err
+    assert output.read_bytes() == b"mine"
+    output.unlink()
     output.with_name("out.mp4.json").write_text("{")
     assert visagist(*arguments).code == 0
     assert visagist("verify", output).code == 0

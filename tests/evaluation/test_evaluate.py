@@ -140,8 +140,38 @@ def test_an_excerpt_is_laid_where_it_belongs(scene: Scene, judged: Evaluation) -
     found = scene.evaluate(scene.swapped[10:], EvaluateOptions(offset=10 / 25))
     assert found.frames.tolist() == list(range(10, 24))
     assert found.coverage.swapped_frames == 14
-    with_wrong_faces = scene.evaluate(scene.swapped[10:])
-    assert value(with_wrong_faces, "expression_landmarks") > value(found, "expression_landmarks")
+    assert not [flag for flag in found.flags if "likely to lie elsewhere" in flag.reason]
+
+
+def test_an_excerpt_that_lies_elsewhere_is_flagged_with_its_place(scene: Scene) -> None:
+    found = scene.evaluate(scene.swapped[4:])  # its clock begins at zero: every frame finds a partner, a wrong one
+    flagged = [flag.reason for flag in found.flags if "likely to lie elsewhere" in flag.reason]
+    assert len(flagged) == 1
+    assert "4 frames later" in flagged[0]
+    assert "--offset 0.160" in flagged[0]
+
+
+def test_footage_that_is_no_render_of_the_target_is_refused(scene: Scene) -> None:
+    noise = np.random.default_rng(0).random((COUNT, *scene.original[0].shape))
+    with pytest.raises(EvaluationError, match=r"render.mp4: is no render of .*target.mp4 .* dB only"):
+        scene.evaluate([cv2.GaussianBlur(frame, (0, 0), 20) * 3 - 1.5 > 0 for frame in noise])
+
+
+def test_a_picture_that_is_changed_as_a_whole_is_flagged(scene: Scene, judged: Evaluation) -> None:
+    found = scene.evaluate([frame * 0.85 for frame in scene.swapped])
+    assert any("outside the face the render is like the target to" in flag.reason for flag in found.flags)
+    assert not any("outside the face the render is like the target to" in flag.reason for flag in judged.flags)
+
+
+def test_what_a_merge_left_out_as_uncertain_counts_as_not_swapped(scene: Scene, tmp_path: Path) -> None:
+    frames = [*scene.swapped[:12], *scene.original[12:]]
+    render = tmp_path / "choosy.mp4"
+    write_frames(render, frames)
+    # The call that a merge would save which takes no face for certain: its own measure must not hide the hard frames.
+    render.with_name("choosy.mp4.toml").write_text("min_score = 1e6\n")
+    found = scene.evaluate(render)
+    assert found.coverage.performer_frames == COUNT
+    assert found.coverage.swapped_frames == 12
 
 
 def test_another_size_is_refused(scene: Scene) -> None:
@@ -155,8 +185,11 @@ def test_other_times_are_refused(scene: Scene) -> None:
 
 
 def test_a_render_without_a_face_is_refused(scene: Scene) -> None:
+    hidden = [frame.copy() for frame in scene.original]
+    for frame in hidden:
+        frame[60:260, 90:270] = 0.5
     with pytest.raises(EvaluationError, match="no face was found in any of the 24 frames"):
-        scene.evaluate([np.zeros_like(frame) for frame in scene.original])
+        scene.evaluate(hidden)
 
 
 def test_a_target_without_a_face_is_refused(scene: Scene, tmp_path: Path) -> None:
@@ -194,6 +227,17 @@ def test_a_self_swap_is_compared_with_its_right_answer(scene: Scene, tmp_path: P
     assert set(found.self_swap) == {"ssim", "psnr", "flicker"}
     assert 0.5 < found.self_swap["ssim"].value < 0.98
     assert 15 < found.self_swap["psnr"].value < 40
+    assert found.coverage.share == 1
+
+
+def test_a_self_swap_without_a_trace_is_the_best_there_is(scene: Scene, tmp_path: Path) -> None:
+    extract(scene.target, tmp_path / "own", ExtractOptions())
+    options = EvaluateOptions(self_swap=True)
+    found = visagist.evaluate(
+        scene.target, scene.target, tmp_path / "own", options, None, None, scene.workspace, "cpu", silent
+    )
+    assert found.self_swap["ssim"].value == pytest.approx(1)
+    assert found.self_swap["psnr"].value == 100  # dB, for equal pictures
 
 
 def test_the_command_line_writes_a_report(scene: Scene, tmp_path: Path) -> None:

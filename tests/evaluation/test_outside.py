@@ -15,8 +15,8 @@ from visagist.evaluation.metric import evaluate_metric
 from visagist.evaluation.outside import METRICS, is_changed, outside_psnr, planes_changed_outside
 from visagist.media import ChunkWriter, Color, Display, EncodeOptions, Frame, Reader, Region, frame_from_rgb, probe
 from visagist.media.layout import layout
-from visagist.merging import Merged
 from visagist.merging.composite import composite
+from visagist.merging.pipeline import Merged
 
 COLOR = Color("bt709", "tv", "bt709", "bt709")
 

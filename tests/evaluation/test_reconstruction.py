@@ -62,7 +62,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("small")
     source, target = write_faceset(folder / "source", 1), write_faceset(folder / "target", 2, COUNT + 5)
     options = {"settings": {**NARROW, "size": 32}, "batch": 2, "iterations": 20, "device": "cpu", "held_out": HELD_OUT}
-    summary = train(source, target, folder / "run", TrainOptions.model_validate(options), silent, lambda *_: None)
+    summary = train(source, target, folder / "run", TrainOptions.model_validate(options), silent)
     return Run.open(folder / "run", "cpu"), Faceset.open(source), Faceset.open(target), summary
 
 

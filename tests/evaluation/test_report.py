@@ -277,7 +277,7 @@ def test_hardly_anything_measured_is_still_a_page(evaluation: Evaluation, count:
     page = Page(report_html(bare))
     assert "data:" not in "".join(page.values("href"))
     assert "no frame could be measured" in page.text
-    assert "not known without the run" in page.text
+    assert "the merge was not made again" in page.text
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
     assert "No frame is flagged" in page.text
 
@@ -372,7 +372,7 @@ def test_changes_outside_are_said(evaluation: Evaluation) -> None:
     ]
     assert "not one sample" in texts[0]
     assert "up to 7" in texts[1]
-    assert "not known" in texts[2]
+    assert "only the run that made the render" in texts[2]
 
 
 def test_table_for_the_terminal_is_aligned_and_plain(evaluation: Evaluation) -> None:

@@ -29,6 +29,7 @@ from visagist.faceset import (
     read_record,
     write_crop,
 )
+from visagist.faceset.extract import LOCK
 from visagist.media import Reader, write_picture
 from visagist.settings import Settings, read_toml
 
@@ -207,7 +208,7 @@ def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(
     summary = extract(TARGET, folder, events=told.append)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert summary.left_out == extracted[1].left_out
-    assert not list(folder.glob(".*"))  # nor does the kill leave half a file behind
+    assert [path.name for path in folder.glob(".*")] == [LOCK]  # nor does the kill leave half a file behind
     assert min(e.done for e in told if isinstance(e, Progress) and e.step == "extract") >= 5
     assert {p.name: p.read_bytes() for p in crops(folder)} == {p.name: p.read_bytes() for p in crops(extracted[0])}
 
@@ -246,7 +247,7 @@ def test_no_face_and_no_place_are_errors(tmp_path: Path) -> None:
     write_picture(tmp_path / "gray.png", np.full((200, 300, 3), 0.5, np.float32))
     with pytest.raises(NoFaceError):
         extract(tmp_path / "gray.png", tmp_path / "faceset")
-    with pytest.raises(NoFaceError, match="tiny"):
+    with pytest.raises(FacesetError, match="tiny"):
         extract(TARGET, tmp_path / "small", ExtractOptions(min_size=400))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="file"):

@@ -200,7 +200,7 @@ def test_add_clips_to_legal_codes_but_keeps_what_lay_outside() -> None:
     assert darker.planes[0].tolist() == [[208, 213, 228, 16]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.sampled_from(["yuv420p", "yuv422p10le", "nv12", "gbrp"]),
     st.integers(1, 33), st.integers(1, 33), st.data(),

@@ -278,10 +278,20 @@ def test_png_sequences_hold_the_picture_and_its_depth(make_video: Maker, tmp_pat
     for before, after in zip(all_frames(target), all_frames(made), strict=True):
         assert np.abs(before.rgb() - after.rgb()).max() < 0.51 / 255
     deep = probe(make_video("deep.mov", codec="prores_ks", pixel_format="yuv422p10le", count=2))
-    render(deep, tmp_path / "deep_%03d.png")
-    made = probe(tmp_path / "deep_%03d.png")
+    render(deep, tmp_path / "deep")
+    made = probe(tmp_path / "deep")
     assert (made.pixel_format, made.frames) == ("rgb48le", 2)
     assert np.abs(all_frames(deep)[1].rgb() - all_frames(made)[1].rgb()).max() < 1e-4
+
+
+def test_what_pictures_cannot_carry_is_said(make_video: Maker, tmp_path: Path) -> None:
+    def timecode(stream: av.VideoStream) -> None:
+        stream.metadata["timecode"] = "01:00:00:00"
+
+    target = probe(make_video("target.mov", count=3, chapters=True, change=timecode))
+    notes = render(target, tmp_path / "out").notes
+    for words in ("2 chapter(s) left out", "the timecode 01:00:00:00 is left out"):
+        assert any(words in note for note in notes), notes
 
 
 def test_an_image_sequence_comes_back_bit_for_bit_under_its_own_names(tmp_path: Path) -> None:

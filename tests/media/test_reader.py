@@ -115,6 +115,49 @@ def test_interlaced_footage_is_refused_or_deinterlaced(make_video: Maker) -> Non
     assert [frame.time for frame in frames] == [Fraction(number, 25) for number in range(12)]
 
 
+def test_footage_that_is_interlaced_in_part_is_refused_where_that_begins_or_deinterlaced(make_video: Maker) -> None:
+    def fields(stream: av.VideoStream) -> None:
+        stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct
+
+    parts = [make_video("plain.m2v", codec="mpeg2video", clock=Fraction(1, 25))]
+    parts.append(make_video("fields.m2v", codec="mpeg2video", clock=Fraction(1, 25), change=fields))
+    path = parts[0].with_name("mixed.m2v")
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert not probe(path).interlaced
+    with pytest.raises(InterlacedError, match="--deinterlace"):
+        all_frames(path)
+    plain, mixed = all_frames(parts[0]), all_frames(path, deinterlace=True)
+    assert len(mixed) == 23  # FFmpeg itself loses the picture before the seam
+    for before, after in zip(plain[:-1], mixed, strict=False):  # whole pictures go through as they are
+        np.testing.assert_array_equal(before.planes[0], after.planes[0])
+
+
+def test_a_list_of_other_files_is_no_footage(make_video: Maker) -> None:
+    path = make_video("video.mp4").with_name("list.ffconcat")
+    path.write_text("ffconcat version 1.0\nfile video.mp4\n")
+    with pytest.raises(FootageError, match=r"list\.ffconcat: is a list of other files; give the files"):
+        probe(path)
+
+
+@pytest.mark.parametrize("name", ["take1:2.mp4", "50%done.mp4", "shot%02d.mp4"])
+def test_any_name_is_a_name(make_video: Maker, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_video("video.mp4").rename(make_video("video.mp4").with_name(name))
+    monkeypatch.chdir(path.parent)
+    assert len(all_frames(Path(name))) == 12
+
+
+def test_statistics_that_a_cut_copied_make_no_file_damaged(make_video: Maker) -> None:
+    def stale(stream: av.VideoStream) -> None:
+        stream.metadata["NUMBER_OF_FRAMES"] = "500"
+
+    path = make_video("cut.mkv", change=stale)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].metadata["NUMBER_OF_FRAMES"] == "500"
+    with Reader(path) as reader:
+        assert len(list(reader)) == 12
+    assert not reader.lost
+
+
 def test_a_cut_file_gives_its_good_frames_and_counts_the_lost(make_video: Maker) -> None:
     path = make_video("cut.mov", count=60, options={"g": "10", "bf": "0"}, size=(160, 120))
     whole = all_frames(path)

@@ -57,7 +57,7 @@ def test_an_empty_mask_changes_nothing() -> None:
 
 
 @given(st.floats(-20, 40), st.floats(0, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_mask_is_soft_inside_and_zero_at_the_border(erode: float, feather: float) -> None:
     mask = blend_mask(np.ones((64, 64), np.float32), np.ones((64, 64), np.float32), erode, feather)
     assert mask.dtype == np.float32

@@ -67,7 +67,7 @@ def test_full_weight_shows_the_face() -> None:
 
 
 @given(st.floats(-40, 200), st.floats(-40, 160), st.floats(0.4, 3.0), st.floats(0, 360))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_place_is_fine(x: float, y: float, scale: float, degrees: float) -> None:
     frame = noisy_frame("yuv420p")
     changed, weight, region = composite(

@@ -67,6 +67,21 @@ def test_pictures_that_come_while_a_merge_is_at_work_are_kept(tmp_path: Path) ->
         check_output(frames, None, tmp_path / "another", [])
 
 
+def test_a_file_that_no_merge_wrote_is_never_replaced(tmp_path: Path) -> None:
+    output, workspace = tmp_path / "out.mp4", tmp_path / "workspace"
+    chunks = fill(place_of(workspace, output) / "key")
+    check_output(output, None, workspace, [])
+    fill(tmp_path, "out.mp4")
+    with pytest.raises(OutputError, match=r"out\.mp4: is there already.*move it away"):
+        check_output(output, None, workspace, [])
+    with pytest.raises(OutputError, match="is there already"):
+        make_room(output, None, chunks, {})
+    output.unlink()
+    make_room(output, None, chunks, {})
+    fill(tmp_path, "out.mp4")  # killed here
+    check_output(output, None, workspace, [])
+
+
 def test_files_are_intact_only_if_all_are_there_as_they_were(tmp_path: Path) -> None:
     folder = fill(tmp_path / "folder", "a", "b", "more")
     known = stamps([folder / "a", folder / "b", folder / "missing"])

@@ -80,20 +80,23 @@ def test_chunks_outlast_an_error_and_go_when_they_are_cleared(tmp_path: Path) ->
 
 
 def test_only_what_is_old_and_not_held_is_abandoned(tmp_path: Path) -> None:
-    old, fresh, held, deep = (tmp_path / "merge" / name for name in ("old", "fresh", "held", "deep"))
+    names = [f"{name:0>16}" for name in ("a0", "f0", "b0", "d0")]
+    old, fresh, held, deep = (tmp_path / "merge" / name for name in names)
+    others = tmp_path / "merge" / "plates"  # of somebody whose production has a folder named as ours
+    leave_chunk(others)
     with hold(old, Path("out.mp4")):
         leave_chunk(old)
     leave_chunk(fresh)
     with holder(held):
         leave_chunk(held)
         leave_chunk(deep)
-        for folder in (old, held, deep):
+        for folder in (old, held, deep, others):
             make_old(folder)
         leave_chunk(deep)  # written to again, below a folder that is old
         clear_abandoned(tmp_path / "merge")
         assert not old.exists()
-        assert not old.with_name("old.lock").exists()
-        for folder in (fresh, held, deep):
+        assert not old.with_name(f"{old.name}.lock").exists()
+        for folder in (fresh, held, deep, others):
             assert (folder / "key" / "chunk-00000000.nut").exists()
 
 

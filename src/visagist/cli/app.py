@@ -1,5 +1,6 @@
 """The commands put together, and what they share: `--config`, `--json`, exit codes."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -88,8 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for command in set(COMMANDS).intersection(arguments):
             app[command].help = None  # its docstring, in place of its line in the list
     try:
-        with suppress(BrokenPipeError):
-            return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+    except BrokenPipeError:  # whoever read the output has gone; the job may be half done, and the same command goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails, too
+        return 1
     except VisagistError as error:
         return _fail(str(error), 1, as_json)
     except cyclopts.CycloptsError as error:
@@ -99,7 +102,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted; what was done is saved, and the same command continues", INTERRUPTED, as_json)
     except OSError as error:
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, as_json)
-    return 0
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:

@@ -1,6 +1,6 @@
 """How figures stand to their aims, and how numbers are written.
 
-- `standing`: met or missed, with how much doubt, and by what factor
+- `standing`: met or missed, with how much doubt, and by what factor; `standing_in`: in an evaluation
 - `is_better`: of two values of one metric
 - `standings`, `furthest`, `wins`: over a whole evaluation
 - `decimals`, `number`, `quantity`, `aim_text`, `missing`: numbers as people read them
@@ -8,13 +8,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from visagist.evaluation.metric import Figure, Metric
 from visagist.evaluation.result import Evaluation
 
-State = Literal["met", "probably met", "probably missed", "missed", "not measured", "no aim"]
+State = Literal["met", "probably met", "probably missed", "missed", "not measured", "not judged", "no aim"]
 DASH = "–"
 
 
@@ -57,7 +57,17 @@ def standing(metric: Metric, figure: Figure) -> Standing:
 def standings(evaluation: Evaluation) -> list[Standing]:
     """Every metric of the render, in order."""
     figures = evaluation.columns[0].figures
-    return [standing(metric, figures[metric.name]) for metric in evaluation.metrics if metric.name in figures]
+    return [
+        standing_in(evaluation, metric, figures[metric.name]) for metric in evaluation.metrics if metric.name in figures
+    ]
+
+
+def standing_in(evaluation: Evaluation, metric: Metric, figure: Figure) -> Standing:
+    """`standing`, but no judgement of what needs the merge's own mask where that is not known."""
+    found = standing(metric, figure)
+    if metric.needs_mask and not evaluation.is_mask_known:
+        return replace(found, state="not judged", factor=math.nan)
+    return found
 
 
 def furthest(found: Iterable[Standing]) -> Standing | None:

@@ -7,7 +7,9 @@ Works for any tool's render. Where it is visagist's own, the call saved beside i
 (`run=`) gives the mask itself, the planes before encoding, and held-out faces to reconstruct.
 """
 
+import hashlib
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,15 +20,16 @@ from numpy.typing import NDArray
 
 from visagist.errors import EvaluationError, FacesetError, NoFaceError, RunError, SeveralError
 from visagist.evaluation.case import Case
-from visagist.evaluation.gather import STEP, Gathered, crop_size, gather
+from visagist.evaluation.gather import STEP, Gathered, Performer, Repeat, crop_size, gather
 from visagist.evaluation.look import look_at_source
 from visagist.evaluation.metric import Figure, evaluate_metric, figure_of
 from visagist.evaluation.metrics import METRICS, OF_DETECTORS
+from visagist.evaluation.outside import EQUAL
 from visagist.evaluation.pairing import number_rate
 from visagist.evaluation.reconstruction import reconstruct
 from visagist.evaluation.report import write_report
-from visagist.evaluation.result import NOISE, Column, Evaluation, Flag, Strip
-from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training
+from visagist.evaluation.result import NOISE, Column, Evaluation, Strip
+from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training, with_all_swapped
 from visagist.events import Events, Progress, Result
 from visagist.faces import Face, FaceTable, choose_identity
 from visagist.faceset import ExtractOptions, Faceset, extract
@@ -35,11 +38,13 @@ from visagist.media import Footage, FrameRate, Reader, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.merge import claim_folder, default_workspace, find_faces, performer_of
 from visagist.merging.options import frame_range
-from visagist.provenance import verify
+from visagist.provenance import Verification, verify
+from visagist.provenance.verify import KNOWN, UNKNOWN
 from visagist.settings import Settings, read_toml, save_call
 from visagist.training import Run
 from visagist.training.loop import CALL
 
+MADE = (KNOWN, UNKNOWN)  # verdicts of renders of visagist that are as they were signed
 STRIPS = 6  # frames shown besides the worst ones
 CROP_STEP = 0.04  # s, about what lies between two held-out crops
 
@@ -113,19 +118,24 @@ def evaluate(
     faceset = _source_faceset(source, options, merging, workspace, events)
     # Judged by what can be decoded, as any damaged footage that a render was made of with --allow-damaged.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)
-    face_of = performer_of(table, _performer(target, table, merging, workspace), merging)
-    faces = [face for face in (face_of(index) for index in range(table.frames)) if isinstance(face, Face)]
-    if not faces:
+    number = _performer(target, table, merging, workspace)
+    performer = _shown(table, number)
+    if not performer.faces:
         raise EvaluationError(f"{target}: shows the performer in no frame; there is nothing to judge")
+    seen = verify(render)
+    repeat = None
+    is_its_run = trained is not None and seen.verdict in MADE and seen.model_sha256 == trained.weights_sha256
+    if trained is not None and is_its_run and call:
+        repeat = Repeat(trained, merging, performer_of(table, number, merging))
     real = look_at_source(
-        faceset, crop_size(faces), lambda done: events(Progress("look at the source", done, None, "faces"))
+        faceset, crop_size(performer.faces), lambda done: events(Progress("look at the source", done, None, "faces"))
     )
     offset = _offset(options, merging, changed, shown, table)
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".evaluate-") as folder:
-        gathered = gather(
-            changed, shown, faces, face_of, table.lost, real, trained, merging, offset, Path(folder), events
-        )
-        found = _judge(gathered, render, target, source, table.footage_sha256, trained, options, merging, events)
+        gathered = gather(changed, shown, performer, table.lost, real, repeat, merging, offset, Path(folder), events)
+        if options.self_swap:
+            gathered = with_all_swapped(gathered, is_mask_known=repeat is not None)
+        found = _judge(gathered, render, target, source, table.footage_sha256, trained, options, merging, seen, events)
     if report is not None:
         write_report(found, report)
         write_atomic(report.with_suffix(".json"), json.dumps(found.as_json(), allow_nan=False, default=str))
@@ -145,6 +155,7 @@ def _judge(
     run: Run | None,
     options: EvaluateOptions,
     merging: MergeOptions,
+    seen: Verification,
     events: Events,
 ) -> Evaluation:
     """All figures of what was gathered."""
@@ -160,16 +171,21 @@ def _judge(
         events(Progress("measure", number, len(everything), "columns"))
         columns.append(_column(case.judging(appearance)))
     events(Progress("measure", len(everything), len(everything), "columns"))
-    if run is None:
-        notes.append("no run was given: the mask is the hull of the landmarks, and planes before encoding are unknown")
-    if not case.is_swapped.any():
+    is_mask_known = gathered.planes_changed_outside is not None
+    if not is_mask_known:
+        why = _why_not_repeated(render, run, seen)
+        notes.append(
+            f"{why}: the mask is the hull of the landmarks, so that the seam is not judged, and planes before encoding "
+            "are unknown"
+        )
+    else:
+        notes.append("mask, and planes before encoding, are of the same merge made again: same weights, same options")
+    if options.self_swap:
+        notes.append("all frames are judged that the merge went through; as a self-swap may change nothing that shows")
+    elif not case.is_swapped.any():
         notes.append("the render shows the target's own face in every frame; all frames are judged")
     else:
         notes.append("the figures are of the frames that the render changed; how many these are, coverage says")
-    flags = list(gathered.flags)
-    seen = verify(render)
-    if run is not None and seen.model_sha256 not in (None, run.weights_sha256):
-        flags.append(Flag("the run's weights are not those that the render was made with: the mask may be another"))
     return Evaluation(
         render=render,
         target=target,
@@ -183,12 +199,36 @@ def _judge(
         planes_changed_outside=gathered.planes_changed_outside,
         reconstruction={} if run is None else _reconstruction(run, notes),
         self_swap=_self_swap(case, columns[0]) if options.self_swap else {},
-        flags=tuple(flags),
+        flags=gathered.flags,
         strips=_strips(case, columns[0]),
         provenance=seen.as_json(),
         settings=_settings(options, merging, run),
         notes=tuple(notes),
+        is_mask_known=is_mask_known,
     )
+
+
+def _shown(table: FaceTable, number: int) -> Performer:
+    """The performer's faces, by whether a merge with default options would take them for certain."""
+    face_of = performer_of(table, number, MergeOptions())
+    everywhere = performer_of(table, number, MergeOptions(min_score=-math.inf))
+    found = [(face_of(index), everywhere(index)) for index in range(table.frames)]
+    return Performer(
+        [face for face, _ in found if isinstance(face, Face)],
+        [any_face for face, any_face in found if isinstance(any_face, Face) and not isinstance(face, Face)],
+    )
+
+
+def _why_not_repeated(render: Path, run: Run | None, seen: Verification) -> str:
+    if run is None:
+        return "no run was given"
+    if seen.model_sha256 is None:
+        return f"{render.name} has no credentials that say what it was made with"
+    if seen.verdict not in MADE:
+        return f"the credentials of {render.name} do not hold ({seen.verdict})"
+    if seen.model_sha256 != run.weights_sha256:
+        return f"the credentials of {render.name} name other weights than the run's"
+    return f"the call that made {render.name} is not saved beside it"
 
 
 def _column(case: Case) -> Column:
@@ -248,7 +288,8 @@ def _self_swap(case: Case, column: Column) -> Mapping[str, Figure]:
     values = compare_self(case.target.crops, case.judged.crops, case.masks)
     figures: dict[str, Figure] = {}
     for name, each in values.items():
-        figures[name] = figure_of(np.where(case.is_swapped, each, np.nan), case.times, None, "higher")
+        capped = np.minimum(each, EQUAL)  # dB; SSIM is at most 1
+        figures[name] = figure_of(np.where(case.is_swapped, capped, np.nan), case.times, None, "higher")
     return {**figures, "flicker": column.figures["flicker"]}
 
 
@@ -258,7 +299,8 @@ def _source_faceset(
     """The faceset given, or one made of the footage given."""
     if source.is_dir() and (source / "extract.json").is_file():
         return Faceset.open(source)
-    folder = workspace / "evaluation-source"
+    who = (str(source.resolve()), str(options.source_reference), options.source_identity, str(merging.rate))
+    folder = workspace / f"evaluation-source-{hashlib.sha256(repr(who).encode()).hexdigest()[:8]}"
     try:
         extract(
             source,

@@ -1,11 +1,12 @@
 """From two files to a case.
 
 - `gather`: read target and render side by side, crop every face that is to be judged, and look at it
+- `Performer`: whose face that is; `Repeat`: the merge that made the render, to be made again for its mask
 - `Gathered`: the case, the baselines beside it, and what can be said without a metric
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,12 +23,14 @@ from visagist.evaluation.case import Appearance, Case, Source
 from visagist.evaluation.look import COVERAGE, crop_of, crop_store, look
 from visagist.evaluation.outside import is_changed, outside_psnr, planes_changed_outside
 from visagist.evaluation.pairing import Pairing, number_rate, pair_frames
+from visagist.evaluation.placing import check_same_scene, misplaced
 from visagist.evaluation.result import NOISE, PASTE, RENDER, TARGET, Coverage, Flag
 from visagist.evaluation.strangers import strangers_to
 from visagist.events import Events, Progress
 from visagist.faces import Face, compose, crop_matrix, crop_side, hull_mask, invert, transform
 from visagist.media import Footage, Frame, Reader
-from visagist.merging import Merged, MergeOptions, merge_frames
+from visagist.merging import MergeOptions
+from visagist.merging.pipeline import Merged, merge_frames
 from visagist.training import Run
 
 STEP = "evaluate"
@@ -35,8 +38,29 @@ SMALLEST, LARGEST, GRAIN = 128, 384, 32  # px, side of the crops
 WORKERS = 2
 WAITING = 12  # frames in work
 NOT_SWAPPED = "shows the performer, and the render left it as it is"
+NOT_JUDGED = "the performer's landmarks are uncertain (turned away or covered), so that nothing but coverage is judged"
 NO_FACE = "no face was found in the render where the target has one"
 UNPAIRED = "the render has no frame at this time"
+
+
+@dataclass(frozen=True, eq=False)
+class Performer:
+    """Whose face was replaced."""
+
+    faces: list[Face]  # those that can be judged, in frame order; at least one
+    uncertain: list[Face]  # the others: turned away or covered; what a merge leaves out is its own affair
+
+    def __len__(self) -> int:
+        return len(self.faces) + len(self.uncertain)
+
+
+@dataclass(frozen=True, eq=False)
+class Repeat:
+    """A merge that is made again, without being written: the render's own, by its credentials and its saved call."""
+
+    run: Run
+    options: MergeOptions
+    face_of: Callable[[int], Face | str]  # as the merge had it
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +70,7 @@ class Gathered:
     case: Case  # the render judged
     baselines: tuple[Appearance, ...]
     coverage: Coverage
-    planes_changed_outside: int | None  # None: no run was given, so nobody knows the planes before encoding
+    planes_changed_outside: int | None  # None: the merge was not repeated, so nobody knows the planes before encoding
     flags: tuple[Flag, ...]
 
 
@@ -91,11 +115,10 @@ def crop_size(faces: list[Face]) -> int:
 def gather(
     target: Footage,
     render: Footage,
-    faces: list[Face],
-    face_of: Callable[[int], Face | str],
+    performer: Performer,
     lost: int | None,
     source: Source,
-    run: Run | None,
+    repeat: Repeat | None,
     options: MergeOptions,
     offset: float,
     folder: Path,
@@ -106,18 +129,17 @@ def gather(
     Args:
         target: what was changed.
         render: what is judged.
-        faces: the performer's, in frame order; at least one.
-        face_of: the performer's face by the target's frame number, or the reason why there is none.
+        performer: whose face is judged.
         lost: frames that the target states and does not give.
         source: real faces of the source; its crops' size is the case's.
-        run: the run that made the render, where it is known: its mask is then the merge's own.
-        options: of the merge that made it.
+        repeat: the merge that made the render, where that is known: the mask is then the merge's own.
+        options: how the target is read.
         offset: s, added to the render's times.
         folder: for the crops; the caller deletes it.
         events: told progress.
 
     Raises:
-        EvaluationError: the two do not fit, or the render shows no face.
+        EvaluationError: the two do not fit, show different things, or the render shows no face.
         FootageError: a file cannot be read.
     """
     if (render.width, render.height) != (target.width, target.height):
@@ -125,10 +147,10 @@ def gather(
             f"{render.path}: {render.width}x{render.height}, and {target.path} is {target.width}x{target.height}; "
             "frames are compared pixel by pixel, so give the render at the target's own size"
         )
-    stores = _Stores.make(folder, len(faces), source.crops.shape[1])
+    stores = _Stores.make(folder, len(performer.faces), source.crops.shape[1])
     pairing = Pairing(number_rate(target, render), Fraction(offset).limit_denominator(1_000_000))
-    paster = Paster.plan(source, faces)
-    taken = _take_all(target, render, face_of, paster, run, options, pairing, stores, len(faces), lost, events)
+    paster = Paster.plan(source, performer.faces)
+    taken, others_changed = _take_all(target, render, performer, paster, repeat, options, pairing, stores, lost, events)
     pairing.check(target, render)
     if not taken:
         raise EvaluationError(f"{render.path}: has no frame at a time at which {target.path} shows the performer")
@@ -136,6 +158,7 @@ def gather(
     to_frame = np.stack([invert(entry.matrix) for entry in taken])
     expected = np.stack([entry.expected for entry in taken])
     outside = np.array([entry.outside for entry in taken])
+    check_same_scene(target, render, outside)
     unjittered = np.stack([compose(back, entry.unjitter) for back, entry in zip(to_frame, taken, strict=True)])
     done = 0
 
@@ -172,33 +195,34 @@ def gather(
     return Gathered(
         case,
         (seen, *others),
-        _coverage(pairing, faces, taken),
+        _coverage(pairing, performer, taken, others_changed),
         max(changes) if changes else None,
-        _flags(pairing, case),
+        (*misplaced(case, performer.faces, outside), *_flags(pairing, case, performer)),
     )
 
 
 def _take_all(
     target: Footage,
     render: Footage,
-    face_of: Callable[[int], Face | str],
+    performer: Performer,
     paster: Paster,
-    run: Run | None,
+    repeat: Repeat | None,
     options: MergeOptions,
     pairing: Pairing,
     stores: _Stores,
-    total: int,
     lost: int | None,
     events: Events,
-) -> list[_Taken]:
-    """Fill the stores; what else is known of each frame, in order."""
+) -> tuple[list[_Taken], list[Face]]:
+    """Fill the stores; what else is known of each frame, in order, and which of the uncertain faces were changed."""
     taken: list[_Taken] = []
+    changed: list[Face] = []
     waiting: deque[Future[_Taken]] = deque()
+    judged, uncertain = ({face.frame: face for face in faces} for faces in (performer.faces, performer.uncertain))
 
     def settle(leave: int) -> None:
         while len(waiting) > leave:
             taken.append(waiting.popleft().result())
-            events(Progress("read frames", len(taken), total))
+            events(Progress("read frames", len(taken), len(judged)))
 
     with (
         Reader(target, deinterlace=options.deinterlace, seek=not lost) as ours,
@@ -206,16 +230,29 @@ def _take_all(
         ThreadPoolExecutor(WORKERS, "crops") as pool,
     ):
         merged: deque[Merged] = deque()
-        frames = ours if run is None else _originals(merge_frames(ours, face_of, run, options), merged)
+        frames: Iterable[Frame] = ours
+        if repeat is not None:
+            frames = _originals(merge_frames(ours, repeat.face_of, repeat.run, repeat.options), merged)
         for frame, shown in pair_frames(frames, theirs, pairing):
             again = merged.popleft() if merged else None
-            face = face_of(frame.index)
-            if shown is not None and isinstance(face, Face):
-                number = len(taken) + len(waiting)
+            if shown is None:
+                continue
+            if frame.index in judged:
+                number, face = len(taken) + len(waiting), judged[frame.index]
                 waiting.append(pool.submit(_take, number, frame, shown, face, again, paster, stores))
                 settle(WAITING)
+            elif frame.index in uncertain and _is_changed_at(frame, shown, uncertain[frame.index], stores):
+                changed.append(uncertain[frame.index])
         settle(0)
-    return taken
+    return taken, changed
+
+
+def _is_changed_at(frame: Frame, shown: Frame, face: Face, stores: _Stores) -> bool:
+    """Whether the render replaced a face that is not judged."""
+    size = stores.masks.shape[1]
+    matrix = crop_matrix(face.alignment, COVERAGE, size)
+    hull = hull_mask(transform(matrix, face.landmarks[:, :2].astype(np.float64)), size)
+    return is_changed(crop_of(frame, matrix, size), crop_of(shown, matrix, size), hull)
 
 
 def _originals(merged: Iterator[Merged], kept: deque[Merged]) -> Iterator[Frame]:
@@ -260,21 +297,22 @@ def _follows(taken: list[_Taken]) -> NDArray[np.bool_]:
     return np.array([False, *same])
 
 
-def _coverage(pairing: Pairing, faces: list[Face], taken: list[_Taken]) -> Coverage:
-    swapped = [entry.face for entry in taken if entry.is_swapped]
-    tracks = {face.track for face in faces}
+def _coverage(pairing: Pairing, performer: Performer, taken: list[_Taken], others: list[Face]) -> Coverage:
+    swapped = [*(entry.face for entry in taken if entry.is_swapped), *others]
+    tracks = {face.track for face in (*performer.faces, *performer.uncertain)}
     return Coverage(
         target_frames=pairing.paired + len(pairing.alone_in_target),
         paired_frames=pairing.paired,
-        performer_frames=len(faces),
+        performer_frames=len(performer),
         swapped_frames=len(swapped),
         tracks=len(tracks),
         tracks_missed=len(tracks - {face.track for face in swapped}),
     )
 
 
-def _flags(pairing: Pairing, case: Case) -> tuple[Flag, ...]:
+def _flags(pairing: Pairing, case: Case, performer: Performer) -> tuple[Flag, ...]:
     flags = [Flag(UNPAIRED, frame) for frame in pairing.alone_in_target]
+    flags += [Flag(NOT_JUDGED, face.frame, float(face.time)) for face in performer.uncertain]
     if pairing.alone_in_render:
         flags.append(Flag(f"{pairing.alone_in_render} frames of the render have no frame of the target at their time"))
     for i, (frame, time) in enumerate(zip(case.frames.tolist(), case.times.tolist(), strict=True)):

@@ -18,6 +18,8 @@ from visagist.evaluation.case import Case
 
 RESAMPLES = 400
 BLOCK = 1.0  # s; neighbouring frames are alike, so whole stretches are drawn
+REACH = 1.0  # s before and after, from which a curve of combined frames takes each value
+FEWEST = 12  # frames that such a value is made of
 CONFIDENCE = 0.95
 
 
@@ -35,6 +37,7 @@ class Metric:
     measure: Callable[[Case], NDArray[np.float64]]  # (N,) or (N, K) a frame; NaN where there is nothing to measure
     combine: Callable[[NDArray[np.float64]], float] | None = None  # of (M, K) to a value; None: the median of (M,)
     aim: float | None = None  # what visagist's own renders should reach
+    needs_mask: bool = False  # whether it is no judgement where the outline of the face stands in for the mask
 
 
 @dataclass(frozen=True)
@@ -49,15 +52,28 @@ class Figure:
 
 
 def evaluate_metric(metric: Metric, case: Case) -> tuple[Figure, NDArray[np.float64]]:
-    """The figure of a metric, and its curve `(N,)` over the frames (NaN for combined metrics).
+    """The figure of a metric, and its curve `(N,)` over the frames.
+
+    The curve of a metric that combines frames is what it gives for a second before and after each frame.
 
     Frames that the render left as they are do not count, in any column; where it changed none, all do.
     """
     values = np.array(metric.measure(case))
     if case.is_swapped.any():
         values[~case.is_swapped] = np.nan
-    curve = values if metric.combine is None else np.full(len(values), np.nan)
+    curve = values if metric.combine is None else _moving(values, case.times, metric.combine)
     return figure_of(values, case.times, metric.combine, metric.better), curve
+
+
+def _moving(
+    values: NDArray[np.float64], times: NDArray[np.float64], combine: Callable[[NDArray[np.float64]], float]
+) -> NDArray[np.float64]:
+    """`combine` of the frames at most a second away from each; NaN where fewer than `FEWEST` of them were measured."""
+    is_known = np.isfinite(values) if values.ndim == 1 else np.isfinite(values).any(1)
+    known, at = values[is_known], times[is_known]
+    starts, ends = np.searchsorted(at, times - REACH), np.searchsorted(at, times + REACH, side="right")
+    found = [combine(known[a:b]) if b - a >= FEWEST else np.nan for a, b in zip(starts, ends, strict=True)]
+    return np.where(is_known, found, np.nan)
 
 
 def figure_of(

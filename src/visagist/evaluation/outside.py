@@ -15,7 +15,7 @@ from visagist.evaluation.case import Case
 from visagist.evaluation.metric import Metric
 from visagist.faces import hull_mask
 from visagist.media import Frame
-from visagist.merging import Merged
+from visagist.merging.pipeline import Merged
 
 GROWN = 1.3  # the face's hull that is left out, times its size: feathers and the encoder's blocks reach beyond it
 EQUAL = 100.0  # dB that stand for equal pictures; a single 8-bit code in a picture of 100,000 px gives 98
@@ -27,6 +27,7 @@ CALM = 0.25  # of the picture outside the face, the part that differs least: it 
 # Re-encoded at crf 18 to 30 with H.264, H.265 and MPEG-4, faces of four clips differed at most 1.75 times as much as
 # what is calm around them, at crf 40 up to 2.5 times; swapped ones 10 times as much, 4.4 encoded at crf 30, 2.2 at 40.
 CHANGED = 2.2
+COARSEST = 8.0  # code values; no encoder that is worth judging does more to the calm part of a picture
 NOTHING = 0.3  # code values, added to the calm part's: without an encoder's noise, what is less than 0.7 is no change
 
 
@@ -77,7 +78,7 @@ def is_changed(target: NDArray[np.uint8], render: NDArray[np.uint8], hull: NDArr
     inside, outside = cv2.erode(hull, rim) > 127, cv2.dilate(hull, rim) < 128
     if not inside.any():
         return False
-    calm = float(np.sqrt(np.quantile(energy[outside], CALM))) if outside.any() else 0.0
+    calm = min(COARSEST, float(np.sqrt(np.quantile(energy[outside], CALM)))) if outside.any() else 0.0
     return float(np.sqrt(energy[inside].mean())) > CHANGED * (calm + NOTHING)
 
 

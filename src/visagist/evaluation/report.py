@@ -36,7 +36,7 @@ from visagist.evaluation.aims import (
     missing,
     number,
     quantity,
-    standing,
+    standing_in,
     wins,
 )
 from visagist.evaluation.curves import Line, curve_svg
@@ -225,7 +225,7 @@ def _row(evaluation: Evaluation, metric: Metric) -> _Row:
     return _Row(
         metric,
         tuple(_cell(figure, places) for figure in figures),
-        standing(metric, render),
+        standing_in(evaluation, metric, render),
         aim_text(metric),
         curve,
         None if entry is None else int(evaluation.frames[entry]),

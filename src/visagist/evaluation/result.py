@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from visagist import __version__
 from visagist.evaluation.metric import Figure, Metric
 
 RENDER, TARGET, PASTE, NOISE = "render", "unswapped target", "copy-paste", "detector noise"
@@ -93,6 +94,7 @@ class Evaluation:
     provenance: Mapping[str, Any]  # verdict, signer's fingerprint, what was done
     settings: Mapping[str, Any]  # of the evaluation, and of the run and the merge where they are known
     notes: tuple[str, ...] = field(default=())
+    is_mask_known: bool = True  # the merge's own; else the outline of the face stands in for it
 
     def as_text(self) -> str:
         """The figures as a table for a terminal, and what they say in words."""
@@ -103,6 +105,7 @@ class Evaluation:
     def as_json(self) -> dict[str, Any]:
         """All but the pictures, as plain values; what could not be measured is None."""
         return {
+            "visagist": __version__,
             "render": str(self.render),
             "target": str(self.target),
             "source": str(self.source),
@@ -131,6 +134,7 @@ class Evaluation:
             "times": self.times.tolist(),
             "coverage": {**vars(self.coverage), "share": _number(self.coverage.share)},
             "planes_changed_outside": self.planes_changed_outside,
+            "is_mask_known": self.is_mask_known,
             "reconstruction": {
                 side: {name: _plain_figure(figure) for name, figure in figures.items()}
                 for side, figures in self.reconstruction.items()

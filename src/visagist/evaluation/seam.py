@@ -140,6 +140,7 @@ METRICS = (
         "which is the least.",
         measure=seam_gradient,
         aim=1.15,
+        needs_mask=True,
     ),
     Metric(
         name="seam_color",
@@ -155,5 +156,6 @@ METRICS = (
         "which is the least.",
         measure=seam_color,
         aim=1.15,
+        needs_mask=True,
     ),
 )

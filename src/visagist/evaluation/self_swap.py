@@ -1,6 +1,7 @@
 """A subject swapped onto themselves: the one swap whose right answer is known, the original.
 
 - `compare_self`: PSNR and SSIM inside the mask of each frame against the original
+- `with_all_swapped`: the frames that count: all
 - `check_same_person`: whether source and target are one person, as a self-swap needs
 - `seen_in_training`: whether the target is footage that the run was trained on
 
@@ -14,6 +15,8 @@ It is fooled by a merge that does nothing (the original is perfectly like itself
 costs little in both figures: see the sharpness.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,6 +25,7 @@ from visagist.evaluation.case import Case
 from visagist.evaluation.embedder import SAME_PERSON as SAME_IN_DLIB
 from visagist.evaluation.embedder import mean_direction
 from visagist.evaluation.fidelity import masked_psnr, masked_ssim
+from visagist.evaluation.gather import NOT_SWAPPED, Gathered
 from visagist.provenance.consent import SAME_PERSON as SAME_IN_SFACE
 from visagist.training import Run
 
@@ -41,6 +45,22 @@ def compare_self(
         infinity.
     """
     return {"ssim": masked_ssim(renders, targets, masks), "psnr": masked_psnr(renders, targets, masks)}
+
+
+def with_all_swapped(gathered: Gathered, *, is_mask_known: bool) -> Gathered:
+    """The same with every frame counted that the merge went through, also where no change shows.
+
+    A perfect self-swap changes nothing; to leave out what was not seen to change would leave out the best frames.
+
+    Args:
+        gathered: as seen by what changed.
+        is_mask_known: then the merge went through the frames whose mask is not empty; else through all.
+    """
+    case = gathered.case
+    through = np.array([mask.any() for mask in case.masks]) if is_mask_known else np.ones(len(case.frames), np.bool_)
+    kept = tuple(flag for flag in gathered.flags if flag.reason != NOT_SWAPPED)
+    coverage = replace(gathered.coverage, swapped_frames=int(through.sum()))
+    return replace(gathered, case=replace(case, is_swapped=through), coverage=coverage, flags=kept)
 
 
 def check_same_person(case: Case) -> None:

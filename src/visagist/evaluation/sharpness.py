@@ -103,12 +103,13 @@ METRICS = (
         unit="",
         better="one",
         formula="d(judged) / median of d(real faces of the source), where d = root mean square of the luma's band "
-        f"between Gaussians of sigma {FINE} and {COARSE} px of the target's frame / standard deviation of the luma, "
-        "inside the mask from brows to chin",
+        f"between Gaussians of sigma {FINE} and {COARSE} px of the target's frame (of the crop, where the face is "
+        "larger than that) / standard deviation of the luma, inside the mask from brows to chin",
         source="our own; difference of Gaussians, Marr and Hildreth 1980",
         fooled_by="noise, grain, compression blocks and sharpening halos, which count as detail; a source filmed in "
         "coarser footage than the target (a soft render then reads 1), or made up or lit otherwise. With footage twice "
         "as fine as the target's even a perfect render reads 0.93.",
+        aim=1.25,
         measure=sharpness,
     ),
     Metric(

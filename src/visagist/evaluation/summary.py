@@ -9,7 +9,7 @@ There is no single score, on purpose: every measure can be fooled by something t
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from visagist.evaluation.aims import (
@@ -38,7 +38,7 @@ _BRACKETS = re.compile(r" \([^)]*\)$")  # what a title explains is in the report
 class Sentence:
     """A statement of the summary; `kind` says what it is about."""
 
-    kind: str  # "short", "missed", "met", "probably-met", "unmeasured", "outside", "coverage", "flags", "provenance"
+    kind: str  # "short", "missed", "met", "probably-met", "unmeasured", "right-answer", "outside", "coverage" ...
     lead: str  # what it is about, where that is not in the text
     text: str
 
@@ -68,7 +68,12 @@ def sentences(evaluation: Evaluation) -> list[Sentence]:
     if others:
         listed = "; ".join(f"{one.metric.title} ({_shortfall(one)})" for one in others)
         said.append(Sentence("missed", "Also missed" if worst else "Missed", f"{listed}."))
+    is_swap = evaluation.coverage.swapped_frames > 0
+    if not is_swap:
+        said.append(Sentence("short", "No swap", "the render changed no face; all figures are of the target's own."))
     for state, lead in (("met", "Met"), ("probably met", "Probably met, the aim being within the uncertainty")):
+        if not is_swap:  # which it is easy to meet then
+            break
         met = "; ".join(one.metric.title for one in found if one.state == state)
         if met:
             said.append(Sentence(state.replace(" ", "-"), lead, f"{met}."))
@@ -76,6 +81,12 @@ def sentences(evaluation: Evaluation) -> list[Sentence]:
     if unmeasured:
         listed = "; ".join(f"{one.metric.title} ({missing(one.figure)})" for one in unmeasured)
         said.append(Sentence("unmeasured", "Not measured", f"{listed}."))
+    unjudged = "; ".join(one.metric.title for one in found if one.state == "not judged")
+    if unjudged:
+        said.append(Sentence("unmeasured", "Not judged, the mask being unknown", f"{unjudged}."))
+    for lead, figures in (("Self-swap, against the original", evaluation.self_swap), *_drawn(evaluation)):
+        if figures:
+            said.append(Sentence("right-answer", lead, f"{_listed(figures)}."))
     said.append(Sentence("outside", "", _outside(evaluation.planes_changed_outside)))
     said.append(Sentence("coverage", "", _coverage(evaluation)))
     groups = grouped_flags(evaluation.flags)
@@ -163,9 +174,9 @@ def _beside(evaluation: Evaluation, one: Standing) -> str:
 
 def _outside(changed: int | None) -> str:
     if changed is None:
-        return "Whether anything changed outside the mask before encoding is not known without the run and its mask."
+        return "Whether anything changed outside the mask before encoding, only the run that made the render can tell."
     if changed == 0:
-        return "Outside the mask not one sample was changed before encoding."
+        return "Outside the mask not one sample was changed before encoding (in the same merge made again)."
     return f"Outside the mask samples were changed by up to {changed} before encoding; none should be."
 
 
@@ -181,8 +192,24 @@ def _coverage(evaluation: Evaluation) -> str:
         text += f"; {found.tracks_missed} of {_plural(found.tracks, 'track')} was missed as a whole"
     unpaired = found.target_frames - found.paired_frames
     if unpaired:
-        text += f"; {_plural(unpaired, 'frame')} of the target has no counterpart in the render"
+        has = "has" if unpaired == 1 else "have"
+        text += f"; {_plural(unpaired, 'frame')} of the target {has} no counterpart in the render"
     return text + "."
+
+
+def _drawn(evaluation: Evaluation) -> list[tuple[str, Mapping[str, Figure]]]:
+    return [(f"Held-out faces of {name}, drawn", figures) for name, figures in evaluation.reconstruction.items()]
+
+
+def _listed(figures: Mapping[str, Figure]) -> str:
+    """`SSIM 0.916 (1 frame), PSNR 31.2 dB (1 frame)`."""
+    units = {"psnr": "dB"}
+    return ", ".join(
+        f"{name.upper().replace('_', '-') if name != 'flicker' else name} "
+        + (missing(one) if math.isnan(one.value) else quantity(one.value, units.get(name, "")))
+        + f" ({_plural(one.count, 'frame')})"
+        for name, one in figures.items()
+    )
 
 
 def share_text(share: float) -> str:

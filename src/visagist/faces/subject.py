@@ -1,7 +1,7 @@
 """Whose face is meant.
 
 - `choose_identity`: by a reference picture, by number, or the only person there is
-- `contact_sheet`: a picture of everybody who is there
+- `contact_sheet`: a picture of everybody who is there; `is_sheet`: whether a file is one
 """
 
 import io
@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
-from visagist.errors import NoFaceError, SeveralError
+from visagist.errors import NoFaceError, OutputError, SeveralError
 from visagist.faces.analyze import describe
 from visagist.faces.clusters import SAME
 from visagist.faces.table import Face, FaceTable, faces_embedding
@@ -21,6 +22,7 @@ from visagist.media import frame_from_rgb, read_picture
 
 PASSING = 0.05  # a person with less than this part of the frames of the one seen most is not asked about
 SHEET = "people.png"
+NOTE = ("Software", "visagist: a sheet of people")  # by which it is known again
 THUMBNAIL, COLUMNS, CAPTION = 96, 6, 20  # px, pictures of a person, px
 
 
@@ -67,8 +69,10 @@ def contact_sheet(people: dict[int, list[Face]], path: Path) -> None:
     """Write a PNG with a row of pictures for each person, headed by number and count of frames.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or another picture of that name is there.
     """
+    if path.exists() and not is_sheet(path):
+        raise OutputError(f"{path}: would be overwritten by a sheet of the people who are there; move it away")
     row = THUMBNAIL + CAPTION
     sheet = Image.new("RGB", (THUMBNAIL * COLUMNS, row * len(people)), "white")
     draw = ImageDraw.Draw(sheet)
@@ -78,8 +82,19 @@ def contact_sheet(people: dict[int, list[Face]], path: Path) -> None:
         for x, face in enumerate(shown):
             with Image.open(io.BytesIO(face.thumbnail or b"")) as picture:
                 sheet.paste(picture, (x * THUMBNAIL, y * row + CAPTION))
+    note = PngInfo()
+    note.add_text(*NOTE)
     with atomic(path) as temporary:
-        sheet.save(temporary)
+        sheet.save(temporary, pnginfo=note)
+
+
+def is_sheet(path: Path) -> bool:
+    """Whether a file is a contact sheet that was written here, and may go again."""
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(NOTE[0]) == NOTE[1]
+    except OSError:
+        return False
 
 
 def _most_alike(people: dict[int, list[Face]], reference: Path) -> int:

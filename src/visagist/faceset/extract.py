@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import cv2
 import numpy as np
+from filelock import Timeout
 from numpy.typing import NDArray
 
 from visagist.errors import DamagedError, FacesetError, NoFaceError, SeveralError
@@ -36,17 +37,19 @@ from visagist.faces import (
     transform,
 )
 from visagist.faces.analyze import face_models
-from visagist.faces.subject import SHEET
+from visagist.faces.subject import SHEET, is_sheet
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
 from visagist.faceset.store import Faceset
 from visagist.faceset.together import run_together
 from visagist.files import write_atomic
+from visagist.locks import lock
 from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, Region, find_footage, note_rate
 from visagist.settings import Settings, save_call
 
 STEP = "extract"
 STATE = "extract.json"
+LOCK = ".extract.lock"
 VERSION = 2
 MARGIN = 1.2  # of a crop over the head square, so that `whole` may be shifted and scaled by a quarter
 LARGEST = 1024  # px, side of a crop
@@ -126,13 +129,28 @@ def extract(
 
     Raises:
         FootageError: footage cannot be used; DamagedError where `allow_damaged` is off and frames are lost.
-        NoFaceError: the subject is not in the footage, or no crop is good enough.
+        NoFaceError: the subject is not in the footage.
         SeveralError: several people are there and none was chosen; `people.png` in the faceset shows them.
-        FacesetError: the folder holds a faceset of another call.
+        FacesetError: the folder holds a faceset of another call or the footage itself, another extraction is at work
+            there, or no crop is good enough.
         OutputError: the folder cannot be written.
     """
     options = options or ExtractOptions()
     clips = _clips(footage, options, events)
+    for clip in clips:
+        if faceset.resolve() in (clip.path.resolve(), *clip.path.resolve().parents):
+            raise FacesetError(f"{faceset}: holds the footage {clip.path.name}; extract into another folder")
+    try:
+        alone = lock(faceset / LOCK, wait=False)
+    except Timeout as error:
+        raise FacesetError(f"{faceset}: another extraction is at work there; wait for its end") from error
+    with alone:
+        return _extract(clips, faceset, options, events, tables)
+
+
+def _extract(
+    clips: list[Footage], faceset: Path, options: ExtractOptions, events: Events, tables: Path | None
+) -> ExtractSummary:
     folder = tables or faceset / "tables"
     found = _analyzed(clips, folder, options, events)
     labels = cluster(found)
@@ -144,7 +162,8 @@ def extract(
         raise SeveralError(f"{shown}: {error}") from error
     except NoFaceError as error:
         raise NoFaceError(f"{shown}: {error}") from error
-    (faceset / SHEET).unlink(missing_ok=True)  # of an earlier call that had not chosen
+    if is_sheet(faceset / SHEET):
+        (faceset / SHEET).unlink()  # of an earlier call that had not chosen
     key = _key(clips, found, identity, options)
     summary = _begun(faceset, key)
     if summary is not None:
@@ -172,7 +191,10 @@ def extract(
         left_out = {reason: left_out.get(reason, 0) + count for reason, count in dropped.items()}
     total = sum(len(kept) for kept in chosen)
     if total == 0:
-        raise NoFaceError(f"{shown}: none of {faces} faces is good enough ({_reasons(left_out)}); lower the thresholds")
+        raise FacesetError(
+            f"{shown}: none of {faces} faces is good enough ({_reasons(left_out)}); give better footage, or lower the "
+            "thresholds of `visagist extract`"
+        )
     jobs = [
         partial(_crop, clip, table, kept, faceset, options)
         for clip, table, kept in zip(clips, found, chosen, strict=True)

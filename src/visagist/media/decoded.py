@@ -33,6 +33,9 @@ _EXIF_TURNS = {
 }  # fmt: skip
 
 
+PLAYLISTS = frozenset(("concat", "dash", "hls", "imf"))  # FFmpeg's names of formats whose pictures lie in other files
+
+
 class Described(NamedTuple):
     """What a decoded frame says of the footage."""
 
@@ -47,12 +50,12 @@ def open_container(path: Path) -> av.container.InputContainer:
     """Open a media file.
 
     Raises:
-        FootageError: it is missing, a folder, empty, or nothing that FFmpeg reads.
+        FootageError: it is missing, a folder, empty, a list of other files, or nothing that FFmpeg reads.
     """
     try:
         if path.stat().st_size == 0 and path.is_file():
             raise FootageError(f"{path}: the file is empty; copy or export it again")
-        return av.open(path.as_posix(), metadata_errors="replace")
+        container = av.open(f"file:{path.as_posix()}", metadata_errors="replace")  # take1:2.mov is no protocol
     except (OSError, av_error.FFmpegError) as error:
         if isinstance(error, FileNotFoundError):
             raise FootageError(f"{path}: no such file; check the name") from error
@@ -60,6 +63,10 @@ def open_container(path: Path) -> av.container.InputContainer:
             causes = "damaged, cut before its index, or another kind of file"
             raise FootageError(f"{path}: FFmpeg cannot open it ({causes}); export or copy it again") from error
         raise FootageError(f"{path}: cannot be opened ({error.strerror}); check name and permissions") from error
+    if PLAYLISTS & set(container.format.name.split(",")):
+        container.close()  # consent binds to a file's bytes, and these would not be the pictures'
+        raise FootageError(f"{path}: is a list of other files; give the files themselves, or join them into one")
+    return container
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:

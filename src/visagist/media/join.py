@@ -28,7 +28,6 @@ from visagist.errors import OutputError
 from visagist.files import write_atomic
 from visagist.media.footage import Footage
 from visagist.media.options import EncodeOptions, encoding_for
-from visagist.media.sequence import is_pattern
 from visagist.media.sound import Window, sound_tracks
 from visagist.media.timecode import moved_timecode
 
@@ -64,7 +63,7 @@ def join(
 
     Args:
         chunks: in order, written with the same target and options.
-        output: the file to write (not atomically: give a temporary path), or for PNG a folder or a pattern.
+        output: the file to write (not atomically: give a temporary path), or for PNG a folder.
         target: the footage that the chunks render.
         options: with a codec (see `EncodeOptions.resolved`).
         frames: first and last index of an excerpt; None where the chunks hold the whole target.
@@ -247,20 +246,20 @@ def _pictures(chunks: list[_Chunk], output: Path, target: Footage, notes: list[s
     """Every packet of a PNG chunk is a PNG file."""
     if target.audio:
         notes.append(f"{len(target.audio)} sound track(s) left out: pictures carry none")
+    if target.chapters:
+        notes.append(f"{len(target.chapters)} chapter(s) left out: pictures carry none")
+    if target.timecode is not None:
+        notes.append(f"the timecode {target.timecode} is left out: pictures carry none")
     total = sum(len(chunk.times) for chunk in chunks)
-    alone = output.suffix.lower() == ".png" and not is_pattern(output)
+    alone = output.suffix.lower() == ".png"
     if alone and total > 1:
-        raise OutputError(
-            f"{output}: {total} frames do not fit one picture; give a folder or a pattern such as out_%04d.png"
-        )
+        raise OutputError(f"{output}: {total} frames do not fit one picture; give a folder")
     files = []
     for chunk in chunks:
         with av.open(chunk.path.as_posix()) as container:
             for number, (_, packet) in enumerate(_packets(container, container.streams.video[0]), chunk.first):
                 if alone:
                     file = output
-                elif is_pattern(output):
-                    file = output.with_name(output.name % number)
                 elif target.kind == "sequence" and number < len(target.files):
                     file = output / f"{target.files[number].stem}.png"
                 else:

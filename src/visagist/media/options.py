@@ -5,7 +5,7 @@
 
 Automatic choices: H.264 for 8-bit targets, which every player shows; H.265 for deeper ones, because phones, browsers
 on current hardware and televisions decode 10-bit H.265 but hardly any decode 10-bit H.264; ProRes in a `.mov` of a
-ProRes target; PNG for a folder, a `.png` or a numbered pattern.
+ProRes target; PNG for a folder or a `.png`.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +16,6 @@ from visagist.errors import ConfigError
 from visagist.media.color import Color
 from visagist.media.footage import Footage
 from visagist.media.layout import Layout, layout
-from visagist.media.sequence import is_pattern
 from visagist.settings import Settings
 
 Codec = Literal["h264", "h265", "prores", "png"]
@@ -52,12 +51,12 @@ class EncodeOptions(Settings):
 
         Args:
             target: the footage that is rendered.
-            output: `.mp4`, `.mov`, `.mkv`, `.png`, a pattern such as `out_%04d.png`, or a folder (no suffix).
+            output: `.mp4`, `.mov`, `.mkv`, `.png`, or a folder (no suffix).
 
         Raises:
             ConfigError: the file format cannot hold the codec, or the codec has no such setting.
         """
-        suffix = ".png" if is_pattern(output) else output.suffix.lower()
+        suffix = output.suffix.lower()
         if suffix not in _CODECS:
             known = ", ".join(name for name in _CODECS if name)
             raise ConfigError(

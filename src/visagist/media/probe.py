@@ -38,7 +38,7 @@ def probe(path: Path | str, rate: Fraction = DEFAULT_RATE) -> Footage:
         FootageError: it is missing, empty, damaged beyond opening, without pictures, or several footages.
     """
     path = Path(path)
-    if path.is_dir() or is_pattern(path):
+    if path.is_dir() or (is_pattern(path) and not path.is_file()):  # a file may be called 50%done.mpg
         found = sequences_in(path)
         if len(found) != 1:
             what = "no numbered image sequence" if not found else f"{len(found)} image sequences"
@@ -142,12 +142,13 @@ def _first_frame(container: av.container.InputContainer, stream: VideoStream, pa
 
 
 def _stated_frames(stream: VideoStream) -> int | None:
-    """The total by the file's index, less what an edit list discards; else what the header or a tag states."""
+    """The total by the file's index, less what an edit list discards; else what the header states.
+
+    Matroska's statistics tags are no statement: tools that cut a file copy them as they were.
+    """
     if stream.frames and len(stream.index_entries) >= stream.frames:
         return sum(not entry.is_discard for entry in stream.index_entries)
-    tags = {name.upper(): value for name, value in stream.metadata.items()}
-    tagged = tags.get("NUMBER_OF_FRAMES") or next((v for k, v in tags.items() if k.startswith("NUMBER_OF_FRAMES")), "")
-    return stream.frames or (int(tagged) if tagged.isdigit() else None)
+    return stream.frames or None
 
 
 def _audio(container: av.container.InputContainer) -> tuple[AudioTrack, ...]:

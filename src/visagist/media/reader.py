@@ -71,7 +71,7 @@ class Reader:
         # After the end: frames that the file states and did not give, or the known part; None where nobody knows.
         self.lost: int | None = None
         self.damaged = False  # after the end: whether anything could not be decoded
-        self._deinterlace = deinterlace and self.footage.interlaced
+        self._deinterlace = deinterlace
         self._first, self._last, self._seek, self._events = first, last, seek, events
         self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
@@ -214,7 +214,7 @@ class Reader:
 
     def _decoded(self, container: av.container.InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
         """Good frames in presentation order; what cannot be decoded is counted."""
-        graph = _deinterlacer(stream) if self._deinterlace else None
+        graph = _deinterlacer(stream, whole=self.footage.interlaced) if self._deinterlace else None
         packets = container.demux(stream)
         while not self._stop.is_set():
             try:
@@ -240,7 +240,7 @@ class Reader:
                 elif graph is not None:
                     graph.push(frame)
                     yield from _pulled(graph)
-                elif frame.interlaced_frame and not self.footage.interlaced:
+                elif frame.interlaced_frame:
                     raise _interlaced(self.footage.path)
                 else:
                     yield frame
@@ -259,10 +259,11 @@ def _stream(container: av.container.InputContainer, footage: Footage) -> VideoSt
     return stream
 
 
-def _deinterlacer(stream: VideoStream) -> av.filter.Graph:
+def _deinterlacer(stream: VideoStream, *, whole: bool) -> av.filter.Graph:
+    """Fields to whole pictures: of all frames, or only of those that say that they are interlaced."""
     graph = av.filter.Graph()
     source = graph.add_buffer(template=stream)
-    bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=all")
+    bwdif = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={'all' if whole else 'interlaced'}")
     sink = graph.add("buffersink")
     source.link_to(bwdif)
     bwdif.link_to(sink)

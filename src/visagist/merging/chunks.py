@@ -16,9 +16,9 @@ from visagist.files import write_atomic
 from visagist.media import ChunkWriter, EncodeOptions, Footage, Reader
 from visagist.merging.matte import matte_name, write_matte
 from visagist.merging.options import MergeOptions
-from visagist.merging.pipeline import Merged, Predictor, Untouched, merge_frames
+from visagist.merging.pipeline import BATCH, Merged, Predictor, Untouched, merge_frames
 
-CHUNK_FRAMES = 120
+CHUNK_FRAMES = 8 * BATCH
 MATTES = "mattes"  # folder beside the chunks
 
 
@@ -87,7 +87,7 @@ def _bounds(first: int, last: int) -> list[tuple[int, int]]:
     """First and last frame of each chunk; boundaries are multiples of CHUNK_FRAMES whatever the excerpt.
 
     >>> _bounds(100, 250)
-    [(100, 119), (120, 239), (240, 250)]
+    [(100, 127), (128, 250)]
     """
     starts = [first, *range((first // CHUNK_FRAMES + 1) * CHUNK_FRAMES, last + 1, CHUNK_FRAMES)]
     return [(start, min((start // CHUNK_FRAMES + 1) * CHUNK_FRAMES - 1, last)) for start in starts]

@@ -1,11 +1,11 @@
 """Where a render goes: never over what it is made from, never among the pictures of another one.
 
 - `check_output`: refuses such a place before any work; `made_from` helps to say what must stay
-- `make_room`: the pictures of an earlier render give way to those of a new one
+- `make_room`: an earlier render gives way to a new one
 - `stamps`, `is_intact`: by which what was written is known again
 
-The pictures in a folder are a render's own where its report knows each by name, size and time of change, or where a
-note in the workspace says that a merge which was killed had begun to write them.
+A file is a render's own where its report knows it by name, size and time of change, or where a note in the workspace
+says that a merge which was killed had begun to write it. What is not is never replaced.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ from visagist.media.sequence import IMAGE_SUFFIXES
 from visagist.merging.permission import Records
 from visagist.provenance import sidecar
 
-NOTE = "writing.json"  # beside the chunks: names of the pictures that are being written, by folder
+NOTE = "writing.json"  # beside the chunks: names of the files that are being written, by folder
 Stamps = dict[str, list[int]]
 
 
 def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output that would overwrite what it is made from, or mix with pictures that are there.
+    """Refuse an output that would overwrite what it is made from or a stranger's file, or mix with pictures there.
 
     Args:
         output: the render: a file, or a folder for a PNG sequence.
@@ -66,8 +66,10 @@ def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequ
     mixed = [output, output.parent] if output.suffix.lower() == ".png" else [output]
     if matte is not None and any(_names(matte) & _names(path) for path in mixed):
         raise OutputError(f"{matte}: would hold both render and mattes; choose another --matte")
+    place = place_of(workspace, output)
     for folder, option in folders:
-        _own_pictures(folder, option, output, place_of(workspace, output))
+        _own_pictures(folder, option, output, place)
+    _own_file(output, place)
 
 
 def made_from(footage: Iterable[Footage], records: Records) -> list[Path]:
@@ -79,7 +81,7 @@ def made_from(footage: Iterable[Footage], records: Records) -> list[Path]:
 
 
 def make_room(output: Path, matte: Path | None, chunks: Path, names: Mapping[Path, Sequence[str]]) -> None:
-    """Delete the pictures of an earlier render, once a note says which ones are on their way.
+    """Delete the pictures of an earlier render, once a note says which files are on their way.
 
     Args:
         output: as in `check_output`.
@@ -88,13 +90,14 @@ def make_room(output: Path, matte: Path | None, chunks: Path, names: Mapping[Pat
         names: of the pictures that will be written, by folder; these are the output, the matte, both or none.
 
     Raises:
-        OutputError: other pictures have come since `check_output`, or a file cannot be written or deleted.
+        OutputError: other files have come since `check_output`, or one cannot be written or deleted.
     """
     options = {folder: "--matte" if folder == matte else "--output" for folder in names}
     old = {folder: _own_pictures(folder, option, output, chunks.parent) for folder, option in options.items()}
-    if not names:
-        return
+    _own_file(output, chunks.parent)
     note = {_key(folder): sorted({*names[folder], *(file.name for file in old[folder])}) for folder in names}
+    if not is_folder(output):
+        note[_key(output.parent)] = [*note.get(_key(output.parent), []), output.name]
     write_atomic(chunks / NOTE, json.dumps(note))
     for folder, files in old.items():
         for file in (*files, *folder.glob(".*.part.png")):  # the latter torn by a kill
@@ -158,7 +161,7 @@ def _own_pictures(folder: Path, option: str, output: Path, place: Path) -> list[
     pictures = [file for file in sorted(folder.iterdir()) if _is_picture(file)] if folder.is_dir() else []
     stamped = read_report(output).get("matte" if option == "--matte" else "files", {})
     begun = _noted(place, folder)
-    foreign = [file for file in pictures if file.name not in begun and not _is_stamped(file, stamped)]
+    foreign = [file for file in pictures if not _is_own(file, stamped, begun)]
     if foreign:
         count = f"{len(foreign)} pictures" if len(foreign) > 1 else "a picture"
         raise OutputError(
@@ -168,12 +171,26 @@ def _own_pictures(folder: Path, option: str, output: Path, place: Path) -> list[
     return pictures
 
 
+def _own_file(output: Path, place: Path) -> None:
+    """Refuse to replace a file that is not an earlier render.
+
+    Raises:
+        OutputError: it is not.
+    """
+    if output.is_file() and not _is_own(output, read_report(output).get("files", {}), _noted(place, output.parent)):
+        raise OutputError(
+            f"{output}: is there already, and no earlier merge left it there as now found; move it away, or choose "
+            "another --output"
+        )
+
+
 def _is_picture(file: Path) -> bool:
     return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
-def _is_stamped(file: Path, stamped: Stamps) -> bool:
-    return file.name in stamped and stamps([file]) == {file.name: stamped[file.name]}
+def _is_own(file: Path, stamped: Stamps, begun: set[str]) -> bool:
+    """Whether a file is as a finished merge left it, or one of those that a killed merge had begun to write."""
+    return file.name in begun or (file.name in stamped and stamps([file]) == {file.name: stamped[file.name]})
 
 
 def _noted(place: Path, folder: Path) -> set[str]:

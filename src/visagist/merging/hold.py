@@ -2,10 +2,11 @@
 
 - `hold`: the folder of one render's chunks; whoever comes second is refused
 - `wait_for`: work that the second one needs not do again, such as the look at the target; the second one waits
-- `clear`, `clear_abandoned`: away with chunks that are done with, or that nobody came back for
+- `clear`, `clear_joined`, `clear_abandoned`: away with what is done with, or that nobody came back for
 The lock's file is beside the folder, not in it, because it stays when the lock ends.
 """
 
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -80,10 +81,22 @@ def clear(folder: Path) -> None:
             shutil.rmtree(chunks, ignore_errors=True)
 
 
+def clear_joined(joined: Path) -> None:
+    """Delete what the chunks were joined into, a file or a folder of pictures; nothing if it is not there."""
+    if joined.is_dir():
+        shutil.rmtree(joined, ignore_errors=True)
+    else:
+        joined.unlink(missing_ok=True)
+
+
 def clear_abandoned(merges: Path) -> None:
-    """Delete the folders of interrupted merges in which nothing has changed for a week, and which nobody holds."""
+    """Delete the folders of interrupted merges in which nothing has changed for a week, and which nobody holds.
+
+    Only what is named as such a folder (`destination.place_of`) is ours: a production may have a `merge` of its own.
+    """
     for folder in merges.iterdir():
-        if not folder.is_dir() or time.time() - _changed(folder) < ABANDONED:
+        is_ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()
+        if not is_ours or time.time() - _changed(folder) < ABANDONED:
             continue
         # held, or of another user
         with suppress(Timeout, OutputError), lock(_lock_file(folder), wait=False):

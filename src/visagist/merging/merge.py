@@ -35,7 +35,7 @@ from visagist.merging.destination import (
     report_of,
     stamps,
 )
-from visagist.merging.hold import clear, clear_abandoned, hold, wait_for
+from visagist.merging.hold import clear, clear_abandoned, clear_joined, hold, wait_for
 from visagist.merging.options import MergeOptions, check_frames, frame_range
 from visagist.merging.permission import Records, check_footage, covered_by_hash
 from visagist.merging.pipeline import Untouched
@@ -123,6 +123,7 @@ def _carry_out(job: "_Job", events: Events) -> MergeSummary:
     if finished is not None:
         events(Note(STEP, f"{job.output} is done already"))
         return finished
+    signer = Signer.default()  # one that cannot sign is found before the work
     note_rate([job.footage], STEP, events)
     table = find_faces(job.footage, job.workspace, options, events)
     performer = choose_performer(target, table, options, job.workspace, events)
@@ -144,7 +145,7 @@ def _carry_out(job: "_Job", events: Events) -> MergeSummary:
         events,
         seek=not table.lost,  # where frames are lost, only counting gives each the number that the table knows it by
     )
-    return job.seal(chunks, mattes, untouched, first, last, events)
+    return job.seal(chunks, mattes, untouched, first, last, signer, events)
 
 
 def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events: Events) -> FaceTable:
@@ -267,7 +268,7 @@ class _Job:
         """Everything that can be found wrong at once is found here, before any long work."""
         records = Records.load(source_consent, target_consent)
         footage = probe(target, options.rate)
-        check_frames(options.frames, footage)
+        check_frames(options.frames, footage, output)
         encoding = encoding.resolved(footage, output)
         workspace = workspace or default_workspace(output)
         given = [path for path in (run, options.performer_reference) if path is not None]
@@ -340,23 +341,27 @@ class _Job:
         untouched: list[Untouched],
         first: int,
         last: int,
+        signer: Signer,
         events: Events,
     ) -> MergeSummary:
         """Join, sign, rename; then mattes, configuration and report, and away with the chunks."""
-        signer, matte = Signer.default(), self.options.matte
+        matte = self.options.matte
         is_excerpt = self.options.frames is not None
         unsigned = self.folder / f"joined{self.output.suffix}"
-        joined = join(chunks, unsigned, self.footage, self.encoding, frames=(first, last) if is_excerpt else None)
-        for note in joined.notes:
-            events(Note(STEP, note))
-        files = [self.output if file == unsigned else self.output / file.name for file in joined.files]
-        names = {self.output: [file.name for file in files]} if is_folder(self.output) else {}
-        names |= {matte: [file.name for file in mattes]} if matte is not None else {}
-        make_room(self.output, matte, self.folder, names)
-        claim = Claim(self.weights_sha256, self.records.hashes, is_changed=len(untouched) < joined.frames)
-        with Stamp(claim, self.target, signer) as stamp:
-            for file, signed in zip(joined.files, files, strict=True):
-                stamp.sign(file, signed)
+        try:
+            joined = join(chunks, unsigned, self.footage, self.encoding, frames=(first, last) if is_excerpt else None)
+            for note in joined.notes:
+                events(Note(STEP, note))
+            files = [self.output if file == unsigned else self.output / file.name for file in joined.files]
+            names = {self.output: [file.name for file in files]} if is_folder(self.output) else {}
+            names |= {matte: [file.name for file in mattes]} if matte is not None else {}
+            make_room(self.output, matte, self.folder, names)
+            claim = Claim(self.weights_sha256, self.records.hashes, is_changed=len(untouched) < joined.frames)
+            with Stamp(claim, self.target, signer) as stamp:
+                for file, signed in zip(joined.files, files, strict=True):
+                    stamp.sign(file, signed)
+        finally:
+            clear_joined(unsigned)  # a whole render without its signature is not left lying about
         if matte is not None:
             for file in mattes:
                 write_atomic(matte / file.name, file.read_bytes())

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from visagist.errors import FootageError
+from visagist.errors import FootageError, OutputError
 from visagist.media import DEFAULT_RATE, Footage, FrameRate
 from visagist.settings import Settings
 
@@ -78,12 +78,18 @@ def frame_range(text: str | None) -> tuple[int, int | None]:
     return int(match[1]), int(match[2])
 
 
-def check_frames(frames: str | None, footage: Footage) -> None:
+def check_frames(frames: str | None, footage: Footage, output: Path) -> None:
     """Refuse frames beyond the total that footage states; where it states none, that is found when it has been read.
 
     Raises:
         FootageError: they go beyond it.
+        OutputError: the output is one picture, and the frames are several.
     """
-    _, last = frame_range(frames)
+    first, last = frame_range(frames)
+    if output.suffix.lower() == ".png" and footage.kind != "still" and footage.frames != 1 and first != last:
+        raise OutputError(
+            f"{output}: is one picture, and {footage.path} has more frames than one; give a folder, where each frame "
+            "gets its number"
+        )
     if last is not None and footage.frames is not None and last >= footage.frames:
         raise FootageError(f"{footage.path}: has frames 0 to {footage.frames - 1}; --frames {frames} goes beyond")

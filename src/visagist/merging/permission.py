@@ -31,6 +31,7 @@ class Records:
     target: Consent
     source_path: Path
     target_path: Path
+    hashes: tuple[str, str]  # SHA-256 of the records' bytes when they were read, source first
 
     @classmethod
     def load(cls, source: Path | None, target: Path | None) -> "Records":
@@ -45,12 +46,8 @@ class Records:
                 f"no {' and no '.join(missing)} given: a render needs the consent records of both people; "
                 "`visagist consent new RECORD.toml` makes one"
             )
-        return cls(load_consent(source), load_consent(target), source, target)
-
-    @property
-    def hashes(self) -> tuple[str, str]:
-        """SHA-256 of the records' bytes, source first."""
-        return record_sha256(self.source_path), record_sha256(self.target_path)
+        hashes = record_sha256(source), record_sha256(target)
+        return cls(load_consent(source), load_consent(target), source, target, hashes)
 
     def check_trained(self, run: Run) -> None:
         """Check that the source's faces that a run was trained on are those of its record.
@@ -124,5 +121,5 @@ def check_footage(footage: Footage, footage_sha256: str, folder: Path) -> None:
     if note.exists():
         return
     with Reader(footage, deinterlace=footage.interlaced) as frames:
-        inspect_footage(frames)
+        inspect_footage(frames, str(footage.path))
     write_atomic(note, "")

@@ -100,7 +100,7 @@ def merge_frames(
 def _batches(
     frames: Iterable[Frame], face_of: Callable[[int], Face | str], predictor: Predictor | None, options: MergeOptions
 ) -> Iterator[list[tuple[Frame, _Job | str]]]:
-    """Frames until `BATCH` of them have been gathered, each with its crop or the reason for none."""
+    """Up to `BATCH` frames, ending at its multiples, each with its crop or the reason for none."""
     batch: list[tuple[Frame, _Job | str]] = []
     for frame in frames:
         face = face_of(frame.index)
@@ -108,7 +108,9 @@ def _batches(
             batch.append((frame, face if isinstance(face, str) else "no trained run was given"))
         else:
             batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor, options)))
-        if len(batch) == BATCH:
+        # At fixed frame numbers, so that a merge that was killed forms the batches that it would have formed: how a
+        # network's sums are rounded depends on how many faces it sees at once.
+        if len(batch) == BATCH or frame.index % BATCH == BATCH - 1:
             yield batch
             batch = []
     if batch:

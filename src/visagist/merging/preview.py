@@ -4,6 +4,7 @@
 - `merge_sheet`: the picture itself, from merged frames
 """
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from visagist.errors import ConfigError, ConsentError, FootageError, NoFaceError
 from visagist.events import Events, Note, Progress, Result
 from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe
 from visagist.faces.clusters import SAME
+from visagist.files import write_atomic
 from visagist.media import Footage, Frame, Reader, footage_sha256, note_rate, probe, write_picture
-from visagist.merging.destination import check_output, made_from
+from visagist.merging.destination import check_output, made_from, report_of, stamps
 from visagist.merging.merge import choose_performer, claim_folder, known_faces, performer_of
 from visagist.merging.options import MergeOptions
 from visagist.merging.permission import Records, covered_by_hash
@@ -122,7 +124,7 @@ def preview_merge(
     else:
         covered = _covered_unseen(table.footage_sha256, trained, target, records)
     records.check_target(covered, table.identity_embedding(performer))
-    inspect_footage(shown)
+    inspect_footage(shown, str(target))
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
     claim_folder(output.parent)
@@ -144,6 +146,7 @@ def preview_merge(
             **options.model_dump(),
         },
     )
+    write_atomic(report_of(output), json.dumps({"files": stamps([output])}))  # by which the next one may replace it
     events(Result(STEP, output))
     return PreviewSummary(output, len(merged))
 

@@ -87,14 +87,15 @@ class Safeguard:
     safeguard.finish()
     """
 
-    def __init__(self, classify: Callable[[NDArray[np.uint8]], float] = intimacy) -> None:
+    def __init__(self, classify: Callable[[NDArray[np.uint8]], float] = intimacy, name: str = "the footage") -> None:
         """Begin.
 
         Args:
+            name: of the footage, for the refusal.
             classify: from a whole frame, `(h, w, 3)` uint8 R'G'B', to the probability of intimate imagery.
         """
         self.probabilities: list[float] = []  # of the frames looked at
-        self._classify = classify
+        self._classify, self._name = classify, name
         self._due: Fraction | None = None
 
     def see(self, frame: SeenFrame) -> None:
@@ -122,8 +123,8 @@ class Safeguard:
         if refuses(self.probabilities):
             likely = sum(value > LIKELY for value in self.probabilities)
             raise SafeguardError(
-                f"the target seems to show intimate imagery ({likely} of {len(self.probabilities)} frames looked at); "
-                "visagist puts no face into such footage"
+                f"{self._name}: seems to show intimate imagery ({likely} of {len(self.probabilities)} frames looked "
+                "at); visagist puts no face into such footage"
             )
 
     def _is_due(self, time: Fraction) -> bool:
@@ -138,11 +139,14 @@ class Safeguard:
             self.finish()
 
 
-def inspect_footage(frames: Iterable[SeenFrame | tuple[Fraction | float, NDArray[np.uint8]]]) -> Safeguard:
+def inspect_footage(
+    frames: Iterable[SeenFrame | tuple[Fraction | float, NDArray[np.uint8]]], name: str = "the footage"
+) -> Safeguard:
     """Look at all of some footage.
 
     Args:
         frames: a `visagist.media.Reader`, or pairs of time in seconds and `(h, w, 3)` uint8 R'G'B', in order.
+        name: of the footage, for the refusal.
 
     Returns:
         What was seen, when there is nothing to refuse.
@@ -150,7 +154,7 @@ def inspect_footage(frames: Iterable[SeenFrame | tuple[Fraction | float, NDArray
     Raises:
         SafeguardError: the footage is refused.
     """
-    safeguard = Safeguard()
+    safeguard = Safeguard(name=name)
     for frame in frames:
         if isinstance(frame, tuple):
             safeguard.see_picture(*frame)

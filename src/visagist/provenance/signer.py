@@ -224,7 +224,11 @@ def known_signers() -> dict[str, str]:
 
 
 def add_known_signer(entry: str, note: str) -> None:
-    """Put a fingerprint on the user's list (colons and capitals are accepted); `note` says whose it is.
+    """Put a fingerprint on the user's list.
+
+    Args:
+        entry: the fingerprint, 64 hexadecimal digits; colons and capitals are accepted.
+        note: whose it is.
 
     Raises:
         ConfigError: it is no fingerprint, or the list cannot be read.
@@ -237,6 +241,9 @@ def add_known_signer(entry: str, note: str) -> None:
 
 def remove_known_signer(entry: str) -> None:
     """Take a fingerprint off the user's list.
+
+    Args:
+        entry: the fingerprint, as in `add_known_signer`.
 
     Raises:
         CredentialsError: it is not on the list.

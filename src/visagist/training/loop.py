@@ -75,9 +75,7 @@ class TrainSummary:
         return f"{self.run}: {self.iterations} iterations{speed}; held-out faces: {judged}"
 
 
-def train(
-    source: Path, target: Path, run: Path, options: TrainOptions, events: Events, seal: Seal | None = None
-) -> TrainSummary:
+def train(source: Path, target: Path, run: Path, options: TrainOptions, events: Events) -> TrainSummary:
     """Train a network that draws the source's face with the target's expression.
 
     Args:
@@ -88,7 +86,6 @@ def train(
         options: settings; those of a run that is there must be the same, but for its length, the device, and how often
             it is saved and looked at.
         events: told progress, figures, warnings.
-        seal: signs previews (unsigned file, final path); None: with the user's own key.
 
     Raises:
         FacesetError: a folder is no faceset, or has too few crops.
@@ -103,7 +100,7 @@ def train(
     known_record(run, options)  # refuses other options before crops are read, and before other crops come of them
     crops = [load_crops(folder, options.coverage, size, options.margin) for folder in (source, target)]
     with alone(run):
-        loop = prepare(crops[0], crops[1], run, options, events, seal or own_seal())
+        loop = prepare(crops[0], crops[1], run, options, events, own_seal())
         # Not before all is agreed: a call that is refused must not take the place of the one that made the run.
         save_call(run / CALL, {"source": source, "target": target, "output": run, **loop.options.model_dump()})
         return go(loop)
