@@ -7,10 +7,10 @@
 - `membrane`: the smoothest continuation of a picture into a hole
 - `jittered`: a crop seen again, slightly moved and noised: what comes out differently is the detectors' own noise
 
-The copy-paste knows nothing of a face but its landmarks. It wins on identity and sharpness by nature, because it is a
-photograph of the source, and on pose, because it is pulled onto the target's landmarks. It loses where the photograph
-does not fit: teeth, gaze, and the light that should move over the face stay those of the photograph. Flicker flatters
-it: a photograph stays for as long as one fits, so that little changes from frame to frame but the warp.
+The copy-paste knows nothing of a face but its landmarks. It does well in pose, because it is pulled onto the target's
+landmarks, and mostly in sharpness, because it is a photograph; less in identity, because the shape stays the
+performer's. It loses where the photograph does not fit: teeth, gaze, and the light that should move over the face stay
+those of the photograph. A photograph stays for as long as one fits, and jumps when another one fits better.
 """
 
 import functools
