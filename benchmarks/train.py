@@ -27,7 +27,7 @@ from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.base import depth_to_space
 from visagist.training.data import Crops, Side
 from visagist.training.options import TrainOptions
-from visagist.training.trainer import IDENTITIES, Trainer
+from visagist.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def main() -> None:
     for name in (arguments.model, "sketch"):
         options = TrainOptions(model=name, batch=arguments.batch)
         size = ARCHITECTURES[name].Config().size
-        sides = [Side(random_crops(64, int(size * options.margin)), 0.1, compute.device) for _ in IDENTITIES]
-        trainers[name] = Trainer(*sides, options, 1000, compute)
+        sides = [Side(random_crops(64, int(size * options.margin)), 0.1, compute.device) for _ in range(2)]
+        trainers[name] = Trainer(dict(zip(("source", "target"), sides, strict=True)), options, 1000, compute)
     seconds: dict[str, list[float]] = {name: [] for name in trainers}
     for turn in range(arguments.rounds + 1):
         for name, trainer in trainers.items():

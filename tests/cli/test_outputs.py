@@ -15,18 +15,21 @@ import av
 import numpy as np
 import onnx
 import pytest
+from pydantic import ValidationError
 
 import visagist
 from tests.cli.conftest import CLIPS, command, first_frames, write_frames
 from visagist import weights
 from visagist.demo import SOURCE, TARGET
 from visagist.errors import (
+    ConfigError,
     ConsentError,
     DamagedError,
     FacesetError,
     InterlacedError,
     NoFaceError,
     OutputError,
+    RunError,
     SafeguardError,
     SubjectError,
 )
@@ -163,7 +166,10 @@ def test_footage_of_several_people_does_not_bind_the_sources_record(production: 
     by_picture = {**by_hash, "source_consent": production.record("source_picture"), "frames": "0-3"}
     assert production.merge(tmp_path / "out.mp4", **by_picture).frames == 4
     runs = [Run.open(run, "cpu") for run in (production.run, production.run_of_both)]
-    assert [(run.source_is_alone, run.target_is_alone) for run in runs] == [(True, True), (False, True)]
+    assert [(run.origins["source"].is_alone, run.origins["target"].is_alone) for run in runs] == [
+        (True, True),
+        (False, True),
+    ]
     with pytest.raises(ConsentError, match="another person"):
         production.merge(
             tmp_path / "other.mp4", **{**by_picture, "source_consent": production.record("target_picture")}
@@ -302,6 +308,37 @@ def test_a_swap_does_not_read_what_lies_where_it_writes(production: Production, 
             )  # fmt: skip
         assert [path.name for path in (workspace / home).iterdir()] == ["source.mp4"]
         inside.unlink()
+
+
+def test_of_a_run_of_three_anybody_can_appear_with_their_own_record(production: Production, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    faces = {name: production.folder / name for name in ("source", "target", "both")}
+    three = SMALL.model_copy(update={"batch": 6, "iterations": 12})
+    train(faces["target"], faces["target"], run, three, silent, {"anna": faces["source"]})
+    call = {"run": run, "frames": "0-3", "source_consent": production.record("source_hash")}
+    assert production.merge(tmp_path / "anna.mp4", **call, person="anna").frames == 4
+    with pytest.raises(ConsentError):  # whom the record does not name
+        production.merge(tmp_path / "other.mp4", **call)
+    with pytest.raises(RunError, match="does not know 'bert'; --person can be source, target, anna"):
+        production.merge(tmp_path / "bert.mp4", **call, person="bert")
+    with pytest.raises(ConfigError, match="--morph is for runs of amp, and this is one of quick"):
+        production.merge(tmp_path / "morph.mp4", **call, person="anna", morph=0.5)
+
+
+def test_amp_morphs_from_the_performer_to_the_source(production: Production, tmp_path: Path) -> None:
+    settings = {"size": 64, "latent": 8, "inter": 8, "encoder": 4, "decoder": 4, "mask": 4}
+    run = tmp_path / "run"
+    options = SMALL.model_copy(update={"model": "amp", "settings": settings, "iterations": 20, "learning_rate": 1e-3})
+    train(production.folder / "source", production.folder / "target", run, options, silent)
+    frames: dict[float, np.ndarray] = {}
+    for morph in (0.0, 0.5, 1.0):
+        output = tmp_path / f"{morph}.mp4"
+        production.merge(output, run=run, frames="0-3", morph=morph, color="none")
+        frames[morph] = np.stack(first_frames(output, 4))
+    assert np.abs(frames[0.0] - frames[1.0]).max() > 0.02
+    assert not np.array_equal(frames[0.5], frames[1.0])
+    with pytest.raises(ValidationError):
+        MergeOptions(morph=1.5)
 
 
 def test_extract_does_not_touch_what_is_not_its_own(production: Production, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Trained) -> None:
     run, source, target, _ = small
-    found = reconstruct(run, source, target)
+    found = reconstruct(run, {"source": source, "target": target})
     assert found.keys() == {"source", "target"}
     for name, faceset in (("source", source), ("target", target)):
         assert found[name].keys() == {"ssim", "psnr"}  # too small for MS-SSIM
@@ -95,7 +95,7 @@ def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Trained) 
 
 def test_the_held_out_crops_are_those_of_the_training(small: Trained) -> None:
     run, source, target, summary = small
-    found = reconstruct(run, source, target)
+    found = reconstruct(run, {"source": source, "target": target})
     for name, faceset in (("source", source), ("target", target)):
         crops = load_crops(faceset.folder, run.coverage, run.size, run.options.margin)
         assert len(found[name]["ssim"]) == Side(crops, HELD_OUT, torch.device("cpu")).held_out
@@ -111,7 +111,7 @@ def test_large_faces_have_ms_ssim_too(small: Trained, tmp_path: Path) -> None:
     options = record.options.model_copy(update={"settings": settings})
     record.model_copy(update={"size": 176, "options": options}).save(tmp_path / RECORD)
     save_tensors(tmp_path / WEIGHTS, create("quick", run.identities, **settings).state_dict(), {})
-    found = reconstruct(Run.open(tmp_path, "cpu"), source, target)
+    found = reconstruct(Run.open(tmp_path, "cpu"), {"source": source, "target": target})
     for values in found.values():
         assert values.keys() == {"ssim", "psnr", "ms_ssim"}
         assert len(values["ms_ssim"]) == len(values["ssim"])
@@ -124,11 +124,11 @@ def test_facesets_of_other_people_are_refused(
 ) -> None:
     run, source, target, _ = small
     with pytest.raises(RunError, match=r"not the (source|target) faceset that .* was trained on"):
-        reconstruct(run, *pick(source, target))
+        reconstruct(run, dict(zip(("source", "target"), pick(source, target), strict=True)))
 
 
 def test_a_faceset_that_lost_a_crop_is_refused(small: Trained, tmp_path: Path) -> None:
     run, _, target, _ = small
     thinned = Faceset.open(write_faceset(tmp_path / "source", 1, COUNT - 1))
     with pytest.raises(RunError, match=f"{COUNT - 1} crops, then {COUNT}"):
-        reconstruct(run, thinned, target)
+        reconstruct(run, {"source": thinned, "target": target})

@@ -18,6 +18,7 @@ from visagist.faces import describe, embed
 from visagist.media import frame_from_rgb, read_picture
 from visagist.models import create
 from visagist.training import Run, TrainOptions
+from visagist.training.run import Origin
 
 Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]  # (N, 128) dlib's, (N, 128) SFace's
 
@@ -128,9 +129,10 @@ def test_a_target_that_was_trained_on_is_known() -> None:
         coverage="full",
         size=32,
         identities=people,
-        source_footage=("a" * 64, "b" * 64),
-        target_footage=("c" * 64,),
-        source_centroid=(),
+        origins={
+            "source": Origin(crops=8, fingerprint="", footage=("a" * 64, "b" * 64)),
+            "target": Origin(crops=8, fingerprint="", footage=("c" * 64,)),
+        },
         weights_sha256="",
         network=create("quick", people, **settings),
         compute=choose("cpu"),
@@ -138,4 +140,4 @@ def test_a_target_that_was_trained_on_is_known() -> None:
     assert seen_in_training(run, "b" * 64)
     assert seen_in_training(run, "c" * 64)
     assert not seen_in_training(run, "d" * 64)
-    assert not seen_in_training(replace(run, target_footage=()), "c" * 64)
+    assert not seen_in_training(replace(run, origins={"source": run.origins["source"]}), "c" * 64)

@@ -1,11 +1,13 @@
 """Every architecture keeps the contract of `Swapper`, at sizes that are quick to compute."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.models.plain import count
 from visagist.errors import ConfigError
 from visagist.models import ARCHITECTURES, Swapper, configure, create
 from visagist.models.base import depth_to_space, space_to_depth
@@ -13,7 +15,11 @@ from visagist.models.base import depth_to_space, space_to_depth
 SMALL: dict[str, dict[str, object]] = {
     "original": {"size": 32, "width": 8, "latent": 16},
     "quick": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8)},
+    "df": {"size": 64, "latent": 16, "encoder": 4, "decoder": 4, "mask": 2},
+    "liae": {"size": 64, "latent": 8, "encoder": 4, "decoder": 4, "mask": 2},
+    "amp": {"size": 64, "latent": 16, "inter": 16, "encoder": 4, "decoder": 4, "mask": 2},
 }
+ANNS = {"liae": "nothing: her inter is everybody's", "amp": "inters.0."}  # weights of one person; else decoders.0.
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))
@@ -27,9 +33,10 @@ def test_every_architecture_has_a_small_version_here() -> None:
 
 
 def test_draws_rgb_and_mask_at_the_size_of_the_input(network: Swapper) -> None:
-    rgb, mask = network(torch.rand(3, 3, 32, 32), "bob")
-    assert rgb.shape == (3, 3, 32, 32)
-    assert mask.shape == (3, 1, 32, 32)
+    size = network.size
+    rgb, mask = network(torch.rand(3, 3, size, size), "bob")
+    assert rgb.shape == (3, 3, size, size)
+    assert mask.shape == (3, 1, size, size)
     assert rgb.dtype == mask.dtype == torch.float32
     for drawn in (rgb, mask):
         assert drawn.min() >= 0
@@ -38,16 +45,29 @@ def test_draws_rgb_and_mask_at_the_size_of_the_input(network: Swapper) -> None:
 
 @pytest.mark.parametrize("name", sorted(ARCHITECTURES))
 def test_default_size_draws_its_own_size(name: str) -> None:
-    network = create(name, ("source", "target"))
-    rgb, _ = network(torch.rand(1, 3, network.size, network.size), "source")
+    with torch.device("meta"):  # shapes without the work
+        network = create(name, ("source", "target"))
+        rgb, _ = network(torch.rand(1, 3, network.size, network.size), "source")
     assert rgb.shape == (1, 3, network.size, network.size)
 
 
-def test_decoding_one_person_trains_the_encoder_and_that_decoder_only(network: Swapper) -> None:
-    rgb, mask = network(torch.rand(2, 3, 32, 32), "bob")
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_docs_state_the_number_of_parameters(name: str) -> None:
+    with torch.device("meta"):
+        two, three = (count(create(name, people)) for people in (("a", "b"), ("a", "b", "c")))
+    rows = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8").splitlines()
+    row = next(row for row in rows if row.startswith(f"| [`{name}`]"))
+    assert row.endswith(f"| {two / 1e6:.2f} M | {(three - two) / 1e6:.2f} M |")
+
+
+def test_decoding_one_person_trains_what_is_shared_and_that_persons_weights_only(
+    network: Swapper, request: pytest.FixtureRequest
+) -> None:
+    rgb, mask = network(torch.rand(2, 3, network.size, network.size), "bob")
     (rgb.mean() + mask.mean()).backward()
+    anns = ANNS.get(request.node.callspec.params["network"], "decoders.0.")
     for name, weight in network.named_parameters():
-        if name.startswith("decoders.0."):
+        if name.startswith(anns):
             assert weight.grad is None, name
         else:
             assert weight.grad is not None, name
@@ -55,9 +75,18 @@ def test_decoding_one_person_trains_the_encoder_and_that_decoder_only(network: S
 
 
 def test_the_people_share_the_latent_and_differ_in_the_picture(network: Swapper) -> None:
-    latent = network.encode(torch.rand(2, 3, 32, 32))
+    latent = network.encode(torch.rand(2, 3, network.size, network.size))
     assert len(latent) == 2
     assert not torch.equal(network.decode(latent, "ann")[0], network.decode(latent, "bob")[0])
+
+
+def test_only_amp_draws_in_training_what_it_draws_nowhere_else(network: Swapper) -> None:
+    latent = network.encode(torch.rand(2, 3, network.size, network.size))
+    generator = torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    trained, plain = network.decode_in_training(latent, "ann", generator), network.decode(latent, "ann")
+    is_same = all(torch.equal(x, y) for x, y in zip(trained, plain, strict=True))
+    assert is_same == torch.equal(generator.get_state(), state) == (not network.morphs)
 
 
 def test_every_convolution_gets_and_gives_channels_last(network: Swapper) -> None:
@@ -71,14 +100,14 @@ def test_every_convolution_gets_and_gives_channels_last(network: Swapper) -> Non
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 3:
             layer.register_forward_hook(check)
-    faces = torch.rand(2, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    faces = torch.rand(2, 3, network.size, network.size).contiguous(memory_format=torch.channels_last)
     for name in network.identities:
         network(faces, name)
     assert left == []
 
 
 def test_learns_to_draw_two_faces(network: Swapper) -> None:
-    faces = F.interpolate(torch.rand(2, 3, 4, 4), size=32, mode="bilinear")
+    faces = F.interpolate(torch.rand(2, 3, 4, 4), size=network.size, mode="bilinear")
     optimizer = torch.optim.Adam(network.parameters(), 5e-3)
     losses: list[float] = []
     for _ in range(80):
@@ -133,7 +162,7 @@ def test_wrong_names_are_refused_with_those_that_exist(network: Swapper) -> None
     with pytest.raises(ConfigError, match="latent"):
         configure("quick", {"depth": 3})
     with pytest.raises(ConfigError, match="ann, bob"):
-        network(torch.rand(1, 3, 32, 32), "eve")
+        network(torch.rand(1, 3, network.size, network.size), "eve")
 
 
 @pytest.mark.parametrize("settings", [{"latent": -5}, {"latent": "many"}, {"size": 100}, {"encoder": [1, 2]}])

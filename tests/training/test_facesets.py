@@ -32,9 +32,9 @@ def test_a_run_knows_whose_faces_it_was_trained_on(
     train(*facesets, tmp_path / "run", options(iterations=3), silent)
     run = Run.open(tmp_path / "run", "cpu")
     source, target = (Faceset.open(folder) for folder in facesets)
-    assert run.source_footage == source.footage_hashes
-    assert run.target_footage == target.footage_hashes
-    np.testing.assert_allclose(run.source_centroid, source.centroid(), atol=1e-6)
+    assert run.origins["source"].footage == source.footage_hashes
+    assert run.origins["target"].footage == target.footage_hashes
+    np.testing.assert_allclose(run.origins["source"].centroid, source.centroid(), atol=1e-6)
 
 
 def test_crops_show_the_coverage_with_its_margin(facesets: tuple[Path, Path]) -> None:

@@ -143,7 +143,7 @@ def polite_kill() -> Iterator[None]:
 def test_ctrl_c_and_sigterm_in_mid_step_are_answered_after_it_with_all_saved(
     signals: tuple[int, ...], source: Crops, target: Crops, options: Make, unbroken: Path, tmp_path: Path
 ) -> None:
-    trainer = Signalled(*both_sides(source, target), options(save_every=100), 12, choose("cpu"))
+    trainer = Signalled(both_sides(source, target), options(save_every=100), 12, choose("cpu"))
     trainer.signals = signals
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(KeyboardInterrupt):
@@ -165,7 +165,7 @@ def test_a_second_sigterm_does_not_break_the_saving(
         save_whole(loop)
 
     monkeypatch.setattr(Loop, "save", save_slowly)
-    trainer = Signalled(*both_sides(source, target), options(save_every=100), 12, choose("cpu"))
+    trainer = Signalled(both_sides(source, target), options(save_every=100), 12, choose("cpu"))
     trainer.signals = (signal.SIGTERM,)
     with pytest.raises(KeyboardInterrupt):
         Loop(trainer, tmp_path, options(save_every=100), silent, None).finish()
@@ -174,16 +174,16 @@ def test_a_second_sigterm_does_not_break_the_saving(
 
 
 def test_a_second_ctrl_c_does_not_wait(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:
-    trainer = Signalled(*both_sides(source, target), options(), 12, choose("cpu"))
+    trainer = Signalled(both_sides(source, target), options(), 12, choose("cpu"))
     trainer.signals = (signal.SIGINT, signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         Loop(trainer, tmp_path, options(), silent, None).finish()
     assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 0
 
 
-def both_sides(source: Crops, target: Crops) -> tuple[Side, Side]:
+def both_sides(source: Crops, target: Crops) -> dict[str, Side]:
     device = choose("cpu").device
-    return Side(source, 0.2, device), Side(target, 0.2, device)
+    return {"source": Side(source, 0.2, device), "target": Side(target, 0.2, device)}
 
 
 KILLED = """
@@ -256,7 +256,7 @@ class Poisoned(Trainer):
 def poisoned(source: Crops, target: Crops, options: TrainOptions, times: int) -> Poisoned:
     compute = choose("cpu")
     sides = [Side(crops, options.held_out, compute.device) for crops in (source, target)]
-    trainer = Poisoned(*sides, options, 12, compute)
+    trainer = Poisoned(dict(zip(("source", "target"), sides, strict=True)), options, 12, compute)
     trainer.times = times
     return trainer
 
@@ -348,9 +348,9 @@ def test_run_draws_with_the_averaged_weights_and_knows_its_people(
     assert mask.shape == (2, 1, 32, 32)
     assert run.identities == ("source", "target")
     assert (run.coverage, run.size) == ("full", 32)
-    assert run.source_footage == source.footage
-    assert run.target_footage == target.footage
-    assert run.source_centroid == source.centroid
+    assert run.origins["source"].footage == source.footage
+    assert run.origins["target"].footage == target.footage
+    assert run.origins["source"].centroid == source.centroid
     assert len(run.weights_sha256) == 64
     with pytest.raises(RunError, match="32, 32"):
         run.predict(torch.rand(1, 3, 64, 64), "source")

@@ -16,6 +16,7 @@ def train(
     target: Path,
     *,
     output: Annotated[Path, Parameter(alias="-o")],
+    others: Annotated[dict[str, Path] | None, Parameter(name="--others")] = None,
     options: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
 ) -> TrainSummary:
@@ -31,6 +32,8 @@ def train(
         Faceset of the performer.
     output:
         The folder of the run.
+    others:
+        Facesets of more people by names of their own, such as --others.anna faces/anna; a merge then takes --person.
     """
     events(Note("train", "merging will ask for the consent of both people: `visagist consent new`"))
-    return visagist.train(source, target, output, options, events)
+    return visagist.train(source, target, output, options, events, others or {})

@@ -266,12 +266,13 @@ def _reconstruction(run: Run, notes: list[str]) -> Mapping[str, Mapping[str, Fig
     """Held-out reconstruction of both sides, from the facesets that the run's own call names; else a note why not."""
     saved = run.folder / CALL
     named = read_toml(saved) if saved.is_file() else {}
-    folders = [Path(str(named.get(side, ""))) for side in ("source", "target")]
-    if not all(folder.is_dir() and folder != Path() for folder in folders):
+    given = {**{side: named.get(side, "") for side in ("source", "target")}, **dict(named.get("others", {}))}
+    folders = {name: Path(str(folder)) for name, folder in given.items()}
+    if not all(folder.is_dir() and folder != Path() for folder in folders.values()):
         notes.append("no reconstruction: the facesets that the run was trained on are not where they were")
         return {}
     try:
-        found = reconstruct(run, *(Faceset.open(folder) for folder in folders))
+        found = reconstruct(run, {name: Faceset.open(folder) for name, folder in folders.items()})
     except (RunError, FacesetError) as error:
         notes.append(f"no reconstruction: {error}")
         return {}

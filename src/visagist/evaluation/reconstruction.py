@@ -20,32 +20,30 @@ from visagist.evaluation.fidelity import LEAST_SIDE, masked_ms_ssim, masked_psnr
 from visagist.faceset import Faceset
 from visagist.training import Run
 from visagist.training.data import held_out_count
-from visagist.training.run import RunRecord
 
 BATCH = 16  # faces that go through the network at a time
 
 
-def reconstruct(run: Run, source: Faceset, target: Faceset) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
-    """Draw the held-out crops of both people as themselves, and compare inside the hull of their landmarks.
+def reconstruct(run: Run, facesets: Mapping[str, Faceset]) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
+    """Draw the held-out crops of everybody as themselves, and compare inside the hull of their landmarks.
 
     Args:
         run: the trained networks.
-        source: the faceset of the source that the run was trained on.
-        target: that of the target.
+        facesets: that the run was trained on, by the names of the people (`source`, `target`, others).
 
     Returns:
-        by side (`source`, `target`), then by measure: `ssim`, `psnr` (dB), and `ms_ssim` where the run's faces have
+        by person, then by measure: `ssim`, `psnr` (dB), and `ms_ssim` where the run's faces have
         176 px or more; `(M,)` each, one value a held-out crop, in the faceset's order.
 
     Raises:
         RunError: a faceset is not the one that the run was trained on.
         FacesetError: a crop is damaged.
     """
-    check_facesets(run, source, target)
-    return {"source": _judged(run, source, "source"), "target": _judged(run, target, "target")}
+    check_facesets(run, facesets)
+    return {name: _judged(run, faceset, name) for name, faceset in facesets.items()}
 
 
-def check_facesets(run: Run, source: Faceset, target: Faceset) -> None:
+def check_facesets(run: Run, facesets: Mapping[str, Faceset]) -> None:
     """Refuse facesets that the run was not trained on: their last crops may be ones that it has seen.
 
     By number of crops and hashes of footage. The hash of the pixels, which the run knows too, may differ between
@@ -54,8 +52,8 @@ def check_facesets(run: Run, source: Faceset, target: Faceset) -> None:
     Raises:
         RunError: a faceset has other crops, or is of other footage.
     """
-    record = RunRecord.read(run.folder)
-    for name, faceset, origin in (("source", source, record.source), ("target", target, record.target)):
+    for name, faceset in facesets.items():
+        origin = run.origin(name)
         if len(faceset) == origin.crops and set(faceset.footage_hashes) == set(origin.footage):
             continue
         missing = len(set(origin.footage) - set(faceset.footage_hashes))

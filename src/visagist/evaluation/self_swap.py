@@ -90,4 +90,4 @@ def seen_in_training(run: Run, target_sha256: str) -> bool:
         run: that made the self-swap.
         target_sha256: hash of the target's footage (`faces.footage_sha256`).
     """
-    return target_sha256 in {*run.source_footage, *run.target_footage}
+    return any(target_sha256 in origin.footage for origin in run.origins.values())

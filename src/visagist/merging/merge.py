@@ -36,7 +36,7 @@ from visagist.merging.destination import (
     stamps,
 )
 from visagist.merging.hold import clear, clear_abandoned, clear_joined, hold, wait_for
-from visagist.merging.options import MergeOptions, check_frames, frame_range
+from visagist.merging.options import MergeOptions, check_frames, check_morph, frame_range
 from visagist.merging.permission import Records, check_footage, covered_by_hash
 from visagist.merging.pipeline import Untouched
 from visagist.provenance import Claim, Signer, Stamp, sidecar
@@ -276,7 +276,8 @@ class _Job:
         check_output(output, options.matte, workspace, inputs)
         trained = None if run is None else Run.open(run, device)
         if trained is not None:
-            records.check_trained(trained)
+            records.check_trained(trained, options.person)
+            check_morph(options.morph, trained)
         claim_folder(workspace)
         claim_folder(output.parent)
         call = {

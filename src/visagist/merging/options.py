@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from visagist.errors import FootageError, OutputError
+from visagist.errors import ConfigError, FootageError, OutputError
 from visagist.media import DEFAULT_RATE, Footage, FrameRate
 from visagist.settings import Settings
+from visagist.training import Run
 
 
 class MergeOptions(Settings):
@@ -28,6 +29,12 @@ class MergeOptions(Settings):
 
     frames: str | None = None
     """Only these frames of the target, A-B, counted from 0, both included."""
+
+    person: str = "source"
+    """Whose face appears, by name, where the run was trained on more people than source and target."""
+
+    morph: Annotated[float, Field(ge=0, le=1)] | None = None
+    """How much of that person's face appears, from 0 (the performer's own) to 1; for runs of `amp` only."""
 
     rate: FrameRate = DEFAULT_RATE
     """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
@@ -93,3 +100,13 @@ def check_frames(frames: str | None, footage: Footage, output: Path) -> None:
         )
     if last is not None and footage.frames is not None and last >= footage.frames:
         raise FootageError(f"{footage.path}: has frames 0 to {footage.frames - 1}; --frames {frames} goes beyond")
+
+
+def check_morph(morph: float | None, run: Run) -> None:
+    """Refuse a morph of a network that knows no morphing.
+
+    Raises:
+        ConfigError: the run's network cannot.
+    """
+    if morph is not None and not run.network.morphs:
+        raise ConfigError(f"{run.folder}: --morph is for runs of amp, and this is one of {run.options.model}")

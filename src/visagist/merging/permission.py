@@ -49,13 +49,19 @@ class Records:
         hashes = record_sha256(source), record_sha256(target)
         return cls(load_consent(source), load_consent(target), source, target, hashes)
 
-    def check_trained(self, run: Run) -> None:
-        """Check that the source's faces that a run was trained on are those of its record.
+    def check_trained(self, run: Run, person: str) -> None:
+        """Check that the faces of the person who will appear, which a run was trained on, are those of the record.
+
+        Args:
+            run: that was trained on them.
+            person: by the run's name.
 
         Raises:
             ConsentError: they are not, or nothing tells.
+            RunError: the run does not know the person.
         """
-        if run.source_is_alone is None and not self.source.pictures:
+        origin = run.origin(person)
+        if origin.is_alone is None and not self.source.pictures:
             raise ConsentError(
                 f"{self.source_path} (--source-consent): has no reference pictures, and {run.folder} does not say "
                 "whether the footage of its source shows one person alone, without which a hash binds nobody; give a "
@@ -63,7 +69,7 @@ class Records:
                 "with it, which only adds what is missing"
             )
         # A hash of footage that shows several people says nothing of which of them agreed.
-        self.check_source(set(run.source_footage) if run.source_is_alone else set(), run.source_centroid)
+        self.check_source(set(origin.footage) if origin.is_alone else set(), origin.centroid)
 
     def check_source(self, footage_sha256s: set[str], centroid: Sequence[float] | NDArray[np.floating]) -> None:
         """Check that the source's faces are those of its record.

@@ -33,7 +33,7 @@ class Predictor(Protocol):
     def coverage(self) -> Coverage: ...
     @property
     def size(self) -> int: ...
-    def predict(self, faces: torch.Tensor, identity: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict(self, faces: torch.Tensor, identity: str, morph: float | None) -> tuple[torch.Tensor, torch.Tensor]:
         """`(B, 3, R, R)` float32 sRGB in [0, 1] to the same and a `(B, 1, R, R)` mask in [0, 1], both on the CPU."""
         ...
 
@@ -79,14 +79,14 @@ def merge_frames(
     Args:
         frames: the target's frames, usually a `media.Reader`, which decodes in a thread of its own.
         face_of: the performer's face in a frame by its index, or the reason why there is none.
-        predictor: the trained network; its identity "source" is painted. None: no frame is changed.
+        predictor: the trained network; `options.person` is painted. None: no frame is changed.
         options: how the face goes in.
     """
     with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
         waiting: deque[Future[Merged]] = deque()
         for batch in _batches(frames, face_of, predictor, options):
             jobs = [job for _, job in batch if isinstance(job, _Job)]
-            predictions = iter(()) if predictor is None or not jobs else _predict(jobs, predictor)
+            predictions = iter(()) if predictor is None or not jobs else _predict(jobs, predictor, options)
             # The last batch was composited while this one went through the network.
             while waiting:
                 yield waiting.popleft().result()
@@ -129,9 +129,11 @@ def _crop(frame: Frame, face: Face, predictor: Predictor, options: MergeOptions)
     return _Job(matrix, crop, hull, outline, eyes)
 
 
-def _predict(jobs: list[_Job], predictor: Predictor) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _predict(
+    jobs: list[_Job], predictor: Predictor, options: MergeOptions
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     faces = torch.from_numpy(np.stack([job.crop for job in jobs])).permute(0, 3, 1, 2)  # (B, 3, R, R)
-    rgb, mask = predictor.predict(faces, "source")
+    rgb, mask = predictor.predict(faces, options.person, options.morph)
     return iter(zip(rgb.permute(0, 2, 3, 1).contiguous().numpy(), mask[:, 0].contiguous().numpy(), strict=True))
 
 

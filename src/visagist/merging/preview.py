@@ -23,7 +23,7 @@ from visagist.files import write_atomic
 from visagist.media import Footage, Frame, Reader, footage_sha256, note_rate, probe, write_picture
 from visagist.merging.destination import check_output, made_from, report_of, stamps
 from visagist.merging.merge import choose_performer, claim_folder, known_faces, performer_of
-from visagist.merging.options import MergeOptions
+from visagist.merging.options import MergeOptions, check_morph
 from visagist.merging.permission import Records, covered_by_hash
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.provenance import Claim, Signer, inspect_footage, sign
@@ -102,7 +102,8 @@ def preview_merge(
     given = [path for path in (run, options.performer_reference) if path is not None]
     check_output(output, None, workspace, [*made_from([footage], records), *given])
     trained = Run.open(run, device)
-    records.check_trained(trained)
+    records.check_trained(trained, options.person)
+    check_morph(options.morph, trained)
     whole = known_faces(footage, workspace, options)
     if whole is None and options.performer is not None:
         raise ConfigError(
@@ -236,7 +237,7 @@ def _covered_unseen(footage_sha256: str, trained: Run, target: Path, records: Re
     Raises:
         ConsentError: it does not, and the record has no pictures either.
     """
-    if trained.target_is_alone and footage_sha256 in trained.target_footage:
+    if any(origin.is_alone and footage_sha256 in origin.footage for origin in trained.origins.values()):
         return {footage_sha256}
     if not records.target.pictures:
         raise ConsentError(
@@ -248,7 +249,7 @@ def _covered_unseen(footage_sha256: str, trained: Run, target: Path, records: Re
 
 
 def _recognised(table: FaceTable, run: Path, options: MergeOptions, target: Path, events: Events) -> int:
-    """Who of the people of single frames is the performer: by the reference picture, else by the run's own target."""
+    """Who of the people of single frames is the performer: by the reference picture, else by whom the run knows."""
     people = table.identities()
     if not people:
         raise NoFaceError(f"{target}: none of the frames shows a face; choose others")
@@ -257,11 +258,13 @@ def _recognised(table: FaceTable, run: Path, options: MergeOptions, target: Path
             return choose_identity(table, options.performer_reference, None, run)
         except NoFaceError as error:
             raise NoFaceError(f"{target}: {error}") from error
-    trained_on = np.array(RunRecord.read(run).target.centroid, np.float32)
+    origins = RunRecord.read(run).origins
+    known = [np.array(origin.centroid, np.float32) for name, origin in origins.items() if name != options.person]
+    known = [centroid for centroid in known if centroid.size]
     remedy = "--performer-reference PICTURE says who is meant"
-    if not trained_on.size:
+    if not known:
         raise SubjectError(f"{run}: does not say whose face it was trained on; {remedy}")
-    likeness = {number: float(table.identity_embedding(number) @ trained_on) for number in people}
+    likeness = {number: max(float(table.identity_embedding(number) @ one) for one in known) for number in people}
     best = max(people, key=lambda number: likeness[number])
     if likeness[best] < SAME:
         raise NoFaceError(

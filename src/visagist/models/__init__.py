@@ -13,12 +13,21 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from visagist.errors import ConfigError
+from visagist.models.amp import Amp, AmpConfig
 from visagist.models.base import Swapper, SwapperConfig
+from visagist.models.df import Df, DfConfig
+from visagist.models.liae import Liae, LiaeConfig
 from visagist.models.original import Original, OriginalConfig
 from visagist.models.quick import Quick, QuickConfig
 
 __all__ = [
     "ARCHITECTURES",
+    "Amp",
+    "AmpConfig",
+    "Df",
+    "DfConfig",
+    "Liae",
+    "LiaeConfig",
     "Original",
     "OriginalConfig",
     "Quick",
@@ -29,7 +38,13 @@ __all__ = [
     "create",
 ]
 
-ARCHITECTURES: dict[str, type[Swapper]] = {"original": Original, "quick": Quick}
+ARCHITECTURES: dict[str, type[Swapper]] = {
+    "original": Original,
+    "quick": Quick,
+    "df": Df,
+    "liae": Liae,
+    "amp": Amp,
+}
 
 
 def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
@@ -61,8 +76,10 @@ def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
 
 
 def _numbers(config: SwapperConfig) -> list[int]:
+    """The whole numbers among the settings: sizes and widths."""
     values = vars(config).values()
-    return [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
+    numbers = [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
+    return [number for number in numbers if isinstance(number, int)]
 
 
 def create(name: str, identities: tuple[str, ...], **settings: object) -> Swapper:

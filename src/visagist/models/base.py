@@ -31,12 +31,14 @@ class Swapper(nn.Module):
 
     Attributes:
         learning_rate: of AdamW, that suits the architecture.
+        morphs: whether `decode_morphed` can draw mixtures of two people.
         identities: names of the people it can draw, two or more.
         config: the architecture's frozen settings.
     """
 
     Config: ClassVar[type[Any]]
     learning_rate: ClassVar[float]
+    morphs: ClassVar[bool] = False
     config: SwapperConfig
     identities: tuple[str, ...]
 
@@ -70,6 +72,35 @@ class Swapper(nn.Module):
         Raises:
             ConfigError: nobody has that name.
         """
+
+    def decode_in_training(
+        self,
+        latent: Tensor,
+        identity: str,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw a latent as one person, the way that this network is trained: most are as `decode` draws.
+
+        Args:
+            latent: what `encode` gave.
+            identity: one of `identities`.
+            generator: of the CPU, for networks that draw random numbers here.
+
+        Returns:
+            What `decode` returns.
+
+        Raises:
+            ConfigError: nobody has that name.
+        """
+        return self.decode(latent, identity)
+
+    def decode_morphed(self, latent: Tensor, identity: str, factor: float) -> tuple[Tensor, Tensor]:
+        """Draw a latent as a mixture of two people, where `morphs` says that the network can.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        raise ConfigError(f"{type(self).__name__} does not morph ({identity} by {factor}); train `amp` for that")
 
     def forward(self, faces: Tensor, identity: str) -> tuple[Tensor, Tensor]:
         """Encode `(B, 3, R, R)` faces and decode them as `identity`."""

@@ -34,8 +34,8 @@ def estimate_seconds(options: TrainOptions) -> float:
     noise = Crops(
         rng.integers(0, 256, (32, side, side, 3), np.uint8), np.full((32, side, side), 255, np.uint8), name="noise"
     )
-    sides = [Side(noise, options.held_out, compute.device) for _ in range(2)]
-    trainer = Trainer(sides[0], sides[1], options, options.iterations, compute)
+    sides = {name: Side(noise, options.held_out, compute.device) for name in ("source", "target")}
+    trainer = Trainer(sides, options, options.iterations, compute)
     seconds: list[float] = []
     for iteration in range(DISCARDED + MEASURED):
         before = time.perf_counter()

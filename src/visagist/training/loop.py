@@ -13,17 +13,19 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
+from typing import TypeVar
 
 from filelock import Timeout
 
 from visagist.device import choose
-from visagist.errors import CollapseError, OutputError, RunError
+from visagist.errors import CollapseError, ConfigError, OutputError, RunError
 from visagist.events import Event, Events, Metric, Note, Progress, Result, Warned, as_json
 from visagist.files import sha256
 from visagist.locks import lock
@@ -75,7 +77,14 @@ class TrainSummary:
         return f"{self.run}: {self.iterations} iterations{speed}; held-out faces: {judged}"
 
 
-def train(source: Path, target: Path, run: Path, options: TrainOptions, events: Events) -> TrainSummary:
+def train(
+    source: Path,
+    target: Path,
+    run: Path,
+    options: TrainOptions,
+    events: Events,
+    others: Mapping[str, Path] = MappingProxyType({}),
+) -> TrainSummary:
     """Train a network that draws the source's face with the target's expression.
 
     Args:
@@ -86,6 +95,7 @@ def train(source: Path, target: Path, run: Path, options: TrainOptions, events: 
         options: settings; those of a run that is there must be the same, but for its length, the device, and how often
             it is saved and looked at.
         events: told progress, figures, warnings.
+        others: facesets of more people, by names of their own: any of all of them can then be swapped onto any.
 
     Raises:
         FacesetError: a folder is no faceset, or has too few crops.
@@ -98,16 +108,24 @@ def train(source: Path, target: Path, run: Path, options: TrainOptions, events: 
     """
     size = network_size(options)
     known_record(run, options)  # refuses other options before crops are read, and before other crops come of them
-    crops = [load_crops(folder, options.coverage, size, options.margin) for folder in (source, target)]
+    folders = named(source, target, others)
+    people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
     with alone(run):
-        loop = prepare(crops[0], crops[1], run, options, events, own_seal())
+        loop = prepare(people, run, options, events, own_seal())
+        given = {"source": source, "target": target, "others": dict(others)}
         # Not before all is agreed: a call that is refused must not take the place of the one that made the run.
-        save_call(run / CALL, {"source": source, "target": target, "output": run, **loop.options.model_dump()})
+        save_call(run / CALL, {**given, "output": run, **loop.options.model_dump()})
         return go(loop)
 
 
 def train_crops(
-    source: Crops, target: Crops, run: Path, options: TrainOptions, events: Events, seal: Seal | None = None
+    source: Crops,
+    target: Crops,
+    run: Path,
+    options: TrainOptions,
+    events: Events,
+    seal: Seal | None = None,
+    others: Mapping[str, Crops] = MappingProxyType({}),
 ) -> TrainSummary:
     """`train`, from crops in memory: `(N, S, S, 3)` with S the network's size times `options.margin`.
 
@@ -117,7 +135,22 @@ def train_crops(
         What `train` raises.
     """
     with alone(run):
-        return go(prepare(source, target, run, options, events, seal))
+        return go(prepare(named(source, target, others), run, options, events, seal))
+
+
+T = TypeVar("T")
+
+
+def named(source: T, target: T, others: Mapping[str, T]) -> dict[str, T]:
+    """Everybody by name, the source first.
+
+    Raises:
+        ConfigError: one of the others has a name that is no name, or is taken.
+    """
+    for name in others:
+        if name in ("source", "target") or not name.isidentifier():
+            raise ConfigError(f"'{name}' cannot name a person; use letters, digits and _, and not source or target")
+    return {"source": source, "target": target, **others}
 
 
 @contextmanager
@@ -138,22 +171,22 @@ def alone(run: Path) -> Iterator[None]:
         yield
 
 
-def prepare(
-    source: Crops, target: Crops, run: Path, options: TrainOptions, events: Events, seal: Seal | None
-) -> "Loop":
+def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, events: Events, seal: Seal | None) -> "Loop":
     """A training that can begin: all that can be refused is refused here, and the run's record is on the disk."""
     size = network_size(options)
-    for crops in (source, target):
+    if options.batch < len(people):
+        raise ConfigError(f"a batch of {options.batch} has no face of each of {len(people)} people; give more --batch")
+    for crops in people.values():
         if crops.images.shape[1] != round(size * options.margin):
             wanted = round(size * options.margin)
             raise RunError(f"{crops.name}: crops of {crops.images.shape[1]} px, model '{options.model}' takes {wanted}")
     compute = choose(options.device)
-    sides = (Side(source, options.held_out, compute.device), Side(target, options.held_out, compute.device))
-    record = settle(run, options, source, target, partial(plan_iterations, sides, options, compute, events))
+    sides = {name: Side(crops, options.held_out, compute.device) for name, crops in people.items()}
+    record = settle(run, options, people, partial(plan_iterations, sides, options, compute, events))
     if options.iterations is None and options.minutes is None:
         length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
         options = options.model_copy(update=length)  # what the run has, so that the saved call says it
-    trainer = Trainer(*sides, options, record.iterations, compute)
+    trainer = Trainer(sides, options, record.iterations, compute)
     return Loop(trainer, run, options, events, seal, record.instalments[-1] if record.instalments else None)
 
 
@@ -328,10 +361,9 @@ class Loop:
         self.events(Metric("held out", self.iteration, self.figures))
         if self.seal is None:
             return
-        faces = [self.trainer.judged(side, PREVIEW_ROWS)[:, :3] for side in self.trainer.sides]
-        rows = min(len(face) for face in faces)
+        faces = {name: self.trainer.judged(side, PREVIEW_ROWS)[:, :3] for name, side in self.trainer.sides.items()}
         path = self.run / PREVIEWS / f"{self.iteration:08}.png"
-        write_sheet(sheet(faces[0][:rows], faces[1][:rows], self.trainer.predict), path, self.seal)
+        write_sheet(sheet(faces, self.trainer.predict), path, self.seal)
         self.events(Result("preview", path))
 
 

@@ -22,7 +22,8 @@ class TrainOptions(Settings):
     """
 
     model: str = "quick"
-    """Architecture: `quick` (128 px, minutes on a CPU) or `original` (the classic, 64 px)."""
+    """Architecture: `quick` (128 px, minutes on a CPU), `original` (the classic, 64 px), `df` or `liae` (SAEHD's), or
+    `amp` (which morphs); docs/networks.md compares them."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the model's config, such as --settings.latent 512; the rest keep their defaults."""

@@ -10,9 +10,10 @@ after a crash, end what it began and no more.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from visagist.device import Compute
 from visagist.errors import RunError
@@ -22,7 +23,7 @@ from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import Crops, Side
 from visagist.training.options import DEFAULT_MINUTES, TrainOptions
 from visagist.training.run import CHECKPOINT, RECORD, Origin, RunRecord
-from visagist.training.trainer import IDENTITIES, Trainer
+from visagist.training.trainer import Trainer
 
 STEP = "train"
 MEASURED, DISCARDED = 9, 3  # iterations of the warm-up
@@ -35,15 +36,14 @@ ELSEWHERE = "go on with what it was begun with, or train into another run folder
 Measure = Callable[[float], int]  # minutes to iterations
 
 
-def settle(run: Path, options: TrainOptions, source: Crops, target: Crops, measure: Measure) -> RunRecord:
+def settle(run: Path, options: TrainOptions, people: Mapping[str, Crops], measure: Measure) -> RunRecord:
     """Decide how long a run trains and write it down: killed later, it is continued with the same plan.
 
     Args:
         run: its folder; new, unfinished or finished.
         options: with the length that is asked for, of the run as a whole. Neither `iterations` nor `minutes` means 8.5
             minutes for a new run, and for one that is there the length that it has.
-        source: crops of the person whose face will appear.
-        target: crops of the performer.
+        people: everybody's crops by name, the source first, the target second.
         measure: how many iterations some minutes are; called only where minutes are asked for that have no count yet.
 
     Raises:
@@ -55,21 +55,25 @@ def settle(run: Path, options: TrainOptions, source: Crops, target: Crops, measu
         record = RunRecord(
             iterations=options.iterations or measure(options.minutes or DEFAULT_MINUTES),
             size=network_size(options),
-            identities=IDENTITIES,
+            identities=tuple(people),
             options=options,
-            source=Origin.of(source),
-            target=Origin.of(target),
+            **_origins(people),
         )
         record.save(run / RECORD)
         return record
-    for crops, origin, name in ((source, record.source, "source"), (target, record.target, "target")):
+    if set(people) != set(record.identities):
+        raise RunError(
+            f"{run}: this run was begun with {', '.join(record.identities)}, now {', '.join(people)}; {ELSEWHERE}"
+        )
+    for name, crops in people.items():
+        origin = record.origins[name]
         if crops.fingerprint != origin.fingerprint:
             raise RunError(
                 f"{run}: this run was begun with another {name} faceset ({origin.crops} crops, now "
                 f"{len(crops.images)}); {ELSEWHERE}"
             )
     # What else is known of the same crops may have changed, such as whether their footage shows other people.
-    known = record.model_copy(update={"source": Origin.of(source), "target": Origin.of(target)})
+    known = record.model_copy(update=_origins(people))
     total, done = asked_iterations(record, options, measure), checkpoint_iteration(run / CHECKPOINT)
     if total < done:
         asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
@@ -82,6 +86,12 @@ def settle(run: Path, options: TrainOptions, source: Crops, target: Crops, measu
     if known != record:
         known.save(run / RECORD)
     return known
+
+
+def _origins(people: Mapping[str, Crops]) -> dict[str, Any]:
+    """The fields of a record that say where everybody's crops come from."""
+    origins = {name: Origin.of(crops) for name, crops in people.items()}
+    return {"source": origins.pop("source"), "target": origins.pop("target"), "others": origins}
 
 
 def known_record(run: Path, options: TrainOptions) -> RunRecord | None:
@@ -134,11 +144,11 @@ def asked_iterations(record: RunRecord, options: TrainOptions, measure: Measure)
 
 
 def plan_iterations(
-    sides: tuple[Side, Side], options: TrainOptions, compute: Compute, events: Events, minutes: float
+    sides: Mapping[str, Side], options: TrainOptions, compute: Compute, events: Events, minutes: float
 ) -> int:
     """Turn minutes into iterations by measuring some on a network that is thrown away."""
     start = time.perf_counter()
-    trainer = Trainer(*sides, options, 10**6, compute)
+    trainer = Trainer(sides, options, 10**6, compute)
     times: list[float] = []
     for iteration in range(DISCARDED + MEASURED):
         before = time.perf_counter()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from visagist.device import Compute, choose
@@ -76,6 +77,12 @@ class RunRecord(Settings):
     options: TrainOptions
     source: Origin
     target: Origin
+    others: dict[str, Origin] = Field(default_factory=dict)  # by name, where the run knows more people than two
+
+    @property
+    def origins(self) -> dict[str, Origin]:
+        """Where everybody's crops come from, by name, in the order of `identities`."""
+        return {"source": self.source, "target": self.target, **self.others}
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
@@ -121,13 +128,9 @@ class Run:
         options: how it was trained.
         coverage: how much of the head its faces show.
         size: side of its faces in px.
-        identities: whom it can draw: `("source", "target")`.
-        source_footage: SHA-256 of each footage file of the source.
-        target_footage: the same for the target that it was trained on.
-        source_centroid: `(128,)` mean embedding of the source, or empty.
+        identities: whom it can draw: source and target, and others by their names.
+        origins: where everybody's faces come from, by the same names.
         weights_sha256: hash of the weights' file.
-        source_is_alone: whether the source's footage shows the source and nobody else; None where the run does not say.
-        target_is_alone: the same for the target that it was trained on.
     """
 
     folder: Path
@@ -135,14 +138,10 @@ class Run:
     coverage: Coverage
     size: int
     identities: tuple[str, ...]
-    source_footage: tuple[str, ...]
-    target_footage: tuple[str, ...]
-    source_centroid: tuple[float, ...]
+    origins: dict[str, Origin]
     weights_sha256: str
     network: Swapper
     compute: Compute
-    source_is_alone: bool | None = None
-    target_is_alone: bool | None = None
 
     @classmethod
     def open(cls, folder: Path, device: str = "auto") -> "Run":
@@ -170,23 +169,30 @@ class Run:
             coverage=record.options.coverage,
             size=record.size,
             identities=record.identities,
-            source_footage=record.source.footage,
-            target_footage=record.target.footage,
-            source_centroid=record.source.centroid,
+            origins=record.origins,
             weights_sha256=sha256(path),
             network=network,
             compute=compute,
-            source_is_alone=record.source.is_alone,
-            target_is_alone=record.target.is_alone,
         )
 
+    def origin(self, person: str) -> Origin:
+        """Where a person's faces come from.
+
+        Raises:
+            RunError: the run does not know the person.
+        """
+        if person not in self.origins:
+            raise RunError(f"{self.folder}: does not know '{person}'; --person can be {', '.join(self.origins)}")
+        return self.origins[person]
+
     @torch.inference_mode()
-    def predict(self, faces: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+    def predict(self, faces: Tensor, identity: str, morph: float | None = None) -> tuple[Tensor, Tensor]:
         """Draw faces as one person.
 
         Args:
             faces: `(B, 3, R, R)` float32 RGB in [0, 1], of this run's coverage and size.
-            identity: one of `identities`; `source` makes the swap.
+            identity: one of `identities`; another one than the person who is seen makes a swap.
+            morph: how much of that person is drawn, 0 to 1, by networks that can; None: all.
 
         Returns:
             `(B, 3, R, R)` float32 RGB and `(B, 1, R, R)` float32 mask in [0, 1], on the CPU.
@@ -200,5 +206,8 @@ class Run:
         faces = faces.to(self.compute.device).to(memory_format=self.compute.memory_format)
         dtype = self.compute.autocast
         with torch.autocast(self.compute.device.type, dtype=dtype, enabled=dtype is not None):
-            rgb, mask = self.network(faces, identity)
+            if morph is None:
+                rgb, mask = self.network(faces, identity)
+            else:
+                rgb, mask = self.network.decode_morphed(self.network.encode(faces), identity, morph)
         return rgb.float().cpu(), mask.float().cpu()

@@ -11,6 +11,7 @@ training is its tensors and two numbers, and it continues exactly from any itera
 """
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -23,13 +24,25 @@ from visagist.training.data import Side
 from visagist.training.losses import face_loss, masked_psnr, masked_ssim
 from visagist.training.options import TrainOptions
 
-IDENTITIES = ("source", "target")
 WARM_UP = 60  # iterations until the full learning rate
 EMA_EVERY = 4  # iterations
 EMA_DECAY = 0.95  # an update
 CLIP = 1.0  # largest norm of a gradient
 IMPORTANT = 8.0  # how much more eyes and mouth count than plain skin
+DECODING = 1 << 31  # bit of the seed of what networks draw at random; no run has so many iterations
 OUTSIDE = 0.05  # what a pixel outside the hull counts
+
+
+def faces_each(batch: int, people: int) -> tuple[int, ...]:
+    """How many of a batch's faces are whose: the source's, which must be learnt from all sides, a few more.
+
+    >>> faces_each(8, 2), faces_each(8, 3)
+    ((5, 3), (3, 3, 2))
+    """
+    if people == 2:
+        target = max(1, batch * 7 // 16)
+        return (batch - target, target)
+    return tuple(batch // people + (i < batch % people) for i in range(people))
 
 
 def learning_rate(iteration: int, iterations: int) -> float:
@@ -59,18 +72,19 @@ class Trainer:
     """A network in training.
 
     Attributes:
+        sides: everybody's crops by name, the source first, the target second, then the others.
         network: the weights as the optimizer leaves them.
         average: exponential moving average of every weight by name; what predictions use.
         rate: the learning rate that the schedule scales; the guard halves it.
         attempt: how often the guard has gone back; part of every seed.
     """
 
-    def __init__(self, source: Side, target: Side, options: TrainOptions, iterations: int, compute: Compute) -> None:
-        self.sides = (source, target)
+    def __init__(self, sides: Mapping[str, Side], options: TrainOptions, iterations: int, compute: Compute) -> None:
+        self.sides = dict(sides)
         self.options, self.iterations, self.compute = options, iterations, compute
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            network = create(options.model, IDENTITIES, **options.settings)
+            network = create(options.model, tuple(sides), **options.settings)
         self.network: Swapper = network.to(compute.device)
         self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
         self.rate, self.attempt = options.learning_rate or network.learning_rate, 0
@@ -83,18 +97,21 @@ class Trainer:
             weight_decay=0.0,
             fused=compute.device.type in ("cpu", "cuda"),
         )
-        target_faces = max(1, options.batch * 7 // 16)
-        self.counts = (options.batch - target_faces, target_faces)
+        self.counts = faces_each(options.batch, len(sides))
 
     def step(self, iteration: int) -> float:
         """One iteration: draw, vary, encode, decode, compare, improve. Returns the loss."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * learning_rate(iteration, self.iterations)
         seen, truth = self.batch(iteration)  # (B, 3, R, R), (B, 5, R, R)
+        generator = torch.Generator().manual_seed(self.seed(iteration) ^ DECODING)
         with self.autocast():
             latent = self.network.encode(seen)
             parts = latent.split(self.counts)
-            drawn = [self.network.decode(part, name) for part, name in zip(parts, IDENTITIES, strict=True)]
+            drawn = [
+                self.network.decode_in_training(part, name, generator)
+                for part, name in zip(parts, self.sides, strict=True)
+            ]
         rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
         hull, importance = truth[:, 3:4], truth[:, 4:5]
         weights = OUTSIDE + hull * (1 + IMPORTANT * importance)
@@ -111,16 +128,21 @@ class Trainer:
                     self.average[name].lerp_(weight, 1 - decay)
         return loss.item() if torch.isfinite(norm) else math.nan
 
+    def seed(self, iteration: int) -> int:
+        """Of the random numbers of one iteration."""
+        return (self.options.seed * 16 + self.attempt) * 2**32 + iteration
+
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """What the network sees `(B, 3, R, R)`, and what it should draw with hull and importance `(B, 5, R, R)`."""
-        generator = torch.Generator().manual_seed((self.options.seed * 16 + self.attempt) * 2**32 + iteration)
+        generator = torch.Generator().manual_seed(self.seed(iteration))
         augmentation, device, size = self.options.augmentation, self.compute.device, self.network.size
-        planes = torch.cat([side.draw(n, generator) for side, n in zip(self.sides, self.counts, strict=True)])
+        sides = list(self.sides.values())
+        planes = torch.cat([side.draw(n, generator) for side, n in zip(sides, self.counts, strict=True)])
         count = len(planes)
         deviation = augmentation.warp * warp_strength(iteration, self.iterations)
         colors = [
             random_colors(own.palette, other.palette, n, augmentation, generator)
-            for own, other, n in zip(self.sides, reversed(self.sides), self.counts, strict=True)
+            for own, other, n in zip(sides, [*sides[1:], sides[0]], self.counts, strict=True)
         ]
         draws = Draws(
             random_similarity(count, augmentation, generator).to(device),
@@ -144,7 +166,7 @@ class Trainer:
     def judge(self, count: int = 32) -> dict[str, float]:
         """Masked SSIM and PSNR of held-out faces drawn as themselves, with the EMA weights."""
         figures: dict[str, float] = {}
-        for side, name in zip(self.sides, IDENTITIES, strict=True):
+        for name, side in self.sides.items():
             truth = self.judged(side, count)
             rgb, _ = self.predict(truth[:, :3], name)
             figures[f"ssim_{name}"] = masked_ssim(rgb, truth[:, :3], truth[:, 3:4])

@@ -1,0 +1,58 @@
+"""SAEHD's `df`: one encoder and inter for everybody, one decoder a person.
+
+- `DfConfig`: size, widths and options
+- `Df`: the network
+
+The plainest of the family: the inter is too narrow for a face's looks, a decoder knows one person and nobody else. The
+swap has the source's face, and keeps its shape, whatever the target looks like.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from visagist.models.base import Swapper
+from visagist.models.saehd import Decoder, Encoder, Inter, Variant, check_size, check_widths, start
+
+
+@dataclass(frozen=True)
+class DfConfig:
+    """One encoder for everybody, one decoder a person, as in SAEHD; 57.54 million parameters for two people."""
+
+    size: int = 128  # px, 64 to 640; a multiple of 16, with d of 32
+    latent: int = 256  # SAEHD's ae_dims: numbers through which every face must pass
+    encoder: int = 64  # e_dims: channels of the first downscale; doubled three times
+    decoder: int = 64  # d_dims: the upscales have 8, 4 and 2 times as many channels
+    mask: int = 22  # d_mask_dims: the same for the mask
+    options: str = ""  # letters of u (unit norm), d (doubled side), t (deeper), c (x·cos x)
+
+    def __post_init__(self) -> None:
+        check_size("df", self.size, Variant.named("df", self.options).step)
+        widths = {"latent": self.latent, "encoder": self.encoder, "decoder": self.decoder, "mask": self.mask}
+        check_widths("df", widths)
+
+
+class Df(Swapper):
+    """One shared encoder and inter, one decoder a person."""
+
+    Config = DfConfig
+    learning_rate = 5e-5
+
+    def __init__(self, identities: tuple[str, ...], config: DfConfig) -> None:
+        super().__init__(identities, config)
+        variant = Variant.named("df", config.options)
+        numbers = Encoder.numbers(config.size, config.encoder, variant)
+        self.encoder = Encoder(config.encoder, variant)
+        self.inter = Inter(numbers, config.latent, config.latent, config.size, variant)
+        self.decoders = nn.ModuleList(
+            Decoder(config.latent, config.decoder, config.mask, variant) for _ in self.identities
+        )
+        start(self, variant)
+
+    def encode(self, faces: Tensor) -> Tensor:
+        x = self.encoder(faces)  # (B, numbers)
+        return self.inter(x)  # (B, ae, 2r, 2r); with t (B, ae, r, r); r = R/16, with d R/32
+
+    def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        rgb, mask = self.decoders[self.index(identity)](latent)
+        return rgb, mask

@@ -1,0 +1,65 @@
+"""SAEHD's `liae`: one decoder for everybody; what tells people apart is which inters it gets.
+
+- `LiaeConfig`: size, widths and options
+- `Liae`: the network
+
+The inter AB sees everybody, the inter B the target alone. The target is drawn from B and AB, the source from AB twice:
+AB learns all of the source and what the target has in common with it, and one decoder draws both. The swap is AB of the
+target, twice.
+
+Because one decoder draws both people, it follows the target's light and shape of face better than `df` does, and its
+swap may be less like the source.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from visagist.models.base import Swapper
+from visagist.models.saehd import Decoder, Encoder, Inter, Variant, check_size, check_widths, start
+
+
+@dataclass(frozen=True)
+class LiaeConfig:
+    """One encoder and one decoder for everybody, an inter for all and one for each but the first, as in SAEHD."""
+
+    size: int = 128  # px, 64 to 640; a multiple of 16, with d of 32
+    latent: int = 256  # SAEHD's ae_dims: numbers through which every face must pass, in each inter
+    encoder: int = 64  # e_dims: channels of the first downscale; doubled three times
+    decoder: int = 64  # d_dims: the upscales have 8, 4 and 2 times as many channels
+    mask: int = 22  # d_mask_dims: the same for the mask
+    options: str = ""  # letters of u (unit norm), d (doubled side), t (deeper), c (x·cos x)
+
+    def __post_init__(self) -> None:
+        check_size("liae", self.size, Variant.named("liae", self.options).step)
+        widths = {"latent": self.latent, "encoder": self.encoder, "decoder": self.decoder, "mask": self.mask}
+        check_widths("liae", widths)
+
+
+class Liae(Swapper):
+    """One shared encoder, an inter for all, one for each person but the first, one decoder."""
+
+    Config = LiaeConfig
+    learning_rate = 5e-5
+
+    def __init__(self, identities: tuple[str, ...], config: LiaeConfig) -> None:
+        super().__init__(identities, config)
+        variant = Variant.named("liae", config.options)
+        numbers = Encoder.numbers(config.size, config.encoder, variant)
+        self.encoder = Encoder(config.encoder, variant)
+        self.inters = nn.ModuleList(  # first AB, then B of the second person, and so on
+            Inter(numbers, config.latent, 2 * config.latent, config.size, variant) for _ in self.identities
+        )
+        self.decoder = Decoder(4 * config.latent, config.decoder, config.mask, variant)
+        start(self, variant)
+
+    def encode(self, faces: Tensor) -> Tensor:
+        return self.encoder(faces)  # (B, numbers): the inters differ by person, and belong to `decode`
+
+    def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        index = self.index(identity)
+        shared = self.inters[0](latent)  # (B, 2ae, 2r, 2r); with t (B, 2ae, r, r); r = R/16, with d R/32
+        own = shared if index == 0 else self.inters[index](latent)
+        rgb, mask = self.decoder(torch.cat([own, shared], 1))  # from (B, 4ae, 2r, 2r)
+        return rgb, mask
