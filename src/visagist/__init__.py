@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         remove_known_signer,
         verify,
     )
-    from visagist.training import Run, TrainOptions, train
+    from visagist.training import Run, TrainOptions, rewind, train
     from visagist.workspace import SourceOptions, demo_swap, new_consent, swap
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "preview_merge",
     "probe",
     "remove_known_signer",
+    "rewind",
     "silent",
     "swap",
     "train",
@@ -95,7 +96,7 @@ _ROOMS = {
         "remove_known_signer",
         "verify",
     ),
-    "training": ("Run", "TrainOptions", "train"),
+    "training": ("Run", "TrainOptions", "rewind", "train"),
     "workspace": ("SourceOptions", "demo_swap", "new_consent", "swap"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

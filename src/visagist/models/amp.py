@@ -64,6 +64,7 @@ class Amp(Swapper):
     Config = AmpConfig
     learning_rate = 5e-5
     morphs: ClassVar[bool] = True
+    personal = ("inters",)
 
     def __init__(self, identities: tuple[str, ...], config: AmpConfig) -> None:
         super().__init__(identities, config)

@@ -32,6 +32,7 @@ class Swapper(nn.Module):
     Attributes:
         learning_rate: of AdamW, that suits the architecture.
         morphs: whether `decode_morphed` can draw mixtures of two people.
+        personal: names of its lists of modules that hold one for each person, in the order of `identities`.
         identities: names of the people it can draw, two or more.
         config: the architecture's frozen settings.
     """
@@ -39,6 +40,7 @@ class Swapper(nn.Module):
     Config: ClassVar[type[Any]]
     learning_rate: ClassVar[float]
     morphs: ClassVar[bool] = False
+    personal: ClassVar[tuple[str, ...]] = ()
     config: SwapperConfig
     identities: tuple[str, ...]
 
@@ -115,6 +117,17 @@ class Swapper(nn.Module):
         if identity not in self.identities:
             raise ConfigError(f"no identity '{identity}' in this network (it has: {', '.join(self.identities)})")
         return self.identities.index(identity)
+
+    def whose(self, weight: str) -> str | None:
+        """The person whose own a weight of `state_dict` is, None where it is everybody's.
+
+        >>> from visagist.models import create
+        >>> network = create("quick", ("source", "target"))
+        >>> network.whose("decoders.1.enter.weight"), network.whose("encoder.patches.weight")
+        ('target', None)
+        """
+        part, _, rest = weight.partition(".")
+        return self.identities[int(rest.partition(".")[0])] if part in self.personal else None
 
 
 def depth_to_space(x: Tensor, factor: int) -> Tensor:

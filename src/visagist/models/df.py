@@ -37,6 +37,7 @@ class Df(Swapper):
 
     Config = DfConfig
     learning_rate = 5e-5
+    personal = ("decoders",)
 
     def __init__(self, identities: tuple[str, ...], config: DfConfig) -> None:
         super().__init__(identities, config)

@@ -42,6 +42,7 @@ class Liae(Swapper):
 
     Config = LiaeConfig
     learning_rate = 5e-5
+    personal = ("inters",)
 
     def __init__(self, identities: tuple[str, ...], config: LiaeConfig) -> None:
         super().__init__(identities, config)

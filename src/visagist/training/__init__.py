@@ -2,6 +2,7 @@
 
 - `train`: the whole way; `train_crops` from arrays in memory
 - `TrainOptions`, `Augmentation`: what may be chosen
+- `rewind`: back to a backup of a run
 - `Run`: a finished training, ready to draw
 """
 
@@ -9,6 +10,17 @@ from visagist.training.augment import Augmentation
 from visagist.training.data import Crops
 from visagist.training.loop import TrainSummary, train, train_crops
 from visagist.training.options import TrainOptions
+from visagist.training.rewinding import Rewound, rewind
 from visagist.training.run import Run
 
-__all__ = ["Augmentation", "Crops", "Run", "TrainOptions", "TrainSummary", "train", "train_crops"]
+__all__ = [
+    "Augmentation",
+    "Crops",
+    "Rewound",
+    "Run",
+    "TrainOptions",
+    "TrainSummary",
+    "rewind",
+    "train",
+    "train_crops",
+]

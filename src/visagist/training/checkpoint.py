@@ -2,6 +2,7 @@
 
 - `Checkpoint`: tensors and a few numbers
 - `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`: in a folder that keeps the latest one
+- `back_up`, `backed_up`, `bring_back`: earlier ones beside it
 - `save_tensors`, `load_tensors`: safetensors files with a stated format
 
 A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them. The tensors are on
@@ -10,6 +11,8 @@ the disk before `latest.json` is replaced, and older tensors go after that; so w
 """
 
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +20,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from visagist.errors import RunError
+from visagist.errors import OutputError, RunError
 from visagist.files import atomic, write_atomic
 
 FORMAT = 1
@@ -83,6 +86,64 @@ def checkpoint_iteration(folder: Path) -> int:
     """
     entry = _latest(folder)
     return 0 if entry is None else entry[0]
+
+
+def back_up(checkpoint: Path, backups: Path, keep: int) -> None:
+    """Keep what is the latest checkpoint now, and of all that are kept the last `keep`.
+
+    A backup is a folder like that of the checkpoint, named by its iteration; its tensors are a second name of the same
+    file where the file system knows such, and take no room until the checkpoint moves on.
+
+    Raises:
+        RunError: there is no checkpoint, or it is damaged.
+        OutputError: the backup cannot be written, or the disk is full; those before stay.
+    """
+    name = f"{checkpoint_iteration(checkpoint):08}"
+    try:
+        _copy(checkpoint, backups / name)
+        for older in backed_up(backups)[: -keep or None]:
+            shutil.rmtree(backups / f"{older:08}")
+    except OSError as error:
+        raise OutputError(f"{backups / name}: cannot be written ({error.strerror})") from error
+
+
+def backed_up(backups: Path) -> list[int]:
+    """Iterations of the backups that are there, in order."""
+    return sorted(int(folder.name) for folder in backups.glob("[0-9]" * 8))
+
+
+def bring_back(checkpoint: Path, backups: Path, iteration: int) -> None:
+    """Make a backup the latest checkpoint again.
+
+    Raises:
+        RunError: there is no such backup, or it is damaged.
+        OutputError: the checkpoint cannot be written, or the disk is full.
+    """
+    there = backed_up(backups)
+    if iteration not in there:
+        known = ", ".join(str(each) for each in there) or "none"
+        raise RunError(f"{backups}: no backup of iteration {iteration} (there are: {known})")
+    folder = backups / f"{iteration:08}"
+    found = load_checkpoint(folder)  # all of it, before what is there now goes
+    if found is None:
+        raise RunError(f"{folder}: damaged (no latest.json); take another backup")
+    save_checkpoint(checkpoint, found)
+
+
+def _copy(checkpoint: Path, backup: Path) -> None:
+    """A checkpoint's two files in a folder of their own, whole or not there."""
+    if backup.exists():  # the run came by here before: after a rewind, or a crash
+        shutil.rmtree(backup)
+    unfinished = backup.with_name(f".{backup.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    tensors = checkpoint / f"{backup.name}.safetensors"
+    try:
+        os.link(tensors, unfinished / tensors.name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(tensors, unfinished / tensors.name)
+    shutil.copyfile(checkpoint / "latest.json", unfinished / "latest.json")
+    unfinished.rename(backup)
 
 
 def _latest(folder: Path) -> tuple[int, dict[str, float]] | None:

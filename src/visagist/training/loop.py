@@ -22,27 +22,36 @@ from statistics import median
 from types import MappingProxyType
 from typing import TypeVar
 
-from filelock import Timeout
+import torch
 
 from visagist.device import choose
 from visagist.errors import CollapseError, ConfigError, OutputError, RunError
 from visagist.events import Event, Events, Metric, Note, Progress, Result, Warned, as_json
 from visagist.files import sha256
-from visagist.locks import lock
+from visagist.models import create
 from visagist.provenance import Claim, Signer, sign
 from visagist.settings import save_call
-from visagist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_numbers, save_tensors
+from visagist.training.checkpoint import (
+    Checkpoint,
+    back_up,
+    checkpoint_iteration,
+    load_checkpoint,
+    save_checkpoint,
+    save_numbers,
+    save_tensors,
+)
 from visagist.training.data import Crops, Side, load_crops
 from visagist.training.guard import Guard, check_attempts
 from visagist.training.options import TrainOptions
 from visagist.training.plan import BESIDES, STEP, known_record, network_size, plan_iterations, settle
 from visagist.training.preview import Seal, sheet, write_sheet
-from visagist.training.run import CHECKPOINT, EVENTS, PREVIEWS, WEIGHTS, Instalment
+from visagist.training.rewinding import alone
+from visagist.training.run import BACKUPS, CHECKPOINT, EVENTS, PREVIEWS, WEIGHTS, Instalment
+from visagist.training.start import frozen, start_from
 from visagist.training.trainer import Trainer, learning_rate, warp_strength
 
 METRIC_EVERY = 10  # iterations
 CALL = "train.toml"  # in the run: the resolved call
-LOCK = "train.lock"
 PREVIEW_ROWS = 4
 
 
@@ -153,24 +162,6 @@ def named(source: T, target: T, others: Mapping[str, T]) -> dict[str, T]:
     return {"source": source, "target": target, **others}
 
 
-@contextmanager
-def alone(run: Path) -> Iterator[None]:
-    """Keep other trainings out of a run's folder for the time of the block.
-
-    Raises:
-        RunError: one is at work there.
-        OutputError: the folder cannot be written, or nothing can be locked there.
-    """
-    try:
-        mine = lock(run / LOCK, wait=False)
-    except Timeout as error:
-        raise RunError(
-            f"{run}: another training is at work there; wait for its end, or train into another run"
-        ) from error
-    with mine:
-        yield
-
-
 def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, events: Events, seal: Seal | None) -> "Loop":
     """A training that can begin: all that can be refused is refused here, and the run's record is on the disk."""
     size = network_size(options)
@@ -180,13 +171,23 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
         if crops.images.shape[1] != round(size * options.margin):
             wanted = round(size * options.margin)
             raise RunError(f"{crops.name}: crops of {crops.images.shape[1]} px, model '{options.model}' takes {wanted}")
+    with torch.device("meta"):  # shapes only: what it cannot freeze is refused before anything is written
+        frozen(create(options.model, tuple(people), **options.settings), options.freeze)
     compute = choose(options.device)
     sides = {name: Side(crops, options.held_out, compute.device) for name, crops in people.items()}
-    record = settle(run, options, people, partial(plan_iterations, sides, options, compute, events))
+    # Once there is a checkpoint, the run that this one began with is no longer needed.
+    is_new = checkpoint_iteration(run / CHECKPOINT) == 0
+    start = start_from(options.start, options) if options.start is not None and is_new else None
+    measure = partial(plan_iterations, sides, options, compute, events)
+    record = settle(run, options, people, measure, start.beginning if start else None)
     if options.iterations is None and options.minutes is None:
         length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
         options = options.model_copy(update=length)  # what the run has, so that the saved call says it
-    trainer = Trainer(sides, options, record.iterations, compute)
+    trainer = Trainer(sides, options, record.iterations, compute, start)
+    if start is not None:
+        last = start.beginning.identities[-1]
+        new = [f"{name} begins as a copy of {last}" for name in people if name not in start.beginning.identities]
+        events(Note(STEP, "; ".join([f"begins with the weights of {options.start}", *new])))
     return Loop(trainer, run, options, events, seal, record.instalments[-1] if record.instalments else None)
 
 
@@ -269,8 +270,11 @@ class Loop:
                 self.look()
             if self.iteration == total:
                 self.save_weights()  # before the checkpoint: once that says all is done, all is there
-            if self.iteration % self.options.save_every == 0 or self.iteration == total:
+            backs_up = self.options.backups > 0 and self.iteration % self.options.backup_every == 0
+            if self.iteration % self.options.save_every == 0 or self.iteration == total or backs_up:
                 self.save()
+            if backs_up:
+                back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
             if asked.is_set():
                 raise KeyboardInterrupt
 

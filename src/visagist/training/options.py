@@ -3,9 +3,10 @@
 - `TrainOptions`: everything that decides what the network becomes, and how often it is looked at and saved
 """
 
-from typing import Any, Self
+from pathlib import Path
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from visagist.faces import Coverage
 from visagist.settings import Settings
@@ -39,6 +40,14 @@ class TrainOptions(Settings):
     """Training time of the run in all, not of this call; measured, and turned into iterations. More trains on; 8.5 for
     a new run where neither minutes nor iterations are given."""
 
+    start: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """A run of the same model and settings whose weights this one begins with: to fit a pretrained network to two
+    people, to go on with other options, or to add a person with --others (who begins as a copy of the last known)."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant; to add a
+    person to a good run without changing the others: `--freeze encoder source target`."""
+
     batch: int = Field(default=8, ge=2)
     """Faces an iteration, both people together; more steps beat larger ones."""
 
@@ -65,6 +74,12 @@ class TrainOptions(Settings):
 
     save_every: int = Field(default=250, ge=1)
     """Iterations between checkpoints."""
+
+    backup_every: int = Field(default=5000, ge=1)
+    """Iterations between backups: checkpoints that are kept beside the latest one; train with --rewind goes back."""
+
+    backups: int = Field(default=3, ge=0)
+    """How many backups are kept, each of the size of a checkpoint; 0: none."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

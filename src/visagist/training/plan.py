@@ -22,7 +22,7 @@ from visagist.models import ARCHITECTURES, configure
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import Crops, Side
 from visagist.training.options import DEFAULT_MINUTES, TrainOptions
-from visagist.training.run import CHECKPOINT, RECORD, Origin, RunRecord
+from visagist.training.run import CHECKPOINT, RECORD, Beginning, Origin, RunRecord
 from visagist.training.trainer import Trainer
 
 STEP = "train"
@@ -30,13 +30,19 @@ MEASURED, DISCARDED = 9, 3  # iterations of the warm-up
 BESIDES = 0.05  # part of the time that checkpoints, previews and figures take
 # What may differ when a run is continued. All else decides what the network becomes: changed halfway, the run would be
 # neither of the two that its record could name.
-FREE = {"iterations", "minutes", "device", "save_every", "preview_every"}
+FREE = {"iterations", "minutes", "device", "save_every", "preview_every", "backup_every", "backups"}
 ELSEWHERE = "go on with what it was begun with, or train into another run folder (in a swap: another --workspace)"
 
 Measure = Callable[[float], int]  # minutes to iterations
 
 
-def settle(run: Path, options: TrainOptions, people: Mapping[str, Crops], measure: Measure) -> RunRecord:
+def settle(
+    run: Path,
+    options: TrainOptions,
+    people: Mapping[str, Crops],
+    measure: Measure,
+    beginning: Beginning | None = None,
+) -> RunRecord:
     """Decide how long a run trains and write it down: killed later, it is continued with the same plan.
 
     Args:
@@ -45,6 +51,7 @@ def settle(run: Path, options: TrainOptions, people: Mapping[str, Crops], measur
             minutes for a new run, and for one that is there the length that it has.
         people: everybody's crops by name, the source first, the target second.
         measure: how many iterations some minutes are; called only where minutes are asked for that have no count yet.
+        beginning: weights with which a run begins that has not been trained yet.
 
     Raises:
         RunError: the run is of other facesets, other options or another format, or has trained longer than is asked.
@@ -57,6 +64,7 @@ def settle(run: Path, options: TrainOptions, people: Mapping[str, Crops], measur
             size=network_size(options),
             identities=tuple(people),
             options=options,
+            beginning=beginning,
             **_origins(people),
         )
         record.save(run / RECORD)
@@ -72,6 +80,11 @@ def settle(run: Path, options: TrainOptions, people: Mapping[str, Crops], measur
                 f"{run}: this run was begun with another {name} faceset ({origin.crops} crops, now "
                 f"{len(crops.images)}); {ELSEWHERE}"
             )
+    if beginning is not None and beginning != record.beginning:
+        raise RunError(
+            f"{run}: the run that this one begins with has been trained on since; delete {run}, or train into another "
+            "run folder"
+        )
     # What else is known of the same crops may have changed, such as whether their footage shows other people.
     known = record.model_copy(update=_origins(people))
     total, done = asked_iterations(record, options, measure), checkpoint_iteration(run / CHECKPOINT)

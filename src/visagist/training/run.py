@@ -5,6 +5,7 @@
       weights.safetensors  EMA weights, for predictions
       events.jsonl         figures and messages of the training
       checkpoint/          from which it continues
+      backups/             earlier checkpoints, the last few
       previews/            signed sheets
 
 - `RunRecord`: what `run.toml` holds
@@ -29,13 +30,8 @@ from visagist.training.data import Crops
 from visagist.training.options import Coverage, TrainOptions
 
 FORMAT = 1
-RECORD, WEIGHTS, EVENTS, CHECKPOINT, PREVIEWS = (
-    "run.toml",
-    "weights.safetensors",
-    "events.jsonl",
-    "checkpoint",
-    "previews",
-)
+RECORD, WEIGHTS, EVENTS = "run.toml", "weights.safetensors", "events.jsonl"
+CHECKPOINT, BACKUPS, PREVIEWS = "checkpoint", "backups", "previews"
 
 
 class Origin(Settings):
@@ -59,6 +55,14 @@ class Origin(Settings):
         )
 
 
+class Beginning(Settings):
+    """Another run's weights, with which a run began."""
+
+    weights_sha256: str
+    identities: tuple[str, ...]  # whom they could draw
+    footage: tuple[str, ...] = ()  # SHA-256 of all footage that they come from, through all runs before
+
+
 class Instalment(Settings):
     """A plan that a run followed for a while."""
 
@@ -78,6 +82,7 @@ class RunRecord(Settings):
     source: Origin
     target: Origin
     others: dict[str, Origin] = Field(default_factory=dict)  # by name, where the run knows more people than two
+    beginning: Beginning | None = None  # None: random weights
 
     @property
     def origins(self) -> dict[str, Origin]:
@@ -117,6 +122,19 @@ class RunRecord(Settings):
         if done and planned != iterations:
             instalments = (*instalments, Instalment(iterations=planned, until=done))
         return self.model_copy(update={"iterations": iterations, "instalments": instalments, "options": options})
+
+    def rewound(self, done: int) -> Self:
+        """The record of the same run, gone back to an earlier iteration; its length stays.
+
+        Args:
+            done: the iteration that it has gone back to, by whose plan it then was trained.
+        """
+        plans = [*self.instalments, Instalment(iterations=self.iterations, until=self.iterations)]
+        kept = [plan for plan in plans if plan.until < done]
+        then = plans[len(kept)]
+        if then.iterations != self.iterations:
+            kept.append(Instalment(iterations=then.iterations, until=done))
+        return self.model_copy(update={"instalments": tuple(kept)})
 
 
 @dataclass(frozen=True)

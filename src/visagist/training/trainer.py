@@ -23,6 +23,7 @@ from visagist.training.augment import Draws, random_colors, random_similarity, r
 from visagist.training.data import Side
 from visagist.training.losses import face_loss, masked_psnr, masked_ssim
 from visagist.training.options import TrainOptions
+from visagist.training.start import Start, frozen, take_over
 
 WARM_UP = 60  # iterations until the full learning rate
 EMA_EVERY = 4  # iterations
@@ -74,24 +75,38 @@ class Trainer:
     Attributes:
         sides: everybody's crops by name, the source first, the target second, then the others.
         network: the weights as the optimizer leaves them.
+        trained: those that are not frozen, by name.
         average: exponential moving average of every weight by name; what predictions use.
         rate: the learning rate that the schedule scales; the guard halves it.
         attempt: how often the guard has gone back; part of every seed.
     """
 
-    def __init__(self, sides: Mapping[str, Side], options: TrainOptions, iterations: int, compute: Compute) -> None:
+    def __init__(
+        self,
+        sides: Mapping[str, Side],
+        options: TrainOptions,
+        iterations: int,
+        compute: Compute,
+        start: Start | None = None,
+    ) -> None:
         self.sides = dict(sides)
         self.options, self.iterations, self.compute = options, iterations, compute
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             network = create(options.model, tuple(sides), **options.settings)
+        if start is not None:
+            take_over(network, start.weights, start.beginning.identities)
         self.network: Swapper = network.to(compute.device)
         self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
         self.rate, self.attempt = options.learning_rate or network.learning_rate, 0
         self.weights = dict(self.network.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        kept = frozen(network, options.freeze)
+        for name in kept:
+            self.weights[name].requires_grad_(False)
+        self.trained = {name: weight for name, weight in self.weights.items() if name not in kept}
         self.optimizer = torch.optim.AdamW(
-            self.weights.values(),
+            self.trained.values(),
             lr=self.rate,
             betas=(0.9, 0.99),
             weight_decay=0.0,
@@ -117,7 +132,7 @@ class Trainer:
         weights = OUTSIDE + hull * (1 + IMPORTANT * importance)
         loss = face_loss(rgb, mask, truth[:, :3], hull, weights)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), CLIP)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), CLIP)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if iteration % EMA_EVERY == 0:

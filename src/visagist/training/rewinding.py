@@ -1,0 +1,81 @@
+"""Going back in a run.
+
+- `rewind`: to one of its backups; `Rewound`: what came of it
+- `alone`: keeps other trainings out of a run's folder
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+
+from visagist.errors import RunError
+from visagist.locks import lock
+from visagist.training.checkpoint import backed_up, bring_back, checkpoint_iteration
+from visagist.training.run import BACKUPS, CHECKPOINT, RECORD, RunRecord
+
+LOCK = "train.lock"
+
+
+@dataclass(frozen=True)
+class Rewound:
+    """Where a run is, and where it can go back to.
+
+    Attributes:
+        run: its folder.
+        iteration: done at its checkpoint.
+        iterations: planned in all.
+        backups: iterations that it can go back to.
+    """
+
+    run: Path
+    iteration: int
+    iterations: int
+    backups: tuple[int, ...]
+
+    def as_text(self) -> str:
+        """A line for people."""
+        listed = ", ".join(str(each) for each in self.backups) or "none"
+        return f"{self.run}: {self.iteration} of {self.iterations} iterations are done; backups: {listed}"
+
+
+def rewind(run: Path, iteration: int | None = None) -> Rewound:
+    """Go back to a backup of a run; `train` then goes on from there, and trains to the same length as before.
+
+    What the run draws with (`weights.safetensors`) stays as it is until training saves other weights.
+
+    Args:
+        run: its folder.
+        iteration: of the backup; None changes nothing, and only says which there are.
+
+    Raises:
+        RunError: the folder is no run, has no such backup, or is being trained by another process.
+        OutputError: the run cannot be written.
+    """
+    record = RunRecord.read(run)
+    if iteration is not None:
+        with alone(run):
+            bring_back(run / CHECKPOINT, run / BACKUPS, iteration)
+            record.rewound(iteration).save(run / RECORD)
+    done = checkpoint_iteration(run / CHECKPOINT)
+    return Rewound(run, done, record.iterations, tuple(backed_up(run / BACKUPS)))
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder for the time of the block.
+
+    Raises:
+        RunError: one is at work there.
+        OutputError: the folder cannot be written, or nothing can be locked there.
+    """
+    try:
+        mine = lock(run / LOCK, wait=False)
+    except Timeout as error:
+        raise RunError(
+            f"{run}: another training is at work there; wait for its end, or train into another run"
+        ) from error
+    with mine:
+        yield
