@@ -1,0 +1,250 @@
+"""Losses that are networks themselves: they learn what gives a drawn face away, and the swapper learns to avoid it.
+
+- `PatchDiscriminator`: a U-Net that tells drawn from real, piece by piece and pixel by pixel (the GAN finish)
+- `LatentDiscriminator`: tells from a latent whose face was encoded (true face)
+- `Adversary`: one of the two in training, with an optimizer of its own
+- `discriminator_loss`, `generator_loss`: what either player minimises
+- `patch_kernels`, `receptive_field`: how a patch size becomes layers
+
+The loss is the non-saturating logistic one (Goodfellow et al. 2014, "Generative Adversarial Nets"): softplus of the
+logits. Its gradient never ends, unlike the hinge's, so that a discriminator that wins still teaches; and labels mean
+something in it, so that smoothing (Salimans et al. 2016, one-sided) and wrong labels work as users know them. What
+keeps the discriminator in bounds is spectral normalisation (Miyato et al. 2018): no layer enlarges a difference, at the
+price of one product of a matrix and a vector a layer, where a gradient penalty would cost a second backward pass.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
+
+from visagist.device import Compute
+from visagist.errors import ConfigError, RunError
+from visagist.models.base import depth_to_space
+
+SLOPE = 0.2  # of leaky_relu, usual in discriminators
+RATE, BETAS = 4e-4, (0.0, 0.9)  # of Adam: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks"
+WIDEST = 8  # times the width: no layer has more channels
+
+
+def patch_kernels(patch: int) -> tuple[int, ...]:
+    """Kernels of halving convolutions that together see exactly `patch` px (even: one more).
+
+    A kernel of 3 in level i adds 2 * 2^i px to what is seen, one of 5 twice that: so the levels write `patch` as a
+    binary number, and every odd size has one answer.
+
+    Raises:
+        ConfigError: less than 3 px.
+
+    >>> [patch_kernels(patch) for patch in (3, 16, 31, 33)]
+    [(3,), (5, 3, 3), (3, 3, 3, 3), (5, 3, 3, 3)]
+    """
+    if patch < 3:
+        raise ConfigError(f"a patch of {patch} px shows nothing; give 3 or more")
+    number = (patch | 1) + 1
+    levels = number.bit_length() - 2
+    rest = (number - 2 ** (levels + 1)) // 2
+    return tuple(5 if rest >> level & 1 else 3 for level in range(levels))
+
+
+def receptive_field(kernels: Sequence[int]) -> int:
+    """How many px one output of convolutions that halve each time sees.
+
+    >>> receptive_field((5, 3, 3))
+    17
+    """
+    return 1 + sum((kernel - 1) * 2**level for level, kernel in enumerate(kernels))
+
+
+def _convolution(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Module:
+    """A spectrally normalised convolution."""
+    return spectral_norm(nn.Conv2d(channels, out, kernel, stride, kernel // 2))
+
+
+class PatchDiscriminator(nn.Module):
+    """A U-Net that says of each patch, and of each pixel, whether it is real.
+
+    Schonfeld, Schiele and Khoreva 2020, "A U-Net Based Discriminator for Generative Adversarial Networks": the encoder
+    judges patches as a whole, the decoder goes back to full size and judges every pixel with what is around it known.
+    Where they judge whole pictures, the depth of the encoder here follows from the patch.
+
+    Args:
+        patch: side in px of what one judgement of the encoder sees; see `patch_kernels`.
+        width: channels at full size; doubled with each halving, eightfold at most.
+    """
+
+    def __init__(self, patch: int, width: int) -> None:
+        super().__init__()
+        kernels = patch_kernels(patch)
+        widths = [width * min(2**level, WIDEST) for level in range(len(kernels) + 1)]
+        pairs = list(itertools.pairwise(widths))
+        self.enter = _convolution(3, width, 1)
+        self.down = nn.ModuleList(_convolution(c, out, k, 2) for (c, out), k in zip(pairs, kernels, strict=True))
+        self.judge_patches = _convolution(widths[-1], 1, 1)
+        self.up = nn.ModuleList(_convolution(below, 4 * c, 3) for c, below in reversed(pairs))
+        self.merge = nn.ModuleList(_convolution(2 * c, c, 3) for c, _ in reversed(pairs))
+        self.judge_pixels = _convolution(width, 1, 1)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, above 0 for real.
+
+        Args:
+            pictures: `(B, 3, H, W)` RGB in [0, 1], in masked training multiplied by the real face's hull both where
+                drawn and where real: the rim must not tell them apart.
+
+        Returns:
+            `(B, 1, h, w)` of patches and `(B, 1, H, W)` of pixels, float32.
+        """
+        x = F.leaky_relu(self.enter(2 * pictures - 1), SLOPE)  # (B, width, H, W)
+        sides = [x]
+        for down in self.down:
+            x = F.leaky_relu(down(x), SLOPE)  # (B, 2*width, H/2, W/2), (B, 4*width, H/4, W/4), ...
+            sides.append(x)
+        patches = self.judge_patches(sides.pop())  # (B, 1, h, w)
+        for up, merge in zip(self.up, self.merge, strict=True):
+            side = sides.pop()
+            x = depth_to_space(F.leaky_relu(up(x), SLOPE), 2)
+            x = x[..., : side.shape[-2], : side.shape[-1]]  # an odd side was rounded up when halved
+            x = F.leaky_relu(merge(torch.cat([x, side], 1)), SLOPE)
+        return patches.float(), self.judge_pixels(x).float()
+
+
+class LatentDiscriminator(nn.Module):
+    """Tells from a latent whose face was encoded: above 0 the source's.
+
+    The encoder that deceives it gives the target's faces latents like the source's, so that the source's decoder finds
+    nothing of the target in them (Ganin et al. 2016, "Domain-Adversarial Training of Neural Networks", used one way).
+    It also wipes out what only the target does: hence small weights, and only at the end.
+
+    Args:
+        shape: of one latent: `(N,)` or `(C, h, w)`.
+        width: channels of the first layer.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int) -> None:
+        super().__init__()
+        channels, *sides = shape
+        halvings = max(sides, default=1).bit_length() - 1
+        widths = [width * min(2**level, WIDEST) for level in range(halvings + 1)]
+        self.enter = _convolution(channels, width, 1)
+        self.down = nn.ModuleList(_convolution(c, out, 3, 2) for c, out in itertools.pairwise(widths))
+        self.mix = _convolution(widths[-1], widths[-1], 1)
+        self.judge = _convolution(widths[-1], 1, 1)
+
+    def forward(self, latent: Tensor) -> tuple[Tensor]:
+        """One map of logits `(B, 1, h, w)` float32 for `(B, N)` or `(B, C, h, w)`, for the losses below."""
+        x = latent if latent.dim() == 4 else latent[..., None, None]
+        x = F.leaky_relu(self.enter(x), SLOPE)
+        for down in self.down:
+            x = F.leaky_relu(down(x), SLOPE)
+        return (self.judge(F.leaky_relu(self.mix(x), SLOPE)).float(),)
+
+
+def discriminator_loss(
+    real: Sequence[Tensor], fake: Sequence[Tensor], smoothing: float, noise: float, generator: torch.Generator
+) -> Tensor:
+    """What a discriminator minimises: cross-entropy of its logits with what each face is.
+
+    Args:
+        real: maps of logits `(B, 1, h, w)` of real faces (true face: of the source's latents).
+        fake: the same of drawn faces (of the target's latents), computed from detached input.
+        smoothing: the label of real faces is 1 minus this.
+        noise: part of the faces, by chance, that count as what they are not.
+        generator: of the CPU.
+
+    Returns:
+        A scalar; each map counts alike. 1.386 for a discriminator that knows nothing.
+
+    >>> logits = (torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 8, 8))
+    >>> round(discriminator_loss(logits, logits, 0.0, 0.0, torch.Generator()).item(), 3)
+    1.386
+    """
+    losses: list[Tensor] = []
+    for maps, label, other in ((real, 1 - smoothing, 0.0), (fake, 0.0, 1 - smoothing)):
+        turned = torch.rand(len(maps[0]), 1, 1, 1, generator=generator) < noise  # one draw a face, for all its maps
+        labels = torch.where(turned, other, label).to(maps[0].device)
+        losses += [F.binary_cross_entropy_with_logits(logits, labels.expand_as(logits)) for logits in maps]
+    return 2 * torch.stack(losses).mean()
+
+
+def generator_loss(fake: Sequence[Tensor]) -> Tensor:
+    """What the swapper minimises to deceive a discriminator.
+
+    Args:
+        fake: maps of logits `(B, 1, h, w)` of drawn faces (true face: of the target's latents), with gradient.
+
+    Returns:
+        A scalar; 0.693 against a discriminator that knows nothing.
+
+    >>> round(generator_loss((torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 8, 8))).item(), 3)
+    0.693
+    """
+    return torch.stack([F.softplus(-logits).mean() for logits in fake]).mean()
+
+
+class Adversary:
+    """A discriminator in training against the swapper, each with an optimizer of its own.
+
+    In one iteration `deceive` is part of the swapper's loss; `learn` comes after the swapper's step, with the same
+    pictures or latents.
+
+    Args:
+        network: a `PatchDiscriminator` or `LatentDiscriminator`; it is moved to the device.
+        compute: where and in which precision.
+    """
+
+    def __init__(self, network: PatchDiscriminator | LatentDiscriminator, compute: Compute) -> None:
+        self.network, self.compute = network.to(compute.device), compute
+        self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
+        self.weights = dict(self.network.named_parameters())
+        self.optimizer = torch.optim.Adam(self.weights.values(), lr=RATE, betas=BETAS)
+
+    def deceive(self, fake: Tensor) -> Tensor:
+        """What the swapper minimises, a scalar; gradients go to `fake` alone."""
+        self.network.eval().requires_grad_(requires_grad=False)  # in eval mode spectral norms stay what they are
+        try:
+            return generator_loss(self.judge(fake))
+        finally:
+            self.network.train().requires_grad_()
+
+    def learn(self, real: Tensor, fake: Tensor, smoothing: float, noise: float, generator: torch.Generator) -> Tensor:
+        """One step of the discriminator; see `discriminator_loss`. Returns its loss, a scalar without gradient."""
+        loss = discriminator_loss(self.judge(real.detach()), self.judge(fake.detach()), smoothing, noise, generator)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.detach()
+
+    def judge(self, faces: Tensor) -> tuple[Tensor, ...]:
+        """Maps of logits, float32."""
+        dtype = self.compute.autocast
+        with torch.autocast(self.compute.device.type, dtype=dtype, enabled=dtype is not None):
+            return self.network(faces)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that changes, by name; no copies."""
+        found = {f"state/{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
+        for name, weight in self.weights.items():
+            found |= {f"{key}/{name}": value for key, value in self.optimizer.state.get(weight, {}).items()}
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take over what `tensors` gave at another time.
+
+        Raises:
+            RunError: they are not of this discriminator.
+        """
+        self.optimizer.state.clear()
+        try:
+            self.network.load_state_dict({name: tensors[f"state/{name}"] for name in self.network.state_dict()})
+            for name, weight in self.weights.items():
+                if f"step/{name}" in tensors:
+                    moments = {key: torch.empty_like(weight) for key in ("exp_avg", "exp_avg_sq")}
+                    for key, moment in moments.items():
+                        moment.copy_(tensors[f"{key}/{name}"])
+                    self.optimizer.state[weight] = {"step": tensors[f"step/{name}"].clone(), **moments}
+        except (KeyError, RuntimeError) as error:
+            raise RunError(f"the checkpoint's {type(self.network).__name__} is not as it is here ({error})") from error

@@ -1,0 +1,103 @@
+"""Structural similarity, which sees what an eye sees where a mean of pixels does not.
+
+- `ssim_map`: structural similarity (Wang et al. 2004) in Gaussian windows, one value a pixel
+- `dssim`: what training minimises: 1 - SSIM at several sizes of the picture
+- `masked_ssim`, `masked_psnr`: what held-out faces are judged by
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from visagist.training.losses.pixel import weighted_mean
+
+SIGMA = 1.5  # px, of the window of Wang et al.
+RADIUS = 5  # px, where that window ends
+THIRD, FOURTH = 256, 512  # px: the sides from which a third and a fourth size of the picture are looked at
+
+
+def ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity of two pictures around each pixel whose whole window lies inside.
+
+    Args:
+        x: `(B, C, H, W)` in [0, 1], H and W > 10.
+        y: the same shape.
+
+    Returns:
+        `(B, C, H - 10, W - 10)` in [-1, 1]; 1 where the windows are equal.
+
+    >>> x = torch.rand(1, 3, 16, 16)
+    >>> ssim_map(x, x).shape, round(ssim_map(x, x).min().item(), 4)
+    (torch.Size([1, 3, 6, 6]), 1.0)
+    """
+    channels = x.shape[1]
+    stack = torch.cat([x, y, x * x, y * y, x * y], 1).contiguous(memory_format=torch.channels_last)  # (B, 5C, H, W)
+    offsets = torch.arange(-RADIUS, RADIUS + 1, device=x.device, dtype=x.dtype)
+    window = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
+    window = (window / window.sum()).expand(5 * channels, 1, -1)  # (5C, 1, 11)
+    stack = F.conv2d(stack, window[..., None], groups=5 * channels)
+    stack = F.conv2d(stack, window[..., None, :], groups=5 * channels)
+    mean_x, mean_y, mean_xx, mean_yy, mean_xy = stack.chunk(5, 1)  # (B, C, H - 10, W - 10)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    covariance, variances = mean_xy - product, mean_xx + mean_yy - squares
+    c1, c2 = 0.01**2, 0.03**2
+    return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
+
+
+def inner(weights: Tensor) -> Tensor:
+    """The part of `(B, 1, H, W)` weights that `ssim_map` has values for."""
+    return weights[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
+
+
+def scales(side: int) -> int:
+    """At how many sizes, each half the one before, a picture of `side` px is compared.
+
+    A window of 11 px sees a twelfth of a 128 px face and a fiftieth of a 512 px one: the larger the picture, the more
+    halvings it takes until the window sees where an eye is, and not only how its lashes are drawn.
+
+    >>> [scales(side) for side in (64, 128, 256, 448, 512, 640)]
+    [2, 2, 3, 3, 4, 4]
+    """
+    return 2 + (side >= THIRD) + (side >= FOURTH)
+
+
+def dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """Structural dissimilarity, (1 - SSIM) / 2, at the pictures' size and at 1 to 3 halvings of it (see `scales`).
+
+    The fine window sees pores and lashes, the coarse ones see where an eyelid is. Each size counts half as much as the
+    one before: a sum and not the product of Wang et al. 2003, "Multiscale structural similarity", so that no size can
+    silence the others while faces are still unlike.
+
+    Args:
+        x: `(B, C, H, W)` in [0, 1], H and W at least 22.
+        y: the same shape.
+        weights: `(B, 1, H, W)` >= 0.
+
+    Returns:
+        A scalar, 0 for equal pictures, at most 1.
+
+    >>> x = torch.rand(1, 3, 32, 32)
+    >>> abs(round(dssim(x, x, torch.ones(1, 1, 32, 32)).item(), 5))
+    0.0
+    """
+    count = scales(min(x.shape[-2:]))
+    total = 2 ** (count - 1) * weighted_mean(1 - ssim_map(x, y), inner(weights))
+    for part in reversed(range(count - 1)):
+        x, y, weights = (F.avg_pool2d(picture, 2) for picture in (x, y, weights))
+        total = total + 2**part * weighted_mean(1 - ssim_map(x, y), inner(weights))
+    return total / (2 * (2**count - 1))
+
+
+def masked_ssim(x: Tensor, y: Tensor, hull: Tensor) -> float:
+    """Mean of the SSIM map over the hull (> 0.5); outside it nothing counts."""
+    return weighted_mean(ssim_map(x, y), inner((hull > 0.5).float())).item()
+
+
+def masked_psnr(x: Tensor, y: Tensor, hull: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB inside the hull (> 0.5); at most 100.
+
+    >>> round(masked_psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1), torch.ones(1, 1, 4, 4)), 2)
+    20.0
+    """
+    error = weighted_mean((x - y) ** 2, (hull > 0.5).float())
+    return (-10 * torch.log10(error.clamp_min(1e-10))).item()

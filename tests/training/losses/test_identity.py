@@ -1,0 +1,130 @@
+"""SFace inside torch against onnxruntime, on the bundled speakers' faces."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from visagist.errors import ConfigError
+from visagist.faces import Coverage, Face, align, crop_matrix, similarity
+from visagist.faces.align import mean_mesh, transform
+from visagist.faces.identity import TEMPLATE, five_points
+from visagist.media import Frame
+from visagist.training.losses import FaceEmbedder, identity_loss
+from visagist.training.losses.identity import aligned_grid
+from visagist.weights import session
+
+FRONTAL = 0.9  # cosine of the same face through face space and through its own five points
+
+
+@pytest.fixture(scope="module")
+def embedder() -> FaceEmbedder:
+    return FaceEmbedder("full", 128)
+
+
+def crops(faces: list[tuple[Frame, Face]], coverage: Coverage, size: int) -> Tensor:
+    """`(B, 3, size, size)` as a network sees them."""
+    warped = [frame.warp(crop_matrix(align(f.landmarks), coverage, size), (size, size)) for frame, f in faces]
+    return torch.from_numpy(np.stack(warped)).permute(0, 3, 1, 2)
+
+
+def embeddings(faces: list[tuple[Frame, Face]]) -> Tensor:
+    """`(B, 128)`: those that `faces.embed` gave."""
+    found = [face.embedding for _, face in faces]
+    return torch.from_numpy(np.stack([embedding for embedding in found if embedding is not None]))
+
+
+def test_equals_onnxruntime_on_real_faces(real_faces: list[tuple[Frame, Face]], embedder: FaceEmbedder) -> None:
+    pictures = [frame.warp(similarity(five_points(face.landmarks), TEMPLATE), (112, 112)) for frame, face in real_faces]
+    aligned = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    with torch.no_grad():
+        ours = embedder.network(aligned * 255)
+    found = [session("sface").run(None, {"data": picture[None].numpy() * 255})[0] for picture in aligned]
+    expected = torch.from_numpy(np.concatenate([np.asarray(embedding) for embedding in found]))
+    assert (ours - expected).abs().max().item() < 1e-3
+    assert torch.cosine_similarity(ours, expected).min().item() > 0.9999
+    assert torch.allclose(embedder.embed(aligned), embeddings(real_faces), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("coverage", "size", "least"),
+    [
+        ("full", 128, FRONTAL),
+        ("full", 512, FRONTAL),
+        ("whole", 128, FRONTAL),
+        ("head", 304, FRONTAL),
+        ("mid", 96, 0.85),
+    ],
+)
+def test_a_networks_faces_are_recognised(
+    real_faces: list[tuple[Frame, Face]], embedder: FaceEmbedder, coverage: Coverage, size: int, least: float
+) -> None:
+    there = FaceEmbedder(coverage, 64)
+    there.network = embedder.network  # the file is read once
+    grid, there.factor = aligned_grid(coverage, size)
+    there.grid.copy_(grid)
+    with torch.no_grad():
+        found = there(crops(real_faces, coverage, size))
+    own = found @ embeddings(real_faces).T  # (4, 4): two of the source, two of the target
+    assert own.diagonal().min().item() > least
+    assert own[:2, :2].min().item() > 0.6
+    assert own[2:, :2].max().item() < 0.45
+
+
+@pytest.mark.parametrize(("coverage", "size"), [("full", 128), ("full", 96), ("half", 256), ("whole", 448)])
+def test_the_mean_faces_points_lie_on_sfaces_template(coverage: Coverage, size: int) -> None:
+    """A ramp of x and one of y are sampled: what comes out at the template's points is where they came from."""
+    grid, factor = aligned_grid(coverage, size)
+    assert size % factor == 0
+    line = (torch.arange(size) + 0.5) / size * 2 - 1  # as grid_sample counts
+    ramps = torch.stack(torch.meshgrid(line, line, indexing="xy"))[None]
+    ramps = torch.nn.functional.avg_pool2d(ramps, factor)
+    sampled = torch.nn.functional.grid_sample(ramps, grid, padding_mode="border", align_corners=False)[0]
+    points = five_points(mean_mesh())
+    places = transform(crop_matrix(np.eye(2, 3), coverage, size), points)
+    at = transform(similarity(points, TEMPLATE), points).round().astype(int)  # px of SFace's picture
+    for (x, y), place in zip(at, places, strict=True):
+        assert ((sampled[:, y, x].numpy() + 1) * size / 2 - 0.5) == pytest.approx(place, abs=size / 60)
+
+
+def test_a_coverage_without_eyes_is_refused() -> None:
+    with pytest.raises(ConfigError, match="'mouth' does not show eyes"):
+        aligned_grid("mouth", 128)
+
+
+def test_gradient_reaches_the_face_alone_and_is_right(
+    real_faces: list[tuple[Frame, Face]], embedder: FaceEmbedder
+) -> None:
+    assert list(embedder.parameters()) == []
+    assert embedder.state_dict() == {}  # a checkpoint holds no copy of SFace
+    faces = crops(real_faces[:1], "full", 128).requires_grad_()
+    centroid = embeddings(real_faces)[2]
+    loss = identity_loss(embedder(faces), centroid)
+    loss.backward()
+    assert faces.grad is not None
+    assert faces.grad.isfinite().all()
+    step = faces.grad / faces.grad.norm()
+    with torch.no_grad():  # along its gradient a loss changes by the gradient's length
+        ahead, behind = (identity_loss(embedder(faces + way * 0.05 * step), centroid).item() for way in (1, -1))
+    assert (ahead - behind) / 0.1 == pytest.approx(faces.grad.norm().item(), rel=0.05)
+
+
+def test_minimised_it_makes_one_face_another(real_faces: list[tuple[Frame, Face]], embedder: FaceEmbedder) -> None:
+    target = crops(real_faces[2:3], "full", 128)
+    source = embeddings(real_faces)[0]
+    change = torch.zeros_like(target, requires_grad=True)
+    optimizer = torch.optim.Adam([change], lr=0.01)
+    before = identity_loss(embedder(target), source).item()
+    for _ in range(6):
+        optimizer.zero_grad()
+        identity_loss(embedder(target + change), source).backward()
+        optimizer.step()
+    assert before > 0.55
+    assert identity_loss(embedder(target + change), source).item() < before - 0.2
+
+
+def test_each_face_may_have_a_person_of_its_own() -> None:
+    people = torch.eye(3, 128)
+    assert identity_loss(2 * people, people).item() == pytest.approx(0)
+    assert identity_loss(people, people[0]).item() == pytest.approx(1 - 1 / 3)
+    assert identity_loss(people, -people).item() == pytest.approx(2)

@@ -1,0 +1,72 @@
+"""Which weights there are, and that nonsense is refused with the range."""
+
+from pathlib import Path
+
+import pytest
+
+from visagist.errors import ConfigError
+from visagist.training.losses import LossOptions, options
+
+DEFAULTS = {"dssim": 1, "absolute": 1, "edges": 1, "mask": 0.5, "eyes_mouth": 8, "outside": 0.05}
+OFF = ("squared", "focal_frequency", "face_style", "background_style", "identity", "gan", "true_face")
+
+
+def test_defaults_are_what_runs_were_trained_with() -> None:
+    chosen = LossOptions()
+    assert chosen.masked
+    assert {name: getattr(chosen, name) for name in DEFAULTS} == DEFAULTS
+    assert not any(getattr(chosen, name) for name in OFF)
+    assert not chosen.needs_swap
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limit"),
+    [
+        *((name, -0.1, "greater than or equal to 0") for name in (*DEFAULTS, *OFF)),
+        *((name, 100.5, "less than or equal to 100") for name in ("dssim", "mask", "eyes_mouth", "face_style")),
+        *((name, 10.5, "less than or equal to 10") for name in ("identity", "gan")),
+        *((name, 1.5, "less than or equal to 1") for name in ("true_face", "outside")),
+        *((name, 0.5, "less than 0.5") for name in ("gan_smoothing", "gan_noise")),
+        ("focal_frequency", 1000.5, "less than or equal to 1000"),
+        ("gan_patch", 2, "greater than or equal to 3"),
+        ("gan_patch", 641, "less than or equal to 640"),
+        ("gan_dims", 3, "greater than or equal to 4"),
+        ("gan_dims", 513, "less than or equal to 512"),
+        ("dssim", float("nan"), "less than or equal to 100"),
+        ("gan_power", 1, "extra inputs"),
+    ],
+)
+def test_nonsense_is_refused_with_the_allowed_range(name: str, value: float, limit: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: .*{limit}"):
+        LossOptions.parse({name: value}, "test")
+
+
+def test_weights_from_which_no_face_is_learnt_are_refused() -> None:
+    with pytest.raises(ConfigError, match="one of dssim, absolute, squared and focal_frequency"):
+        LossOptions.parse({"dssim": 0, "absolute": 0}, "test")
+    LossOptions.parse({"dssim": 0, "absolute": 0, "squared": 1}, "test")
+
+
+@pytest.mark.parametrize("name", ["face_style", "background_style", "identity"])
+def test_losses_of_the_swap_ask_for_it(name: str) -> None:
+    assert LossOptions.model_validate({name: 0.1}).needs_swap
+
+
+def test_patch_is_an_eighth_of_the_face_unless_given() -> None:
+    assert [LossOptions().patch(size) for size in (16, 128, 640)] == [3, 16, 80]
+    assert LossOptions(gan_patch=31).patch(128) == 31
+    with pytest.raises(ConfigError, match="larger than the faces, 64 px; give 3 to 64"):
+        LossOptions(gan_patch=80).patch(64)
+
+
+def test_survives_toml(tmp_path: Path) -> None:
+    for chosen in (LossOptions(), LossOptions(gan=0.1, gan_patch=24, masked=False)):
+        chosen.save(tmp_path / "losses.toml")
+        assert LossOptions.load(tmp_path / "losses.toml") == chosen
+
+
+def test_every_option_says_what_it_does() -> None:
+    text = Path(options.__file__).read_text(encoding="utf-8")
+    for name in LossOptions.model_fields:
+        line = text.index(f"    {name}: ")
+        assert '"""' in text[line:].split("\n")[1], name
