@@ -9,7 +9,7 @@ import pytest
 from tests.cli.conftest import visagist
 from visagist.cli.app import COMMANDS, app, main
 from visagist.training import TrainOptions
-from visagist.training.augment import Augmentation
+from visagist.training.augmentation import Augmentation
 from visagist.training.options import DEFAULT_MINUTES
 
 CONSENT = ("new", "show", "trust", "signers", "untrust")
@@ -49,6 +49,14 @@ def test_every_augmentation_is_explained_by_itself() -> None:
         if argument.show and argument.name.startswith("--augmentation.")
     }
     assert len(texts) == len(set(texts.values())) == len(Augmentation.model_fields)
+
+
+def test_augmentations_that_are_no_plain_number_can_be_given() -> None:
+    given = ("flip source", "warp-grids 3", "warp-grids 9", "color-transfer sot", "yaw-bins 18")
+    ways = " ".join(f"--augmentation.{each}" for each in given)
+    _, bound, _ = app.parse_args(f"train a b -o c {ways}", exit_on_error=False, print_error=False)
+    wanted = Augmentation(flip="source", warp_grids=(3, 9), color_transfer="sot", yaw_bins=18)
+    assert bound.arguments["options"].augmentation == wanted
 
 
 def test_the_length_without_any_is_said() -> None:

@@ -1,12 +1,14 @@
 """Crops in memory: division, detail, refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from visagist.errors import FacesetError
+from visagist.errors import ConfigError, FacesetError
 from visagist.training import Crops
-from visagist.training.data import Side, detail
+from visagist.training.data import Side, detail, yaw_weights
 
 CPU = torch.device("cpu")
 
@@ -73,3 +75,38 @@ def test_fingerprint_tells_one_changed_pixel() -> None:
     other = numbered(10)
     other.images[3, 4, 5, 1] = 1
     assert crops.fingerprint != other.fingerprint
+
+
+def turned(yaws: list[float]) -> Crops:
+    """Numbered crops of heads turned aside by so many degrees."""
+    return replace(numbered(len(yaws)), yaws=np.array(yaws, np.float32))
+
+
+def test_all_steps_of_yaw_that_have_crops_are_drawn_equally_often() -> None:
+    yaws = [*np.linspace(-9, 9, 30), -120, -85, 42, 44, 46, 49, *[70] * 9]  # the last 9 are held out
+    side = Side(turned(yaws), 0.2, CPU, yaw_bins=18)
+    drawn = (side.draw(12_000, torch.Generator().manual_seed(0))[:, 0, 0, 0] * 255).round().long()
+    part = torch.bincount(drawn, minlength=45).double() / 12_000
+    assert part[36:].sum() == 0
+    steps = [part[:15].sum(), part[15:30].sum(), part[30:32].sum(), part[32:36].sum()]
+    torch.testing.assert_close(torch.stack(steps), torch.full((4,), 0.25).double(), atol=0.02, rtol=0)
+    torch.testing.assert_close(part[32:36], torch.full((4,), 1 / 16).double(), atol=0.01, rtol=0)  # alike within one
+    again = side.draw(12_000, torch.Generator().manual_seed(0))[:, 0, 0, 0] * 255
+    assert torch.equal(again.round().long(), drawn)
+
+
+def test_one_step_of_yaw_weighs_all_crops_alike() -> None:
+    torch.testing.assert_close(yaw_weights(torch.tensor([-80.0, 0, 3, 90]), 1), torch.full((4,), 0.25).double())
+
+
+@pytest.mark.parametrize("yaws", [None, np.full(10, np.nan, np.float32)])
+def test_even_yaws_of_crops_whose_pose_nobody_knows_are_refused(yaws: np.ndarray | None) -> None:
+    crops = replace(numbered(10), yaws=yaws)
+    Side(crops, 0.1, CPU)
+    with pytest.raises(ConfigError, match=r"crops: 18 yaw bins .* known pose.* --augmentation.yaw-bins"):
+        Side(crops, 0.1, CPU, yaw_bins=18)
+
+
+def test_yaws_that_are_not_one_number_a_crop_are_refused() -> None:
+    with pytest.raises(FacesetError, match=r"yaws \(9,\) do not fit 10 crops"):
+        replace(numbered(10), yaws=np.zeros(9, np.float32))

@@ -29,7 +29,7 @@ def facesets(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_run_knows_whose_faces_it_was_trained_on(
     facesets: tuple[Path, Path], options: Callable[..., TrainOptions], tmp_path: Path
 ) -> None:
-    train(*facesets, tmp_path / "run", options(iterations=3), silent)
+    train(*facesets, tmp_path / "run", options(iterations=3, augmentation={"yaw_bins": 18}), silent)
     run = Run.open(tmp_path / "run", "cpu")
     source, target = (Faceset.open(folder) for folder in facesets)
     assert run.origins["source"].footage == source.footage_hashes
@@ -45,6 +45,8 @@ def test_crops_show_the_coverage_with_its_margin(facesets: tuple[Path, Path]) ->
     difference = wide.images[:, 4:36, 4:36].astype(float) - tight.images
     assert np.abs(difference).mean() < 2
     assert 0.2 < (tight.hulls > 127).mean() < 0.8
+    assert tight.yaws is not None
+    np.testing.assert_allclose(tight.yaws, [record.pose[0] for record in Faceset.open(facesets[0]).records], atol=1e-3)
 
 
 def test_a_folder_without_crops_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@
 - `Run`: a finished training, ready to draw
 """
 
-from visagist.training.augment import Augmentation
+from visagist.training.augmentation import Augmentation
 from visagist.training.data import Crops
 from visagist.training.loop import TrainSummary, train, train_crops
 from visagist.training.options import TrainOptions

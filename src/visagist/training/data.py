@@ -4,6 +4,7 @@
 - `load_crops`: those of a faceset
 - `Side`: one person's training and held-out crops on the device
 - `held_out_count`: where the held-out ones begin
+- `yaw_weights`: how often each is drawn where all yaws should be seen equally often
 """
 
 import hashlib
@@ -17,13 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from visagist.errors import FacesetError
+from visagist.errors import ConfigError, FacesetError
 from visagist.faces import Coverage
 from visagist.faceset import Faceset, is_alone
-from visagist.training.augment import Palette
+from visagist.training.augmentation import Palette
 
 MIN_CROPS = 8
 DETAIL_WINDOW = 9  # px, in which detail is measured
+PROFILE = 90.0  # degrees, the largest yaw that has a step of its own
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Crops:
         name: what to call it in a message.
         features: `(N, S, S)` uint8, 255 at eyes and mouth; None where nobody knows where they are.
         is_alone: whether the footage shows this person and nobody else; None where nobody knows.
+        yaws: `(N,)` float32 degrees by which the heads are turned aside; None where nobody knows.
     """
 
     images: NDArray[np.uint8]
@@ -47,6 +50,7 @@ class Crops:
     name: str = "crops"
     features: NDArray[np.uint8] | None = None
     is_alone: bool | None = None
+    yaws: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -56,6 +60,8 @@ class Crops:
             )
         if self.features is not None and self.features.shape != self.hulls.shape:
             raise FacesetError(f"{self.name}: features {self.features.shape} do not fit hulls {self.hulls.shape}")
+        if self.yaws is not None and self.yaws.shape != (n,):
+            raise FacesetError(f"{self.name}: yaws {self.yaws.shape} do not fit {n} crops")
         if self.images.shape != (*self.hulls.shape, 3) or self.images.shape[1] != self.images.shape[2]:
             raise FacesetError(
                 f"{self.name}: images {self.images.shape} and hulls {self.hulls.shape} do not fit together"
@@ -78,9 +84,16 @@ def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Cr
     """
     faceset = Faceset.open(folder)
     images, hulls, features = faceset.load(coverage, size, margin)
+    poses = [record.pose for record in faceset.records]
     # Crops refuses too few, of which no mean could be made.
     crops = Crops(
-        images, hulls, faceset.footage_hashes, name=str(folder), features=features, is_alone=is_alone(faceset)
+        images,
+        hulls,
+        faceset.footage_hashes,
+        name=str(folder),
+        features=features,
+        is_alone=is_alone(faceset),
+        yaws=np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None,
     )
     return replace(crops, centroid=tuple(faceset.centroid().tolist()))
 
@@ -92,9 +105,14 @@ class Side:
         planes: `(N, S, S, 5)` uint8: RGB, hull, importance (see `importance`).
         palette: colours inside the hulls.
         held_out: number of crops at the end that are never trained on.
+        weights: how often each of the others is drawn, None where all are equally often.
+
+    Raises:
+        FacesetError: there is nothing within the hulls.
+        ConfigError: yaws are to be drawn equally often, and are not known.
     """
 
-    def __init__(self, crops: Crops, held_out: float, device: torch.device) -> None:
+    def __init__(self, crops: Crops, held_out: float, device: torch.device, yaw_bins: int = 0) -> None:
         images, hulls = torch.from_numpy(crops.images), torch.from_numpy(crops.hulls)
         features = torch.zeros_like(hulls) if crops.features is None else torch.from_numpy(crops.features)
         parts = [
@@ -105,6 +123,14 @@ class Side:
         self.held_out = held_out_count(len(images), held_out)
         self.training = len(images) - self.held_out
         self.palette = palette(images[: self.training], hulls[: self.training])
+        self.weights: Tensor | None = None
+        if yaw_bins:
+            if crops.yaws is None or not np.isfinite(crops.yaws).all():
+                raise ConfigError(
+                    f"{crops.name}: {yaw_bins} yaw bins are asked for, but not all these crops have a known pose; "
+                    "extract them with visagist, or leave --augmentation.yaw-bins at 0"
+                )
+            self.weights = yaw_weights(torch.from_numpy(crops.yaws[: self.training]), yaw_bins)
 
     def crops(self, indices: Tensor) -> Tensor:
         """`(B, 5, S, S)` float32 in [0, 1], channels_last, on the device."""
@@ -112,7 +138,9 @@ class Side:
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """`(B, 5, S, S)` crops drawn at random from the training part."""
-        return self.crops(torch.randint(self.training, (count,), generator=generator))
+        if self.weights is None:
+            return self.crops(torch.randint(self.training, (count,), generator=generator))
+        return self.crops(torch.multinomial(self.weights, count, replacement=True, generator=generator))
 
     def judged(self, count: int) -> Tensor:
         """`(B, 5, S, S)`: at most `count` of the held-out crops, evenly spaced."""
@@ -127,6 +155,27 @@ def held_out_count(crops: int, part: float) -> int:
     (6, 1)
     """
     return max(1, round(part * crops))
+
+
+def yaw_weights(yaws: Tensor, bins: int) -> Tensor:
+    """The weight of each crop with which all steps of yaw that have crops are drawn equally often.
+
+    The steps are equal, from -90 to 90 degrees; what lies beyond belongs to the last ones. Within a step all crops
+    count the same: one that is alone there is drawn as often as all of a full one together.
+
+    Args:
+        yaws: `(N,)` degrees.
+        bins: steps, 1 or more; 1 weighs all crops alike.
+
+    Returns:
+        `(N,)` float64, sum 1.
+
+    >>> yaw_weights(torch.tensor([-2.0, 0.0, 1.0, 40.0]), 9).mul(6).round().tolist()
+    [1.0, 1.0, 1.0, 3.0]
+    """
+    step = ((yaws.double() / PROFILE + 1) / 2 * bins).floor().clamp(0, bins - 1).long()
+    crops = torch.bincount(step, minlength=bins)
+    return 1 / (crops[step] * (crops > 0).sum()).double()
 
 
 def importance(images: Tensor, hulls: Tensor, features: Tensor) -> Tensor:

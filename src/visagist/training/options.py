@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from visagist.faces import Coverage
 from visagist.settings import Settings
-from visagist.training.augment import Augmentation
+from visagist.training.augmentation import Augmentation
 
 DEFAULT_MINUTES = 8.5
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from visagist.device import Compute
 from visagist.errors import RunError
 from visagist.models import Swapper, create
-from visagist.training.augment import Draws, random_colors, random_similarity, random_warp, vary
+from visagist.training.augmentation import random_draws, vary
 from visagist.training.data import Side
 from visagist.training.losses import face_loss, masked_psnr, masked_ssim
 from visagist.training.options import TrainOptions
@@ -150,20 +150,16 @@ class Trainer:
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """What the network sees `(B, 3, R, R)`, and what it should draw with hull and importance `(B, 5, R, R)`."""
         generator = torch.Generator().manual_seed(self.seed(iteration))
-        augmentation, device, size = self.options.augmentation, self.compute.device, self.network.size
-        sides = list(self.sides.values())
+        sides = self.sides.values()
         planes = torch.cat([side.draw(n, generator) for side, n in zip(sides, self.counts, strict=True)])
-        count = len(planes)
-        deviation = augmentation.warp * warp_strength(iteration, self.iterations)
-        colors = [
-            random_colors(own.palette, other.palette, n, augmentation, generator)
-            for own, other, n in zip(sides, [*sides[1:], sides[0]], self.counts, strict=True)
-        ]
-        draws = Draws(
-            random_similarity(count, augmentation, generator).to(device),
-            random_warp(count, size, deviation, generator).to(device),
-            torch.cat([gain for gain, _ in colors]).to(device),
-            torch.cat([offset for _, offset in colors]).to(device),
+        draws = random_draws(
+            self.options.augmentation,
+            self.counts,
+            [side.palette for side in sides],
+            self.network.size,
+            warp_strength(iteration, self.iterations),
+            generator,
+            self.compute.device,
         )
         return vary(planes, draws, self.options.margin)
 
