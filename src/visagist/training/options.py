@@ -11,6 +11,8 @@ from pydantic import AfterValidator, Field, model_validator
 from visagist.faces import Coverage
 from visagist.settings import Settings
 from visagist.training.augmentation import Augmentation
+from visagist.training.optimizers import OptimizerOptions
+from visagist.training.schedule import ScheduleOptions
 
 DEFAULT_MINUTES = 8.5
 
@@ -52,7 +54,13 @@ class TrainOptions(Settings):
     """Faces an iteration, both people together; more steps beat larger ones."""
 
     learning_rate: float | None = Field(default=None, gt=0)
-    """Without it, the one that suits the model."""
+    """Without it, the one that suits the model and the optimizer."""
+
+    optimizer: OptimizerOptions = OptimizerOptions()
+    """How gradients become steps."""
+
+    schedule: ScheduleOptions = ScheduleOptions()
+    """How the learning rate changes over the training."""
 
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Of all random numbers; the same seed gives the same run."""

@@ -1,7 +1,7 @@
 """One training, step by step, without files: the core that `loop.py` drives.
 
 - `Trainer`: network, optimizer, EMA weights; `step` does one iteration
-- `learning_rate`, `warp_strength`: how both change over the planned iterations
+- `warp_strength`: how the random warp changes over the planned iterations; `schedule.py` has the learning rate
 
 Neither knows what was before: a run that is given more iterations takes the place that its iteration has in the longer
 schedule. A run of 1000 that goes on to 2000 goes on with the rate, and the warp, of a run of 2000 at its middle.
@@ -21,16 +21,25 @@ from visagist.errors import RunError
 from visagist.models import Swapper, create
 from visagist.training.augmentation import random_draws, vary
 from visagist.training.data import Side
+from visagist.training.guard import output_variation
 from visagist.training.losses import face_loss, masked_psnr, masked_ssim
+from visagist.training.optimizers import (
+    build,
+    improve,
+    micro_batches,
+    restore_state,
+    state_tensors,
+    suited_rate,
+    update_average,
+)
 from visagist.training.options import TrainOptions
+from visagist.training.schedule import learning_rate
 from visagist.training.start import Start, frozen, take_over
 
-WARM_UP = 60  # iterations until the full learning rate
-EMA_EVERY = 4  # iterations
-EMA_DECAY = 0.95  # an update
-CLIP = 1.0  # largest norm of a gradient
+VARIATION_EVERY = 10  # iterations
 IMPORTANT = 8.0  # how much more eyes and mouth count than plain skin
 DECODING = 1 << 31  # bit of the seed of what networks draw at random; no run has so many iterations
+DROPPING = 1 << 30  # of what learning-rate dropout draws
 OUTSIDE = 0.05  # what a pixel outside the hull counts
 
 
@@ -44,18 +53,6 @@ def faces_each(batch: int, people: int) -> tuple[int, ...]:
         target = max(1, batch * 7 // 16)
         return (batch - target, target)
     return tuple(batch // people + (i < batch % people) for i in range(people))
-
-
-def learning_rate(iteration: int, iterations: int) -> float:
-    """Part of the full learning rate: linear warm-up, then half a cosine down to 0.
-
-    >>> [round(learning_rate(i, 1000), 2) for i in (0, 59, 530, 999)]
-    [0.02, 1.0, 0.5, 0.0]
-    """
-    warm_up = min(WARM_UP, iterations // 10 + 1)
-    if iteration < warm_up:
-        return (iteration + 1) / warm_up
-    return 0.5 + 0.5 * math.cos(math.pi * (iteration - warm_up) / max(1, iterations - warm_up))
 
 
 def warp_strength(iteration: int, iterations: int) -> float:
@@ -79,6 +76,8 @@ class Trainer:
         average: exponential moving average of every weight by name; what predictions use.
         rate: the learning rate that the schedule scales; the guard halves it.
         attempt: how often the guard has gone back; part of every seed.
+        variations: of each person how much the faces just drawn differed from each other (`guard.output_variation`),
+            a scalar on the device; every 10th iteration, else empty.
     """
 
     def __init__(
@@ -98,31 +97,66 @@ class Trainer:
             take_over(network, start.weights, start.beginning.identities)
         self.network: Swapper = network.to(compute.device)
         self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
-        self.rate, self.attempt = options.learning_rate or network.learning_rate, 0
+        self.rate = options.learning_rate or suited_rate(options.optimizer.name, network.learning_rate)
+        self.attempt = 0
+        self.counts = faces_each(options.batch, len(sides))
+        self.parts = micro_batches(self.counts, options.optimizer.accumulate)
+        self.variations: dict[str, Tensor] = {}
+        self.begin()
+
+    def begin(self) -> None:
+        """Averages and optimizer anew, of the weights that the network has."""
         self.weights = dict(self.network.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
-        kept = frozen(network, options.freeze)
+        kept = frozen(self.network, self.options.freeze)
         for name in kept:
             self.weights[name].requires_grad_(False)
         self.trained = {name: weight for name, weight in self.weights.items() if name not in kept}
-        self.optimizer = torch.optim.AdamW(
-            self.trained.values(),
-            lr=self.rate,
-            betas=(0.9, 0.99),
-            weight_decay=0.0,
-            fused=compute.device.type in ("cpu", "cuda"),
-        )
-        self.counts = faces_each(options.batch, len(sides))
+        self.optimizer = build(self.trained.values(), self.options.optimizer, self.rate, self.compute)
 
     def step(self, iteration: int) -> float:
         """One iteration: draw, vary, encode, decode, compare, improve. Returns the loss."""
+        loss, norm = self.learn(iteration, *self.batch(iteration))
+        return loss.item() if torch.isfinite(norm) else math.nan
+
+    def learn(self, iteration: int, seen: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+        """Improve the weights by a batch, without looking at values.
+
+        Args:
+            iteration: which one.
+            seen: `(B, 3, R, R)`, everybody's faces after each other.
+            truth: `(B, 5, R, R)`, what should be drawn, with hull and importance.
+
+        Returns:
+            The loss, and the norm of its gradient, scalars on the device.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * learning_rate(iteration, self.iterations)
-        seen, truth = self.batch(iteration)  # (B, 3, R, R), (B, 5, R, R)
+            group["lr"] = self.rate * learning_rate(iteration, self.iterations, self.options.schedule)
         generator = torch.Generator().manual_seed(self.seed(iteration) ^ DECODING)
+        loss, drawn = torch.zeros((), device=seen.device), torch.zeros_like(truth[:, :3])
+        for rows, counts in self.parts:
+            mine = slice(None) if len(self.parts) == 1 else rows
+            part, drawn[mine] = self.loss(seen[mine], truth[mine], counts, generator)
+            share = part * (len(rows) / len(seen))
+            share.backward()
+            loss += share.detach()
+        if iteration % VARIATION_EVERY == 0:
+            faces = zip(self.sides, drawn.split(self.counts), truth.split(self.counts), strict=True)
+            self.variations = {name: output_variation(own, real[:, :3], real[:, 3:4]) for name, own, real in faces}
+        else:
+            self.variations = {}
+        chosen = self.options.optimizer
+        norm = improve(self.optimizer, self.trained.values(), chosen, self.seed(iteration) ^ DROPPING)
+        update_average(self.optimizer, self.weights, self.average, iteration, chosen)
+        return loss, norm
+
+    def loss(
+        self, seen: Tensor, truth: Tensor, counts: tuple[int, ...], generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Of a batch, or a part of one with so many faces of each person; and the faces that were drawn, detached."""
         with self.autocast():
             latent = self.network.encode(seen)
-            parts = latent.split(self.counts)
+            parts = latent.split(counts)
             drawn = [
                 self.network.decode_in_training(part, name, generator)
                 for part, name in zip(parts, self.sides, strict=True)
@@ -130,18 +164,7 @@ class Trainer:
         rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
         hull, importance = truth[:, 3:4], truth[:, 4:5]
         weights = OUTSIDE + hull * (1 + IMPORTANT * importance)
-        loss = face_loss(rgb, mask, truth[:, :3], hull, weights)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), CLIP)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if iteration % EMA_EVERY == 0:
-            done = iteration // EMA_EVERY
-            decay = min(EMA_DECAY, (1 + done) / (10 + done))  # the first averages forget fast
-            with torch.no_grad():
-                for name, weight in self.weights.items():
-                    self.average[name].lerp_(weight, 1 - decay)
-        return loss.item() if torch.isfinite(norm) else math.nan
+        return face_loss(rgb, mask, truth[:, :3], hull, weights), rgb.detach()
 
     def seed(self, iteration: int) -> int:
         """Of the random numbers of one iteration."""
@@ -194,9 +217,7 @@ class Trainer:
         """Everything that changes, by name; no copies."""
         found = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
         found |= {f"average/{name}": average for name, average in self.average.items()}
-        for name, weight in self.weights.items():
-            found |= {f"{key}/{name}": value for key, value in self.optimizer.state.get(weight, {}).items()}
-        return found
+        return found | state_tensors(self.optimizer, self.weights)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `tensors` gave at another time.
@@ -204,18 +225,11 @@ class Trainer:
         Raises:
             RunError: they are not of this network.
         """
-        self.optimizer.state.clear()
-        self.optimizer.zero_grad(set_to_none=True)
         try:
             with torch.no_grad():
                 for name, weight in self.weights.items():
                     weight.copy_(tensors[f"weight/{name}"])
                     self.average[name].copy_(tensors[f"average/{name}"])
-                    if f"step/{name}" in tensors:
-                        moments = {key: torch.empty_like(weight) for key in ("exp_avg", "exp_avg_sq")}
-                        for key, moment in moments.items():
-                            moment.copy_(tensors[f"{key}/{name}"])
-                        step = tensors[f"step/{name}"].to(weight.device)
-                        self.optimizer.state[weight] = {"step": step, **moments}
+            restore_state(self.optimizer, self.weights, tensors, self.options.optimizer.name)
         except (KeyError, RuntimeError) as error:
             raise RunError(f"the checkpoint is not of model '{self.options.model}' as it is here ({error})") from error
