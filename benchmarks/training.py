@@ -1,0 +1,307 @@
+"""How near a training step comes to what its convolutions alone would take, and to plain PyTorch.
+
+    python -m benchmarks.training [--network df] [--size 128] [--batch 8] [--iterations 5] [--json] [--profile]
+
+All in one process, on random crops, in turns, so that a busy machine slows all of it; medians count:
+
+- step: an iteration of `visagist.training`, all of it: drawing, augmentation, forward, losses, backward, optimizer, EMA
+- compute: the same with the batch made beforehand; loader: making a batch alone
+- ceiling: every convolution and dense layer of the network alone, forward and backward (see `benchmarks.ceiling`)
+- reference: compute of the same network in float32 and NCHW, eager; for `df` written plainly (see `benchmarks.plain`),
+  else the network itself
+- arithmetic: as PyTorch counts it; memory: the most that was in use before ceiling and reference began
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.ceiling import Bench, Call, collect, seconds
+from benchmarks.measure import peak_memory_gb
+from benchmarks.plain import PlainDf
+from benchmarks.train import random_crops
+from benchmarks.waste import leavers, top_ops
+from visagist.device import Compute, choose
+from visagist.models import ARCHITECTURES, configure
+from visagist.training.data import Side
+from visagist.training.options import TrainOptions
+from visagist.training.trainer import Trainer
+
+SIDES = ("source", "target")
+CROPS = 64  # a side
+WARM_UP = 2  # iterations of each kind before the first that counts
+FIRST = 1000  # iteration that is timed first, in a run of ten times as many: past the warm-up of the learning rate
+ROWS = 30  # of a profile
+PLAIN = {"df": ("plain df", PlainDf)}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured; seconds are medians."""
+
+    network: str
+    size: int
+    faces: int  # an iteration, both sides
+    device: str
+    threads: int
+    compiled: bool
+    parameters_m: float
+    iterations: int
+    step_s: float
+    compute_s: float
+    loader_s: float
+    ceiling_s: float
+    reference_s: float | None
+    share: float  # of the ceiling: median of ceiling / compute, turn by turn
+    ratio: float | None  # to the reference: median of reference / compute, turn by turn
+    loader_share: float  # of the step
+    faces_s: float
+    faces_s_compute: float
+    tflop: float  # an iteration
+    tflop_s: float
+    peak_share: float | None  # of --peak-tflops
+    memory_gb: float
+    calls: dict[str, tuple[int, float, float]]  # of the ceiling: how often, seconds forward and backward in all
+
+
+class Measured(Trainer):
+    """A trainer whose batches can be made beforehand, with as many faces of each side."""
+
+    prepared: tuple[Tensor, Tensor] | None = None
+
+    def __init__(self, sides: dict[str, Side], options: TrainOptions, compute: Compute) -> None:
+        super().__init__(sides, options, 10 * FIRST, compute)
+        self.counts = (options.batch // len(sides),) * len(sides)
+
+    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
+        return super().batch(iteration) if self.prepared is None else self.prepared
+
+    def make(self, iteration: int) -> None:
+        """A batch, to be thrown away."""
+        super().batch(iteration)
+
+    def prepare(self, iteration: int) -> None:
+        """Make the batch of the steps to come."""
+        self.prepared = super().batch(iteration)
+
+    def whole_step(self, iteration: int) -> None:
+        """An iteration, its batch included."""
+        self.prepared = None
+        self.step(iteration)
+
+
+def build(name: str, settings: dict[str, object], batch: int, compute: Compute) -> Measured:
+    """A trainer on random crops, `batch` faces a side."""
+    options = TrainOptions(model=name, settings=settings, batch=len(SIDES) * batch)
+    side = round(configure(name, settings).size * options.margin)
+    return Measured({who: Side(random_crops(CROPS, side), 0.1, compute.device) for who in SIDES}, options, compute)
+
+
+def build_reference(name: str, settings: dict[str, object], batch: int, device: torch.device) -> Measured:
+    """The same network in float32 and NCHW."""
+    plain, kind = PLAIN.get(name, (name, ARCHITECTURES[name]))
+    if configure(name, settings).__dict__.get("options"):
+        plain, kind = name, ARCHITECTURES[name]  # the plain one has none of the options
+    known = dict(ARCHITECTURES)
+    ARCHITECTURES[plain] = kind
+    try:
+        return build(plain, settings, batch, Compute(device, None, torch.contiguous_format))
+    finally:
+        ARCHITECTURES.clear()
+        ARCHITECTURES.update(known)
+
+
+def compile_network(trainer: Trainer) -> None:
+    """Let torch.compile fuse what it can, in encoding and in decoding."""
+    trainer.network.encode = torch.compile(trainer.network.encode)  # pyright: ignore[reportAttributeAccessIssue]
+    trainer.network.decode = torch.compile(trainer.network.decode)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def forward(trainer: Measured) -> None:
+    """The network's part of a step, without losses."""
+    seen, _ = trainer.batch(FIRST)
+    with trainer.autocast():
+        latent = trainer.network.encode(seen)
+        generator = torch.Generator().manual_seed(0)
+        for part, name in zip(latent.split(trainer.counts), SIDES, strict=True):
+            trainer.network.decode_in_training(part, name, generator)
+
+
+def count_tflop(step: Callable[[], object]) -> float:
+    """Arithmetic of a step, two for a multiplication with its addition."""
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return counter.get_total_flops() / 1e12
+
+
+def memory_gb(device: torch.device) -> float:
+    """The most that was in use so far: of the device, or of this process."""
+    return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else peak_memory_gb()
+
+
+def measure(
+    name: str,
+    settings: dict[str, object],
+    batch: int,
+    compute: Compute,
+    iterations: int,
+    *,
+    compiled: bool = False,
+    reference: bool = True,
+    peak_tflops: float | None = None,
+) -> Figures:
+    """All figures of one network.
+
+    Args:
+        name: one of `ARCHITECTURES`.
+        settings: of its config.
+        batch: faces a side.
+        compute: device and precision.
+        iterations: that count, of everything.
+        compiled: try `torch.compile`.
+        reference: measure that too.
+        peak_tflops: what the device can do at most, in TFLOP/s; None: not known.
+    """
+    device = compute.device
+    trainer = build(name, settings, batch, compute)
+    calls = collect(lambda: forward(trainer))  # before compiling, which hides them
+    tflop = count_tflop(lambda: trainer.whole_step(0))
+    if compiled:
+        compile_network(trainer)
+    for number in range(WARM_UP):
+        trainer.whole_step(number)
+    memory = memory_gb(device)
+    bench = Bench(calls, device)
+    plain = build_reference(name, settings, batch, device) if reference else None
+    steps, computes, loaders, references = ([], [], [], [])  # seconds
+    rounds: list[dict[Call, tuple[float, float]]] = []
+    for number in range(FIRST - 1, FIRST + iterations):  # the first turn warms up
+        steps.append(seconds(partial(trainer.whole_step, number), device))
+        loaders.append(seconds(partial(trainer.make, number), device))
+        trainer.prepare(number)
+        computes.append(seconds(partial(trainer.step, number), device))
+        rounds.append(bench.round())
+        if plain is not None:
+            plain.prepare(number)
+            references.append(seconds(partial(plain.step, number), device))
+    for measured in (steps, computes, loaders, references, rounds):
+        del measured[:1]
+    ceilings = [sum(map(sum, turn.values())) for turn in rounds]
+    step_s, compute_s, loader_s = median(steps), median(computes), median(loaders)
+    faces = sum(trainer.counts)
+    return Figures(
+        network=name,
+        size=trainer.network.size,
+        faces=faces,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(compute),
+        threads=torch.get_num_threads(),
+        compiled=compiled,
+        parameters_m=sum(weight.numel() for weight in trainer.weights.values()) / 1e6,
+        iterations=iterations,
+        step_s=step_s,
+        compute_s=compute_s,
+        loader_s=loader_s,
+        ceiling_s=median(ceilings),
+        reference_s=median(references) if references else None,
+        share=median(c / s for c, s in zip(ceilings, computes, strict=True)),
+        ratio=median(r / s for r, s in zip(references, computes, strict=True)) if references else None,
+        loader_share=loader_s / step_s,
+        faces_s=faces / step_s,
+        faces_s_compute=faces / compute_s,
+        tflop=tflop,
+        tflop_s=tflop / compute_s,
+        peak_share=tflop / compute_s / peak_tflops if peak_tflops else None,
+        memory_gb=memory,
+        calls={
+            str(call) + ("" if call.tensors[0] and call.tensors[0].needs_grad else ", no gradient to its input"): (
+                count,
+                median(turn[call][0] for turn in rounds),
+                median(turn[call][1] for turn in rounds),
+            )
+            for call, count in calls.items()
+        },
+    )
+
+
+def table(figures: Figures) -> str:
+    """For people."""
+    f = figures
+    lines = [
+        f"{f.network} {f.size} px, {f.faces} faces an iteration, {f.parameters_m:.2f} M parameters; {f.device}, "
+        f"{f.threads} threads{', compiled' if f.compiled else ''}; medians of {f.iterations}",
+        "",
+        f"step, all of it       {f.step_s * 1e3:9.1f} ms  {f.faces_s:8.2f} faces/s",
+        f"compute alone         {f.compute_s * 1e3:9.1f} ms  {f.faces_s_compute:8.2f} faces/s",
+        f"loader                {f.loader_s * 1e3:9.1f} ms  {f.loader_share:8.1%} of the step",
+        f"ceiling               {f.ceiling_s * 1e3:9.1f} ms  {f.share:8.1%} of it reached by compute",
+        f"arithmetic            {f.tflop:9.3f} TFLOP {f.tflop_s:6.3f} TFLOP/s"
+        + (f", {f.peak_share:.1%} of the peak" if f.peak_share else ""),
+        f"peak memory           {f.memory_gb:9.2f} GB",
+    ]
+    if f.reference_s and f.ratio:
+        lines.append(f"reference, float32    {f.reference_s * 1e3:9.1f} ms  {f.ratio:8.2f} times as long as compute")
+    lines += ["", "the ceiling's calls, in all: count, ms forward, ms backward"]
+    slowest = sorted(f.calls.items(), key=lambda item: -item[1][1] - item[1][2])
+    lines += [f"{count:4} {ahead * 1e3:9.1f} {back * 1e3:9.1f}  {call}" for call, (count, ahead, back) in slowest]
+    return "\n".join(lines)
+
+
+def profile(trainer: Measured) -> str:
+    """What a step's time goes into, and which operations leave channels_last."""
+    trainer.prepare(FIRST)
+    for number in range(WARM_UP):
+        trainer.step(FIRST + number)
+    found = leavers(lambda: trainer.step(FIRST)).most_common()
+    lines = [top_ops(trainer.step, 2, ROWS), "", "operations that leave channels_last, in one step:"]
+    return "\n".join(lines + ([f"{count:6} {what}" for what, count in found] or ["  none"]))
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description="How near a training step comes to what its convolutions alone would take."
+    )
+    parser.add_argument("--network", default="df", choices=tuple(ARCHITECTURES))
+    parser.add_argument("--size", type=int, help="px; without it, the network's own")
+    parser.add_argument("--batch", type=int, default=8, help="faces a side")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--iterations", type=int, default=5, help="that count, of everything")
+    parser.add_argument("--compile", action="store_true", help="try torch.compile")
+    parser.add_argument("--no-reference", action="store_true", help="leave out the plain float32 one")
+    parser.add_argument("--peak-tflops", type=float, help="of the device, to print the share of it")
+    parser.add_argument("--profile", action="store_true", help="say what takes the time, instead")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    if min(arguments.batch, arguments.iterations) < 1:
+        parser.error("--batch and --iterations must be 1 or more")
+    compute = choose(arguments.device)
+    settings: dict[str, object] = {} if arguments.size is None else {"size": arguments.size}
+    if arguments.profile:
+        trainer = build(arguments.network, settings, arguments.batch, compute)
+        if arguments.compile:
+            compile_network(trainer)
+        print(profile(trainer))
+        return
+    figures = measure(
+        arguments.network,
+        settings,
+        arguments.batch,
+        compute,
+        arguments.iterations,
+        compiled=arguments.compile,
+        reference=not arguments.no_reference,
+        peak_tflops=arguments.peak_tflops,
+    )
+    print(json.dumps(dataclasses.asdict(figures)) if arguments.json else table(figures))
+
+
+if __name__ == "__main__":
+    main()
