@@ -224,17 +224,23 @@ def test_gradients_stay_in_channels_last() -> None:
     network = create("df", ("a", "b"), **TINY, options="d")
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
     left: list[str] = []
+    checked: list[torch.nn.Module] = []
 
-    def check(layer: torch.nn.Module, _: object, given: tuple[Tensor, ...] | Tensor) -> None:
-        if not given[0].is_contiguous(memory_format=torch.channels_last):
-            left.append(str(layer))
+    def check(layer: torch.nn.Module, _: object, drawn: Tensor) -> None:
+        def check_gradient(gradient: Tensor) -> None:
+            checked.append(layer)
+            if not gradient.is_contiguous(memory_format=torch.channels_last):
+                left.append(str(layer))
+
+        drawn.register_hook(check_gradient)  # a backward hook of the layer would forbid to overwrite its output
 
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 3:
-            layer.register_full_backward_hook(check)
+            layer.register_forward_hook(check)
     rgb, mask = network(torch.rand(2, 3, 64, 64).contiguous(memory_format=torch.channels_last), "a")
     (rgb.square().mean() + mask.square().mean()).backward()
     assert left == []
+    assert len(checked) == 3 + 1 + 9 + 4  # downscales but the first, inter, picture without its heads, mask
 
 
 @pytest.mark.parametrize("model", ["df", "liae", "amp"])
