@@ -52,9 +52,13 @@ def test_says_what_it_does_and_leaves_a_whole_run(source: Crops, target: Crops, 
     held_out = [event for event in said if isinstance(event, Metric) and event.step == "held out"]
     assert [event.iteration for event in held_out] == [6, 12]
     assert held_out[-1].values == summary.figures
-    assert set(summary.figures) == {"ssim_source", "psnr_source", "ssim_target", "psnr_target"}
+    assert set(summary.figures) == {"ssim_source", "psnr_source", "ssim_target", "psnr_target", "similarity_source"}
     figures = [event for event in said if isinstance(event, Metric) and event.step == "train"]
     assert figures[-1].values["faces_per_second"] > 0
+    assert figures[-1].values["memory_gib"] > 0
+    assert figures[-1].values["learning_rate"] < figures[0].values["learning_rate"]
+    parts = [figures[-1].values[f"loss_{name}"] for name in ("dssim", "absolute", "edges", "mask")]
+    assert sum(parts) == pytest.approx(figures[-1].values["loss"], rel=1e-5)
     assert figures[-1].values["seconds_left"] == 0
     previews = [event.path for event in said if isinstance(event, Result)]
     assert [path.name for path in previews] == ["00000006.png", "00000012.png"]

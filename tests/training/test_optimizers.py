@@ -16,6 +16,7 @@ from visagist.errors import ConfigError, RunError
 from visagist.training import Crops, TrainOptions
 from visagist.training.checkpoint import load_tensors, save_tensors
 from visagist.training.data import Side
+from visagist.training.losses import face_loss
 from visagist.training.optimizers import (
     KINDS,
     OptimizerOptions,
@@ -147,7 +148,10 @@ def test_the_default_is_what_training_has_always_done_bit_for_bit(start: Start) 
         warm_up = 2  # of 12
         cosine = 0.5 + 0.5 * math.cos(math.pi * (iteration - warm_up) / 10)
         before.param_groups[0]["lr"] = 1e-3 * ((iteration + 1) / warm_up if iteration < warm_up else cosine)
-        expected, _ = theirs.loss(*theirs.batch(iteration), theirs.counts, generator)
+        seen, truth = theirs.batch(iteration)
+        drawn = theirs.draw(seen, theirs.counts, iteration, generator)
+        hull, importance = truth[:, 3:4], truth[:, 4:5]
+        expected = face_loss(drawn.rgb, drawn.mask, truth[:, :3], hull, 0.05 + hull * (1 + 8 * importance))
         expected.backward()
         torch.nn.utils.clip_grad_norm_(theirs.weights.values(), 1.0)
         before.step()

@@ -105,6 +105,7 @@ class Side:
         planes: `(N, S, S, 5)` uint8: RGB, hull, importance (see `importance`).
         palette: colours inside the hulls.
         held_out: number of crops at the end that are never trained on.
+        centroid: `(128,)` the person's mean embedding, empty where nobody knows.
         weights: how often each of the others is drawn, None where all are equally often.
 
     Raises:
@@ -123,6 +124,7 @@ class Side:
         self.held_out = held_out_count(len(images), held_out)
         self.training = len(images) - self.held_out
         self.palette = palette(images[: self.training], hulls[: self.training])
+        self.centroid = crops.centroid
         self.weights: Tensor | None = None
         if yaw_bins:
             if crops.yaws is None or not np.isfinite(crops.yaws).all():

@@ -42,13 +42,17 @@ from visagist.training.checkpoint import (
 )
 from visagist.training.data import Crops, Side, load_crops
 from visagist.training.guard import Guard, check_attempts
+from visagist.training.judging import held_out, judge
+from visagist.training.memory import GIB, peak
+from visagist.training.optimizers import micro_batches
 from visagist.training.options import TrainOptions
 from visagist.training.plan import BESIDES, STEP, known_record, network_size, plan_iterations, settle
 from visagist.training.preview import Seal, sheet, write_sheet
 from visagist.training.rewinding import alone
 from visagist.training.run import BACKUPS, CHECKPOINT, EVENTS, PREVIEWS, WEIGHTS, Instalment
+from visagist.training.schedule import learning_rate
 from visagist.training.start import frozen, start_from
-from visagist.training.trainer import Trainer, learning_rate, warp_strength
+from visagist.training.trainer import Trainer, faces_each, warp_strength
 
 METRIC_EVERY = 10  # iterations
 CALL = "train.toml"  # in the run: the resolved call
@@ -171,6 +175,7 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
         if crops.images.shape[1] != round(size * options.margin):
             wanted = round(size * options.margin)
             raise RunError(f"{crops.name}: crops of {crops.images.shape[1]} px, model '{options.model}' takes {wanted}")
+    micro_batches(faces_each(options.batch, len(people)), options.optimizer.accumulate)  # refuses what cannot be cut
     with torch.device("meta"):  # shapes only: what it cannot freeze is refused before anything is written
         frozen(create(options.model, tuple(people), **options.settings), options.freeze)
     compute = choose(options.device)
@@ -238,7 +243,7 @@ class Loop:
             if self.plan_left() is not None:  # cut short here: the weights on the disk may be of an iteration before
                 self.save_weights()
             self.events(Note(STEP, f"all {total} iterations are done; larger --iterations or --minutes train on"))
-            self.figures = self.trainer.judge()
+            self.figures = self.judge()
         return TrainSummary(
             run=self.run,
             iterations=self.iteration,
@@ -290,19 +295,30 @@ class Loop:
         self.amid = False
         self.times.append(time.perf_counter() - before)
         reason = self.guard.verdict(loss)
+        for name, variation in self.trainer.variations.items():
+            reason = reason or self.guard.variation_verdict(name, variation.item())
         if reason is not None:
             self.roll_back(reason)
             return
         total = self.trainer.iterations
         self.events(Progress(STEP, self.iteration, total, "iterations"))
         if self.iteration % METRIC_EVERY == 0 or self.iteration == total:
-            each = median(self.times[-50:])
-            values = {
-                "loss": loss,
-                "faces_per_second": self.options.batch / each,
-                "seconds_left": each * (total - self.iteration) * (1 + BESIDES),
-            }
-            self.events(Metric(STEP, self.iteration, values))
+            self.events(Metric(STEP, self.iteration, self.state()))
+
+    def state(self) -> dict[str, float]:
+        """Figures of the latest iteration; the parts of the loss are those of its sum."""
+        trainer, each = self.trainer, median(self.times[-50:])
+        rate = trainer.rate * learning_rate(self.iteration - 1, trainer.iterations, self.options.schedule)
+        parts = {name: part.item() for name, part in trainer.losses.items()}
+        most = peak(trainer.compute.device)
+        return {
+            "loss": parts.pop("loss"),
+            **{f"loss_{name}": part for name, part in parts.items()},
+            "learning_rate": rate,
+            "faces_per_second": self.options.batch / each,
+            "seconds_left": each * (trainer.iterations - self.iteration) * (1 + BESIDES),
+            **({} if most is None else {"memory_gib": most / GIB}),
+        }
 
     def roll_back(self, reason: str) -> None:
         """Return to the latest checkpoint with half the learning rate and other random numbers."""
@@ -338,12 +354,13 @@ class Loop:
     def change_of(self, plan: Instalment) -> str:
         """What leaving `plan` at this iteration does to the schedules, in words."""
         at, total, before = self.iteration, self.trainer.iterations, plan.iterations
-        rate, warp = learning_rate(at, total), warp_strength(at, total)
-        rate_before, warp_before = learning_rate(at, before), warp_strength(at, before)
+        schedule = self.options.schedule
+        rate, warp = learning_rate(at, total, schedule), warp_strength(at, total)
+        rate_before, warp_before = learning_rate(at, before, schedule), warp_strength(at, before)
         return (
             f"goes on from iteration {at} to {total} in place of {before}; the schedules now span {total}: the "
-            f"learning rate goes from {rate_before:.0%} to {rate:.0%} of {self.trainer.rate:g} and from there down to "
-            f"0, the random warp from {warp_before:.0%} to {warp:.0%} and down to 0"
+            f"learning rate goes from {rate_before:.0%} to {rate:.0%} of {self.trainer.rate:g}, the random warp from "
+            f"{warp_before:.0%} to {warp:.0%} and from there down to 0"
         )
 
     def checkpoint(self) -> Checkpoint:
@@ -362,13 +379,19 @@ class Loop:
         notes = {"model": self.options.model, "iteration": self.iteration}
         save_tensors(self.run / WEIGHTS, self.trainer.average, notes)
 
+    def judge(self) -> dict[str, float]:
+        """Figures of held-out faces, drawn with the EMA weights."""
+        trainer = self.trainer
+        return judge(trainer.sides, trainer.predict, trainer.network.size, self.options.coverage)
+
     def look(self) -> None:
         """Figures of held-out faces, and a signed preview of some."""
-        self.figures = self.trainer.judge()
+        self.figures = self.judge()
         self.events(Metric("held out", self.iteration, self.figures))
         if self.seal is None:
             return
-        faces = {name: self.trainer.judged(side, PREVIEW_ROWS)[:, :3] for name, side in self.trainer.sides.items()}
+        sides, size = self.trainer.sides, self.trainer.network.size
+        faces = {name: held_out(side, PREVIEW_ROWS, size)[:, :3] for name, side in sides.items()}
         path = self.run / PREVIEWS / f"{self.iteration:08}.png"
         write_sheet(sheet(faces, self.trainer.predict), path, self.seal)
         self.events(Result("preview", path))

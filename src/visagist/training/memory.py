@@ -28,6 +28,7 @@ from visagist.device import Compute
 from visagist.errors import ConfigError
 from visagist.models import configure
 from visagist.training.data import Side
+from visagist.training.losses import FaceEmbedder
 from visagist.training.optimizers import state_tensors
 from visagist.training.options import TrainOptions
 from visagist.training.trainer import Trainer
@@ -98,10 +99,12 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
     """
     kind = compute.device.type
     ledger = Ledger()
-    nobody = cast("dict[str, Side]", dict.fromkeys(people))  # batches come from here: no crop is looked at
+    nobody = cast("dict[str, Side]", {name: Nobody() for name in people})  # no crop is looked at
     with torch.device("meta"):  # weights of fake tensors cannot change their layout
         trainer = Trainer(nobody, options, 2, Compute(torch.device("meta"), None, compute.memory_format))
     trainer.compute = Compute(torch.device("cpu"), compute.autocast, compute.memory_format)
+    if options.losses.identity:
+        trainer.embedder = FaceEmbedder(options.coverage, trainer.network.size)  # read from a file: cannot be fake
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
         trainer.network.to_empty(device="cpu")
         trainer.begin()
@@ -110,7 +113,7 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
             ledger.peak = ledger.live
             truth = torch.zeros(options.batch, 5, size, size).to(memory_format=compute.memory_format)
             trainer.learn(iteration, truth[:, :3].clone(), truth)
-            trainer.variations = {}
+            trainer.variations, trainer.losses = {}, {}
             del truth
             lasting = ledger.live
         remembered = state_tensors(trainer.optimizer, trainer.weights)
@@ -125,6 +128,13 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
             base=BASE[kind],
             slack=SLACK[kind],
         )
+
+
+@dataclass(frozen=True)
+class Nobody:
+    """In place of a person's crops."""
+
+    centroid: tuple[float, ...] = (1.0,) * 128
 
 
 def total(tensors: Iterable[Tensor]) -> int:

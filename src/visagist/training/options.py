@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, model_validator
 from visagist.faces import Coverage
 from visagist.settings import Settings
 from visagist.training.augmentation import Augmentation
+from visagist.training.losses import LossOptions
 from visagist.training.optimizers import OptimizerOptions
 from visagist.training.schedule import ScheduleOptions
 
@@ -55,6 +56,9 @@ class TrainOptions(Settings):
 
     learning_rate: float | None = Field(default=None, gt=0)
     """Without it, the one that suits the model and the optimizer."""
+
+    losses: LossOptions = LossOptions()
+    """What training minimises."""
 
     optimizer: OptimizerOptions = OptimizerOptions()
     """How gradients become steps."""

@@ -21,6 +21,7 @@ from visagist.events import Events, Note
 from visagist.models import ARCHITECTURES, configure
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import Crops, Side
+from visagist.training.optimizers import suited_rate
 from visagist.training.options import DEFAULT_MINUTES, TrainOptions
 from visagist.training.run import CHECKPOINT, RECORD, Beginning, Origin, RunRecord
 from visagist.training.trainer import Trainer
@@ -130,7 +131,9 @@ def fixed_options(options: TrainOptions) -> dict[str, object]:
     """The options that a run keeps, defaults of its model included, by their names on the command line."""
     values = options.model_dump(mode="json", exclude=FREE)
     values["settings"] = vars(configure(options.model, options.settings))
-    values["learning_rate"] = options.learning_rate or ARCHITECTURES[options.model].learning_rate
+    values["learning_rate"] = options.learning_rate or suited_rate(
+        options.optimizer.name, ARCHITECTURES[options.model].learning_rate
+    )
     flat: dict[str, object] = {}
     for name, value in values.items():
         parts = {f"{name}.{part}": of for part, of in value.items()} if isinstance(value, dict) else {name: value}

@@ -41,16 +41,13 @@ class ScheduleOptions(Settings):
     """Part of the full rate at which a decay ends; 0 to below 1."""
 
 
-DEFAULT = ScheduleOptions()
-
-
-def learning_rate(iteration: int, iterations: int, options: ScheduleOptions = DEFAULT) -> float:
+def learning_rate(iteration: int, iterations: int, options: ScheduleOptions) -> float:
     """Part of the full learning rate: linear warm-up, then the decay.
 
     `late` goes down as 1 - sqrt, the best form of Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond
     Fixed Training Durations".
 
-    >>> [round(learning_rate(i, 1000), 2) for i in (0, 59, 530, 999)]
+    >>> [round(learning_rate(i, 1000, ScheduleOptions()), 2) for i in (0, 59, 530, 999)]
     [0.02, 1.0, 0.5, 0.0]
     >>> [round(learning_rate(i, 1000, ScheduleOptions(decay="late")), 2) for i in (59, 799, 850, 999)]
     [1.0, 1.0, 0.5, 0.0]

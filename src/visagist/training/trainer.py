@@ -11,7 +11,8 @@ training is its tensors and two numbers, and it continues exactly from any itera
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,7 +23,8 @@ from visagist.models import Swapper, create
 from visagist.training.augmentation import random_draws, vary
 from visagist.training.data import Side
 from visagist.training.guard import output_variation
-from visagist.training.losses import face_loss, masked_psnr, masked_ssim
+from visagist.training.losses import FaceEmbedder
+from visagist.training.objective import TARGET, Drawn, Objective
 from visagist.training.optimizers import (
     build,
     improve,
@@ -37,10 +39,9 @@ from visagist.training.schedule import learning_rate
 from visagist.training.start import Start, frozen, take_over
 
 VARIATION_EVERY = 10  # iterations
-IMPORTANT = 8.0  # how much more eyes and mouth count than plain skin
 DECODING = 1 << 31  # bit of the seed of what networks draw at random; no run has so many iterations
 DROPPING = 1 << 30  # of what learning-rate dropout draws
-OUTSIDE = 0.05  # what a pixel outside the hull counts
+JUDGING = 1 << 29  # of what discriminators draw
 
 
 def faces_each(batch: int, people: int) -> tuple[int, ...]:
@@ -76,6 +77,8 @@ class Trainer:
         average: exponential moving average of every weight by name; what predictions use.
         rate: the learning rate that the schedule scales; the guard halves it.
         attempt: how often the guard has gone back; part of every seed.
+        objective: all losses, and the discriminators among them.
+        losses: the parts of the latest loss by name, scalars on the device.
         variations: of each person how much the faces just drawn differed from each other (`guard.output_variation`),
             a scalar on the device; every 10th iteration, else empty.
     """
@@ -101,11 +104,14 @@ class Trainer:
         self.attempt = 0
         self.counts = faces_each(options.batch, len(sides))
         self.parts = micro_batches(self.counts, options.optimizer.accumulate)
+        self.losses: dict[str, Tensor] = {}
         self.variations: dict[str, Tensor] = {}
-        self.begin()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            self.begin()
 
     def begin(self) -> None:
-        """Averages and optimizer anew, of the weights that the network has."""
+        """Averages, optimizer and objective anew, for the weights that the network has."""
         self.weights = dict(self.network.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         kept = frozen(self.network, self.options.freeze)
@@ -113,6 +119,14 @@ class Trainer:
             self.weights[name].requires_grad_(False)
         self.trained = {name: weight for name, weight in self.weights.items() if name not in kept}
         self.optimizer = build(self.trained.values(), self.options.optimizer, self.rate, self.compute)
+        centroids = {name: side.centroid for name, side in self.sides.items() if side is not None}
+        embedder = self.embedder if self.options.losses.identity else None
+        self.objective = Objective(self.options.losses, self.network, centroids, embedder, self.compute)
+
+    @cached_property
+    def embedder(self) -> FaceEmbedder:
+        """What the identity loss looks with; not changed by training."""
+        return FaceEmbedder(self.options.coverage, self.network.size).to(self.compute.device)
 
     def step(self, iteration: int) -> float:
         """One iteration: draw, vary, encode, decode, compare, improve. Returns the loss."""
@@ -133,27 +147,31 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * learning_rate(iteration, self.iterations, self.options.schedule)
         generator = torch.Generator().manual_seed(self.seed(iteration) ^ DECODING)
-        loss, drawn = torch.zeros((), device=seen.device), torch.zeros_like(truth[:, :3])
+        progress = iteration / self.iterations
+        drawn: list[Drawn] = []
+        self.losses = {}
         for rows, counts in self.parts:
             mine = slice(None) if len(self.parts) == 1 else rows
-            part, drawn[mine] = self.loss(seen[mine], truth[mine], counts, generator)
-            share = part * (len(rows) / len(seen))
-            share.backward()
-            loss += share.detach()
-        if iteration % VARIATION_EVERY == 0:
-            faces = zip(self.sides, drawn.split(self.counts), truth.split(self.counts), strict=True)
-            self.variations = {name: output_variation(own, real[:, :3], real[:, 3:4]) for name, own, real in faces}
-        else:
-            self.variations = {}
+            drawn.append(self.draw(seen[mine], counts, iteration, generator))
+            share = len(rows) / len(seen)
+            parts = self.objective.parts(drawn[-1], truth[mine], progress)
+            total = sum(parts.values(), start=torch.zeros((), device=seen.device))
+            (total * share).backward()
+            drawn[-1] = drawn[-1].detached()
+            for name, part in {"loss": total, **parts}.items():
+                self.losses[name] = self.losses.get(name, 0) + part.detach() * share
+        self.variations = self.variation(drawn, truth) if iteration % VARIATION_EVERY == 0 else {}
         chosen = self.options.optimizer
         norm = improve(self.optimizer, self.trained.values(), chosen, self.seed(iteration) ^ DROPPING)
         update_average(self.optimizer, self.weights, self.average, iteration, chosen)
-        return loss, norm
+        judging = torch.Generator().manual_seed(self.seed(iteration) ^ JUDGING)
+        for (rows, _), part in zip(self.parts, drawn, strict=True):
+            self.objective.learn(part, truth[slice(None) if len(self.parts) == 1 else rows], progress, judging)
+        return self.losses["loss"], norm
 
-    def loss(
-        self, seen: Tensor, truth: Tensor, counts: tuple[int, ...], generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Of a batch, or a part of one with so many faces of each person; and the faces that were drawn, detached."""
+    def draw(self, seen: Tensor, counts: tuple[int, ...], iteration: int, generator: torch.Generator) -> Drawn:
+        """Encode a batch, or a part of one with so many faces of each person, and decode all that losses look at."""
+        person, swap = self.objective.appears(iteration), None
         with self.autocast():
             latent = self.network.encode(seen)
             parts = latent.split(counts)
@@ -161,10 +179,19 @@ class Trainer:
                 self.network.decode_in_training(part, name, generator)
                 for part, name in zip(parts, self.sides, strict=True)
             ]
+            if self.objective.draws_swap(iteration / self.iterations):
+                # Only decoders learn from the swap: an encoder would learn to carry the target's looks through.
+                swap, _ = self.network.decode(parts[TARGET].detach(), person)
         rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
-        hull, importance = truth[:, 3:4], truth[:, 4:5]
-        weights = OUTSIDE + hull * (1 + IMPORTANT * importance)
-        return face_loss(rgb, mask, truth[:, :3], hull, weights), rgb.detach()
+        return Drawn(latent, rgb, mask, swap, person, counts)
+
+    def variation(self, drawn: Sequence[Drawn], truth: Tensor) -> dict[str, Tensor]:
+        """How much each person's faces just drawn differ from each other, against the real ones."""
+        rgb = torch.empty_like(truth[:, :3])
+        for (rows, _), part in zip(self.parts, drawn, strict=True):
+            rgb[rows] = part.rgb
+        faces = zip(self.sides, rgb.split(self.counts), truth.split(self.counts), strict=True)
+        return {name: output_variation(own, real[:, :3], real[:, 3:4]) for name, own, real in faces}
 
     def seed(self, iteration: int) -> int:
         """Of the random numbers of one iteration."""
@@ -197,27 +224,11 @@ class Trainer:
         with torch.no_grad(), self.autocast():
             return torch.func.functional_call(self.network, self.average, (faces, identity))
 
-    def judge(self, count: int = 32) -> dict[str, float]:
-        """Masked SSIM and PSNR of held-out faces drawn as themselves, with the EMA weights."""
-        figures: dict[str, float] = {}
-        for name, side in self.sides.items():
-            truth = self.judged(side, count)
-            rgb, _ = self.predict(truth[:, :3], name)
-            figures[f"ssim_{name}"] = masked_ssim(rgb, truth[:, :3], truth[:, 3:4])
-            figures[f"psnr_{name}"] = masked_psnr(rgb, truth[:, :3], truth[:, 3:4])
-        return figures
-
-    def judged(self, side: Side, count: int) -> Tensor:
-        """`(B, 5, R, R)`: held-out crops of one side without their margin."""
-        crops = side.judged(count)
-        edge = (crops.shape[-1] - self.network.size) // 2
-        return crops[..., edge : edge + self.network.size, edge : edge + self.network.size]
-
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name; no copies."""
         found = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
         found |= {f"average/{name}": average for name, average in self.average.items()}
-        return found | state_tensors(self.optimizer, self.weights)
+        return found | state_tensors(self.optimizer, self.weights) | self.objective.tensors()
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `tensors` gave at another time.
@@ -231,5 +242,6 @@ class Trainer:
                     weight.copy_(tensors[f"weight/{name}"])
                     self.average[name].copy_(tensors[f"average/{name}"])
             restore_state(self.optimizer, self.weights, tensors, self.options.optimizer.name)
+            self.objective.restore(tensors)
         except (KeyError, RuntimeError) as error:
             raise RunError(f"the checkpoint is not of model '{self.options.model}' as it is here ({error})") from error

@@ -16,7 +16,7 @@ def test_defaults_are_what_runs_were_trained_with() -> None:
     assert chosen.masked
     assert {name: getattr(chosen, name) for name in DEFAULTS} == DEFAULTS
     assert not any(getattr(chosen, name) for name in OFF)
-    assert not chosen.needs_swap
+    assert not chosen.styles
 
 
 @pytest.mark.parametrize(
@@ -45,11 +45,6 @@ def test_weights_from_which_no_face_is_learnt_are_refused() -> None:
     with pytest.raises(ConfigError, match="one of dssim, absolute, squared and focal_frequency"):
         LossOptions.parse({"dssim": 0, "absolute": 0}, "test")
     LossOptions.parse({"dssim": 0, "absolute": 0, "squared": 1}, "test")
-
-
-@pytest.mark.parametrize("name", ["face_style", "background_style", "identity"])
-def test_losses_of_the_swap_ask_for_it(name: str) -> None:
-    assert LossOptions.model_validate({name: 0.1}).needs_swap
 
 
 def test_patch_is_an_eighth_of_the_face_unless_given() -> None:

@@ -192,13 +192,12 @@ class Adversary:
     pictures or latents.
 
     Args:
-        network: a `PatchDiscriminator` or `LatentDiscriminator`; it is moved to the device.
+        network: a `PatchDiscriminator` or `LatentDiscriminator`, on the device.
         compute: where and in which precision.
     """
 
     def __init__(self, network: PatchDiscriminator | LatentDiscriminator, compute: Compute) -> None:
-        self.network, self.compute = network.to(compute.device), compute
-        self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
+        self.network, self.compute = network, compute
         self.weights = dict(self.network.named_parameters())
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=RATE, betas=BETAS)
 

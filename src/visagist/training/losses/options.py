@@ -46,8 +46,12 @@ class LossOptions(Settings):
     outside: Annotated[float, Field(ge=0, le=1)] = 0.05
     """What a pixel outside the face counts in masked training; 0 to 1. More for a clean rim around the face."""
 
+    finish: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Part of the training, its end, in which face_style, background_style, gan and true_face act; above 0 to 1 (from
+    the beginning). Before, they would work against what is still to be learnt."""
+
     face_style: Weight = 0.0
-    """The swap takes on light and colours of the target's face; 0 to 100. From 1 to 10, late and briefly, where the
+    """The swap takes on light and colours of the target's face; 0 to 100. From 1 to 10, where the
     merge's colour transfer does not do; too much makes the swap look like the target."""
 
     background_style: Weight = 0.0
@@ -58,8 +62,8 @@ class LossOptions(Settings):
     the swap resembles the source too little; costs one more network on every swapped face."""
 
     gan: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Deceive a network that tells drawn from real, for pores and lashes; 0 to 10. Only at the end, without random
-    warp; start with 0.05."""
+    """Deceive a network that tells drawn from real, for pores and lashes; 0 to 10. Start with
+    0.05."""
 
     gan_patch: Annotated[int, Field(ge=3, le=640)] | None = None
     """Side in px of what that network looks at as one piece, odd (an even one sees one more); 3 to 640. Without it, an
@@ -76,7 +80,7 @@ class LossOptions(Settings):
 
     true_face: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Deceive a network that tells from the latent whose face was encoded: the swap comes out more like the source; 0
-    to 1. Only at the end, from 0.001 to 0.01; light and pose may suffer."""
+    to 1. From 0.001 to 0.01; light and pose may suffer."""
 
     @model_validator(mode="after")
     def _draws_something(self) -> Self:
@@ -85,9 +89,9 @@ class LossOptions(Settings):
         return self
 
     @property
-    def needs_swap(self) -> bool:
-        """Whether a loss looks at the swap, which then has to be drawn in every iteration."""
-        return bool(self.face_style or self.background_style or self.identity)
+    def styles(self) -> bool:
+        """Whether a loss compares the swap with the target's own crops."""
+        return bool(self.face_style or self.background_style)
 
     def patch(self, size: int) -> int:
         """`gan_patch`, or what stands for it at faces of `size` px.

@@ -1,0 +1,105 @@
+"""All losses together in a trainer: each has its effect, and discriminators are part of a training's state."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+
+from tests.training.conftest import people, small_options
+from visagist.device import choose
+from visagist.errors import ConfigError, RunError
+from visagist.training import Crops
+from visagist.training.data import Side
+from visagist.training.memory import estimate_memory
+from visagist.training.trainer import Trainer
+
+CPU = choose("cpu")
+Start = Callable[..., Trainer]
+LATE = {"face_style": 1.0, "background_style": 1.0, "gan": 0.05, "true_face": 0.01}
+BASE = {"loss", "dssim", "absolute", "edges", "mask"}
+
+
+@pytest.fixture(scope="module")
+def start(source: Crops, target: Crops) -> Start:
+    known = {"source": source, "target": target, "anna": people(3)}
+
+    def make(losses: Mapping[str, object], names: tuple[str, ...] = ("source", "target"), **changes: object) -> Trainer:
+        sides = {name: Side(known[name], 0.2, CPU.device) for name in names}
+        return Trainer(sides, small_options(losses=losses, **changes), 12, CPU)
+
+    return make
+
+
+def weights(trainer: Trainer, part: str) -> torch.Tensor:
+    found = [weight.detach().flatten() for name, weight in trainer.weights.items() if name.startswith(part)]
+    return torch.cat(found).clone()
+
+
+@pytest.mark.parametrize("name", ["squared", "focal_frequency", *LATE])
+def test_each_loss_is_part_of_the_sum_and_changes_what_is_learnt(start: Start, name: str) -> None:
+    plain, other = start({}), start({name: 1.0, "finish": 1.0})
+    for iteration in range(2):
+        plain.step(iteration)
+        loss = other.step(iteration)
+        parts = {key: part.item() for key, part in other.losses.items()}
+        assert set(parts) == {*BASE, name}
+        assert parts.pop("loss") == pytest.approx(loss) == pytest.approx(sum(parts.values()), rel=1e-5)
+    changed = {part: not torch.equal(weights(plain, part), weights(other, part)) for part in ("encoder", "decoders.0")}
+    assert changed == {"encoder": True, "decoders.0": True}
+
+
+def test_style_is_learnt_by_the_decoder_alone(start: Start) -> None:
+    plain, other = start({}), start({"face_style": 100.0, "finish": 1.0}, optimizer={"clip": 0})
+    plain.step(0)
+    other.step(0)
+    assert torch.allclose(weights(plain, "encoder"), weights(other, "encoder"), atol=1e-6)
+    assert not torch.allclose(weights(plain, "decoders.0"), weights(other, "decoders.0"), atol=1e-6)
+
+
+def test_losses_for_the_end_act_at_the_end(start: Start) -> None:
+    trainer = start({**LATE, "finish": 0.25})
+    seen = {}
+    for iteration in (0, 8, 9, 11):  # of 12
+        trainer.step(iteration)
+        seen[iteration] = set(trainer.losses) - BASE
+    assert seen == {0: set(), 8: set(), 9: set(LATE), 11: set(LATE)}
+
+
+def test_what_discriminators_have_learnt_is_restored(start: Start) -> None:
+    losses = {**LATE, "finish": 1.0}
+    unbroken, other = start(losses, optimizer={"accumulate": 2}, batch=8), start(losses, batch=8)
+    unbroken.step(0)
+    kept = {name: tensor.clone() for name, tensor in unbroken.tensors().items()}
+    unbroken.step(1)
+    other = start(losses, optimizer={"accumulate": 2}, batch=8)
+    other.restore(kept)
+    other.step(1)
+    assert all(torch.equal(tensor, other.tensors()[name]) for name, tensor in unbroken.tensors().items())
+    assert not torch.equal(kept["gan/state/judge_pixels.bias"], unbroken.tensors()["gan/state/judge_pixels.bias"])
+    with pytest.raises(RunError, match="PatchDiscriminator"):
+        other.restore({name: tensor for name, tensor in kept.items() if not name.startswith("gan/")})
+
+
+def test_the_target_is_drawn_in_turn_as_everybody_else(start: Start) -> None:
+    trainer = start({"face_style": 1.0, "finish": 1.0}, ("source", "target", "anna"), batch=6)
+    assert [trainer.objective.appears(iteration) for iteration in range(4)] == ["source", "anna", "source", "anna"]
+    before = weights(trainer, "decoders.2")
+    trainer.step(1)
+    assert not torch.equal(before, weights(trainer, "decoders.2"))
+
+
+def test_identity_pulls_the_swap_and_needs_embeddings(start: Start, source: Crops) -> None:
+    trainer = start({"identity": 1.0})
+    trainer.step(0)
+    assert 0 < trainer.losses["identity"].item() < 2
+    assert torch.isfinite(trainer.losses["loss"])
+    nameless = Side(Crops(source.images, source.hulls), 0.2, CPU.device)
+    with pytest.raises(ConfigError, match="needs embeddings of source"):
+        Trainer({"source": nameless, "target": nameless}, small_options(losses={"identity": 0.1}), 12, CPU)
+
+
+def test_memory_of_a_training_with_all_losses_is_estimated() -> None:
+    plain = estimate_memory(small_options(), ("source", "target"), CPU, 48)
+    all_losses = {**LATE, "identity": 0.01, "finish": 1.0}
+    full = estimate_memory(small_options(losses=all_losses), ("source", "target"), CPU, 48)
+    assert full.step > 2 * plain.step
