@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import visagist
+from visagist.cli.app import main
 from visagist.errors import FacesetError
 from visagist.events import silent
 from visagist.faceset import Faceset, extract
@@ -53,3 +54,15 @@ def test_a_folder_without_crops_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FacesetError):
         load_crops(tmp_path / "empty", "full", 32, 1.25)
+
+
+def test_a_training_that_cannot_fit_is_refused_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], facesets: tuple[Path, Path]
+) -> None:
+    monkeypatch.setattr("visagist.training.memory.available", lambda _: 300 * 2**20)
+    call = ["train", *map(str, facesets), "-o", str(tmp_path / "run"), "--settings.size", "32", "--device", "cpu"]
+    assert main(call) == 1
+    said = capsys.readouterr().err
+    assert "this training takes about" in said
+    assert "0.3 GiB are there; no smaller batch or size that was tried fits" in said
+    assert not (tmp_path / "run" / "run.toml").exists()

@@ -9,12 +9,10 @@ in one go (same machine, same number of threads). A run that is asked for more g
 schedules that span its new length (`plan.py` decides it); that, too, ends alike however often it is interrupted.
 """
 
-import json
-import signal
+import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -22,11 +20,13 @@ from statistics import median
 from types import MappingProxyType
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from visagist.device import choose
-from visagist.errors import CollapseError, ConfigError, OutputError, RunError
-from visagist.events import Event, Events, Metric, Note, Progress, Result, Warned, as_json
+from visagist.errors import CollapseError, ConfigError, RunError
+from visagist.events import Events, Metric, Note, Progress, Result, Warned
+from visagist.faceset import Faceset
 from visagist.files import sha256
 from visagist.models import create
 from visagist.provenance import Claim, Signer, sign
@@ -43,20 +43,32 @@ from visagist.training.checkpoint import (
 from visagist.training.data import Crops, Side, load_crops
 from visagist.training.guard import Guard, check_attempts
 from visagist.training.judging import held_out, judge
-from visagist.training.memory import GIB, peak
+from visagist.training.memory import GIB, check_memory, explained, peak
 from visagist.training.optimizers import micro_batches
 from visagist.training.options import TrainOptions
-from visagist.training.plan import BESIDES, STEP, known_record, network_size, plan_iterations, settle
+from visagist.training.plan import (
+    BESIDES,
+    STEP,
+    find_rate,
+    known_record,
+    network_size,
+    plan_iterations,
+    settle,
+    with_found_rate,
+)
+from visagist.training.plateau import outlook
 from visagist.training.preview import Seal, sheet, write_sheet
 from visagist.training.rewinding import alone
-from visagist.training.run import BACKUPS, CHECKPOINT, EVENTS, PREVIEWS, WEIGHTS, Instalment
-from visagist.training.schedule import learning_rate
+from visagist.training.run import BACKUPS, CHECKPOINT, EVENTS, PREVIEWS, RECORD, WEIGHTS, Instalment, RunRecord
+from visagist.training.schedule import COOL_DOWN, learning_rate
+from visagist.training.session import LOOK, interrupts, logged, logged_looks
 from visagist.training.start import frozen, start_from
 from visagist.training.trainer import Trainer, faces_each, warp_strength
 
 METRIC_EVERY = 10  # iterations
 CALL = "train.toml"  # in the run: the resolved call
 PREVIEW_ROWS = 4
+FALLING = ("cosine", "linear")  # decays that go on all along
 
 
 @dataclass(frozen=True)
@@ -122,6 +134,9 @@ def train(
     size = network_size(options)
     known_record(run, options)  # refuses other options before crops are read, and before other crops come of them
     folders = named(source, target, others)
+    if not (run / RECORD).exists():
+        crops = sum(len(Faceset.open(folder)) for folder in folders.values())
+        events(Note(STEP, check_memory(options, tuple(folders), choose(options.device), crops).as_text()))
     people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
     with alone(run):
         loop = prepare(people, run, options, events, own_seal())
@@ -186,8 +201,13 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
     # Once there is a checkpoint, the run that this one began with is no longer needed.
     is_new = checkpoint_iteration(run / CHECKPOINT) == 0
     start = start_from(options.start, options) if options.start is not None and is_new else None
+    if options.find_rate and options.learning_rate is None and known_record(run, options) is None:
+        curve = find_rate(sides, options, compute, start)
+        events(Note(STEP, curve.as_text()))
+        options = options.model_copy(update={"learning_rate": curve.suggestion})
     measure = partial(plan_iterations, sides, options, compute, events)
     record = settle(run, options, people, measure, start.beginning if start else None)
+    options = with_found_rate(options, record.options)
     if options.iterations is None and options.minutes is None:
         length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
         options = options.model_copy(update=length)  # what the run has, so that the saved call says it
@@ -226,23 +246,25 @@ class Loop:
     saved: int = -1  # iteration of the latest checkpoint
     amid: bool = False  # an iteration has begun and not ended: weights and optimizer do not belong together
     times: list[float] = field(default_factory=list)
+    looks: dict[int, dict[str, float]] = field(default_factory=dict)  # figures of held-out faces by iteration
     figures: dict[str, float] = field(default_factory=dict)
 
     def finish(self) -> TrainSummary:
         """Train until the planned iterations are done."""
         start = time.perf_counter()
         self.go_back()
-        begun, total = self.iteration, self.trainer.iterations
+        begun = self.iteration
+        self.looks = logged_looks(self.run / EVENTS, begun)
         if begun == 0:
             self.save()
-        if begun < total:
+        if begun < self.trainer.iterations:
             if (plan := self.plan_left()) is not None:
                 self.events(Note(STEP, self.change_of(plan)))
             self.work()
         else:
             if self.plan_left() is not None:  # cut short here: the weights on the disk may be of an iteration before
                 self.save_weights()
-            self.events(Note(STEP, f"all {total} iterations are done; larger --iterations or --minutes train on"))
+            self.events(Note(STEP, f"all {begun} iterations are done; larger --iterations or --minutes train on"))
             self.figures = self.judge()
         return TrainSummary(
             run=self.run,
@@ -257,7 +279,13 @@ class Loop:
 
     def work(self) -> None:
         """Iterate; on Ctrl-C, SIGTERM or collapse leave the last good weights behind."""
-        with interrupts() as asked:  # until all is saved: a signal that comes twice must not undo its own first time
+        trainer = self.trainer
+        crops = sum(len(side.planes) for side in trainer.sides.values())
+        fits = explained(self.options, tuple(trainer.sides), trainer.compute, crops)
+        with (
+            fits,
+            interrupts() as asked,
+        ):  # until all is saved: a signal that comes twice must not undo its own first time
             try:
                 self.go_on(asked)
             except KeyboardInterrupt:
@@ -271,15 +299,17 @@ class Loop:
 
     def go_on(self, asked: threading.Event) -> None:
         """Iterate to the end, or until a signal has asked for one."""
-        total = self.trainer.iterations
-        while self.iteration < total:
+        if self.iteration and self.iteration % self.options.preview_every == 0 and self.iteration not in self.looks:
+            self.look()  # interrupted just before it
+        while self.iteration < self.trainer.iterations:
             self.iterate()
-            if self.iteration % self.options.preview_every == 0 or self.iteration == total:
+            ended = self.iteration == self.trainer.iterations
+            if self.iteration % self.options.preview_every == 0 or ended:
                 self.look()
-            if self.iteration == total:
+            if ended:
                 self.save_weights()  # before the checkpoint: once that says all is done, all is there
             backs_up = self.options.backups > 0 and self.iteration % self.options.backup_every == 0
-            if self.iteration % self.options.save_every == 0 or self.iteration == total or backs_up:
+            if self.iteration % self.options.save_every == 0 or ended or backs_up:
                 self.save()
             if backs_up:
                 back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
@@ -343,6 +373,7 @@ class Loop:
         self.trainer.restore(latest.tensors)
         self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
         self.iteration = self.saved = latest.iteration
+        self.looks = {at: figures for at, figures in self.looks.items() if at <= self.iteration}
         self.guard = Guard.of(latest.numbers)
         if self.plan_left() is not None:
             self.guard = Guard()  # with the random warp back, the loss may double without anything being wrong
@@ -384,10 +415,32 @@ class Loop:
         trainer = self.trainer
         return judge(trainer.sides, trainer.predict, trainer.network.size, self.options.coverage)
 
+    def weigh(self) -> None:
+        """Say what going on would bring; end before the planned end, where that is nothing and is asked for."""
+        total, decay = self.trainer.iterations, self.options.schedule.decay
+        # Where the rate goes down late, faces gain by that alone: the trend is that of before.
+        full = (1 - COOL_DOWN) * total if decay == "late" else total
+        looks = {at: figures for at, figures in self.looks.items() if at <= full}
+        ssim = [[figure for name, figure in figures.items() if name.startswith("ssim_")] for figures in looks.values()]
+        found = outlook(list(looks), np.array(ssim).reshape(len(looks), -1))
+        if not found.window or self.iteration > full:
+            return
+        aside = " (with a learning rate that falls, which brings gains of its own)" if decay in FALLING else ""
+        self.events(Note(STEP, found.as_text(3600 / median(self.times[-50:])) + aside))
+        landed = math.ceil(self.iteration / (1 - COOL_DOWN))
+        if self.options.until == "plateau" and found.is_plateau and landed < total:
+            self.save()  # the plan changes here: after a crash, too
+            record = RunRecord.read(self.run).landed(self.iteration, landed)
+            record.save(self.run / RECORD)
+            self.trainer.iterations, self.earlier = landed, record.instalments[-1]
+            self.events(Note(STEP, f"plateau: the last fifth begins, and ends at iteration {landed}, not {total}"))
+
     def look(self) -> None:
         """Figures of held-out faces, and a signed preview of some."""
         self.figures = self.judge()
-        self.events(Metric("held out", self.iteration, self.figures))
+        self.events(Metric(LOOK, self.iteration, self.figures))
+        self.looks[self.iteration] = self.figures
+        self.weigh()
         if self.seal is None:
             return
         sides, size = self.trainer.sides, self.trainer.network.size
@@ -395,59 +448,3 @@ class Loop:
         path = self.run / PREVIEWS / f"{self.iteration:08}.png"
         write_sheet(sheet(faces, self.trainer.predict), path, self.seal)
         self.events(Result("preview", path))
-
-
-@contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that they are answered between two iterations.
-
-    A second Ctrl-C does not wait. A second SIGTERM does: `timeout` sends two and schedulers may, none in impatience.
-    """
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread only
-        return
-
-    def ask(number: int, frame: object) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def logged(events: Events, path: Path) -> Iterator[Events]:
-    """`events` that also go, progress excepted, to a JSON-lines file that only ever grows.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-
-    def write(line: str) -> None:
-        try:
-            file.write(line)
-            file.flush()
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
-
-    def say(event: Event) -> None:
-        if not isinstance(event, Progress):
-            write(json.dumps(as_json(event)) + "\n")
-        events(event)
-
-    with file:
-        file.seek(0)
-        if (before := file.read()) and not before.endswith("\n"):
-            write("\n")  # a line that a crash cut short must not spoil the next one
-        yield say

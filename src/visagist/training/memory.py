@@ -2,6 +2,7 @@
 
 - `estimate_memory`: plays two iterations with tensors that have shapes and no contents; a `Memory`
 - `available`, `peak`: what a device has to give, and what this process has taken at most
+- `check_memory`, `explained`: refuse what does not fit, before and during a training
 - `what_fits`: changes of the options by which a training fits; `shortage` says it in words
 
 Nothing is assumed about a network: the trainer's own iteration runs in torch's fake mode, where an operation says what
@@ -12,7 +13,8 @@ is measured as well as a small one.
 
 import sys
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -130,6 +132,37 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
         )
 
 
+def check_memory(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> Memory:
+    """Memory of a training that has not begun, and whose crops have not been read.
+
+    Raises:
+        ConfigError: it does not fit what the device has left; the message says what would. Or what `estimate_memory`
+            raises.
+    """
+    needed, room = estimate_memory(options, people, compute, crops), available(compute.device)
+    if room is not None and needed.peak > room:
+        raise ConfigError(shortage(needed, room, what_fits(options, people, compute, crops, room)))
+    return needed
+
+
+@contextmanager
+def explained(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> Iterator[None]:
+    """Say what would fit where the device runs out of memory in the block.
+
+    Raises:
+        ConfigError: it did.
+    """
+    try:
+        yield
+    except RuntimeError as error:  # the CPU has no type of its own for it
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        needed = estimate_memory(options, people, compute, crops)
+        room = min(available(compute.device) or needed.peak, needed.peak - 1)  # it was not enough, whatever it says
+        said = shortage(needed, room, what_fits(options, people, compute, crops, room))
+        raise ConfigError(f"{compute.device} ran out of memory; the last checkpoint is kept. {said}") from error
+
+
 @dataclass(frozen=True)
 class Nobody:
     """In place of a person's crops."""
@@ -230,10 +263,12 @@ def peak(device: torch.device) -> int | None:
         return torch.mps.driver_allocated_memory()
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset
+    if sys.platform == "linux":  # not by rusage: that counts what the program took that started this one
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
     import resource  # not there on Windows
 
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
 
 
 def what_fits(

@@ -4,7 +4,7 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -51,11 +51,20 @@ class TrainOptions(Settings):
     """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant; to add a
     person to a good run without changing the others: `--freeze encoder source target`."""
 
+    until: Literal["end", "plateau"] = "end"
+    """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the
+    learning rate (with --schedule.decay late, which it needs, or none) and the random warp then go down over a fifth
+    of the training, and that is the end."""
+
     batch: int = Field(default=8, ge=2)
     """Faces an iteration, both people together; more steps beat larger ones."""
 
     learning_rate: float | None = Field(default=None, gt=0)
     """Without it, the one that suits the model and the optimizer."""
+
+    find_rate: bool = False
+    """Try learning rates from 0.000001 to 0.1 before a new run begins, 100 iterations in all, and take the one found.
+    For networks and batches of your own, where nobody knows what suits."""
 
     losses: LossOptions = LossOptions()
     """What training minimises."""
@@ -97,4 +106,13 @@ class TrainOptions(Settings):
     def _one_length(self) -> Self:
         if self.iterations is not None and self.minutes is not None:
             raise ValueError("give iterations or minutes, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _sees_a_plateau(self) -> Self:
+        if self.until == "plateau" and self.schedule.decay not in ("late", "none"):
+            raise ValueError(
+                f"until: a falling learning rate makes a plateau of its own; give --schedule.decay late (or none), not "
+                f"{self.schedule.decay}"
+            )
         return self

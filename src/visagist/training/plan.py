@@ -3,12 +3,14 @@
 - `settle`: the record to train by, written before anything is trained by it
 - `known_record`: the record of a run that is there, once its options are found to be the same
 - `plan_iterations`: minutes to iterations, by measuring
+- `find_rate`: the learning rate with which a training falls fastest
 - `network_size`: of the model that the options name
 
 `iterations` and `minutes` count the run's whole training, not one call's: only so can the same command, given again
 after a crash, end what it began and no more.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,14 +26,17 @@ from visagist.training.data import Crops, Side
 from visagist.training.optimizers import suited_rate
 from visagist.training.options import DEFAULT_MINUTES, TrainOptions
 from visagist.training.run import CHECKPOINT, RECORD, Beginning, Origin, RunRecord
+from visagist.training.schedule import RateCurve, ScheduleOptions, range_test
+from visagist.training.start import Start
 from visagist.training.trainer import Trainer
 
 STEP = "train"
+RATES, TRIED = (1e-6, 0.1), 100  # learning rates that are tried, in so many iterations
 MEASURED, DISCARDED = 9, 3  # iterations of the warm-up
 BESIDES = 0.05  # part of the time that checkpoints, previews and figures take
 # What may differ when a run is continued. All else decides what the network becomes: changed halfway, the run would be
 # neither of the two that its record could name.
-FREE = {"iterations", "minutes", "device", "save_every", "preview_every", "backup_every", "backups"}
+FREE = {"iterations", "minutes", "until", "device", "save_every", "preview_every", "backup_every", "backups"}
 ELSEWHERE = "go on with what it was begun with, or train into another run folder (in a swap: another --workspace)"
 
 Measure = Callable[[float], int]  # minutes to iterations
@@ -70,6 +75,7 @@ def settle(
         )
         record.save(run / RECORD)
         return record
+    options = with_found_rate(options, record.options)
     if set(people) != set(record.identities):
         raise RunError(
             f"{run}: this run was begun with {', '.join(record.identities)}, now {', '.join(people)}; {ELSEWHERE}"
@@ -88,7 +94,9 @@ def settle(
         )
     # What else is known of the same crops may have changed, such as whether their footage shows other people.
     known = record.model_copy(update=_origins(people))
-    total, done = asked_iterations(record, options, measure), checkpoint_iteration(run / CHECKPOINT)
+    done = checkpoint_iteration(run / CHECKPOINT)
+    landed = record.plateau is not None and options.until == "plateau" and same_length(record.options, options)
+    total = record.iterations if landed else asked_iterations(record, options, measure)
     if total < done:
         asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
         raise RunError(
@@ -118,6 +126,7 @@ def known_record(run: Path, options: TrainOptions) -> RunRecord | None:
     if not (run / RECORD).exists():
         return None
     record = RunRecord.read(run)
+    options = with_found_rate(options, record.options)
     before, now = fixed_options(record.options), fixed_options(options)
     if before["--model"] != now["--model"]:  # whose settings have little in common
         before, now = {"--model": before["--model"]}, {"--model": now["--model"]}
@@ -125,6 +134,13 @@ def known_record(run: Path, options: TrainOptions) -> RunRecord | None:
     if changed:
         raise RunError(f"{run}: this run was begun with other options ({', '.join(changed)}); {ELSEWHERE}")
     return record
+
+
+def with_found_rate(options: TrainOptions, known: TrainOptions) -> TrainOptions:
+    """The options with the learning rate that was found when the run began, where they ask to find one."""
+    if not options.find_rate or options.learning_rate is not None:
+        return options
+    return options.model_copy(update={"learning_rate": known.learning_rate})
 
 
 def fixed_options(options: TrainOptions) -> dict[str, object]:
@@ -139,6 +155,12 @@ def fixed_options(options: TrainOptions) -> dict[str, object]:
         parts = {f"{name}.{part}": of for part, of in value.items()} if isinstance(value, dict) else {name: value}
         flat |= {f"--{part.replace('_', '-')}": of for part, of in parts.items()}
     return flat
+
+
+def same_length(before: TrainOptions, now: TrainOptions) -> bool:
+    """Whether no other length is asked for than before."""
+    asked = now.iterations, now.minutes
+    return asked in ((None, None), (before.iterations, before.minutes))
 
 
 def asked_iterations(record: RunRecord, options: TrainOptions, measure: Measure) -> int:
@@ -176,6 +198,19 @@ def plan_iterations(
     rate = options.batch / each
     events(Note(STEP, f"{compute}: {rate:.0f} faces/s, so {minutes:g} minutes are {iterations} iterations"))
     return iterations
+
+
+def find_rate(sides: Mapping[str, Side], options: TrainOptions, compute: Compute, start: Start | None) -> RateCurve:
+    """Try learning rates on a network that is thrown away."""
+    tried = options.model_copy(update={"schedule": ScheduleOptions(warm_up=0, decay="none")})
+    trainer = Trainer(sides, tried, TRIED, compute, start)
+    iterations = itertools.count()
+
+    def step(rate: float) -> float:
+        trainer.rate = rate
+        return trainer.step(next(iterations))
+
+    return range_test(step, *RATES, TRIED)
 
 
 def network_size(options: TrainOptions) -> int:

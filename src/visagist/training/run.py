@@ -83,6 +83,7 @@ class RunRecord(Settings):
     target: Origin
     others: dict[str, Origin] = Field(default_factory=dict)  # by name, where the run knows more people than two
     beginning: Beginning | None = None  # None: random weights
+    plateau: int | None = None  # iteration at which held-out faces had stopped gaining, where the run was to end there
 
     @property
     def origins(self) -> dict[str, Origin]:
@@ -121,7 +122,18 @@ class RunRecord(Settings):
             instalments, planned = instalments[:-1], instalments[-1].iterations
         if done and planned != iterations:
             instalments = (*instalments, Instalment(iterations=planned, until=done))
-        return self.model_copy(update={"iterations": iterations, "instalments": instalments, "options": options})
+        return self.model_copy(
+            update={"iterations": iterations, "instalments": instalments, "options": options, "plateau": None}
+        )
+
+    def landed(self, done: int, iterations: int) -> Self:
+        """The record of the same run, which after a plateau has only to go down.
+
+        Args:
+            done: iterations at the plateau, which is the latest checkpoint.
+            iterations: in all, from now on.
+        """
+        return self.replanned(done, iterations, self.options).model_copy(update={"plateau": done})
 
     def rewound(self, done: int) -> Self:
         """The record of the same run, gone back to an earlier iteration; its length stays.
@@ -134,7 +146,8 @@ class RunRecord(Settings):
         then = plans[len(kept)]
         if then.iterations != self.iterations:
             kept.append(Instalment(iterations=then.iterations, until=done))
-        return self.model_copy(update={"instalments": tuple(kept)})
+        plateau = self.plateau if self.plateau is not None and self.plateau <= done else None
+        return self.model_copy(update={"instalments": tuple(kept), "plateau": plateau})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""When a training ends: plateaus, memory that is not there, and the learning rate that it begins with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from visagist.errors import ConfigError
+from visagist.events import Event, Note, silent
+from visagist.training import Crops, Run, TrainOptions, train_crops
+from visagist.training.plan import known_record
+from visagist.training.run import RunRecord
+from visagist.training.session import logged_looks
+from visagist.training.trainer import Trainer
+
+Make = Callable[..., TrainOptions]
+LATE = {"decay": "late"}
+
+
+def notes(said: list[Event]) -> list[str]:
+    return [event.message for event in said if isinstance(event, Note)]
+
+
+@pytest.fixture
+def flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Held-out figures that gain nothing."""
+    monkeypatch.setattr("visagist.training.loop.judge", lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95})
+
+
+@pytest.mark.usefixtures("flat")
+def test_a_plateau_ends_a_training_by_its_last_fifth_however_often_it_is_interrupted(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    asked = options(iterations=200, until="plateau", schedule=LATE, preview_every=1, save_every=50)
+    said: list[Event] = []
+    whole = train_crops(source, target, tmp_path / "whole", asked, said.append)
+    assert whole.iterations == 20  # 16 looks tell, and a fifth of the training comes after them
+    assert any(note.startswith("no gain in the last 15 iterations, expected gain of an hour") for note in notes(said))
+    assert any("plateau: the last fifth begins, and ends at iteration 20, not 200" in note for note in notes(said))
+    record = RunRecord.read(tmp_path / "whole")
+    assert (record.plateau, record.iterations, record.options.iterations) == (16, 20, 200)
+
+    def stop(event: Event) -> None:
+        if getattr(event, "done", None) in (10, 18):
+            raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train_crops(source, target, tmp_path / "cut", asked, stop)
+    cut = train_crops(source, target, tmp_path / "cut", asked, silent)
+    assert (cut.iterations, cut.weights_sha256) == (20, whole.weights_sha256)
+    assert train_crops(source, target, tmp_path / "cut", asked, silent).resumed_at == 20
+    more = options(iterations=24, until="end", schedule=LATE, preview_every=1, save_every=50)
+    assert train_crops(source, target, tmp_path / "cut", more, silent).iterations == 24
+
+
+@pytest.mark.usefixtures("flat")
+def test_without_being_asked_a_plateau_is_only_told(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    said: list[Event] = []
+    train_crops(source, target, tmp_path, options(iterations=18, preview_every=1, save_every=50), said.append)
+    told = [note for note in notes(said) if note.startswith("no gain")]
+    assert len(told) == 3
+    assert all("with a learning rate that falls" in note for note in told)
+
+
+def test_a_plateau_of_a_falling_rate_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"give --schedule\.decay late \(or none\), not cosine"):
+        TrainOptions.parse({"until": "plateau"}, "test")
+
+
+def test_looks_of_a_log_are_those_that_were_not_gone_back_on(tmp_path: Path) -> None:
+    log = tmp_path / "events.jsonl"
+
+    def line(iteration: int, value: float, step: str = "held out") -> str:
+        return json.dumps({"event": "metric", "step": step, "iteration": iteration, "values": {"ssim_source": value}})
+
+    lines = [line(5, 0.1), line(10, 0.2), line(10, 0.9, "train"), line(5, 0.3), line(15, 0.4)]
+    log.write_text("\n".join(lines) + '\n{"event": "met')
+    assert logged_looks(log, 10) == {5: {"ssim_source": 0.3}, 10: {"ssim_source": 0.2}}
+    assert logged_looks(tmp_path / "none", 10) == {}
+
+
+def test_running_out_of_memory_says_what_fits_and_keeps_the_checkpoint(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = train_crops(source, target, tmp_path / "straight", options(iterations=6), silent)
+    learn = Trainer.learn
+
+    def fail(self: Trainer, iteration: int, seen: torch.Tensor, truth: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        if iteration == 5:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+        return learn(self, iteration, seen, truth)
+
+    monkeypatch.setattr(Trainer, "learn", fail)
+    with pytest.raises(ConfigError, match=r"cpu ran out of memory; the last checkpoint is kept.*takes about .* GiB"):
+        train_crops(source, target, tmp_path / "run", options(iterations=6), silent)
+    monkeypatch.undo()
+    after = train_crops(source, target, tmp_path / "run", options(iterations=6), silent)
+    assert (after.resumed_at, after.weights_sha256) == (4, straight.weights_sha256)
+
+
+def test_a_learning_rate_is_found_once(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:
+    said: list[Event] = []
+    asked = options(find_rate=True, iterations=4)
+    train_crops(source, target, tmp_path, asked, said.append)
+    found = Run.open(tmp_path, "cpu").options.learning_rate
+    assert found is not None
+    assert 1e-6 < found < 0.1
+    assert any(f"{found:.2g} suits this training" in note for note in notes(said))
+    assert known_record(tmp_path, asked) is not None
+    again: list[Event] = []
+    train_crops(source, target, tmp_path, asked.model_copy(update={"iterations": 6}), again.append)
+    assert not any("suits" in note for note in notes(again))
+    assert Run.open(tmp_path, "cpu").options.learning_rate == found
