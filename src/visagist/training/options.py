@@ -49,7 +49,8 @@ class TrainOptions(Settings):
 
     freeze: tuple[str, ...] = ()
     """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant; to add a
-    person to a good run without changing the others: `--freeze encoder source target`."""
+    person to a good run without changing the others: `--freeze encoder --freeze source
+    --freeze target`."""
 
     until: Literal["end", "plateau"] = "end"
     """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the

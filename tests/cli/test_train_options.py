@@ -1,0 +1,131 @@
+"""Every option of a training, from the command line and from TOML, and values that are none."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+import pytest
+import tomli_w
+from pydantic.fields import FieldInfo
+
+from visagist.cli.app import app, main
+from visagist.settings import Settings
+from visagist.training import TrainOptions
+
+GIVEN: dict[str, Any] = {  # another value than the default, of every option that is no table
+    "model": "df",
+    "coverage": "whole",
+    "iterations": 7,
+    "until": "plateau",
+    "start": "/other",
+    "batch": 12,
+    "learning_rate": 0.002,
+    "find_rate": True,
+    "seed": 3,
+    "device": "cpu",
+    "margin": 1.5,
+    "held_out": 0.1,
+    "preview_every": 9,
+    "save_every": 8,
+    "backup_every": 11,
+    "backups": 1,
+    "freeze": ["encoder", "source"],
+    "settings": {"size": 192, "options": "ud"},
+    "schedule": {"warm_up": 5, "decay": "late", "floor": 0.1},
+    "optimizer": {"name": "lion", "betas": [0.8, 0.9], "accumulate": 2},
+    "augmentation": {"flip": "source", "warp_grids": [3, 9], "color_transfer": "mkl", "yaw_bins": 18},
+    "losses": {"masked": False, "gan_patch": 31},
+}
+BOUNDS = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt)
+
+
+def tables() -> dict[str, type[Settings]]:
+    """The tables among the options, by name."""
+    found = {name: field.annotation for name, field in TrainOptions.model_fields.items()}
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, Settings)}
+
+
+def bounds(field: FieldInfo) -> Iterator[tuple[str, float]]:
+    """Values just beyond what a number may be."""
+    for limit in field.metadata:
+        if isinstance(limit, BOUNDS):
+            name = type(limit).__name__.lower()
+            value = getattr(limit, name)
+            yield name, value + {"ge": -1, "gt": 0, "le": 1, "lt": 0}[name]
+
+
+NUMBERS = [
+    (f"--{prefix}{name}".replace("_", "-"), value)
+    for prefix, kind in {"": TrainOptions, **{f"{name}.": kind for name, kind in tables().items()}}.items()
+    for name, field in kind.model_fields.items()
+    for _, value in bounds(field)
+]
+
+
+def parsed(*tokens: str) -> TrainOptions:
+    _, bound, _ = app.parse_args(["train", "a", "b", "-o", "c", *tokens], exit_on_error=False, print_error=False)
+    options = bound.arguments["options"]
+    assert isinstance(options, TrainOptions)
+    return options
+
+
+def test_every_option_can_be_given_on_the_command_line_and_in_toml(tmp_path: Path) -> None:
+    values = {name: dict(value) if isinstance(value, dict) else value for name, value in GIVEN.items()}
+    for table, kind in tables().items():  # the numbers that are not among those above: a little more than the default
+        for name, field in kind.model_fields.items():
+            if name not in values[table] and isinstance(field.default, float | int):
+                whole = field.annotation is int
+                values[table][name] = field.default + 1 if whole else round(field.default * 0.7 + 0.013, 4)
+    del values["losses"]["masked"]
+    missing = [name for name in TrainOptions.model_fields if name not in values and name != "minutes"]
+    assert missing == []
+    tokens: list[str] = ["--losses.no-masked"]
+    for name, value in values.items():
+        for key, each in value.items() if isinstance(value, dict) else [("", value)]:
+            flag = "--" + f"{name}.{key}".rstrip(".").replace("_", "-")
+            if each is True:
+                tokens += [flag]
+            elif isinstance(each, list) and key != "betas":
+                tokens += [token for one in each for token in (flag, str(one))]
+            else:
+                tokens += [flag, *map(str, each if isinstance(each, list) else [each])]
+    values["losses"]["masked"] = False
+    wanted = TrainOptions.model_validate(values)
+    default = TrainOptions()
+    for table, kind in tables().items():
+        mine, theirs = getattr(wanted, table), getattr(default, table)
+        assert [name for name in kind.model_fields if getattr(mine, name) == getattr(theirs, name)] == []
+    assert parsed(*tokens) == wanted
+    path = tmp_path / "train.toml"
+    path.write_text(tomli_w.dumps(values))
+    assert TrainOptions.load(path) == wanted
+    assert main(["train", "none", "none", "-o", str(tmp_path / "run"), "--config", str(path)]) == 1  # no such faceset
+
+
+@pytest.mark.parametrize(("option", "value"), NUMBERS)
+def test_values_beyond_the_range_are_usage_errors_that_name_it(
+    option: str, value: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "a", "b", "-o", "c", option, str(value)]) == 2
+    said = capsys.readouterr().err
+    assert "greater than" in said or "less than" in said, said
+    assert option.rpartition(".")[2].strip("-") in said.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (["--losses.dssim", "0", "--losses.absolute", "0"], "one of dssim, absolute"),
+        (["--optimizer.name", "adam"], "adamw"),
+        (["--schedule.decay", "fast"], "cosine"),
+        (["--augmentation.color-transfer", "best"], "rct"),
+        (["--until", "plateau"], "--schedule.decay late"),
+        (["--optimizer.name", "schedule-free", "--optimizer.betas", "0", "0.9"], "first beta above 0"),
+    ],
+)
+def test_values_that_do_not_go_together_are_usage_errors(
+    tokens: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "a", "b", "-o", "c", *tokens]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
