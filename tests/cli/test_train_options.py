@@ -96,7 +96,8 @@ def test_every_option_can_be_given_on_the_command_line_and_in_toml(tmp_path: Pat
     for table, kind in tables().items():
         mine, theirs = getattr(wanted, table), getattr(default, table)
         assert [name for name in kind.model_fields if getattr(mine, name) == getattr(theirs, name)] == []
-    assert parsed(*tokens) == wanted
+    as_text = {name: str(value) for name, value in wanted.settings.items()}  # made numbers of by the model's config
+    assert parsed(*tokens) == wanted.model_copy(update={"settings": as_text})
     path = tmp_path / "train.toml"
     path.write_text(tomli_w.dumps(values))
     assert TrainOptions.load(path) == wanted
