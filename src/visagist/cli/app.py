@@ -58,6 +58,7 @@ def launch(
     json: Annotated[bool, Parameter(negative=(), help="Print events and the summary as JSON lines.")] = False,
 ) -> int | None:
     """Run one command; options given on the command line win over those of --config."""
+    app.config = ()  # of a call before this one in the same process
     if config is not None:
         values = read_toml(config)
         for one, other in (EITHER, EITHER[::-1]):
