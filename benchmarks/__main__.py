@@ -1,12 +1,12 @@
 """Run every benchmark, each in a process of its own, and print what docs/performance.md quotes.
 
-python -m benchmarks [extract] [train] [training] [merge]
+python -m benchmarks [extract] [sketch] [training] [merge]
 """
 
 import subprocess
 import sys
 
-ALL = ("extract", "train", "training", "merge")
+ALL = ("extract", "sketch", "training", "merge")
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Speed of training: faces a second of a model, everything included, against the sketch that it has to beat.
 
-    .venv/bin/python benchmarks/train.py [--model quick] [--batch 8] [--rounds 8]
+    .venv/bin/python benchmarks/sketch.py [--model quick] [--batch 8] [--rounds 8]
 
 Both networks are trained by the same trainer on the same random crops in the same process, in turns, so that a busy
 machine slows both; medians count. An iteration includes drawing, augmentation, losses, optimizer and EMA.
@@ -100,7 +100,7 @@ def cost(network: Swapper) -> float:
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="quick")
     parser.add_argument("--batch", type=int, default=TrainOptions().batch)
     parser.add_argument("--rounds", type=int, default=8, help="turns of 3 iterations a network")
