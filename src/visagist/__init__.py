@@ -7,6 +7,7 @@ The steps, each a function that can be called alone, and `swap`, which does the 
     merge(target, run, output)        a network and a target to a signed render
     evaluate(render, target, source)  how good a render is, in figures beside those of two baselines
     verify(path)                      who made a file, and is it intact
+    pretrain(folder, run)             facesets of many people to a network that `train` can begin with
 
 Long jobs take `events`, a callable that is told how far they are; `silent` is one that listens to nothing.
 """
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
         remove_known_signer,
         verify,
     )
-    from visagist.training import Run, TrainOptions, rewind, train
+    from visagist.training import Run, TrainOptions, pretrain, rewind, train
     from visagist.workspace import SourceOptions, demo_swap, new_consent, swap
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "load_consent",
     "merge",
     "new_consent",
+    "pretrain",
     "preview_merge",
     "probe",
     "remove_known_signer",
@@ -96,7 +98,7 @@ _ROOMS = {
         "remove_known_signer",
         "verify",
     ),
-    "training": ("Run", "TrainOptions", "rewind", "train"),
+    "training": ("Run", "TrainOptions", "pretrain", "rewind", "train"),
     "workspace": ("SourceOptions", "demo_swap", "new_consent", "swap"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

@@ -38,6 +38,7 @@ COMMANDS = {
     "swap": "All four steps: replace the performer's face in a target by the face in a source.",
     "extract": "Find one person's face in footage and keep each as an aligned crop.",
     "train": "Train a network on two facesets.",
+    "pretrain": "Train a network on many people, for runs of two to begin with.",
     "rewind": "Go back to an earlier state of a run.",
     "merge": "Put the face of a trained run into a target, and sign the render as synthetic.",
     "evaluate": "Measure a render against its target and its source.",

@@ -115,6 +115,8 @@ def evaluate(
     workspace = workspace or default_workspace(render)
     claim_folder(workspace)
     trained = None if run is None else Run.open(run, device)
+    if trained is not None:
+        trained.origin("source")  # a pretraining, which made no render, is refused before any long work
     faceset = _source_faceset(source, options, merging, workspace, events)
     # Judged by what can be decoded, as any damaged footage that a render was made of with --allow-damaged.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)

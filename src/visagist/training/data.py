@@ -1,6 +1,6 @@
 """Facesets in memory, on the device, as the trainer wants them.
 
-- `Crops`: one person's crops and hulls as plain arrays, and where they come from
+- `Crops`: one person's crops and hulls as plain arrays, or a pool of many people's, and where they come from
 - `load_crops`: those of a faceset
 - `Side`: one person's training and held-out crops on the device
 - `held_out_count`: where the held-out ones begin
@@ -30,7 +30,7 @@ PROFILE = 90.0  # degrees, the largest yaw that has a step of its own
 
 @dataclass(frozen=True)
 class Crops:
-    """One person's crops.
+    """One person's crops, or those of many people in one pool, to pretrain on.
 
     Attributes:
         images: `(N, S, S, 3)` uint8 RGB; the network's faces grown by a margin about their centre.
@@ -41,6 +41,8 @@ class Crops:
         features: `(N, S, S)` uint8, 255 at eyes and mouth; None where nobody knows where they are.
         is_alone: whether the footage shows this person and nobody else; None where nobody knows.
         yaws: `(N,)` float32 degrees by which the heads are turned aside; None where nobody knows.
+        people: how many people these are.
+        held_out: how many of the last crops are only judged; None: the part that the options say.
     """
 
     images: NDArray[np.uint8]
@@ -51,6 +53,8 @@ class Crops:
     features: NDArray[np.uint8] | None = None
     is_alone: bool | None = None
     yaws: NDArray[np.float32] | None = None
+    people: int = 1
+    held_out: int | None = None
 
     def __post_init__(self) -> None:
         n = len(self.images)
@@ -66,13 +70,17 @@ class Crops:
             raise FacesetError(
                 f"{self.name}: images {self.images.shape} and hulls {self.hulls.shape} do not fit together"
             )
+        if self.held_out is not None and not 0 < self.held_out < n:
+            raise FacesetError(f"{self.name}: {self.held_out} of {n} crops cannot be held out; 1 to {n - 1} can")
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 of all pixels."""
+        """Hexadecimal SHA-256 of all pixels, and of how many are held out where the crops themselves say so."""
         digest = hashlib.sha256(str(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.hulls).data)
+        if self.held_out is not None:
+            digest.update(str(self.held_out).encode())
         return digest.hexdigest()
 
 
@@ -121,7 +129,7 @@ class Side:
             for rgb, hull, feature in zip(images.split(64), hulls.split(64), features.split(64), strict=True)
         ]
         self.planes = torch.cat(parts).to(device)
-        self.held_out = held_out_count(len(images), held_out)
+        self.held_out = held_out_count(len(images), held_out) if crops.held_out is None else crops.held_out
         self.training = len(images) - self.held_out
         self.palette = palette(images[: self.training], hulls[: self.training])
         self.centroid = crops.centroid

@@ -194,10 +194,12 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
     with torch.device("meta"):  # shapes only: what it cannot freeze is refused before anything is written
         frozen(create(options.model, tuple(people), **options.settings), options.freeze)
     compute = choose(options.device)
-    sides = {
-        name: Side(crops, options.held_out, compute.device, options.augmentation.yaw_bins)
-        for name, crops in people.items()
+    distinct = {id(crops): crops for crops in people.values()}  # a pool is both people's, and held once
+    held = {
+        key: Side(crops, options.held_out, compute.device, options.augmentation.yaw_bins)
+        for key, crops in distinct.items()
     }
+    sides = {name: held[id(crops)] for name, crops in people.items()}
     # Once there is a checkpoint, the run that this one began with is no longer needed.
     is_new = checkpoint_iteration(run / CHECKPOINT) == 0
     start = start_from(options.start, options) if options.start is not None and is_new else None

@@ -42,6 +42,7 @@ class Origin(Settings):
     footage: tuple[str, ...] = ()  # SHA-256 of each footage file
     centroid: tuple[float, ...] = ()  # 128 numbers, or none
     is_alone: bool | None = None  # whether the footage shows this person and nobody else; runs of before do not say
+    people: int = 1  # more in a pretraining, whose crops are of many people
 
     @classmethod
     def of(cls, crops: Crops) -> Self:
@@ -52,6 +53,7 @@ class Origin(Settings):
             footage=crops.footage,
             centroid=crops.centroid,
             is_alone=crops.is_alone,
+            people=crops.people,
         )
 
 
@@ -210,11 +212,17 @@ class Run:
         """Where a person's faces come from.
 
         Raises:
-            RunError: the run does not know the person.
+            RunError: the run does not know the person, or is a pretraining, which knows nobody in particular.
         """
         if person not in self.origins:
             raise RunError(f"{self.folder}: does not know '{person}'; --person can be {', '.join(self.origins)}")
-        return self.origins[person]
+        origin = self.origins[person]
+        if origin.people > 1:
+            raise RunError(
+                f"{self.folder}: a pretraining of {origin.people} people draws nobody in particular; fit it to two "
+                f"people first: `visagist train SOURCE TARGET -o RUN --start {self.folder}`"
+            )
+        return origin
 
     @torch.inference_mode()
     def predict(self, faces: Tensor, identity: str, morph: float | None = None) -> tuple[Tensor, Tensor]:

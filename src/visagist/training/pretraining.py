@@ -1,0 +1,239 @@
+"""Training on many people at once, for runs of two to begin with.
+
+- `pretrain`: a folder of many people to a run
+- `facesets_in`: the facesets in a folder, at any depth
+- `load_pool`: everybody's crops as one
+- `told_apart`: who is who in a faceset of many people
+- `arranged`: which crops are held out: whole people, where there are enough
+
+What a face is takes a network longest to learn, and is the same for everybody. A network that knows it from many people
+needs only to learn two more (`TrainOptions.start`). Both of its identities are trained on everybody: each is as good a
+beginning for whomever it will be.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.errors import ConfigError, FacesetError
+from visagist.events import Events, Note
+from visagist.faces import Coverage, mean_embedding
+from visagist.faces.clusters import SAME
+from visagist.faces.identity import embedding_weight
+from visagist.faces.subject import SHEET
+from visagist.faceset import Faceset, Record
+from visagist.faceset.record import SUFFIXES
+from visagist.settings import save_call
+from visagist.training.data import Crops, held_out_count
+from visagist.training.loop import TrainSummary, go, own_seal, prepare
+from visagist.training.options import TrainOptions
+from visagist.training.plan import STEP, known_record, network_size
+from visagist.training.rewinding import alone
+
+CALL = "pretrain.toml"  # in the run: the resolved call
+LEFT = 2  # people that are trained on at least, where whole ones are held out
+UNKNOWN = -1  # in place of a person's number: nobody can tell
+
+
+def pretrain(folder: Path, run: Path, options: TrainOptions, events: Events) -> TrainSummary:
+    """Train a network on many people, for `train` to begin with (`TrainOptions.start`).
+
+    Args:
+        folder: facesets, one a person, at any depth; or a single faceset of many people.
+        run: folder of the run, outside of `folder`. One that is there goes on, as in `train`.
+        options: settings; what begins with this run needs the same model, its settings and coverage.
+        events: told progress, figures, warnings.
+
+    Raises:
+        FacesetError: there is no faceset, the facesets are not apart, a crop is damaged, or there is one person only.
+        ConfigError: an unknown model, setting or device; a loss that needs to know who somebody is; or the run would
+            lie among the facesets.
+        RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
+    """
+    if options.losses.identity:
+        raise ConfigError(
+            "the identity loss needs one person to be like, and a pretraining has many; leave --losses.identity at 0, "
+            "and give it in the training that begins with this run"
+        )
+    if run.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
+    size = network_size(options)
+    known_record(run, options)  # refuses other options before crops are read
+    pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
+    with alone(run):
+        loop = prepare({"source": pool.crops, "target": pool.crops}, run, options, events, own_seal())
+        save_call(run / CALL, {"folder": folder, "output": run, **loop.options.model_dump()})
+        events(Note(STEP, pool.as_text()))
+        return go(loop)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Crops of many people as one.
+
+    Attributes:
+        crops: of everybody, the held-out ones last.
+        strangers: how many people are held out as a whole; 0: the end of everybody's crops is.
+    """
+
+    crops: Crops
+    strangers: int
+
+    def as_text(self) -> str:
+        """A line for people."""
+        who = f"those of {self.strangers} of the people" if self.strangers else "the last of each person's"
+        everything, held = len(self.crops.images), self.crops.held_out
+        return f"{everything} crops of {self.crops.people} people; held out are {held}, {who}"
+
+
+def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: float) -> Pool:
+    """Everybody's crops for a network of `size` px faces, `margin` times as large.
+
+    Args:
+        folder: of `pretrain`.
+        part: of the people, or else of each person's crops, that is held out.
+
+    Raises:
+        FacesetError: as in `pretrain`.
+    """
+    facesets = [Faceset.open(each) for each in facesets_in(folder)]
+    records = [record for faceset in facesets for record in faceset.records]
+    files = [path for faceset in facesets for path in faceset.files]
+    if len(facesets) == 1:
+        who = told_apart(records)
+    else:
+        who = np.repeat(np.arange(len(facesets)), [len(faceset) for faceset in facesets])
+    people = int(who.max()) + 1
+    if people < 2:
+        raise FacesetError(
+            f"{folder}: one faceset, in which no two people can be told apart; a pretraining takes facesets of several "
+            f"people, each in a folder of its own, such as {folder / 'NAME'}"
+        )
+    order, held_out = arranged(who, part)
+    # As one faceset of everybody, so that each crop is read into its place and no array is held twice.
+    together = Faceset(folder, tuple(files[i] for i in order), tuple(records[i] for i in order))
+    images, hulls, features = together.load(coverage, size, margin)
+    poses = [record.pose for record in together.records]
+    crops = Crops(
+        images,
+        hulls,
+        together.footage_hashes,
+        (),  # the mean of many people's embeddings is nobody's
+        str(folder),
+        features,
+        is_alone=False,
+        yaws=np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None,
+        people=people,
+        held_out=held_out,
+    )
+    trained_on = set(who[order[:-held_out]].tolist())
+    return Pool(crops, len(set(who.tolist()) - trained_on))
+
+
+def facesets_in(folder: Path) -> list[Path]:
+    """All folders with crops in a folder, itself included, by name; links are followed, hidden folders are not.
+
+    Raises:
+        FacesetError: there is none, one lies in another, or a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> NoReturn:
+        raise FacesetError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+    if not folder.is_dir():
+        raise FacesetError(f"{folder}: no such folder; make one with a faceset for each person by `visagist extract`")
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for here, below, files in os.walk(folder, onerror=refuse, followlinks=True):
+        real = Path(here).resolve()
+        if real in seen:  # by another link
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        pictures = (Path(name) for name in files if not name.startswith(".") and name != SHEET)
+        if any(picture.suffix in SUFFIXES for picture in pictures):
+            found.append(Path(here))
+    if not found:
+        raise FacesetError(
+            f"{folder}: no faceset in it, at any depth; make one for each person with "
+            f"`visagist extract FOOTAGE -o {folder / 'NAME'}`"
+        )
+    for inner in found:
+        for outer in set(found).intersection(inner.parents):
+            raise FacesetError(
+                f"{outer}: holds crops and another faceset, {inner.relative_to(outer)}, so that nobody can tell "
+                "whether these are one person or two; put each person's crops into a folder of their own"
+            )
+    return found
+
+
+def told_apart(records: list[Record]) -> NDArray[np.int64]:
+    """Who is who in a faceset of many people, by embeddings.
+
+    Every track goes to the person that it is most like, or to a new one where nobody is alike enough; tracks with most
+    crops come first, since their mean says most. Unlike `faces.cluster` it does not compare all with all, so that tens
+    of thousands of stills are told apart in seconds.
+
+    Returns:
+        `(N,)` numbers of people from 0 on; -1 for tracks of which no crop has an embedding.
+    """
+    tracks: dict[tuple[str, int], list[int]] = {}
+    for i, record in enumerate(records):
+        tracks.setdefault((record.footage_sha256, record.track), []).append(i)
+    who = np.full(len(records), UNKNOWN, np.int64)
+    sums = np.empty((len(tracks), 128))  # of each person's embeddings, weighed
+    people = 0
+    for members in sorted(tracks.values(), key=len, reverse=True):
+        known = [(records[i], np.array(records[i].embedding)) for i in members if records[i].embedding]
+        if not known:
+            continue
+        weights = np.array([embedding_weight(np.array(r.pose), r.score, r.width, r.sharpness) for r, _ in known])
+        mean = mean_embedding(np.stack([vector for _, vector in known]), weights)
+        alike = sums[:people] @ mean / np.linalg.norm(sums[:people], axis=1)
+        best = int(alike.argmax()) if people and alike.max() >= SAME else people
+        if best == people:
+            sums[people], people = 0, people + 1
+        sums[best] += mean * weights.sum()
+        who[members] = best
+    return who
+
+
+def arranged(who: NDArray[np.int64], part: float) -> tuple[NDArray[np.int64], int]:
+    """The order in which crops of many people stand in a pool, and how many of the last are held out.
+
+    Held out are as many whole people as the part of them is, rounded; figures of these say how well the network draws
+    whom it has never seen. They are people with about as many crops as most have, neither the largest facesets nor the
+    smallest. Where the part is less than half a person, it is the end of each person's crops in place of that.
+
+    Args:
+        who: `(N,)` the person of each crop, -1 where nobody can tell: these are never held out.
+        part: above 0, below 0.5.
+
+    Returns:
+        `(N,)` indices of crops, the held-out ones last, else as they were; and the number of those, 1 or more.
+
+    >>> order, held_out = arranged(np.array([0, 0, 0, 1, 1, 1, 2, 2]), 0.3)
+    >>> order.tolist(), held_out
+    ([3, 4, 5, 6, 7, 0, 1, 2], 3)
+    >>> arranged(np.array([0, 0, 0, 1, 1, 1, 2, 2]), 0.1)[0].tolist()
+    [0, 1, 3, 4, 6, 2, 5, 7]
+    """
+    people, crops = np.unique(who[who != UNKNOWN], return_counts=True)
+    strangers = min(round(part * len(people)), len(people) - LEFT)
+    if strangers < 1 and crops.max() == 1:  # of whom nothing would be left
+        strangers = 1
+    if strangers >= 1:
+        by_size = people[np.argsort(crops, kind="stable")]
+        middle = ((np.arange(strangers) + 0.5) * len(people) / strangers).astype(np.int64)
+        held = np.isin(who, by_size[middle])
+    else:
+        held = np.zeros(len(who), np.bool_)
+        for person, count in zip(people, crops, strict=True):
+            if count > 1:
+                held[np.flatnonzero(who == person)[-held_out_count(count, part) :]] = True
+    return np.argsort(held, kind="stable"), int(held.sum())
