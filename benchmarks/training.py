@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.ceiling import Bench, Call, collect, seconds
 from benchmarks.measure import peak_memory_gb
 from benchmarks.plain import PlainDf
-from benchmarks.train import random_crops
+from benchmarks.sketch import random_crops
 from benchmarks.waste import leavers, top_ops
 from visagist.device import Compute, choose
 from visagist.models import ARCHITECTURES, configure

@@ -10,6 +10,7 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from visagist.cli.app import app, main
+from visagist.models import configure
 from visagist.settings import Settings
 from visagist.training import TrainOptions
 
@@ -102,6 +103,15 @@ def test_every_option_can_be_given_on_the_command_line_and_in_toml(tmp_path: Pat
     path.write_text(tomli_w.dumps(values))
     assert TrainOptions.load(path) == wanted
     assert main(["train", "none", "none", "-o", str(tmp_path / "run"), "--config", str(path)]) == 1  # no such faceset
+
+
+def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text("[settings]\nencoder = [8, 16, 16]\nlatent = 0\n")
+    assert main(["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]) == 2
+    assert "encoder=(8, 16, 16)" in capsys.readouterr().err
+    assert parsed("--settings.encoder", "8,16,16").settings == {"encoder": "8,16,16"}
+    assert configure("quick", {"encoder": "8,16,16"}) == configure("quick", {"encoder": [8, 16, 16]})
 
 
 @pytest.mark.parametrize(("option", "value"), NUMBERS)

@@ -65,6 +65,9 @@ def launch(
         for one, other in (EITHER, EITHER[::-1]):
             if any(token.split("=")[0] == f"--{one}" for token in tokens):
                 values.pop(other, None)
+        if isinstance(settings := values.get("settings"), dict):  # whose types cyclopts does not know: it takes text
+            lists = {name: ",".join(map(str, value)) for name, value in settings.items() if isinstance(value, list)}
+            values["settings"] = {**settings, **lists}
         app.config = (cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config)),)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
     if "events" in ignored:

@@ -50,6 +50,8 @@ ARCHITECTURES: dict[str, type[Swapper]] = {
 def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
     """The config of an architecture; settings that are not given keep their defaults.
 
+    Several numbers can be text, too: `96,192,320`, as on a command line.
+
     Raises:
         ConfigError: an unknown architecture or setting, or a value that makes no network.
 
@@ -65,7 +67,8 @@ def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
         raise ConfigError(f"model '{name}' has no setting {', '.join(unknown)} (it has: {', '.join(known)})")
     adapter: TypeAdapter[Any] = TypeAdapter(config)
     try:
-        made: SwapperConfig = adapter.validate_python(dict(settings))  # TOML and the command line know lists and text
+        given = {k: v.split(",") if isinstance(v, str) and "," in v else v for k, v in settings.items()}
+        made: SwapperConfig = adapter.validate_python(given)  # TOML and the command line know lists and text
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

@@ -19,6 +19,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from visagist.device import choose
 from visagist.errors import ConfigError, FacesetError
 from visagist.events import Events, Note
 from visagist.faces import Coverage, mean_embedding
@@ -30,9 +31,11 @@ from visagist.faceset.record import SUFFIXES
 from visagist.settings import save_call
 from visagist.training.data import Crops, held_out_count
 from visagist.training.loop import TrainSummary, go, own_seal, prepare
+from visagist.training.memory import check_memory
 from visagist.training.options import TrainOptions
 from visagist.training.plan import STEP, known_record, network_size
 from visagist.training.rewinding import alone
+from visagist.training.run import RECORD
 
 CALL = "pretrain.toml"  # in the run: the resolved call
 LEFT = 2  # people that are trained on at least, where whole ones are held out
@@ -63,6 +66,10 @@ def pretrain(folder: Path, run: Path, options: TrainOptions, events: Events) -> 
         raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
     size = network_size(options)
     known_record(run, options)  # refuses other options before crops are read
+    if not (run / RECORD).exists():
+        crops = sum(len(Faceset.open(each)) for each in facesets_in(folder))
+        said = check_memory(options, ("source", "target"), choose(options.device), crops)
+        events(Note(STEP, said.as_text()))
     pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
     with alone(run):
         loop = prepare({"source": pool.crops, "target": pool.crops}, run, options, events, own_seal())
