@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from visagist.errors import ConfigError
 from visagist.models.base import Swapper
-from visagist.models.saehd import Decoder, Encoder, Variant, check_size, check_widths, start
+from visagist.models.saehd import SEGMENTS, Decoder, Encoder, Variant, check_size, check_widths, start
 
 VARIANT = Variant(unit_norm=True, doubled=True, deeper=True, cosine=False)
 STEP = 32  # px, what sizes are multiples of
@@ -65,6 +65,7 @@ class Amp(Swapper):
     learning_rate = 5e-5
     morphs: ClassVar[bool] = True
     personal = ("inters",)
+    segments = SEGMENTS
 
     def __init__(self, identities: tuple[str, ...], config: AmpConfig) -> None:
         super().__init__(identities, config)

@@ -33,6 +33,7 @@ class Swapper(nn.Module):
         learning_rate: of AdamW, that suits the architecture.
         morphs: whether `decode_morphed` can draw mixtures of two people.
         personal: names of its lists of modules that hold one for each person, in the order of `identities`.
+        segments: classes of its blocks that are worth computing again in the backward pass, where memory is short.
         identities: names of the people it can draw, two or more.
         config: the architecture's frozen settings.
     """
@@ -41,6 +42,7 @@ class Swapper(nn.Module):
     learning_rate: ClassVar[float]
     morphs: ClassVar[bool] = False
     personal: ClassVar[tuple[str, ...]] = ()
+    segments: ClassVar[tuple[type[nn.Module], ...]] = ()
     config: SwapperConfig
     identities: tuple[str, ...]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from visagist.models.base import Swapper
-from visagist.models.saehd import Decoder, Encoder, Inter, Variant, check_size, check_widths, start
+from visagist.models.saehd import SEGMENTS, Decoder, Encoder, Inter, Variant, check_size, check_widths, start
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Df(Swapper):
     Config = DfConfig
     learning_rate = 5e-5
     personal = ("decoders",)
+    segments = SEGMENTS
 
     def __init__(self, identities: tuple[str, ...], config: DfConfig) -> None:
         super().__init__(identities, config)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from visagist.models.base import Swapper
-from visagist.models.saehd import Decoder, Encoder, Inter, Variant, check_size, check_widths, start
+from visagist.models.saehd import SEGMENTS, Decoder, Encoder, Inter, Variant, check_size, check_widths, start
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Liae(Swapper):
     Config = LiaeConfig
     learning_rate = 5e-5
     personal = ("inters",)
+    segments = SEGMENTS
 
     def __init__(self, identities: tuple[str, ...], config: LiaeConfig) -> None:
         super().__init__(identities, config)

@@ -72,6 +72,7 @@ class Original(Swapper):
     Config = OriginalConfig
     learning_rate = 2e-4  # 5e-5 in 2017, for days of training
     personal = ("decoders",)
+    segments = (Down, Up)
 
     def __init__(self, identities: tuple[str, ...], config: OriginalConfig) -> None:
         super().__init__(identities, config)

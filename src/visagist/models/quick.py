@@ -102,6 +102,7 @@ class Quick(Swapper):
     Config = QuickConfig
     learning_rate = 1e-3
     personal = ("decoders",)
+    segments = (Residual,)
 
     def __init__(self, identities: tuple[str, ...], config: QuickConfig) -> None:
         super().__init__(identities, config)

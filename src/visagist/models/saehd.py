@@ -229,6 +229,9 @@ class Encoder(nn.Module):
         return side**2 * 8 * width
 
 
+SEGMENTS = (Down, Up, Residual)  # of `Swapper.segments`
+
+
 class Inter(nn.Module):
     """A latent between two dense layers, and a square picture from it; with t it is not scaled up."""
 

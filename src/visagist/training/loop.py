@@ -12,7 +12,8 @@ schedules that span its new length (`plan.py` decides it); that, too, ends alike
 import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ import torch
 
 from visagist.device import choose
 from visagist.errors import CollapseError, ConfigError, RunError
-from visagist.events import Events, Metric, Note, Progress, Result, Warned
+from visagist.events import Events, Metric, Note, Progress, Result, Warned, silent
 from visagist.faceset import Faceset
 from visagist.files import sha256
 from visagist.models import create
@@ -41,6 +42,7 @@ from visagist.training.checkpoint import (
     save_tensors,
 )
 from visagist.training.data import Crops, Side, load_crops
+from visagist.training.distributed import World, joined, own_device, own_parts
 from visagist.training.guard import Guard, check_attempts
 from visagist.training.judging import held_out, judge
 from visagist.training.memory import GIB, check_memory, explained, peak
@@ -112,6 +114,9 @@ def train(
 ) -> TrainSummary:
     """Train a network that draws the source's face with the target's expression.
 
+    Started by `torchrun`, all processes train one network together, and share each batch; the first of them writes the
+    run, tells events and has figures in its summary.
+
     Args:
         source: faceset of the person whose face will appear.
         target: faceset of the performer whose face is to be replaced.
@@ -125,7 +130,7 @@ def train(
     Raises:
         FacesetError: a folder is no faceset, or has too few crops.
         RunError: the run is of other facesets, other options or another format, has trained longer than is asked, or
-            is being trained by another process.
+            is being trained by another process; or another process of this training has ended.
         CollapseError: training went wrong more often than it may.
         OutputError: the run cannot be written.
         ConfigError: an unknown model, setting or device.
@@ -136,13 +141,14 @@ def train(
     folders = named(source, target, others)
     if not (run / RECORD).exists():
         crops = sum(len(Faceset.open(folder)) for folder in folders.values())
-        events(Note(STEP, check_memory(options, tuple(folders), choose(options.device), crops).as_text()))
+        events(Note(STEP, check_memory(options, tuple(folders), choose(own_device(options.device)), crops).as_text()))
     people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
-    with alone(run):
-        loop = prepare(people, run, options, events, own_seal())
+    with together(run) as world:
+        loop = prepare(people, run, options, events, own_seal() if world.leads else None)
         given = {"source": source, "target": target, "others": dict(others)}
         # Not before all is agreed: a call that is refused must not take the place of the one that made the run.
-        save_call(run / CALL, {**given, "output": run, **loop.options.model_dump()})
+        if world.leads:
+            save_call(run / CALL, {**given, "output": run, **loop.options.model_dump()})
         return go(loop)
 
 
@@ -162,8 +168,20 @@ def train_crops(
     Raises:
         What `train` raises.
     """
-    with alone(run):
+    with together(run):
         return go(prepare(named(source, target, others), run, options, events, seal))
+
+
+@contextmanager
+def together(run: Path) -> Iterator[World]:
+    """All processes that `torchrun` has started, at work in a run's folder that is kept from all others.
+
+    Raises:
+        What `joined` and `alone` raise.
+    """
+    with joined() as world, alone(run) if world.leads else nullcontext():
+        world.wait()  # for the first one to have the folder, or to have ended because it cannot
+        yield world
 
 
 T = TypeVar("T")
@@ -183,17 +201,19 @@ def named(source: T, target: T, others: Mapping[str, T]) -> dict[str, T]:
 
 def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, events: Events, seal: Seal | None) -> "Loop":
     """A training that can begin: all that can be refused is refused here, and the run's record is on the disk."""
-    size = network_size(options)
+    size, world = network_size(options), World.now()
+    events = events if world.leads else silent
     if options.batch < len(people):
         raise ConfigError(f"a batch of {options.batch} has no face of each of {len(people)} people; give more --batch")
     for crops in people.values():
         if crops.images.shape[1] != round(size * options.margin):
             wanted = round(size * options.margin)
             raise RunError(f"{crops.name}: crops of {crops.images.shape[1]} px, model '{options.model}' takes {wanted}")
-    micro_batches(faces_each(options.batch, len(people)), options.optimizer.accumulate)  # refuses what cannot be cut
+    parts = micro_batches(faces_each(options.batch, len(people)), options.optimizer.accumulate)
+    own_parts(parts, world)  # both refuse what cannot be cut
     with torch.device("meta"):  # shapes only: what it cannot freeze is refused before anything is written
         frozen(create(options.model, tuple(people), **options.settings), options.freeze)
-    compute = choose(options.device)
+    compute = choose(own_device(options.device))
     distinct = {id(crops): crops for crops in people.values()}  # a pool is both people's, and held once
     held = {
         key: Side(crops, options.held_out, compute.device, options.augmentation.yaw_bins)
@@ -223,6 +243,8 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
 
 def go(loop: "Loop") -> TrainSummary:
     """Train to the end, with a log."""
+    if not World.now().leads:
+        return loop.finish()
     with logged(loop.events, loop.run / EVENTS) as said:
         return replace(loop, events=said).finish()
 
@@ -250,6 +272,7 @@ class Loop:
     times: list[float] = field(default_factory=list)
     looks: dict[int, dict[str, float]] = field(default_factory=dict)  # figures of held-out faces by iteration
     figures: dict[str, float] = field(default_factory=dict)
+    world: World = field(default_factory=World.now)
 
     def finish(self) -> TrainSummary:
         """Train until the planned iterations are done."""
@@ -268,6 +291,7 @@ class Loop:
                 self.save_weights()
             self.events(Note(STEP, f"all {begun} iterations are done; larger --iterations or --minutes train on"))
             self.figures = self.judge()
+            self.world.wait()  # for the weights
         return TrainSummary(
             run=self.run,
             iterations=self.iteration,
@@ -294,28 +318,33 @@ class Loop:
                 if not self.amid:
                     self.save()
                     self.save_weights()
+                    self.world.wait()  # torchrun soon kills all others once one has ended
                 raise
             except CollapseError:
                 self.save_weights()
+                self.world.wait()
                 raise
 
     def go_on(self, asked: threading.Event) -> None:
         """Iterate to the end, or until a signal has asked for one."""
-        if self.iteration and self.iteration % self.options.preview_every == 0 and self.iteration not in self.looks:
-            self.look()  # interrupted just before it
+        if self.iteration and self.iteration % self.options.preview_every == 0:
+            if self.iteration not in self.looks:  # interrupted just before it
+                self.look()
+            self.trainer.iterations = self.world.agreed(self.trainer.iterations)
         while self.iteration < self.trainer.iterations:
             self.iterate()
             ended = self.iteration == self.trainer.iterations
             if self.iteration % self.options.preview_every == 0 or ended:
                 self.look()
+                self.trainer.iterations = self.world.agreed(self.trainer.iterations)  # a look may bring the end nearer
             if ended:
                 self.save_weights()  # before the checkpoint: once that says all is done, all is there
             backs_up = self.options.backups > 0 and self.iteration % self.options.backup_every == 0
             if self.iteration % self.options.save_every == 0 or ended or backs_up:
                 self.save()
-            if backs_up:
+            if backs_up and self.world.leads:
                 back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
-            if asked.is_set():
+            if self.world.any(asked.is_set()):  # on all or on none; and nobody goes on before all is written
                 raise KeyboardInterrupt
 
     def iterate(self) -> None:
@@ -356,9 +385,11 @@ class Loop:
         """Return to the latest checkpoint with half the learning rate and other random numbers."""
         failed, attempt, rate = self.iteration, self.trainer.attempt, self.trainer.rate
         self.go_back()
+        self.world.wait()  # all have read before the numbers change
         check_attempts(attempt, failed, reason)
         self.trainer.attempt, self.trainer.rate = attempt + 1, rate / 2
-        save_numbers(self.run / CHECKPOINT, self.checkpoint())  # or a crash would bring the old rate back
+        if self.world.leads:
+            save_numbers(self.run / CHECKPOINT, self.checkpoint())  # or a crash would bring the old rate back
         self.events(
             Warned(
                 STEP,
@@ -404,16 +435,21 @@ class Loop:
     def save(self) -> None:
         """Make the state now the latest checkpoint."""
         if self.saved != self.iteration:
-            save_checkpoint(self.run / CHECKPOINT, self.checkpoint())
+            if self.world.leads:
+                save_checkpoint(self.run / CHECKPOINT, self.checkpoint())
             self.saved = self.iteration
 
     def save_weights(self) -> None:
         """Write the EMA weights for predictions."""
+        if not self.world.leads:
+            return
         notes = {"model": self.options.model, "iteration": self.iteration}
         save_tensors(self.run / WEIGHTS, self.trainer.average, notes)
 
     def judge(self) -> dict[str, float]:
-        """Figures of held-out faces, drawn with the EMA weights."""
+        """Figures of held-out faces, drawn with the EMA weights; by the first process alone."""
+        if not self.world.leads:
+            return {}
         trainer = self.trainer
         return judge(trainer.sides, trainer.predict, trainer.network.size, self.options.coverage)
 
@@ -439,6 +475,8 @@ class Loop:
 
     def look(self) -> None:
         """Figures of held-out faces, and a signed preview of some."""
+        if not self.world.leads:
+            return
         self.figures = self.judge()
         self.events(Metric(LOOK, self.iteration, self.figures))
         self.looks[self.iteration] = self.figures

@@ -99,6 +99,7 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
     Raises:
         ConfigError: an unknown model or setting, or a batch that cannot be accumulated as the options say.
     """
+    options = options.model_copy(update={"compile": False})  # nothing to compile for: nothing is computed
     kind = compute.device.type
     ledger = Ledger()
     nobody = cast("dict[str, Side]", {name: Nobody() for name in people})  # no crop is looked at
@@ -113,7 +114,7 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
         size, lasting = trainer.network.size, 0
         for iteration in range(2):  # the optimizer's memory is there from the second on
             ledger.peak = ledger.live
-            truth = torch.zeros(options.batch, 5, size, size).to(memory_format=compute.memory_format)
+            truth = torch.zeros(len(trainer.own), 5, size, size).to(memory_format=compute.memory_format)
             trainer.learn(iteration, truth[:, :3].clone(), truth)
             trainer.variations, trainer.losses = {}, {}
             del truth

@@ -22,7 +22,8 @@ class TrainOptions(Settings):
     """Settings of a training. Give `iterations` or `minutes`, of the run as a whole.
 
     With neither, a new run takes 8.5 minutes and one that is there keeps the length that it has. When a run goes on,
-    its length, `device`, `preview_every` and `save_every` may be others; all else must be what it was begun with.
+    its length, `device`, `checkpointing`, `compile`, and how often it is looked at and saved may be others; all else
+    must be what it was begun with.
     """
 
     model: str = "quick"
@@ -81,6 +82,16 @@ class TrainOptions(Settings):
 
     device: str = "auto"
     """auto, cpu, mps, cuda or cuda:N."""
+
+    checkpointing: bool = False
+    """Less memory for a third more time: what the blocks of the network compute is not kept for the backward pass but
+    computed again there (gradient checkpointing). For sizes and batches that do not fit else; the network becomes the
+    same."""
+
+    compile: bool = False
+    """Let torch.compile fuse the network's operations: a minute or more before the first iteration, faster on some
+    GPUs, not on the CPUs that were measured (df at 128 px: 2.9 s an iteration against 2.0). Needs a C++ compiler on a
+    CPU and Triton on a GPU; the network becomes the same but for rounding."""
 
     margin: float = Field(default=1.25, ge=1, le=2)
     """How much larger than the network's faces the crops in memory are."""

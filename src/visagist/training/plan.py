@@ -23,6 +23,7 @@ from visagist.events import Events, Note
 from visagist.models import ARCHITECTURES, configure
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import Crops, Side
+from visagist.training.distributed import World
 from visagist.training.optimizers import suited_rate
 from visagist.training.options import DEFAULT_MINUTES, TrainOptions
 from visagist.training.run import CHECKPOINT, RECORD, Beginning, Origin, RunRecord
@@ -37,6 +38,7 @@ BESIDES = 0.05  # part of the time that checkpoints, previews and figures take
 # What may differ when a run is continued. All else decides what the network becomes: changed halfway, the run would be
 # neither of the two that its record could name.
 FREE = {"iterations", "minutes", "until", "device", "save_every", "preview_every", "backup_every", "backups"}
+FREE |= {"checkpointing", "compile"}  # which change no more than rounding
 ELSEWHERE = "go on with what it was begun with, or train into another run folder (in a swap: another --workspace)"
 
 Measure = Callable[[float], int]  # minutes to iterations
@@ -73,7 +75,7 @@ def settle(
             beginning=beginning,
             **_origins(people),
         )
-        record.save(run / RECORD)
+        write(record, run)
         return record
     options = with_found_rate(options, record.options)
     if set(people) != set(record.identities):
@@ -106,8 +108,20 @@ def settle(
     if total != record.iterations:
         known = known.replanned(done, total, options)
     if known != record:
-        known.save(run / RECORD)
+        write(known, run)
     return known
+
+
+def write(record: RunRecord, run: Path) -> None:
+    """Write a record down, once all processes of the training have come to it; the first of them does it.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    world = World.now()
+    world.wait()
+    if world.leads:
+        record.save(run / RECORD)
 
 
 def _origins(people: Mapping[str, Crops]) -> dict[str, Any]:
@@ -194,7 +208,7 @@ def plan_iterations(
         times.append(time.perf_counter() - before)
     each = median(times[DISCARDED:])
     left = max(0.0, 60 * minutes - (time.perf_counter() - start))
-    iterations = max(1, int(left * (1 - BESIDES) / each))
+    iterations = World.now().agreed(max(1, int(left * (1 - BESIDES) / each)))  # clocks differ, the plan may not
     rate = options.batch / each
     events(Note(STEP, f"{compute}: {rate:.0f} faces/s, so {minutes:g} minutes are {iterations} iterations"))
     return iterations

@@ -22,6 +22,7 @@ from visagist.errors import RunError
 from visagist.models import Swapper, create
 from visagist.training.augmentation import random_draws, vary
 from visagist.training.data import Side
+from visagist.training.distributed import World, own_parts
 from visagist.training.guard import output_variation
 from visagist.training.losses import FaceEmbedder
 from visagist.training.objective import TARGET, Drawn, Objective
@@ -35,6 +36,7 @@ from visagist.training.optimizers import (
     update_average,
 )
 from visagist.training.options import TrainOptions
+from visagist.training.passes import Passes, recompute
 from visagist.training.schedule import learning_rate
 from visagist.training.start import Start, frozen, take_over
 
@@ -77,6 +79,9 @@ class Trainer:
         average: exponential moving average of every weight by name; what predictions use.
         rate: the learning rate that the schedule scales; the guard halves it.
         attempt: how often the guard has gone back; part of every seed.
+        world: the processes that train together.
+        counts: faces of each person in a batch, that of all processes together.
+        own: rows of the batch that this process computes, and `parts` of these, one after the other.
         objective: all losses, and the discriminators among them.
         losses: the parts of the latest loss by name, scalars on the device.
         variations: of each person how much the faces just drawn differed from each other (`guard.output_variation`),
@@ -100,10 +105,16 @@ class Trainer:
             take_over(network, start.weights, start.beginning.identities)
         self.network: Swapper = network.to(compute.device)
         self.network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
+        if options.checkpointing:
+            recompute(self.network)
+        self.passes = Passes(self.network, options.compile, compute)
         self.rate = options.learning_rate or suited_rate(options.optimizer.name, network.learning_rate)
         self.attempt = 0
         self.counts = faces_each(options.batch, len(sides))
-        self.parts = micro_batches(self.counts, options.optimizer.accumulate)
+        parts = micro_batches(self.counts, options.optimizer.accumulate)
+        self.shares = [len(rows) / options.batch for rows, _ in parts]
+        self.world = World.now()
+        self.own, self.parts = own_parts(parts, self.world)
         self.losses: dict[str, Tensor] = {}
         self.variations: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
@@ -138,33 +149,34 @@ class Trainer:
 
         Args:
             iteration: which one.
-            seen: `(B, 3, R, R)`, everybody's faces after each other.
+            seen: `(B, 3, R, R)`, everybody's faces after each other; of several processes each gives its `own`.
             truth: `(B, 5, R, R)`, what should be drawn, with hull and importance.
 
         Returns:
-            The loss, and the norm of its gradient, scalars on the device.
+            The loss of the whole batch, and the norm of its gradient, scalars on the device.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * learning_rate(iteration, self.iterations, self.options.schedule)
-        generator = torch.Generator().manual_seed(self.seed(iteration) ^ DECODING)
+        generator = self.world.apart(torch.Generator().manual_seed(self.seed(iteration) ^ DECODING))
         progress = iteration / self.iterations
         drawn: list[Drawn] = []
         self.losses = {}
-        for rows, counts in self.parts:
+        for (rows, counts), share in zip(self.parts, self.shares, strict=True):
             mine = slice(None) if len(self.parts) == 1 else rows
             drawn.append(self.draw(seen[mine], counts, iteration, generator))
-            share = len(rows) / len(seen)
             parts = self.objective.parts(drawn[-1], truth[mine], progress)
             total = sum(parts.values(), start=torch.zeros((), device=seen.device))
             (total * share).backward()
             drawn[-1] = drawn[-1].detached()
             for name, part in {"loss": total, **parts}.items():
                 self.losses[name] = self.losses.get(name, 0) + part.detach() * share
+        self.losses = self.world.added(self.losses)
         self.variations = self.variation(drawn, truth) if iteration % VARIATION_EVERY == 0 else {}
         chosen = self.options.optimizer
+        self.world.add_gradients(self.trained.values())
         norm = improve(self.optimizer, self.trained.values(), chosen, self.seed(iteration) ^ DROPPING)
         update_average(self.optimizer, self.weights, self.average, iteration, chosen)
-        judging = torch.Generator().manual_seed(self.seed(iteration) ^ JUDGING)
+        judging = self.world.apart(torch.Generator().manual_seed(self.seed(iteration) ^ JUDGING))
         for (rows, _), part in zip(self.parts, drawn, strict=True):
             self.objective.learn(part, truth[slice(None) if len(self.parts) == 1 else rows], progress, judging)
         return self.losses["loss"], norm
@@ -173,15 +185,15 @@ class Trainer:
         """Encode a batch, or a part of one with so many faces of each person, and decode all that losses look at."""
         person, swap = self.objective.appears(iteration), None
         with self.autocast():
-            latent = self.network.encode(seen)
+            latent = self.passes.encode(seen)
             parts = latent.split(counts)
             drawn = [
-                self.network.decode_in_training(part, name, generator)
+                self.passes.decode_in_training(part, name, generator)
                 for part, name in zip(parts, self.sides, strict=True)
             ]
             if self.objective.draws_swap(iteration / self.iterations):
                 # Only decoders learn from the swap: an encoder would learn to carry the target's looks through.
-                swap, _ = self.network.decode(parts[TARGET].detach(), person)
+                swap, _ = self.passes.decode(parts[TARGET].detach(), person)
         rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
         return Drawn(latent, rgb, mask, swap, person, counts)
 
@@ -190,6 +202,8 @@ class Trainer:
         rgb = torch.empty_like(truth[:, :3])
         for (rows, _), part in zip(self.parts, drawn, strict=True):
             rgb[rows] = part.rgb
+        if self.world.size > 1:  # differences are those of all faces
+            rgb, truth = (self.world.gathered(own, self.own, sum(self.counts)) for own in (rgb, truth[:, :4]))
         faces = zip(self.sides, rgb.split(self.counts), truth.split(self.counts), strict=True)
         return {name: output_variation(own, real[:, :3], real[:, 3:4]) for name, own, real in faces}
 
@@ -198,7 +212,10 @@ class Trainer:
         return (self.options.seed * 16 + self.attempt) * 2**32 + iteration
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """What the network sees `(B, 3, R, R)`, and what it should draw with hull and importance `(B, 5, R, R)`."""
+        """What the network sees `(B, 3, R, R)`, and what it should draw with hull and importance `(B, 5, R, R)`.
+
+        Every process varies the whole batch, since faces may take on each other's colours, and keeps its `own`.
+        """
         generator = torch.Generator().manual_seed(self.seed(iteration))
         sides = self.sides.values()
         planes = torch.cat([side.draw(n, generator) for side, n in zip(sides, self.counts, strict=True)])
@@ -211,7 +228,8 @@ class Trainer:
             generator,
             self.compute.device,
         )
-        return vary(planes, draws, self.options.margin)
+        seen, truth = vary(planes, draws, self.options.margin)
+        return (seen, truth) if self.world.size == 1 else (seen[self.own], truth[self.own])
 
     def autocast(self) -> torch.autocast:
         """The precision in which the network computes."""

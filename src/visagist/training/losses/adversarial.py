@@ -24,6 +24,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from visagist.device import Compute
 from visagist.errors import ConfigError, RunError
 from visagist.models.base import depth_to_space
+from visagist.training.distributed import World, part_of_mean
 
 SLOPE = 0.2  # of leaky_relu, usual in discriminators
 RATE, BETAS = 4e-4, (0.0, 0.9)  # of Adam: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks"
@@ -166,7 +167,8 @@ def discriminator_loss(
     for maps, label, other in ((real, 1 - smoothing, 0.0), (fake, 0.0, 1 - smoothing)):
         turned = torch.rand(len(maps[0]), 1, 1, 1, generator=generator) < noise  # one draw a face, for all its maps
         labels = torch.where(turned, other, label).to(maps[0].device)
-        losses += [F.binary_cross_entropy_with_logits(logits, labels.expand_as(logits)) for logits in maps]
+        found = [F.binary_cross_entropy_with_logits(logits, labels.expand_as(logits)) for logits in maps]
+        losses += [part_of_mean(loss, len(labels)) for loss in found]
     return 2 * torch.stack(losses).mean()
 
 
@@ -182,7 +184,7 @@ def generator_loss(fake: Sequence[Tensor]) -> Tensor:
     >>> round(generator_loss((torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 8, 8))).item(), 3)
     0.693
     """
-    return torch.stack([F.softplus(-logits).mean() for logits in fake]).mean()
+    return part_of_mean(torch.stack([F.softplus(-logits).mean() for logits in fake]).mean(), len(fake[0]))
 
 
 class Adversary:
@@ -213,6 +215,7 @@ class Adversary:
         """One step of the discriminator; see `discriminator_loss`. Returns its loss, a scalar without gradient."""
         loss = discriminator_loss(self.judge(real.detach()), self.judge(fake.detach()), smoothing, noise, generator)
         loss.backward()
+        World.now().add_gradients(self.weights.values())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()

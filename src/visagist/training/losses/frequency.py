@@ -6,6 +6,8 @@
 import torch
 from torch import Tensor
 
+from visagist.training.distributed import whole
+
 
 def focal_frequency(x: Tensor, y: Tensor, window: Tensor, alpha: float = 1.0) -> Tensor:
     """Mean squared distance of two pictures' spectra, each frequency weighed by how far off it is.
@@ -35,4 +37,4 @@ def focal_frequency(x: Tensor, y: Tensor, window: Tensor, alpha: float = 1.0) ->
         weight = distance.sqrt() ** alpha
         weight = weight / weight.amax((-2, -1), keepdim=True).clamp_min(1e-12)
         weight[..., 1 : (x.shape[-1] + 1) // 2] *= 2  # columns that stand for their mirror image too
-    return (weight * distance).sum() / (window.sum() * x.shape[1]).clamp_min(1e-6)
+    return (weight * distance).sum() / (whole(window.sum()) * x.shape[1]).clamp_min(1e-6)

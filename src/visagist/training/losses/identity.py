@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from visagist.errors import ConfigError
 from visagist.faces.align import COVERAGES, Coverage, compose, crop_matrix, invert, mean_mesh, similarity
 from visagist.faces.identity import TEMPLATE, five_points
+from visagist.training.distributed import part_of_mean
 from visagist.training.losses.graph import FrozenGraph
 from visagist.weights import locate
 
@@ -102,4 +103,5 @@ def identity_loss(embeddings: Tensor, centroid: Tensor) -> Tensor:
     >>> round(identity_loss(torch.tensor([[0.0, 2.0], [3.0, 0.0]]), torch.tensor([0.0, 1.0])).item(), 4)
     0.5
     """
-    return 1 - F.cosine_similarity(embeddings, centroid.expand_as(embeddings), dim=1).mean()
+    distance = 1 - F.cosine_similarity(embeddings, centroid.expand_as(embeddings), dim=1).mean()
+    return part_of_mean(distance, len(embeddings))

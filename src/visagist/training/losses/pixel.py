@@ -1,6 +1,7 @@
 """Differences pixel by pixel, and what each pixel counts.
 
-- `weighted_mean`: the mean under a map of weights that all losses here take
+- `weighted_mean`: the mean under a map of weights
+- `batch_mean`: the same as losses take it, where several processes may share a batch
 - `pixel_weights`: that map, from the hull and from where eyes and mouth are
 - `absolute`, `squared`: L1 and L2
 - `edges`: the same of the steps between neighbours
@@ -10,6 +11,8 @@
 import torch
 from torch import Tensor
 
+from visagist.training.distributed import part_of_mean, whole
+
 
 def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Mean of `(B, C, H, W)` values under `(B, 1, H, W)` weights, over everything.
@@ -18,6 +21,11 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
     2.0
     """
     return (values * weights).sum() / (weights.sum() * values.shape[1]).clamp_min(1e-6)
+
+
+def batch_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """`weighted_mean` over the faces of all processes that share a batch, of which each gives its part."""
+    return (values * weights).sum() / (whole(weights.sum()) * values.shape[1]).clamp_min(1e-6)
 
 
 def pixel_weights(hull: Tensor, importance: Tensor, outside: float, eyes_mouth: float, masked: bool) -> Tensor:
@@ -49,7 +57,7 @@ def absolute(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     >>> absolute(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.25), torch.ones(1, 1, 4, 4)).item()
     0.25
     """
-    return weighted_mean((x - y).abs(), weights)
+    return batch_mean((x - y).abs(), weights)
 
 
 def squared(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
@@ -58,7 +66,7 @@ def squared(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     >>> squared(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.25), torch.ones(1, 1, 4, 4)).item()
     0.0625
     """
-    return weighted_mean((x - y) ** 2, weights)
+    return batch_mean((x - y) ** 2, weights)
 
 
 def edges(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
@@ -69,8 +77,8 @@ def edges(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     0.0
     """
     difference = x - y
-    across = weighted_mean((difference[..., 1:] - difference[..., :-1]).abs(), weights[..., 1:])
-    down = weighted_mean((difference[..., 1:, :] - difference[..., :-1, :]).abs(), weights[..., 1:, :])
+    across = batch_mean((difference[..., 1:] - difference[..., :-1]).abs(), weights[..., 1:])
+    down = batch_mean((difference[..., 1:, :] - difference[..., :-1, :]).abs(), weights[..., 1:, :])
     return (across + down) / 2
 
 
@@ -80,4 +88,4 @@ def mask_error(mask: Tensor, hull: Tensor) -> Tensor:
     >>> mask_error(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)).item()
     1.0
     """
-    return torch.nn.functional.mse_loss(mask, hull)
+    return part_of_mean(torch.nn.functional.mse_loss(mask, hull), len(mask))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visagist.training.losses.pixel import weighted_mean
+from visagist.training.losses.pixel import batch_mean, weighted_mean
 
 SIGMA = 1.5  # px, of the window of Wang et al.
 RADIUS = 5  # px, where that window ends
@@ -81,10 +81,10 @@ def dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     0.0
     """
     count = scales(min(x.shape[-2:]))
-    total = 2 ** (count - 1) * weighted_mean(1 - ssim_map(x, y), inner(weights))
+    total = 2 ** (count - 1) * batch_mean(1 - ssim_map(x, y), inner(weights))
     for part in reversed(range(count - 1)):
         x, y, weights = (F.avg_pool2d(picture, 2) for picture in (x, y, weights))
-        total = total + 2**part * weighted_mean(1 - ssim_map(x, y), inner(weights))
+        total = total + 2**part * batch_mean(1 - ssim_map(x, y), inner(weights))
     return total / (2 * (2**count - 1))
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visagist.training.losses.pixel import squared, weighted_mean
+from visagist.training.losses.pixel import batch_mean, squared
 from visagist.training.losses.similarity import dssim
 
 WINDOW = 1 / 16  # standard deviation of the Gaussian window, as a part of the picture's side
@@ -83,7 +83,7 @@ def face_style(swap: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """
     mean_swap, deviation_swap, small = local_statistics(swap, mask)
     mean_target, deviation_target, _ = local_statistics(target, mask)
-    return weighted_mean((mean_swap - mean_target) ** 2 + (deviation_swap - deviation_target) ** 2, small)
+    return batch_mean((mean_swap - mean_target) ** 2 + (deviation_swap - deviation_target) ** 2, small)
 
 
 def background_style(swap: Tensor, target: Tensor, mask: Tensor) -> Tensor:
