@@ -64,7 +64,7 @@ def signalled(number):
 
 if task == "all":
     with joined() as world:
-        for iterations in (1, 6):
+        for iterations in (1, 4):
             trainer = followed(small_options(**EVERY_LOSS), iterations)
             if world.leads:
                 save_tensors(folder / f"followed-{iterations}", trainer.tensors(), {})
@@ -86,8 +86,10 @@ if task == "all":
         assert train("poisoned", said.append).rollbacks == 1
         warned = [event.message for event in said if isinstance(event, Warned)]
         assert len(warned) == world.leads, warned
+        Trainer.batch = batch
+        assert train("killed").resumed_at == 4
 else:
-    if task == "killed" and os.environ["RANK"] == "1":
+    if os.environ["RANK"] == "1":
         at(6, signalled(signal.SIGKILL))
     try:
         train("killed")
@@ -103,7 +105,6 @@ EVERY_LOSS = {
     "losses": {
         "squared": 1.0,
         "focal_frequency": 10.0,
-        "identity": 0.01,
         "face_style": 1.0,
         "background_style": 1.0,
         "gan": 0.05,
@@ -138,13 +139,39 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def begin(script: Path, task: str, folder: Path, rank: int, port: int) -> subprocess.Popen[str]:
+    """One rank, as torchrun would start it, but nobody looks after it."""
+    known = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
+    where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    command = [sys.executable, script, task, folder]
+    return subprocess.Popen(command, env={**os.environ, **known, **where}, stdout=subprocess.PIPE, text=True)
+
+
 @pytest.fixture(scope="module")
-def pair(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What two processes that torchrun started have left behind."""
-    folder = tmp_path_factory.mktemp("pair")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def killed(script: Path, folder: Path) -> str:
+    """What the first rank said when the second was killed."""
+    port = free_port()
+    first, second = (begin(script, "killed", folder, rank, port) for rank in (0, 1))
+    with first, second:
+        assert second.wait(60) == -signal.SIGKILL
+        said, _ = first.communicate(timeout=10)  # seconds: it must not wait for the time-out
+    assert first.returncode == 3
+    assert checkpoint_iteration(folder / "killed" / "checkpoint") == 4
+    return said
+
+
+@pytest.fixture(scope="module")
+def pair(script: Path, folder: Path, killed: str) -> Path:
+    """What two processes that torchrun started have left behind, among it the run of before, gone on with."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, "all", folder], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
+        [*command, script, "all", folder], env=surroundings, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return folder
@@ -156,18 +183,17 @@ def distance(first: dict[str, Tensor], second: dict[str, Tensor], kind: str) -> 
 
 
 def test_two_ranks_follow_one_that_has_the_whole_batch(pair: Path, options: Make) -> None:
-    """Float32 sums in another order differ by 1e-7 of themselves, and the gradients of all losses by 1e-6 - but that of
-    the identity loss, which comes through all of SFace, by 1e-3. Later, Adam divides by the size of a gradient: where
-    that is near 0, rounding decides about a step of full length, and the paths part little by little."""
-    one, six = (followed(options(**EVERY_LOSS), n).tensors() for n in (1, 6))
+    """Float32 sums in another order differ by 1e-7 of themselves, the gradients of all these losses by 1e-6. (That of
+    the identity loss, which comes through all of SFace, differs by 1e-3; it is left out, for its time too.) Adam then
+    divides by the size of a gradient: where that is near 0, rounding decides about a step of full length."""
+    one, four = (followed(options(**EVERY_LOSS), n).tensors() for n in (1, 4))
     begun = {name: torch.zeros_like(tensor) for name, tensor in one.items()}
     begun |= {f"weight/{name}": w.detach() for name, w in followed(options(**EVERY_LOSS), 0).weights.items()}
-    of_one, of_six = (load_tensors(pair / f"followed-{n}") for n in (1, 6))
+    of_one, of_four = (load_tensors(pair / f"followed-{n}") for n in (1, 4))
     assert one.keys() == of_one.keys()
-    for moments in ("exp_avg/", "gan/exp_avg/", "true_face/exp_avg/"):
-        print(moments, distance(one, of_one, moments) / distance(one, begun, moments))
-    print(distance(six, of_six, "weight/") / distance(six, begun, "weight/"))
-    assert 0
+    for moments in ("exp_avg/", "gan/exp_avg/", "true_face/exp_avg/"):  # of one gradient
+        assert distance(one, of_one, moments) < 1e-5 * distance(one, begun, moments)
+    assert distance(four, of_four, "weight/") < 1e-3 * distance(four, begun, "weight/")
 
 
 def test_both_stop_on_a_signal_to_one_and_go_on_exactly(pair: Path) -> None:
@@ -185,25 +211,8 @@ def assert_same_weights(first: Path, second: Path) -> None:
     assert (first / "weights.safetensors").read_bytes() == (second / "weights.safetensors").read_bytes()
 
 
-def begin(script: Path, task: str, folder: Path, rank: int, port: int) -> subprocess.Popen[str]:
-    """One rank, as torchrun would start it, but nobody looks after it."""
-    known = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-    where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    command = [sys.executable, script, task, folder]
-    return subprocess.Popen(command, env={**os.environ, **known, **where}, stdout=subprocess.PIPE, text=True)
-
-
-def test_one_rank_killed_ends_the_other_and_the_same_command_goes_on(script: Path, pair: Path) -> None:
-    port = free_port()
-    first, second = (begin(script, "killed", pair, rank, port) for rank in (0, 1))
-    assert second.wait(60) == -signal.SIGKILL
-    said, _ = first.communicate(timeout=10)
-    assert first.returncode == 3
-    assert "another process of this training has ended" in said
-    assert checkpoint_iteration(pair / "killed" / "checkpoint") == 4
-    port = free_port()
-    ranks = [begin(script, "again", pair, rank, port) for rank in (0, 1)]
-    assert [rank.wait(60) for rank in ranks] == [0, 0]
+def test_one_rank_killed_ends_the_other_and_the_same_command_goes_on(killed: str, pair: Path) -> None:
+    assert "another process of this training has ended" in killed
     assert_same_weights(pair / "killed", pair / "unbroken")
 
 
@@ -221,7 +230,9 @@ def test_faces_are_shared_out_and_all_of_them_once() -> None:
 
 
 def test_a_batch_with_too_few_faces_for_all_is_refused_with_what_would_do() -> None:
-    with pytest.raises(ConfigError, match="4 processes cannot share .* somebody has 3 .* 2 times as large, or start at most 3"):
+    with pytest.raises(
+        ConfigError, match=r"4 processes cannot share .* somebody has 3 .* 2 times as large, or start at most 3"
+    ):
         own_parts(micro_batches((5, 3), 1), World(0, 4))
 
 
@@ -237,7 +248,8 @@ def test_without_torchrun_nothing_is_shared() -> None:
 
 
 def test_half_an_environment_is_refused() -> None:
-    with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, LOCAL_RANK missing"), joined(
-        {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    with (
+        pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, LOCAL_RANK missing"),
+        joined({"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}),
     ):
         pass

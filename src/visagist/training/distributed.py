@@ -202,8 +202,8 @@ def own_parts(parts: Parts, world: World) -> tuple[list[int], Parts]:
     if fewest < world.size:
         raise ConfigError(
             f"{world.size} processes cannot share a batch (or a part of one, see --optimizer.accumulate) in which "
-            f"somebody has {fewest} of the faces; give a --batch {-(-world.size // fewest)} times as large, or start at "
-            f"most {fewest}"
+            f"somebody has {fewest} of the faces; give a --batch {-(-world.size // fewest)} times as large, or start "
+            f"at most {fewest}"
         )
     if world.size == 1:
         return [row for rows, _ in parts for row in rows], parts

@@ -89,9 +89,9 @@ class TrainOptions(Settings):
     same."""
 
     compile: bool = False
-    """Let torch.compile fuse the network's operations: a minute or more before the first iteration, faster on some
-    GPUs, not on the CPUs that were measured (df at 128 px: 2.9 s an iteration against 2.0). Needs a C++ compiler on a
-    CPU and Triton on a GPU; the network becomes the same but for rounding."""
+    """Let torch.compile fuse the network's operations: minutes before the first iteration, perhaps faster ones after
+    it on GPUs; not on the CPUs that were measured (df at 128 px: 2.9 s an iteration in place of 2.0). Needs a C++
+    compiler on a CPU and Triton on a GPU; the network becomes the same but for rounding."""
 
     margin: float = Field(default=1.25, ge=1, le=2)
     """How much larger than the network's faces the crops in memory are."""
