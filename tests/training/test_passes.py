@@ -74,7 +74,7 @@ def test_a_run_goes_on_with_checkpointing_as_without(
     assert len({(tmp_path / name / "weights.safetensors").read_bytes() for name in ("plain", "mixed")}) == 1
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, of its own
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of torch
 @pytest.mark.parametrize(
     "backend",
     [
