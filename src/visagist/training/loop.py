@@ -139,11 +139,12 @@ def train(
     size = network_size(options)
     known_record(run, options)  # refuses other options before crops are read, and before other crops come of them
     folders = named(source, target, others)
-    if not (run / RECORD).exists():
-        crops = sum(len(Faceset.open(folder)) for folder in folders.values())
-        events(Note(STEP, check_memory(options, tuple(folders), choose(own_device(options.device)), crops).as_text()))
-    people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
     with together(run) as world:
+        if world.leads and not (run / RECORD).exists():
+            crops = sum(len(Faceset.open(folder)) for folder in folders.values())
+            needed = check_memory(options, tuple(folders), choose(own_device(options.device)), crops)
+            events(Note(STEP, needed.as_text()))
+        people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)
         given = {"source": source, "target": target, "others": dict(others)}
         # Not before all is agreed: a call that is refused must not take the place of the one that made the run.

@@ -30,11 +30,11 @@ from visagist.faceset import Faceset, Record
 from visagist.faceset.record import SUFFIXES
 from visagist.settings import save_call
 from visagist.training.data import Crops, held_out_count
-from visagist.training.loop import TrainSummary, go, own_seal, prepare
+from visagist.training.distributed import own_device
+from visagist.training.loop import TrainSummary, go, own_seal, prepare, together
 from visagist.training.memory import check_memory
 from visagist.training.options import TrainOptions
 from visagist.training.plan import STEP, known_record, network_size
-from visagist.training.rewinding import alone
 from visagist.training.run import RECORD
 
 CALL = "pretrain.toml"  # in the run: the resolved call
@@ -66,15 +66,17 @@ def pretrain(folder: Path, run: Path, options: TrainOptions, events: Events) -> 
         raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
     size = network_size(options)
     known_record(run, options)  # refuses other options before crops are read
-    if not (run / RECORD).exists():
-        crops = sum(len(Faceset.open(each)) for each in facesets_in(folder))
-        said = check_memory(options, ("source", "target"), choose(options.device), crops)
-        events(Note(STEP, said.as_text()))
-    pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
-    with alone(run):
-        loop = prepare({"source": pool.crops, "target": pool.crops}, run, options, events, own_seal())
-        save_call(run / CALL, {"folder": folder, "output": run, **loop.options.model_dump()})
-        events(Note(STEP, pool.as_text()))
+    with together(run) as world:
+        if world.leads and not (run / RECORD).exists():
+            crops = sum(len(Faceset.open(each)) for each in facesets_in(folder))
+            needed = check_memory(options, ("source", "target"), choose(own_device(options.device)), crops)
+            events(Note(STEP, needed.as_text()))
+        pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
+        people = {"source": pool.crops, "target": pool.crops}
+        loop = prepare(people, run, options, events, own_seal() if world.leads else None)
+        if world.leads:
+            save_call(run / CALL, {"folder": folder, "output": run, **loop.options.model_dump()})
+            events(Note(STEP, pool.as_text()))
         return go(loop)
 
 
