@@ -28,7 +28,8 @@ def training_is_possible(_: type, training: TrainOptions) -> None:
         ValueError: a value is refused.
     """
     try:
-        configure(training.model, training.settings)
+        if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
+            configure(training.model, training.settings)
     except ConfigError as error:
         option = "--settings" if training.model in ARCHITECTURES else "--model"
         raise ValueError(f"{option}: {error}") from error

@@ -81,6 +81,19 @@ class World:
         """
         return number if self.size == 1 else int(whole(torch.tensor(number if self.leads else 0)))
 
+    def told(self, text: str) -> str:
+        """The first rank's text.
+
+        Raises:
+            RunError: another rank has ended, or does not answer.
+        """
+        if self.size == 1:
+            return text
+        letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).double()
+        length = self.agreed(len(letters))
+        own = letters if self.leads else letters.new_zeros(length)
+        return bytes(whole(own).byte().tolist()).decode()
+
     def added(self, scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Sums over all ranks of some scalars, which have the same names on all of them.
 

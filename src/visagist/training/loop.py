@@ -12,7 +12,7 @@ schedules that span its new length (`plan.py` decides it); that, too, ends alike
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -59,6 +59,7 @@ from visagist.training.plan import (
     with_found_rate,
 )
 from visagist.training.plateau import outlook
+from visagist.training.presets import with_preset
 from visagist.training.preview import Seal, sheet, write_sheet
 from visagist.training.rewinding import alone
 from visagist.training.run import BACKUPS, CHECKPOINT, EVENTS, PREVIEWS, RECORD, WEIGHTS, Instalment, RunRecord
@@ -136,13 +137,18 @@ def train(
         ConfigError: an unknown model, setting or device.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
     """
-    size = network_size(options)
-    known_record(run, options)  # refuses other options before crops are read, and before other crops come of them
     folders = named(source, target, others)
     with together(run) as world:
+        events = events if world.leads else silent
+
+        def crops() -> int:
+            return sum(len(Faceset.open(folder)) for folder in folders.values())
+
+        options = resolved(options, run, tuple(folders), crops, events)
+        size = network_size(options)
+        known_record(run, options)  # refuses other options before crops are read, and before others come of them
         if world.leads and not (run / RECORD).exists():
-            crops = sum(len(Faceset.open(folder)) for folder in folders.values())
-            needed = check_memory(options, tuple(folders), choose(own_device(options.device)), crops)
+            needed = check_memory(options, tuple(folders), choose(own_device(options.device)), crops())
             events(Note(STEP, needed.as_text()))
         people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)
@@ -169,8 +175,27 @@ def train_crops(
     Raises:
         What `train` raises.
     """
+    people = named(source, target, others)
     with together(run):
-        return go(prepare(named(source, target, others), run, options, events, seal))
+        options = resolved(
+            options, run, tuple(people), lambda: sum(len(each.images) for each in people.values()), events
+        )
+        return go(prepare(people, run, options, events, seal))
+
+
+def resolved(
+    options: TrainOptions, run: Path, people: tuple[str, ...], crops: Callable[[], int], events: Events
+) -> TrainOptions:
+    """The options with all that their preset derives, by the first process's memory for all processes.
+
+    Raises:
+        What `with_preset` raises.
+    """
+    world = World.now()
+    said = with_preset(options, run, people, crops, events) if world.leads else options
+    if world.size == 1:
+        return said
+    return TrainOptions.model_validate_json(world.told(said.model_dump_json()))
 
 
 @contextmanager

@@ -17,6 +17,8 @@ from visagist.training.schedule import ScheduleOptions
 
 DEFAULT_MINUTES = 8.5
 
+PresetName = Literal["draft", "standard", "final"]
+
 
 class TrainOptions(Settings):
     """Settings of a training. Give `iterations` or `minutes`, of the run as a whole.
@@ -25,6 +27,11 @@ class TrainOptions(Settings):
     its length, `device`, `checkpointing`, `compile`, and how often it is looked at and saved may be others; all else
     must be what it was begun with.
     """
+
+    preset: PresetName | None = None
+    """`draft` (10 minutes, to see whether the footage will do), `standard` (some hours) or `final` (the best there is
+    time for): fills all that you do not give, network, size, batch, losses and length, by the device and its memory;
+    docs/training.md says with what. The run's run.toml has the result, and keeps it when the run goes on."""
 
     model: str = "quick"
     """Architecture: `quick` (128 px, minutes on a CPU), `original` (the classic, 64 px), `df` or `liae` (SAEHD's), or
