@@ -14,6 +14,7 @@ from visagist.events import Event, Note, silent
 from visagist.settings import read_toml, save_call
 from visagist.training import Crops, TrainOptions, presets, train_crops
 from visagist.training.memory import GIB, estimate_memory
+from visagist.training.plan import fixed_options
 from visagist.training.presets import resolve, seconds_an_iteration
 from visagist.training.run import RunRecord
 
@@ -21,7 +22,8 @@ CPU = Compute(torch.device("cpu"), None, torch.channels_last)
 CUDA = Compute(torch.device("cuda"), torch.bfloat16, torch.channels_last)  # need not be here
 PEOPLE = ("source", "target")
 SMALL = small_options().settings  # a quick of 32 px
-OPEN = {"settings": SMALL, "model": "quick", "iterations": 4, "device": "cpu", "held_out": 0.2}
+PLAIN = {"model": "original", "settings": {"size": 32, "width": 4, "latent": 16}}
+OPEN: dict[str, object] = {**PLAIN, "iterations": 4, "device": "cpu", "held_out": 0.2}
 
 
 def asked(preset: str, **changes: object) -> TrainOptions:
@@ -66,7 +68,7 @@ def test_what_a_preset_changes_besides() -> None:
 
 def test_what_is_given_wins_in_nested_settings_too() -> None:
     own = {"losses": {"gan": 0.0, "dssim": 2.0}, "settings": {"size": 160, "latent": 64}, "batch": 6, "save_every": 7}
-    found = resolved(asked("final", model="liae", iterations=9, **own), room=10**12)
+    found = resolved(asked("final", model="liae", iterations=9, **own))
     assert (found.losses.gan, found.losses.dssim, found.losses.focal_frequency) == (0, 2, 50)
     assert found.settings == {"size": 160, "latent": 64, "options": "u"}
     assert (found.model, found.batch, found.save_every) == ("liae", 6, 7)
@@ -77,20 +79,15 @@ def test_a_model_without_sizes_of_ours_keeps_its_own() -> None:
     assert resolved(asked("final", model="original")).settings == {}
 
 
-def peak_of(batch: int, accumulate: int = 1) -> int:
-    options = small_options(batch=batch, optimizer={"accumulate": accumulate}, settings=LARGE)
-    return estimate_memory(options, PEOPLE, CUDA_AS_CPU, 0).peak
+LARGE = {**PLAIN, "settings": {"size": 128, "width": 4, "latent": 16}}
 
 
-LARGE = {**SMALL, "size": 128}
-CUDA_AS_CPU = Compute(torch.device("cuda"), None, torch.channels_last)
-
-
-@pytest.mark.parametrize(("batch", "accumulate"), [(16, 1), (8, 3)])
+@pytest.mark.parametrize(("batch", "accumulate"), [(4, 1), (8, 3)])
 def test_memory_bounds_the_batch(batch: int, accumulate: int) -> None:
     """Room for just this much: the next larger does not fit, and below a batch of 4 it is cut into parts."""
-    room = round(peak_of(batch, accumulate) / presets.ROOM) + 1
-    found = resolved(asked("draft", model="quick", settings=LARGE), room, CUDA_AS_CPU)
+    wanted = TrainOptions.model_validate({**LARGE, "batch": batch, "optimizer": {"accumulate": accumulate}})
+    room = round(estimate_memory(wanted, PEOPLE, CPU, 0).peak / presets.ROOM) + 1
+    found = resolved(asked("draft", **LARGE), room)
     assert (found.batch, found.optimizer.accumulate) == (batch, accumulate)
 
 
@@ -98,7 +95,9 @@ def test_faces_in_memory_count() -> None:
     options = asked("draft", **OPEN, optimizer={"accumulate": 1})
     room = 2 * estimate_memory(options, PEOPLE, CPU, 0).peak
     assert resolved(options, room).batch == 8
-    with pytest.raises(ConfigError, match=r"preset draft: quick of 32 px with --batch 4.*faces 11.92.*--preset draft"):
+    with pytest.raises(
+        ConfigError, match=r"preset draft: original of 32 px with --batch 4.*faces 11.92.*--preset draft"
+    ):
         resolved(options, room, crops=10**6)
 
 
@@ -118,8 +117,11 @@ def test_memory_of_the_end_counts() -> None:
 
 
 def test_on_a_cpu_steps_count_for_more_than_a_batch() -> None:
-    assert resolved(asked("draft", **OPEN), 10**13).batch == 8
-    assert resolve(asked("draft", **OPEN), ("a", "b", "c", "d", "e"), 0, CPU, 10**13, None).batch == 10
+    def batches(people: int, kind: str) -> list[int]:
+        return [step["batch"] for step in presets.ladder(asked("final"), people, kind)[0]]
+
+    assert (batches(2, "cpu"), batches(2, "cuda")) == ([8, 4], [32, 16, 8, 4])
+    assert (batches(5, "cpu"), batches(5, "cuda"), batches(20, "cuda")) == ([10], [32, 16], [40])
 
 
 def test_saving_follows_the_expected_speed() -> None:
@@ -168,7 +170,8 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
 
     save_call(tmp_path / "train.toml", {"source": Path("a"), "target": Path("b"), "output": run, **begun.model_dump()})
     called = parsed("train", "--config", str(tmp_path / "train.toml"))
-    assert called == begun
+    assert fixed_options(called) == fixed_options(begun)
+    assert called.model_copy(update={"settings": begun.settings}) == begun  # which came as text
     again = train_crops(source, target, tmp_path / "again", called, silent)  # without any memory: all was given
     assert again.weights_sha256 == first_weights(source, target, tmp_path / "third", begun)
 
@@ -183,6 +186,7 @@ def parsed(*arguments: str) -> TrainOptions:
     """The options of a call of `visagist train`, as the command line would hand them on."""
     got: list[TrainOptions] = []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "config", app.config)  # put back afterwards
         patch.setattr("visagist.train", lambda *given: got.append(given[3]))
         app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     return got[0]
