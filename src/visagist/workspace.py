@@ -92,7 +92,8 @@ def swap(
     encoding.resolved(footage, output)
     check_frames(merging.frames, footage, output)
     Signer.default()
-    configure(training.model, training.settings)
+    if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
+        configure(training.model, training.settings)
     choose(training.device)
     check_output(
         output,
@@ -118,7 +119,8 @@ def swap(
         "target_consent": target_consent,
         "workspace": workspace,
         **choice.model_dump(),
-        **training.model_dump(),
+        # What a preset leaves open is decided when the run begins, and written down there.
+        **training.model_dump(exclude_unset=training.preset is not None),
         **merging.model_dump(),
         **encoding.model_dump(),
     }

@@ -190,7 +190,7 @@ def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
     [
         (("--crf", "99"), "0 (lossless) to 51"),
         (("--crf", "-1"), "0 (lossless) to 51"),
-        (("--preset", "warp"), "ultrafast"),
+        (("--encoder-preset", "warp"), "ultrafast"),
         (("--codec", "av1"), "prores"),
         (("--codec", "prores", "--crf", "4"), "h264"),
     ],

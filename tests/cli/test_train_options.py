@@ -10,9 +10,12 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from visagist.cli.app import app, main
+from visagist.media import EncodeOptions
+from visagist.merging import MergeOptions
 from visagist.models import configure
 from visagist.settings import Settings
 from visagist.training import TrainOptions
+from visagist.workspace import SourceOptions
 
 GIVEN: dict[str, Any] = {  # another value than the default, of every option that is no table
     "model": "df",
@@ -112,6 +115,12 @@ def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys
     assert "encoder=(8, 16, 16)" in capsys.readouterr().err
     assert parsed("--settings.encoder", "8,16,16").settings == {"encoder": "8,16,16"}
     assert configure("quick", {"encoder": "8,16,16"}) == configure("quick", {"encoder": [8, 16, 16]})
+
+
+def test_no_option_of_a_swap_has_two_meanings() -> None:
+    kinds = (SourceOptions, TrainOptions, MergeOptions, EncodeOptions)
+    names = [name for kind in kinds for name in kind.model_fields]
+    assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(("option", "value"), NUMBERS)

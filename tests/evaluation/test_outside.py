@@ -22,7 +22,7 @@ COLOR = Color("bt709", "tv", "bt709", "bt709")
 
 
 def encoded(frames: list[Frame], path: Path, crf: int) -> list[Frame]:
-    with ChunkWriter(path, probe(TARGET), EncodeOptions(codec="h264", crf=crf, preset="veryfast")) as writer:
+    with ChunkWriter(path, probe(TARGET), EncodeOptions(codec="h264", crf=crf, encoder_preset="veryfast")) as writer:
         for frame in frames:
             writer.write(frame)
     with Reader(path) as reader:

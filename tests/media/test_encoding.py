@@ -54,7 +54,7 @@ def test_the_colour_survives(make_video: Maker, tmp_path: Path, name: str, codec
     target = dataclasses.replace(base, pixel_format=name, color=color, display=frame.display, audio=(), frames=1)
     output = tmp_path / ("out" if codec == "png" else "out.mov")
     preset = "ultrafast" if codec in ("h264", "h265") else None
-    options = EncodeOptions(codec=codec, preset=preset).resolved(target, output)  # type: ignore[arg-type]
+    options = EncodeOptions(codec=codec, encoder_preset=preset).resolved(target, output)  # type: ignore[arg-type]
     chunk = tmp_path / "0.nut"
     with ChunkWriter(chunk, target, options) as writer:
         writer.write(frame)

@@ -72,7 +72,7 @@ def test_times_are_the_targets_over_chunk_boundaries_with_b_frames(make_video: M
     clock = Fraction(1, 1000) if suffix == "mkv" else Fraction(1, 12800)
     target = probe(make_video(f"target.{suffix}", times=VFR, clock=clock))
     output = target.path.with_name(f"out.{suffix}")
-    summary = render(target, output, codec=codec, preset="medium")
+    summary = render(target, output, codec=codec, encoder_preset="medium")
     assert summary.frames == len(VFR)
     assert summary.notes == ()
     assert times(output) == [tick * clock for tick in VFR]
@@ -343,7 +343,7 @@ def test_chunks_of_different_encodings_are_not_joined(make_video: Maker, tmp_pat
     frames = all_frames(target)
     chunks = [tmp_path / "0.nut", tmp_path / "1.nut"]
     for path, preset, part in zip(chunks, ("ultrafast", "slow"), (frames[:6], frames[6:]), strict=True):
-        with ChunkWriter(path, target, EncodeOptions(codec="h264", preset=preset)) as writer:
+        with ChunkWriter(path, target, EncodeOptions(codec="h264", encoder_preset=preset)) as writer:
             for frame in part:
                 writer.write(frame)
     with pytest.raises(OutputError, match="encoded differently"):
@@ -398,7 +398,7 @@ def test_a_full_disk_is_an_output_error(make_video: Maker, tmp_path: Path, tiny_
         ("out.mp4", {"codec": "prores"}, "cannot hold prores"),
         ("out", {"codec": "h264"}, "cannot hold h264"),
         ("out.mp4", {"crf": 99}, "out of range"),
-        ("out.mp4", {"preset": "warp"}, "unknown"),
+        ("out.mp4", {"encoder_preset": "warp"}, "unknown"),
         ("out.png", {"crf": 3}, "does not apply"),
     ],
 )

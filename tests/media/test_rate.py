@@ -82,7 +82,7 @@ def test_a_rendered_sequence_has_exactly_the_times_of_its_rate(
 ) -> None:
     """A 24 frames/s plate was read at 25, and its render ran out of step with everything else."""
     footage, output = probe(plates, rate), tmp_path / f"render{suffix}"
-    options = EncodeOptions(preset="veryfast").resolved(footage, output)
+    options = EncodeOptions(encoder_preset="veryfast").resolved(footage, output)
     chunks = [tmp_path / "a.nut", tmp_path / "b.nut"]
     for chunk, (first, last) in zip(chunks, [(0, 4), (5, 8)], strict=True):
         with Reader(footage, first=first, last=last) as frames, ChunkWriter(chunk, footage, options) as writer:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from visagist.errors import ConfigError
 from visagist.events import silent
 from visagist.models import Quick
 from visagist.training import Crops, TrainOptions, train_crops
+from visagist.training.data import Side
 from visagist.training.memory import estimate_memory
 from visagist.training.passes import check_compiler
 from visagist.training.trainer import Trainer
@@ -29,7 +31,8 @@ SETTINGS |= {"liae": SMALL, "amp": {**SMALL, "inter": 16}}
 def trained(dtype: torch.dtype | None = None, **changes: object) -> Trainer:
     """A trainer after two iterations on noise."""
     options = small_options(**changes)
-    trainer = Trainer(dict.fromkeys(PEOPLE), options, 12, Compute(CPU, dtype, torch.channels_last))
+    nobody = cast("dict[str, Side]", dict.fromkeys(PEOPLE))  # batches come from here
+    trainer = Trainer(nobody, options, 12, Compute(CPU, dtype, torch.channels_last))
     generator, size = torch.Generator().manual_seed(0), trainer.network.size
     for iteration in range(2):
         truth = torch.rand(options.batch, 5, size, size, generator=generator)

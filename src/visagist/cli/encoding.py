@@ -17,6 +17,6 @@ def encoding_is_possible(_: type, encoding: EncodeOptions) -> None:
     """
     codec = encoding.codec or "h264"  # h265 has the same settings, and no other codec has any
     try:
-        EncodeOptions(codec=codec, crf=encoding.crf, preset=encoding.preset).filled()
+        EncodeOptions(codec=codec, crf=encoding.crf, encoder_preset=encoding.encoder_preset).filled()
     except ConfigError as error:
         raise ValueError(f"--{error}") from error  # its message begins with the setting's name

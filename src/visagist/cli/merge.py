@@ -65,7 +65,7 @@ def merge(
         auto, cpu, mps, cuda or cuda:N.
     preview:
         Frames such as 10,50,80: write only a signed before/after/mask sheet of them, as a PNG, to the output. Options
-        of a whole render (--frames, --matte, --codec, --crf, --preset) do not count then.
+        of a whole render (--frames, --matte, --codec, --crf, --encoder-preset) do not count then.
     """
     if preview is not None:
         given = {"frames": options.frames, "matte": options.matte, **encoding.model_dump()}

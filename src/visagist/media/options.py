@@ -43,7 +43,7 @@ class EncodeOptions(Settings):
     crf: int | None = None
     """0 (lossless) to 51; H.264 and H.265 only."""
 
-    preset: str | None = None
+    encoder_preset: str | None = None
     """FFmpeg's names from ultrafast to placebo; H.264 and H.265 only."""
 
     def resolved(self, target: Footage, output: Path) -> "EncodeOptions":
@@ -74,23 +74,23 @@ class EncodeOptions(Settings):
             raise ConfigError(
                 f"{output.name}: {suffix or 'a folder'} cannot hold {codec}; choose {' or '.join(possible)}"
             )
-        return EncodeOptions(codec=codec, crf=self.crf, preset=self.preset).filled()
+        return EncodeOptions(codec=codec, crf=self.crf, encoder_preset=self.encoder_preset).filled()
 
     def filled(self) -> "EncodeOptions":
         """These options with the defaults of their codec."""
         codec = self.codec
         if codec not in _DEFAULT_CRF:
-            for name, value in (("crf", self.crf), ("preset", self.preset)):
+            for name, value in (("crf", self.crf), ("encoder_preset", self.encoder_preset)):
                 if value is not None:
                     raise ConfigError(f"{name} does not apply to {codec}; leave it out or choose h264 or h265")
             return self
         crf = _DEFAULT_CRF[codec] if self.crf is None else self.crf
-        preset = self.preset or _DEFAULT_PRESET[codec]
+        preset = self.encoder_preset or _DEFAULT_PRESET[codec]
         if not 0 <= crf <= 51:
             raise ConfigError(f"crf {crf} is out of range; choose 0 (lossless) to 51, usual are 14 to 24")
         if preset not in _PRESETS:
-            raise ConfigError(f"preset '{preset}' is unknown; choose one of {', '.join(_PRESETS)}")
-        return self.model_copy(update={"crf": crf, "preset": preset})
+            raise ConfigError(f"encoder_preset '{preset}' is unknown; choose one of {', '.join(_PRESETS)}")
+        return self.model_copy(update={"crf": crf, "encoder_preset": preset})
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
     """
     kind = _layout_of(target)
     codec = options.codec or ("h265" if kind.depth > 8 else "h264")
-    options = EncodeOptions(codec=codec, crf=options.crf, preset=options.preset).filled()
+    options = EncodeOptions(codec=codec, crf=options.crf, encoder_preset=options.encoder_preset).filled()
     if codec == "png":
         return _png(target, kind)
     chosen = _yuv_format(target, kind, codec)
@@ -139,7 +139,7 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
         profile = "4444" if "444" in chosen else "hq"
         settings = {"profile": profile, "vendor": "apl0"}
         return Encoding("prores_ks", chosen, settings, color, upright=False, notes=tuple(notes))
-    settings = {"crf": str(options.crf), "preset": str(options.preset)}
+    settings = {"crf": str(options.crf), "preset": str(options.encoder_preset)}
     if "420" in chosen:
         settings["chroma_sample_location"] = target.siting if kind.family == "yuv" else "left"
     if codec == "h265":

@@ -356,13 +356,13 @@ class Loop:
         if self.iteration and self.iteration % self.options.preview_every == 0:
             if self.iteration not in self.looks:  # interrupted just before it
                 self.look()
-            self.trainer.iterations = self.world.agreed(self.trainer.iterations)
+            self.agree()
         while self.iteration < self.trainer.iterations:
             self.iterate()
             ended = self.iteration == self.trainer.iterations
             if self.iteration % self.options.preview_every == 0 or ended:
                 self.look()
-                self.trainer.iterations = self.world.agreed(self.trainer.iterations)  # a look may bring the end nearer
+                self.agree()
             if ended:
                 self.save_weights()  # before the checkpoint: once that says all is done, all is there
             backs_up = self.options.backups > 0 and self.iteration % self.options.backup_every == 0
@@ -372,6 +372,12 @@ class Loop:
                 back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
             if self.world.any(asked.is_set()):  # on all or on none; and nobody goes on before all is written
                 raise KeyboardInterrupt
+
+    def agree(self) -> None:
+        """Take over the first process's plan: a look may have brought the end nearer."""
+        total = self.world.agreed(self.trainer.iterations)
+        if total != self.trainer.iterations:
+            self.trainer.iterations, self.earlier = total, RunRecord.read(self.run).instalments[-1]
 
     def iterate(self) -> None:
         """One iteration, judged by the guard."""

@@ -102,6 +102,8 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
     options = options.model_copy(update={"compile": False})  # nothing to compile for: nothing is computed
     kind = compute.device.type
     ledger = Ledger()
+    losses = options.losses.model_copy(update={"finish": 1.0})  # with those that act at the end
+    options = options.model_copy(update={"losses": losses})
     nobody = cast("dict[str, Side]", {name: Nobody() for name in people})  # no crop is looked at
     with torch.device("meta"):  # weights of fake tensors cannot change their layout
         trainer = Trainer(nobody, options, 2, Compute(torch.device("meta"), None, compute.memory_format))

@@ -84,7 +84,7 @@ class TrainOptions(Settings):
     schedule: ScheduleOptions = ScheduleOptions()
     """How the learning rate changes over the training."""
 
-    seed: int = Field(default=0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**28)
     """Of all random numbers; the same seed gives the same run."""
 
     device: str = "auto"
