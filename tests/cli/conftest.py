@@ -114,7 +114,7 @@ def swapped(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Swap:
 def write_frames(path: Path, frames: list[np.ndarray]) -> None:
     """A video of `(h, w, 3)` frames in [0, 1]."""
     with av.open(str(path), "w") as out:
-        stream = out.add_stream("libx264", rate=25, options={"crf": "12"})
+        stream = out.add_stream("libx264", rate=25, options={"crf": "12", "x264-params": "mbtree=0"})
         (stream.height, stream.width), stream.pix_fmt = frames[0].shape[:2], "yuv420p"
         for frame in frames:
             picture = np.rint(frame * 255).astype(np.uint8)

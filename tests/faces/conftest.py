@@ -28,7 +28,9 @@ def pixels_of(path: Path, last: int | None = None) -> list[np.ndarray]:
 
 def write_clip(path: Path, pictures: Sequence[np.ndarray], rate: int = 25) -> Path:
     with av.open(path.as_posix(), "w") as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "12", "preset": "ultrafast"})
+        stream = container.add_stream(
+            "libx264", rate=rate, options={"crf": "12", "preset": "ultrafast", "x264-params": "mbtree=0"}
+        )
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         for picture in pictures:

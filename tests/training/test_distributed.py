@@ -26,6 +26,7 @@ from visagist.training.optimizers import micro_batches
 from visagist.training.trainer import Trainer, faces_each
 
 Make = Callable[..., TrainOptions]
+ROOT = str(Path(__file__).parents[2])  # the scripts below import from here
 
 RANK = """
 import os, signal, sys
@@ -143,6 +144,7 @@ def begin(script: Path, task: str, folder: Path, rank: int, port: int) -> subpro
     """One rank, as torchrun would start it, but nobody looks after it."""
     known = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
     where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    where["PYTHONPATH"] = ROOT
     command = [sys.executable, script, task, folder]
     return subprocess.Popen(command, env={**os.environ, **known, **where}, stdout=subprocess.PIPE, text=True)
 
@@ -169,7 +171,7 @@ def killed(script: Path, folder: Path) -> str:
 def pair(script: Path, folder: Path, killed: str) -> Path:
     """What two processes that torchrun started have left behind, among it the run of before, gone on with."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
     done = subprocess.run(
         [*command, script, "all", folder], env=surroundings, capture_output=True, text=True, check=False
     )

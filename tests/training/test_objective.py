@@ -100,6 +100,6 @@ def test_identity_pulls_the_swap_and_needs_embeddings(start: Start, source: Crop
 
 def test_memory_of_a_training_with_all_losses_is_estimated() -> None:
     plain = estimate_memory(small_options(), ("source", "target"), CPU, 48)
-    all_losses = {**LATE, "identity": 0.01, "finish": 1.0}
+    all_losses = {**LATE, "identity": 0.01}  # most of them act at the end, and count all the same
     full = estimate_memory(small_options(losses=all_losses), ("source", "target"), CPU, 48)
     assert full.step > 2 * plain.step

@@ -109,13 +109,6 @@ def test_faces_get_smaller_where_the_smallest_batch_does_not_fit() -> None:
     assert (found.settings["size"], found.optimizer.accumulate) == (128, 1)
 
 
-def test_memory_of_the_end_counts() -> None:
-    late = small_options(losses={"gan": 0.05, "gan_dims": 64}, preset="final")
-    peak = estimate_memory(late, PEOPLE, CPU, 0).peak
-    with pytest.raises(ConfigError):
-        presets.fitting([late], PEOPLE, 0, CPU, round(peak / presets.ROOM) + 1)
-
-
 def test_on_a_cpu_steps_count_for_more_than_a_batch() -> None:
     def batches(people: int, kind: str) -> list[int]:
         return [step["batch"] for step in presets.ladder(asked("final"), people, kind)[0]]

@@ -80,7 +80,7 @@ class EncodeOptions(Settings):
         """These options with the defaults of their codec."""
         codec = self.codec
         if codec not in _DEFAULT_CRF:
-            for name, value in (("crf", self.crf), ("encoder_preset", self.encoder_preset)):
+            for name, value in (("crf", self.crf), ("encoder-preset", self.encoder_preset)):
                 if value is not None:
                     raise ConfigError(f"{name} does not apply to {codec}; leave it out or choose h264 or h265")
             return self
@@ -89,7 +89,7 @@ class EncodeOptions(Settings):
         if not 0 <= crf <= 51:
             raise ConfigError(f"crf {crf} is out of range; choose 0 (lossless) to 51, usual are 14 to 24")
         if preset not in _PRESETS:
-            raise ConfigError(f"encoder_preset '{preset}' is unknown; choose one of {', '.join(_PRESETS)}")
+            raise ConfigError(f"encoder-preset '{preset}' is unknown; choose one of {', '.join(_PRESETS)}")
         return self.model_copy(update={"crf": crf, "encoder_preset": preset})
 
 

@@ -21,7 +21,6 @@ from itertools import accumulate, pairwise
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 
 from visagist.errors import ConfigError, RunError
 
@@ -174,6 +173,8 @@ def whole(part: Tensor) -> Tensor:
 
 def _sum(part: Tensor) -> None:
     """Sum a contiguous tensor over all ranks, in place."""
+    from torch._subclasses.fake_tensor import FakeTensor  # slow to import
+
     if not isinstance(part, FakeTensor):  # which has no contents: `memory.py` plays one rank without the others
         with answered():
             dist.all_reduce(part)

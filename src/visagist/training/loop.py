@@ -149,7 +149,7 @@ def train(
         known_record(run, options)  # refuses other options before crops are read, and before others come of them
         if world.leads and not (run / RECORD).exists():
             needed = check_memory(options, tuple(folders), choose(own_device(options.device)), crops())
-            events(Note(STEP, needed.as_text()))
+            events(Note(STEP, needed))
         people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)
         given = {"source": source, "target": target, "others": dict(others)}
@@ -491,8 +491,10 @@ class Loop:
         # Where the rate goes down late, faces gain by that alone: the trend is that of before.
         full = (1 - COOL_DOWN) * total if decay == "late" else total
         looks = {at: figures for at, figures in self.looks.items() if at <= full}
+        if not looks:
+            return
         ssim = [[figure for name, figure in figures.items() if name.startswith("ssim_")] for figures in looks.values()]
-        found = outlook(list(looks), np.array(ssim).reshape(len(looks), -1))
+        found = outlook(list(looks), np.array(ssim))
         if not found.window or self.iteration > full:
             return
         aside = " (with a learning rate that falls, which brings gains of its own)" if decay in FALLING else ""

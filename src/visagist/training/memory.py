@@ -22,13 +22,12 @@ from typing import Any, ClassVar, cast
 import psutil
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from visagist.device import Compute
 from visagist.errors import ConfigError
-from visagist.models import configure
+from visagist.models import configure, create
 from visagist.training.data import Side
 from visagist.training.losses import FaceEmbedder
 from visagist.training.optimizers import state_tensors
@@ -41,6 +40,7 @@ BASE = {"cpu": 450 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
 SLACK = {"cpu": 1.08, "cuda": 1.1, "mps": 1.1}  # allocators' gaps, and the libraries' own scratch memory
 DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}  # crops as read, and as the trainer holds them, if in one memory
 PLANES = 4  # of a crop: its colors and its hull
+PIXEL = 16 * 2**10  # bytes an iteration never takes for a pixel of a batch
 SMALLER = (0.75, 0.5)  # parts of the size that are tried
 
 
@@ -100,6 +100,8 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
         ConfigError: an unknown model or setting, or a batch that cannot be accumulated as the options say.
     """
     options = options.model_copy(update={"compile": False})  # nothing to compile for: nothing is computed
+    from torch._subclasses.fake_tensor import FakeTensorMode  # takes half a second, of every command's start
+
     kind = compute.device.type
     ledger = Ledger()
     losses = options.losses.model_copy(update={"finish": 1.0})  # with those that act at the end
@@ -135,17 +137,33 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
         )
 
 
-def check_memory(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> Memory:
-    """Memory of a training that has not begun, and whose crops have not been read.
+def check_memory(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> str:
+    """Memory of a training that has not begun, and whose crops have not been read, in a line for people.
+
+    Where even a generous bound is a small part of what is there, the bound is told, and nothing is played through.
 
     Raises:
         ConfigError: it does not fit what the device has left; the message says what would. Or what `estimate_memory`
             raises.
     """
-    needed, room = estimate_memory(options, people, compute, crops), available(compute.device)
+    room = available(compute.device)
+    most = bound(options, people, compute, crops)
+    if room is not None and most < room / 4:
+        return f"takes less than {most / GIB:.1f} GiB of the {room / GIB:.0f} GiB that are there"
+    needed = estimate_memory(options, people, compute, crops)
     if room is not None and needed.peak > room:
         raise ConfigError(shortage(needed, room, what_fits(options, people, compute, crops, room)))
-    return needed
+    return needed.as_text()
+
+
+def bound(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> int:
+    """More bytes than a training takes: every network here keeps below 4 KiB a pixel of a batch."""
+    with torch.device("meta"):
+        network = create(options.model, tuple(people), **options.settings)
+    weights = sum(weight.numel() for weight in network.parameters())
+    kind, size = compute.device.type, network.size
+    faces = crops * PLANES * round(size * options.margin) ** 2 * DATA_COPIES[kind]
+    return BASE[kind] + faces + 24 * weights + PIXEL * options.batch * size**2
 
 
 @contextmanager

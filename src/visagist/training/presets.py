@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from visagist.device import Compute, choose
 from visagist.errors import ConfigError
@@ -170,8 +169,7 @@ def fitting(
         return next((options for options in candidates if options.batch <= USUAL_BATCH), candidates[0])
     memories: list[Memory] = []
     for options in candidates:
-        losses = options.losses.model_copy(update={"finish": 1.0})  # those of the end act at once
-        memories.append(estimate_memory(options.model_copy(update={"losses": losses}), people, compute, crops))
+        memories.append(estimate_memory(options, people, compute, crops))
         if memories[-1].peak <= ROOM * room:
             return options
     least, memory = candidates[-1], memories[-1]
@@ -264,6 +262,8 @@ def seconds_an_iteration(options: TrainOptions, people: Sequence[str], compute: 
     with torch.device("meta"):
         network = create(options.model, tuple(people), **options.settings)
         faces = torch.zeros(1, 3, network.size, network.size)
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(faces, people[0])
     speed = SPEEDS[compute.device.type, compute.autocast is not None]

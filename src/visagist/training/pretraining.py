@@ -70,7 +70,7 @@ def pretrain(folder: Path, run: Path, options: TrainOptions, events: Events) -> 
         if world.leads and not (run / RECORD).exists():
             crops = sum(len(Faceset.open(each)) for each in facesets_in(folder))
             needed = check_memory(options, ("source", "target"), choose(own_device(options.device)), crops)
-            events(Note(STEP, needed.as_text()))
+            events(Note(STEP, needed))
         pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
         people = {"source": pool.crops, "target": pool.crops}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)
