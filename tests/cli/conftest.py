@@ -1,5 +1,6 @@
 """The real command line in real processes, on the bundled clips."""
 
+import io
 import json
 import os
 import shutil
@@ -7,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import av
 import numpy as np
 import pytest
 
+from visagist.cli.app import main
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.media import Reader, write_picture
 
@@ -37,9 +39,14 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def visagist(*arguments: str | Path, cwd: Path | None = None) -> Ended:
-    """Run the command line to its end."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
-    return Ended(done.returncode, done.stdout, done.stderr)
+    """Run the command line to its end: in this process, whose imports are done, or from another folder in its own."""
+    if cwd is not None or "--help" in arguments:  # which changes the texts of this process for good
+        done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
+        return Ended(done.returncode, done.stdout, done.stderr)
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([*map(str, arguments)])
+    return Ended(code, out.getvalue(), err.getvalue())
 
 
 def killed_when(moment: Callable[[dict[str, object]], bool], *arguments: str | Path) -> bool:
