@@ -1,7 +1,7 @@
 """Facesets in memory, on the device, as the trainer wants them.
 
 - `Crops`: one person's crops and hulls as plain arrays, or a pool of many people's, and where they come from
-- `load_crops`: those of a faceset
+- `load_crops`: those of a faceset in a folder; `crops_of`: of one that is open
 - `Side`: one person's training and held-out crops on the device
 - `held_out_count`: where the held-out ones begin
 - `yaw_weights`: how often each is drawn where all yaws should be seen equally often
@@ -91,19 +91,20 @@ def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Cr
         FacesetError: the folder is no faceset, a crop cannot be read, or there are too few.
     """
     faceset = Faceset.open(folder)
+    crops = crops_of(faceset, coverage, size, margin)  # refuses too few, of which no mean could be made
+    return replace(crops, is_alone=is_alone(faceset), centroid=tuple(faceset.centroid().tolist()))
+
+
+def crops_of(faceset: Faceset, coverage: Coverage, size: int, margin: float) -> Crops:
+    """The crops themselves, without what is known of the person.
+
+    Raises:
+        FacesetError: a crop cannot be read, or there are too few.
+    """
     images, hulls, features = faceset.load(coverage, size, margin)
     poses = [record.pose for record in faceset.records]
-    # Crops refuses too few, of which no mean could be made.
-    crops = Crops(
-        images,
-        hulls,
-        faceset.footage_hashes,
-        name=str(folder),
-        features=features,
-        is_alone=is_alone(faceset),
-        yaws=np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None,
-    )
-    return replace(crops, centroid=tuple(faceset.centroid().tolist()))
+    yaws = np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None
+    return Crops(images, hulls, faceset.footage_hashes, name=str(faceset.folder), features=features, yaws=yaws)
 
 
 class Side:

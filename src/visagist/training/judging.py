@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from visagist.errors import ConfigError
 from visagist.faces import Coverage
 from visagist.training.data import Side
-from visagist.training.losses import aligned_grid, masked_psnr, masked_ssim
+from visagist.training.losses import aligned, aligned_grid, masked_psnr, masked_ssim
 from visagist.weights import session
 
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
@@ -80,9 +80,8 @@ def swap_similarity(
     except ConfigError:
         return None
     swap = (faces + mask * (rgb - faces)).float().cpu()
-    aligned = F.grid_sample(F.avg_pool2d(swap, factor), grid.expand(len(swap), -1, -1, -1), align_corners=False)
     network = session("sface", threads=1)
-    found = [network.run(None, {"data": (255 * face[None]).numpy()})[0] for face in aligned]
+    found = [network.run(None, {"data": (255 * face[None]).numpy()})[0] for face in aligned(swap, grid, factor)]
     embeddings = F.normalize(torch.from_numpy(np.concatenate([np.asarray(each, np.float32) for each in found])))
     person = F.normalize(torch.from_numpy(np.asarray(centroid, np.float32)), dim=0)
     return float((embeddings @ person).mean())

@@ -12,7 +12,7 @@ beginning for whomever it will be.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -29,7 +29,7 @@ from visagist.faces.subject import SHEET
 from visagist.faceset import Faceset, Record
 from visagist.faceset.record import SUFFIXES
 from visagist.settings import save_call
-from visagist.training.data import Crops, held_out_count
+from visagist.training.data import Crops, crops_of, held_out_count
 from visagist.training.distributed import own_device
 from visagist.training.loop import TrainSummary, go, own_seal, prepare, together
 from visagist.training.memory import check_memory
@@ -125,20 +125,8 @@ def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: 
     order, held_out = arranged(who, part)
     # As one faceset of everybody, so that each crop is read into its place and no array is held twice.
     together = Faceset(folder, tuple(files[i] for i in order), tuple(records[i] for i in order))
-    images, hulls, features = together.load(coverage, size, margin)
-    poses = [record.pose for record in together.records]
-    crops = Crops(
-        images,
-        hulls,
-        together.footage_hashes,
-        (),  # the mean of many people's embeddings is nobody's
-        str(folder),
-        features,
-        is_alone=False,
-        yaws=np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None,
-        people=people,
-        held_out=held_out,
-    )
+    # No centroid: the mean of many people's embeddings is nobody's.
+    crops = replace(crops_of(together, coverage, size, margin), is_alone=False, people=people, held_out=held_out)
     trained_on = set(who[order[:-held_out]].tolist())
     return Pool(crops, len(set(who.tolist()) - trained_on))
 

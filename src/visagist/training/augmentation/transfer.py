@@ -136,10 +136,8 @@ def lct(picture: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> Ten
     >>> bool(torch.allclose(lct(picture, mask, picture, mask), picture, atol=1e-4))
     True
     """
-    own_mean, own = moments(picture, mask)
-    mean, goal = moments(other, other_mask)
-    root, inverse = roots(torch.cat([own, goal]))
-    return _mapped(picture, root[len(own) :] @ inverse[: len(own)], own_mean, mean)
+    _, inverse, goal_root, own_mean, mean = _roots_of_both(picture, mask, other, other_mask)
+    return _mapped(picture, goal_root @ inverse, own_mean, mean)
 
 
 def mkl(picture: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> Tensor:
@@ -149,12 +147,17 @@ def mkl(picture: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> Ten
     >>> bool(torch.allclose(mkl(picture, mask, picture, mask), picture, atol=1e-4))
     True
     """
+    own_root, inverse, goal_root, own_mean, mean = _roots_of_both(picture, mask, other, other_mask)
+    values, vectors = singular(goal_root @ own_root)  # whose square would not survive float32
+    return _mapped(picture, inverse @ (vectors * values[:, None] @ vectors.mT) @ inverse, own_mean, mean)
+
+
+def _roots_of_both(picture: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> tuple[Tensor, ...]:
+    """Of both covariances `A^½`, `A^-½` and `B^½`, each `(B, 3, 3)`, and both means."""
     own_mean, own = moments(picture, mask)
     mean, goal = moments(other, other_mask)
     root, inverse = roots(torch.cat([own, goal]))
-    own_root, inverse, goal_root = root[: len(own)], inverse[: len(own)], root[len(own) :]
-    values, vectors = singular(goal_root @ own_root)  # whose square would not survive float32
-    return _mapped(picture, inverse @ (vectors * values[:, None] @ vectors.mT) @ inverse, own_mean, mean)
+    return root[: len(own)], inverse[: len(own)], root[len(own) :], own_mean, mean
 
 
 def _thinned(x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from visagist.training.losses.adversarial import (
     generator_loss,
 )
 from visagist.training.losses.frequency import focal_frequency
-from visagist.training.losses.identity import FaceEmbedder, aligned_grid, identity_loss
+from visagist.training.losses.identity import FaceEmbedder, aligned, aligned_grid, identity_loss
 from visagist.training.losses.options import LossOptions
 from visagist.training.losses.pixel import absolute, edges, mask_error, pixel_weights, squared, weighted_mean
 from visagist.training.losses.similarity import dssim, inner, masked_psnr, masked_ssim, ssim_map
@@ -37,6 +37,7 @@ __all__ = [
     "LossOptions",
     "PatchDiscriminator",
     "absolute",
+    "aligned",
     "aligned_grid",
     "background_style",
     "discriminator_loss",

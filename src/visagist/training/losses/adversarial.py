@@ -25,6 +25,7 @@ from visagist.device import Compute
 from visagist.errors import ConfigError, RunError
 from visagist.models.base import depth_to_space
 from visagist.training.distributed import World, part_of_mean
+from visagist.training.optimizers import restore_state, state_tensors
 
 SLOPE = 0.2  # of leaky_relu, usual in discriminators
 RATE, BETAS = 4e-4, (0.0, 0.9)  # of Adam: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks"
@@ -229,9 +230,7 @@ class Adversary:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name; no copies."""
         found = {f"state/{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        for name, weight in self.weights.items():
-            found |= {f"{key}/{name}": value for key, value in self.optimizer.state.get(weight, {}).items()}
-        return found
+        return found | state_tensors(self.optimizer, self.weights)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` gave at another time.
@@ -239,14 +238,8 @@ class Adversary:
         Raises:
             RunError: they are not of this discriminator.
         """
-        self.optimizer.state.clear()
         try:
             self.network.load_state_dict({name: tensors[f"state/{name}"] for name in self.network.state_dict()})
-            for name, weight in self.weights.items():
-                if f"step/{name}" in tensors:
-                    moments = {key: torch.empty_like(weight) for key in ("exp_avg", "exp_avg_sq")}
-                    for key, moment in moments.items():
-                        moment.copy_(tensors[f"{key}/{name}"])
-                    self.optimizer.state[weight] = {"step": tensors[f"step/{name}"].clone(), **moments}
+            restore_state(self.optimizer, self.weights, tensors, "adamw")  # which remembers what Adam does
         except (KeyError, RuntimeError) as error:
             raise RunError(f"the checkpoint's {type(self.network).__name__} is not as it is here ({error})") from error

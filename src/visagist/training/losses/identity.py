@@ -55,6 +55,21 @@ def aligned_grid(coverage: Coverage, size: int) -> tuple[Tensor, int]:
     return torch.from_numpy((2 * places + 1) / size - 1).float()[None], factor
 
 
+def aligned(faces: Tensor, grid: Tensor, factor: int) -> Tensor:
+    """Faces as SFace wants to see them.
+
+    Args:
+        faces: `(B, C, R, R)`, such as RGB in [0, 1].
+        grid: `(1, 112, 112, 2)` of `aligned_grid`, on the same device.
+        factor: of `aligned_grid`.
+
+    Returns:
+        `(B, C, 112, 112)` float32; beyond the faces' rim 0.
+    """
+    faces = F.avg_pool2d(faces.float(), factor) if factor > 1 else faces.float()
+    return F.grid_sample(faces, grid.expand(len(faces), -1, -1, -1), align_corners=False)
+
+
 class FaceEmbedder(nn.Module):
     """SFace on a network's faces, frozen; every gradient goes to the faces.
 
@@ -77,9 +92,7 @@ class FaceEmbedder(nn.Module):
 
     def align(self, faces: Tensor) -> Tensor:
         """`(B, 3, R, R)` faces as SFace wants to see them, `(B, 3, 112, 112)`, both RGB in [0, 1]."""
-        faces = F.avg_pool2d(faces.float(), self.factor) if self.factor > 1 else faces.float()
-        grid = self.grid.expand(len(faces), -1, -1, -1)
-        return F.grid_sample(faces, grid, align_corners=False)
+        return aligned(faces, self.grid, self.factor)
 
     def embed(self, aligned: Tensor) -> Tensor:
         """`(B, 128)` embeddings, unit length, of `(B, 3, 112, 112)` aligned RGB in [0, 1]."""
