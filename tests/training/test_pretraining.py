@@ -121,6 +121,19 @@ def test_a_folder_of_facesets_is_pretrained_on_and_fitted_by_command(
     assert "where its previews would be taken for crops" in capsys.readouterr().err
 
 
+def test_a_preset_fills_what_a_pretraining_leaves_open(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, run = tmp_path / "everybody", tmp_path / "run"
+    folder.mkdir()
+    for seed, name in enumerate(("anna", "bert", "carl")):
+        write_faceset(folder / name, seed, 8)
+    tiny = "--model original --settings.size 32 --settings.width 4 --settings.latent 8 --iterations 2 --held-out 0.3"
+    asked = ["pretrain", str(folder), "-o", str(run), "--preset", "final", "--device", "cpu", *tiny.split()]
+    assert main(asked) == 0
+    assert "preset final: " in capsys.readouterr().err
+    found = RunRecord.read(run).options
+    assert (found.losses.focal_frequency, found.schedule.decay, found.batch) == (50, "late", 8)
+
+
 def test_people_in_one_faceset_are_told_apart(tmp_path: Path) -> None:
     both = write_faceset(tmp_path / "both", 1, 10)
     with pytest.raises(FacesetError, match="no two people can be told apart"):

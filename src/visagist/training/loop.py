@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from types import MappingProxyType
@@ -141,15 +141,14 @@ def train(
     with together(run) as world:
         events = events if world.leads else silent
 
+        @cache
         def crops() -> int:
             return sum(len(Faceset.open(folder)) for folder in folders.values())
 
         options = resolved(options, run, tuple(folders), crops, events)
         size = network_size(options)
         known_record(run, options)  # refuses other options before crops are read, and before others come of them
-        if world.leads and not (run / RECORD).exists():
-            needed = check_memory(options, tuple(folders), choose(own_device(options.device)), crops())
-            events(Note(STEP, needed))
+        tell_memory(options, run, tuple(folders), crops, events)
         people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)
         given = {"source": source, "target": target, "others": dict(others)}
@@ -196,6 +195,18 @@ def resolved(
     if world.size == 1:
         return said
     return TrainOptions.model_validate_json(world.told(said.model_dump_json()))
+
+
+def tell_memory(
+    options: TrainOptions, run: Path, people: tuple[str, ...], crops: Callable[[], int], events: Events
+) -> None:
+    """Say what a new run will take, by the first process; one that has been trained has fitted before.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    if World.now().leads and not (run / RECORD).exists():
+        events(Note(STEP, check_memory(options, people, choose(own_device(options.device)), crops())))
 
 
 @contextmanager

@@ -13,15 +13,15 @@ beginning for whomever it will be.
 
 import os
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.device import choose
 from visagist.errors import ConfigError, FacesetError
-from visagist.events import Events, Note
+from visagist.events import Events, Note, silent
 from visagist.faces import Coverage, mean_embedding
 from visagist.faces.clusters import SAME
 from visagist.faces.identity import embedding_weight
@@ -30,12 +30,9 @@ from visagist.faceset import Faceset, Record
 from visagist.faceset.record import SUFFIXES
 from visagist.settings import save_call
 from visagist.training.data import Crops, crops_of, held_out_count
-from visagist.training.distributed import own_device
-from visagist.training.loop import TrainSummary, go, own_seal, prepare, together
-from visagist.training.memory import check_memory
+from visagist.training.loop import TrainSummary, go, own_seal, prepare, resolved, tell_memory, together
 from visagist.training.options import TrainOptions
 from visagist.training.plan import STEP, known_record, network_size
-from visagist.training.run import RECORD
 
 CALL = "pretrain.toml"  # in the run: the resolved call
 LEFT = 2  # people that are trained on at least, where whole ones are held out
@@ -64,13 +61,17 @@ def pretrain(folder: Path, run: Path, options: TrainOptions, events: Events) -> 
         )
     if run.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
-    size = network_size(options)
-    known_record(run, options)  # refuses other options before crops are read
     with together(run) as world:
-        if world.leads and not (run / RECORD).exists():
-            crops = sum(len(Faceset.open(each)) for each in facesets_in(folder))
-            needed = check_memory(options, ("source", "target"), choose(own_device(options.device)), crops)
-            events(Note(STEP, needed))
+        events = events if world.leads else silent
+
+        @cache
+        def crops() -> int:
+            return sum(len(Faceset.open(each)) for each in facesets_in(folder))
+
+        options = resolved(options, run, ("source", "target"), crops, events)
+        size = network_size(options)
+        known_record(run, options)  # refuses other options before crops are read
+        tell_memory(options, run, ("source", "target"), crops, events)
         pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
         people = {"source": pool.crops, "target": pool.crops}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)

@@ -160,11 +160,13 @@ class Trainer:
         generator = self.world.apart(torch.Generator().manual_seed(self.seed(iteration) ^ DECODING))
         progress = iteration / self.iterations
         drawn: list[Drawn] = []
+        real: list[Tensor] = []
         self.losses = {}
         for (rows, counts), share in zip(self.parts, self.shares, strict=True):
             mine = slice(None) if len(self.parts) == 1 else rows
             drawn.append(self.draw(seen[mine], counts, iteration, generator))
-            parts = self.objective.parts(drawn[-1], truth[mine], progress)
+            real.append(truth[mine])
+            parts = self.objective.parts(drawn[-1], real[-1], progress)
             total = sum(parts.values(), start=torch.zeros((), device=seen.device))
             (total * share).backward()
             drawn[-1] = drawn[-1].detached()
@@ -177,8 +179,8 @@ class Trainer:
         norm = improve(self.optimizer, self.trained.values(), chosen, self.seed(iteration) ^ DROPPING)
         update_average(self.optimizer, self.weights, self.average, iteration, chosen)
         judging = self.world.apart(torch.Generator().manual_seed(self.seed(iteration) ^ JUDGING))
-        for (rows, _), part in zip(self.parts, drawn, strict=True):
-            self.objective.learn(part, truth[slice(None) if len(self.parts) == 1 else rows], progress, judging)
+        for part, faces in zip(drawn, real, strict=True):
+            self.objective.learn(part, faces, progress, judging)
         return self.losses["loss"], norm
 
     def draw(self, seen: Tensor, counts: tuple[int, ...], iteration: int, generator: torch.Generator) -> Drawn:
