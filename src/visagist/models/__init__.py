@@ -73,16 +73,7 @@ def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"model '{name}': {field}: {first['msg'].lower()}") from error
-    if made.size < 16 or made.size % 16 or min(_numbers(made)) < 1:
-        raise ConfigError(f"model '{name}': sizes must be positive, `size` a multiple of 16; got {made}")
     return made
-
-
-def _numbers(config: SwapperConfig) -> list[int]:
-    """The whole numbers among the settings: sizes and widths."""
-    values = vars(config).values()
-    numbers = [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
-    return [number for number in numbers if isinstance(number, int)]
 
 
 def create(name: str, identities: tuple[str, ...], **settings: object) -> Swapper:

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from visagist.errors import ConfigError
-from visagist.models.base import Swapper
-from visagist.models.saehd import SEGMENTS, Decoder, Encoder, Variant, check_size, check_widths, start
+from visagist.models.base import Swapper, check_size, check_widths
+from visagist.models.saehd import SEGMENTS, SIZES, Decoder, Encoder, Variant, start
 
 VARIANT = Variant(unit_norm=True, doubled=True, deeper=True, cosine=False)
 STEP = 32  # px, what sizes are multiples of
@@ -39,7 +39,7 @@ class AmpConfig:
     share: float = 0.5  # above 0, to 1: chance of a channel to come from the own inter in training
 
     def __post_init__(self) -> None:
-        check_size("amp", self.size, STEP)
+        check_size("amp", self.size, SIZES, STEP)
         widths = {"latent": self.latent, "inter": self.inter, "encoder": self.encoder}
         check_widths("amp", {**widths, "decoder": self.decoder, "mask": self.mask})
         if not 0 < self.share <= 1:

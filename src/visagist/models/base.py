@@ -1,17 +1,21 @@
 """What every swapper is, and the few pieces that architectures share.
 
 - `Swapper`: one encoder for everybody, one decoder a person
+- `check_size`, `check_widths`: refuse what makes no network
 - `depth_to_space`, `space_to_depth`: trade channels for pixels without leaving channels_last
 - `scale`: smaller initial weights, with which networks without normalisation train from the first step
 """
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from visagist.errors import ConfigError
+
+WIDEST = 4096  # channels, or numbers of a latent
 
 
 class SwapperConfig(Protocol):
@@ -130,6 +134,39 @@ class Swapper(nn.Module):
         """
         part, _, rest = weight.partition(".")
         return self.identities[int(rest.partition(".")[0])] if part in self.personal else None
+
+
+def check_size(model: str, size: int, limits: tuple[int, int], step: int) -> None:
+    """Refuse a size that a network cannot have.
+
+    Args:
+        model: its name, for the message.
+        size: px.
+        limits: the smallest and the largest, px.
+        step: what sizes are multiples of, px.
+
+    Raises:
+        ConfigError: it is outside of the limits or no multiple of `step`; the message says what is.
+    """
+    low, high = limits
+    if not low <= size <= high or size % step:
+        near = sorted({min(high, max(low, size // step * step + more)) for more in (0, step)})
+        raise ConfigError(
+            f"model '{model}': size {size} must be a multiple of {step} from {low} to {high}, such as "
+            + " or ".join(str(value) for value in near)
+        )
+
+
+def check_widths(model: str, widths: Mapping[str, int | tuple[int, ...]]) -> None:
+    """Refuse widths that make no network.
+
+    Raises:
+        ConfigError: one is not in 1 to `WIDEST`.
+    """
+    for name, given in widths.items():
+        for width in given if isinstance(given, tuple) else (given,):
+            if not 1 <= width <= WIDEST:
+                raise ConfigError(f"model '{model}': {name} {width} must be from 1 to {WIDEST}")
 
 
 def depth_to_space(x: Tensor, factor: int) -> Tensor:

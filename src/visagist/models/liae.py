@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from visagist.models.base import Swapper
-from visagist.models.saehd import SEGMENTS, Decoder, Encoder, Inter, Variant, check_size, check_widths, start
+from visagist.models.base import Swapper, check_size, check_widths
+from visagist.models.saehd import SEGMENTS, SIZES, Decoder, Encoder, Inter, Variant, start
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LiaeConfig:
     options: str = ""  # letters of u (unit norm), d (doubled side), t (deeper), c (x·cos x)
 
     def __post_init__(self) -> None:
-        check_size("liae", self.size, Variant.named("liae", self.options).step)
+        check_size("liae", self.size, SIZES, Variant.named("liae", self.options).step)
         widths = {"latent": self.latent, "encoder": self.encoder, "decoder": self.decoder, "mask": self.mask}
         check_widths("liae", widths)
 

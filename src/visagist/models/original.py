@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.models.base import Swapper, depth_to_space
+from visagist.models.base import Swapper, check_size, check_widths, depth_to_space
+
+SIZES = (16, 1024)  # px
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,10 @@ class OriginalConfig:
     size: int = 64  # px, a multiple of 16
     width: int = 128  # channels of the first convolution; doubled three times
     latent: int = 1024  # numbers through which every face must pass
+
+    def __post_init__(self) -> None:
+        check_size("original", self.size, SIZES, 16)
+        check_widths("original", {"width": self.width, "latent": self.latent})
 
 
 class Down(nn.Module):

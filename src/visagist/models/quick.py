@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.models.base import Swapper, depth_to_space, scale, space_to_depth
+from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, scale, space_to_depth
 
 SLOPE = 0.1  # of leaky_relu, the cheapest activation in channels_last that keeps a gradient everywhere
+SIZES = (16, 1024)  # px
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class QuickConfig:
     latent: int = 320  # numbers through which every face must pass
     shared: int = 128  # channels at size/16 that the decoders get
     decoder: tuple[int, int, int, int] = (320, 256, 160, 64)  # channels at size/16, size/8, size/4, size/2
+
+    def __post_init__(self) -> None:
+        check_size("quick", self.size, SIZES, 16)
+        check_widths(
+            "quick", {"encoder": self.encoder, "latent": self.latent, "shared": self.shared, "decoder": self.decoder}
+        )
 
 
 class Residual(nn.Module):

@@ -1,6 +1,6 @@
 """What the networks of the SAEHD family (`df`, `liae`) and `amp` are made of.
 
-- `Variant`: the options u, d, t and c; `check_size`, `check_widths`: refuse what makes no network
+- `Variant`: the options u, d, t and c
 - `leaky`, `cosine`, `unit_norm`: functions on tensors
 - `Down`, `Up`, `Residual`, `Heads`: blocks
 - `Encoder`, `Inter`, `Decoder`: the parts of a network
@@ -27,7 +27,6 @@ from visagist.models.base import depth_to_space, scale
 SLOPE = 0.1  # of leaky_relu
 RESIDUAL_SLOPE = 0.2  # in residual blocks
 SIZES = (64, 640)  # px
-WIDEST = 4096  # channels, or numbers of a latent
 
 Activation = Callable[[Tensor, float], Tensor]  # a tensor, which it may overwrite, and the slope where there is one
 
@@ -72,32 +71,6 @@ class Variant:
     def activation(self) -> Activation:
         """The activation of every block."""
         return cosine if self.cosine else leaky
-
-
-def check_size(model: str, size: int, step: int) -> None:
-    """Refuse a size that the network cannot have.
-
-    Raises:
-        ConfigError: it is not in `SIZES` or no multiple of `step`; the message says what is.
-    """
-    low, high = SIZES
-    if not low <= size <= high or size % step:
-        near = sorted({min(high, max(low, size // step * step + more)) for more in (0, step)})
-        raise ConfigError(
-            f"model '{model}': size {size} must be a multiple of {step} from {low} to {high}, such as "
-            + " or ".join(str(value) for value in near)
-        )
-
-
-def check_widths(model: str, widths: dict[str, int]) -> None:
-    """Refuse widths that make no network.
-
-    Raises:
-        ConfigError: one is not in 1 to `WIDEST`.
-    """
-    for name, width in widths.items():
-        if not 1 <= width <= WIDEST:
-            raise ConfigError(f"model '{model}': {name} {width} must be from 1 to {WIDEST}")
 
 
 def leaky(x: Tensor, slope: float) -> Tensor:
