@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from visagist.device import choose
+from visagist.device import choose, keep_memory
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.base import depth_to_space
 from visagist.training.data import Crops, Side
@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="turns of 3 iterations a network")
     arguments = parser.parse_args()
     compute = choose("auto")
+    keep_memory()  # as a training does
     ARCHITECTURES["sketch"] = Sketch
     trainers: dict[str, Trainer] = {}
     for name in (arguments.model, "sketch"):

@@ -3,9 +3,13 @@
 `choose("auto")` takes the first of CUDA, Apple's MPS and the CPU, and with it the memory layout and precision that
 gained in measurements: bf16 with channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, else
 float32. On a CPU without bf16 units, bf16 is emulated and slower than float32.
+
+`keep_memory` lets a process that computes on a CPU keep the memory that it frees.
 """
 
+import ctypes
 import re
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,3 +73,22 @@ def check_name(device: str) -> None:
 def cpu_has_bf16() -> bool:
     """Whether the CPU multiplies bf16 in hardware (AMX or AVX512-BF16)."""
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())  # pyright: ignore[reportPrivateUsage] - no public name yet
+
+
+def keep_memory() -> bool:
+    """Let this process keep what it frees for what it needs next, rather than give it back to the system.
+
+    An iteration on a CPU makes and frees hundreds of tensors of megabytes. By default glibc hands such memory back at
+    once and gets it anew, and the kernel zeroes it page by page on a single core: 14,000 page faults an iteration of 8
+    faces with `quick`, 39,000 for 2 faces with `df`. Kept, they are 330 and 3,700; the process takes 0 to 2 % more.
+
+    Returns:
+        Whether the C library can do that: glibc on Linux. Elsewhere nothing is changed.
+    """
+    if sys.platform != "linux":
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and all(mallopt(name, value) for name, value in KEEPING)
+
+
+KEEPING = ((-4, 0), (-1, -1))  # M_MMAP_MAX: no mapping of its own for a large piece; M_TRIM_THRESHOLD: never shrink

@@ -15,6 +15,7 @@ from visagist.models.base import depth_to_space, space_to_depth
 SMALL: dict[str, dict[str, object]] = {
     "original": {"size": 32, "width": 8, "latent": 16},
     "quick": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8)},
+    "visage": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8)},
     "df": {"size": 64, "latent": 16, "encoder": 4, "decoder": 4, "mask": 2},
     "liae": {"size": 64, "latent": 8, "encoder": 4, "decoder": 4, "mask": 2},
     "amp": {"size": 64, "latent": 16, "inter": 16, "encoder": 4, "decoder": 4, "mask": 2},

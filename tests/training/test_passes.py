@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 PEOPLE = ("source", "target")
 SMALL = {"size": 64, "latent": 16, "encoder": 8, "decoder": 8, "mask": 4}
 SETTINGS = {"quick": small_options().settings, "original": {"size": 32, "width": 8, "latent": 16}, "df": SMALL}
-SETTINGS |= {"liae": SMALL, "amp": {**SMALL, "inter": 16}}
+SETTINGS |= {"liae": SMALL, "amp": {**SMALL, "inter": 16}, "visage": {**small_options().settings, "rank": 2}}
 
 
 def trained(dtype: torch.dtype | None = None, **changes: object) -> Trainer:
@@ -42,7 +42,8 @@ def trained(dtype: torch.dtype | None = None, **changes: object) -> Trainer:
 
 
 @pytest.mark.parametrize(
-    ("model", "dtype"), [("quick", None), ("original", None), ("df", torch.bfloat16), ("liae", None), ("amp", None)]
+    ("model", "dtype"),
+    [("quick", None), ("visage", None), ("original", None), ("df", torch.bfloat16), ("liae", None), ("amp", None)],
 )
 def test_checkpointing_computes_the_same_again(model: str, dtype: torch.dtype | None) -> None:
     """To the bit: the same operations on the same numbers, and what amp draws at random is not drawn again."""
@@ -57,7 +58,7 @@ def test_checkpointing_takes_less_memory(model: str) -> None:
     plain, again = (
         estimate_memory(options.model_copy(update={"checkpointing": on}), PEOPLE, compute, 0) for on in (False, True)
     )
-    assert again.step < {"df": 0.65, "quick": 0.8}[model] * plain.step
+    assert again.step < {"df": 0.65, "quick": 0.9}[model] * plain.step
     assert (again.weights, again.optimizer) == (plain.weights, plain.optimizer)
 
 

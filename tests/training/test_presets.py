@@ -39,9 +39,9 @@ def resolved(options: TrainOptions, room: int | None = None, compute: Compute = 
     [
         ("draft", CPU, "quick", 128, 10),
         ("draft", CUDA, "quick", 128, 10),
-        ("standard", CPU, "quick", 192, 480),
+        ("standard", CPU, "visage", 192, 480),
         ("standard", CUDA, "df", 256, 240),
-        ("final", CPU, "df", 192, 2880),
+        ("final", CPU, "visage", 192, 2880),
         ("final", CUDA, "df", 256, 720),
     ],
 )
@@ -103,7 +103,7 @@ def test_faces_in_memory_count() -> None:
 
 def test_faces_get_smaller_where_the_smallest_batch_does_not_fit() -> None:
     small = {name: value for name, value in SMALL.items() if name != "size"}
-    options = asked("standard", settings=small, batch=4)
+    options = asked("standard", model="quick", settings=small, batch=4)
     peak = estimate_memory(options.model_copy(update={"settings": {**small, "size": 192}}), PEOPLE, CPU, 0).peak
     found = resolved(options, round(peak / presets.ROOM) - 2**20)
     assert (found.settings["size"], found.optimizer.accumulate) == (128, 1)

@@ -19,6 +19,7 @@ from visagist.models.df import Df, DfConfig
 from visagist.models.liae import Liae, LiaeConfig
 from visagist.models.original import Original, OriginalConfig
 from visagist.models.quick import Quick, QuickConfig
+from visagist.models.visage import Visage, VisageConfig
 
 __all__ = [
     "ARCHITECTURES",
@@ -34,6 +35,8 @@ __all__ = [
     "QuickConfig",
     "Swapper",
     "SwapperConfig",
+    "Visage",
+    "VisageConfig",
     "configure",
     "create",
 ]
@@ -41,6 +44,7 @@ __all__ = [
 ARCHITECTURES: dict[str, type[Swapper]] = {
     "original": Original,
     "quick": Quick,
+    "visage": Visage,
     "df": Df,
     "liae": Liae,
     "amp": Amp,

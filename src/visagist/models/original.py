@@ -13,9 +13,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from visagist.models.base import Swapper, check_size, check_widths, depth_to_space
+from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky
 
 SIZES = (16, 1024)  # px
 
@@ -41,7 +40,7 @@ class Down(nn.Module):
         self.conv = nn.Conv2d(channels, out, 5, stride=2, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(self.conv(x), 0.1)  # (B, out, H/2, W/2)
+        return leaky(self.conv(x), 0.1)  # (B, out, H/2, W/2)
 
 
 class Up(nn.Module):
@@ -52,7 +51,7 @@ class Up(nn.Module):
         self.conv = nn.Conv2d(channels, 4 * out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return depth_to_space(F.leaky_relu(self.conv(x), 0.1), 2)  # (B, out, 2H, 2W)
+        return depth_to_space(leaky(self.conv(x), 0.1), 2)  # (B, out, 2H, 2W)
 
 
 class Decoder(nn.Module):

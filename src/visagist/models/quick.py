@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, scale, space_to_depth
+from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky, scale, space_to_depth
 
-SLOPE = 0.1  # of leaky_relu, the cheapest activation in channels_last that keeps a gradient everywhere
+SLOPE = 0.1  # of leaky ReLU, the cheapest activation in channels_last that keeps a gradient everywhere
 SIZES = (16, 1024)  # px
 
 
@@ -48,8 +47,8 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.leaky_relu(self.conv1(x), SLOPE)
-        return F.leaky_relu(x + self.conv2(y), SLOPE)
+        y = leaky(self.conv1(x), SLOPE)
+        return leaky(self.conv2(y).add_(x), SLOPE)  # no new memory, see `leaky`
 
 
 class Encoder(nn.Module):
@@ -69,12 +68,12 @@ class Encoder(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         x = space_to_depth(faces - 0.5, 4)  # (B, 48, size/4, size/4)
-        x = F.leaky_relu(self.patches(x), SLOPE)
-        x = F.leaky_relu(self.down1(x), SLOPE)  # (B, 192, size/8, size/8)
-        x = F.leaky_relu(self.down2(x), SLOPE)  # (B, 320, size/16, size/16)
+        x = leaky(self.patches(x), SLOPE)
+        x = leaky(self.down1(x), SLOPE)  # (B, 192, size/8, size/8)
+        x = leaky(self.down2(x), SLOPE)  # (B, 320, size/16, size/16)
         x = self.narrow(self.residual(x))  # (B, 80, size/16, size/16)
         x = self.squeeze(x.permute(0, 2, 3, 1).flatten(1))  # (B, latent)
-        x = F.leaky_relu(self.spread(x), SLOPE)
+        x = leaky(self.spread(x), SLOPE)
         return x.unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, shared, size/16, size/16)
 
 
@@ -95,7 +94,7 @@ class Decoder(nn.Module):
         self.draw = nn.Conv2d(c2, 4 * 4, 3, padding=1)  # RGB and mask of 2x2 pixels
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.leaky_relu(self.enter(x), SLOPE)  # (B, 320, size/16, size/16)
+        x = leaky(self.enter(x), SLOPE)  # (B, 320, size/16, size/16)
         x = self.residual16(x)
         x = self.residual8(depth_to_space(self.up8(x), 2))  # (B, 256, size/8, size/8)
         x = self.residual4(depth_to_space(self.up4(x), 2))  # (B, 160, size/4, size/4)

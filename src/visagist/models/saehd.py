@@ -1,7 +1,7 @@
 """What the networks of the SAEHD family (`df`, `liae`) and `amp` are made of.
 
 - `Variant`: the options u, d, t and c
-- `leaky`, `cosine`, `unit_norm`: functions on tensors
+- `cosine`, `unit_norm`: functions on tensors
 - `Down`, `Up`, `Residual`, `Heads`: blocks
 - `Encoder`, `Inter`, `Decoder`: the parts of a network
 - `start`: initial weights
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visagist.errors import ConfigError
-from visagist.models.base import depth_to_space, scale
+from visagist.models.base import depth_to_space, leaky, scale
 
 SLOPE = 0.1  # of leaky_relu
 RESIDUAL_SLOPE = 0.2  # in residual blocks
@@ -71,18 +71,6 @@ class Variant:
     def activation(self) -> Activation:
         """The activation of every block."""
         return cosine if self.cosine else leaky
-
-
-def leaky(x: Tensor, slope: float) -> Tensor:
-    """Leaky ReLU, in the memory of `x`, which holds what it was no more.
-
-    Memory that is new has to be zeroed by the kernel, page by page, which takes several times as long as the
-    arithmetic; and what the gradient needs is the result's sign, so nothing is kept twice.
-
-    >>> leaky(torch.tensor([-1.0, 2.0]), 0.1).tolist()
-    [-0.10..., 2.0]
-    """
-    return F.leaky_relu(x, slope, True)  # in place
 
 
 def cosine(x: Tensor, slope: float) -> Tensor:

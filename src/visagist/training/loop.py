@@ -24,7 +24,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from visagist.device import choose
+from visagist.device import choose, keep_memory
 from visagist.errors import CollapseError, ConfigError, RunError
 from visagist.events import Events, Metric, Note, Progress, Result, Warned, silent
 from visagist.faceset import Faceset
@@ -280,6 +280,8 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
 
 def go(loop: "Loop") -> TrainSummary:
     """Train to the end, with a log."""
+    if loop.trainer.compute.device.type == "cpu":
+        keep_memory()
     if not World.now().leads:
         return loop.finish()
     with logged(loop.events, loop.run / EVENTS) as said:

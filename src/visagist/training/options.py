@@ -34,8 +34,8 @@ class TrainOptions(Settings):
     docs/training.md says with what. The run's run.toml has the result, and keeps it when the run goes on."""
 
     model: str = "quick"
-    """Architecture: `quick` (128 px, minutes on a CPU), `original` (the classic, 64 px), `df` or `liae` (SAEHD's), or
-    `amp` (which morphs); docs/networks.md compares them."""
+    """Architecture: `quick` (128 px, minutes on a CPU), `visage` (128 to 640 px, the most for the time), `original`
+    (the classic, 64 px), `df` or `liae` (SAEHD's), or `amp` (which morphs); docs/networks.md compares them."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the model's config, such as --settings.latent 512; the rest keep their defaults."""

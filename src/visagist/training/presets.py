@@ -10,8 +10,8 @@ and is decided once, when a run begins: from then on the run's record has it. Th
 - A batch is the largest that takes four fifths of the memory; on a CPU no larger than 8, where steps count for more.
   Faces come first: smaller ones are tried where not even the smallest batch fits, and then a batch in parts.
 - `df` with unit norm, and with doubled sides from 192 px on (256 px for the arithmetic of 128), because likeness to the
-  source is what a swap is for; `liae` follows the target's light better, and costs more memory. On a CPU `standard`
-  stays with `quick`: a fifth of the arithmetic, and a learning rate twenty times as high.
+  source is what a swap is for; `liae` follows the target's light better, and costs more memory. On a CPU it is
+  `visage`: a fortieth of the arithmetic, and a learning rate twenty times as high.
 - A long training may meet every face of a small faceset a thousand times: warps of three finenesses keep it from
   learning them by heart, and as two people are hardly ever lit alike, half of the faces are seen in the other's colours
   (`rct`, the cheapest; the other half keeps the encoder sharp for how they really are).
@@ -35,8 +35,14 @@ from visagist.training.plan import STEP
 from visagist.training.run import RECORD, RunRecord
 from visagist.training.trainer import faces_each
 
-THRIFTY, BEST = "quick", "df"  # the network of drafts, and the one for which there is time: `visage`, once there is
-SIZES = {"quick": (192, 128), "df": (256, 192), "liae": (256, 192)}  # px, tried in order; other networks keep their own
+DRAFT, THRIFTY, BEST = "quick", "visage", "df"  # networks of drafts, of CPUs, and where there is arithmetic to spend
+SIZES = {  # px, tried in order; other networks keep their own
+    "quick": (192, 128),
+    "visage": (256, 192, 128),
+    "df": (256, 192),
+    "liae": (256, 192),
+}
+LETTERED = ("df", "liae")  # have the options u and d
 DRAFT_SIZE, MODEST_SIZE = 128, 192  # px: of drafts, and the most without CUDA
 DOUBLED_FROM = 192  # px, from which option d of df and liae pays
 
@@ -177,7 +183,7 @@ def fitting(
     raise ConfigError(
         f"preset {least.preset}: {least.model} of {size} px with --batch {least.batch} --optimizer.accumulate {parts} "
         f"takes {memory.as_text()}, more than {ROOM:.0%} of the {room / GIB:.1f} GiB that are there; take "
-        f"--preset draft, --model {THRIFTY} or a smaller --settings.size, or give --batch and --optimizer.accumulate "
+        f"--preset draft, --model {DRAFT} or a smaller --settings.size, or give --batch and --optimizer.accumulate "
         "for a training that nobody checks"
     )
 
@@ -209,10 +215,10 @@ def networks(options: TrainOptions, kind: str) -> list[Values]:
         ConfigError: the model or a setting that was given is wrong.
 
     >>> networks(TrainOptions(preset="final"), "cpu")
-    [{'model': 'df', 'settings': {'size': 192, 'options': 'ud'}}]
+    [{'model': 'visage', 'settings': {'size': 192}}, {'model': 'visage', 'settings': {'size': 128}}]
     """
-    thrifty = options.preset == "draft" or (options.preset == "standard" and kind == "cpu")
-    model = options.model if "model" in options.model_fields_set else THRIFTY if thrifty else BEST
+    usual = DRAFT if options.preset == "draft" else THRIFTY if kind == "cpu" else BEST
+    model = options.model if "model" in options.model_fields_set else usual
     config = configure(model, options.settings)
     if model not in SIZES:
         return [{"model": model}]
@@ -224,7 +230,7 @@ def networks(options: TrainOptions, kind: str) -> list[Values]:
         sizes = [size for size in SIZES[model] if size <= MODEST_SIZE or kind == "cuda"]
     letters = [("ud" if size >= DOUBLED_FROM and size % 32 == 0 else "u") for size in sizes]
     return [
-        {"model": model, "settings": {"size": size} if model == "quick" else {"size": size, "options": letter}}
+        {"model": model, "settings": {"size": size, "options": letter} if model in LETTERED else {"size": size}}
         for size, letter in zip(sizes, letters, strict=True)
     ]
 
