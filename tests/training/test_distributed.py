@@ -244,7 +244,8 @@ def test_without_torchrun_nothing_is_shared() -> None:
         assert (world.any(True), world.agreed(7), world.leads) == (True, 7, True)
         x = torch.rand(3)
         assert whole(x) is x
-        assert part_of_mean(x, 2) is x
+        assert part_of_mean(x, 2, 2) is x
+        assert part_of_mean(torch.ones(()), 1, 4) == 0.25
         assert world.gathered(x, [2, 1, 0], 3) is x
         assert own_device("cuda:1") == "cuda:1"
 

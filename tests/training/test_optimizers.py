@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from tests.training.conftest import small_options
+from tests.training.test_distributed import EVERY_LOSS, followed
 from visagist.device import choose
 from visagist.errors import ConfigError, RunError
 from visagist.training import Crops, TrainOptions
@@ -215,17 +217,28 @@ def test_clipping_bounds_the_gradient_and_tells_the_norm() -> None:
     assert not improve(optimizer, [weight], options, 0).isfinite()
 
 
-def test_accumulated_parts_are_nearly_the_gradient_of_the_whole_batch(start: Start) -> None:
-    """Nearly, since a loss is a mean under weights of its own part."""
-    whole, parts = start(batch=8, optimizer={"clip": 0}), start(batch=8, optimizer={"clip": 0, "accumulate": 3})
-    losses = [trainer.step(0) for trainer in (whole, parts)]
-    assert losses[0] == pytest.approx(losses[1], rel=0.01)
-    moments = [
-        torch.cat([moment.flatten() for key, moment in trainer.tensors().items() if key.startswith("exp_avg/")])
-        for trainer in (whole, parts)
-    ]
-    assert torch.cosine_similarity(*moments, dim=0).item() > 0.99
-    assert (moments[0].norm() / moments[1].norm()).item() == pytest.approx(1, abs=0.03)
+@pytest.mark.parametrize(
+    ("losses", "parts"), [({"masked": False}, 3), (EVERY_LOSS["losses"], 2), ({"identity": 0.1, "finish": 1.0}, 2)]
+)
+def test_accumulated_parts_have_the_gradient_of_the_whole_batch(losses: dict[str, object], parts: int) -> None:
+    """Once each part divided by its own weights, and taught discriminators by a step of its own. In float32 rounding
+    differs by 1e-6 of a gradient, and by 1e-3 of one that comes through all of SFace."""
+    whole, cut = (
+        followed(small_options(**{**EVERY_LOSS, "losses": losses, "optimizer": {"clip": 0, "accumulate": n}}), 1)
+        for n in (1, parts)
+    )
+    for name, part in whole.losses.items():
+        assert cut.losses[name].item() == pytest.approx(part.item(), rel=1e-4), name
+    ours, theirs = whole.tensors(), cut.tensors()
+    for player in ("", "gan/", "true_face/"):
+        first, second = (
+            torch.cat(
+                [each[key].flatten() for key in [*ours] if key.startswith(f"{player}exp_avg/")] or [torch.ones(1)]
+            )
+            for each in (ours, theirs)
+        )
+        assert (first - second).norm() < (1e-2 if "identity" in losses else 1e-5) * first.norm()
+    assert all(theirs[key] == 1 for key in theirs if "/step/" in key)
 
 
 @pytest.mark.parametrize(("counts", "parts"), [((5, 3), 3), ((8, 8), 4), ((4, 5, 4), 3), ((5, 3), 1)])

@@ -8,7 +8,7 @@ import torch
 
 from tests.training.conftest import small_options
 from visagist.cli.app import app
-from visagist.device import Compute
+from visagist.device import Compute, choose
 from visagist.errors import ConfigError, RunError
 from visagist.events import Event, Note, silent
 from visagist.settings import read_toml, save_call
@@ -82,13 +82,23 @@ def test_a_model_without_sizes_of_ours_keeps_its_own() -> None:
 LARGE = {**PLAIN, "settings": {"size": 128, "width": 4, "latent": 16}}
 
 
-@pytest.mark.parametrize(("batch", "accumulate"), [(4, 1), (8, 3)])
-def test_memory_bounds_the_batch(batch: int, accumulate: int) -> None:
-    """Room for just this much: the next larger does not fit, and below a batch of 4 it is cut into parts."""
-    wanted = TrainOptions.model_validate({**LARGE, "batch": batch, "optimizer": {"accumulate": accumulate}})
+@pytest.mark.parametrize(
+    ("batch", "again", "accumulate", "asked_for"),
+    [
+        (4, False, 1, {}),
+        (8, False, 3, {"checkpointing": False}),
+        (8, True, 1, {"batch": 8}),
+        (8, True, 2, {"batch": 8}),
+    ],
+)
+def test_memory_bounds_the_batch(batch: int, again: bool, accumulate: int, asked_for: dict[str, object]) -> None:
+    """Room for just this much: the next larger does not fit. Below the smallest batch blocks are computed again, below
+    that it is cut into parts."""
+    changes = {**LARGE, "batch": batch, "checkpointing": again, "optimizer": {"accumulate": accumulate}}
+    wanted = TrainOptions.model_validate(changes)
     room = round(estimate_memory(wanted, PEOPLE, CPU, 0).peak / presets.ROOM) + 1
-    found = resolved(asked("draft", **LARGE), room)
-    assert (found.batch, found.optimizer.accumulate) == (batch, accumulate)
+    found = resolved(asked("draft", **LARGE, **asked_for), room)
+    assert (found.batch, found.checkpointing, found.optimizer.accumulate) == (batch, again, accumulate)
 
 
 def test_faces_in_memory_count() -> None:
@@ -96,7 +106,8 @@ def test_faces_in_memory_count() -> None:
     room = 2 * estimate_memory(options, PEOPLE, CPU, 0).peak
     assert resolved(options, room).batch == 8
     with pytest.raises(
-        ConfigError, match=r"preset draft: original of 32 px with --batch 4.*faces 11.92.*--preset draft"
+        ConfigError,
+        match=r"draft: original of 32 px with --checkpointing --batch 4.*faces 14.90.*--preset draft",
     ):
         resolved(options, room, crops=10**6)
 
@@ -124,6 +135,27 @@ def test_saving_follows_the_expected_speed() -> None:
     assert slow.backup_every > 2 * slow.preview_every
     small = TrainOptions(batch=2)
     assert seconds_an_iteration(TrainOptions(batch=8), PEOPLE, CPU) == 4 * seconds_an_iteration(small, PEOPLE, CPU)
+
+
+def test_checkpointing_that_a_preset_filled_stays_and_may_be_changed(
+    source: Crops, target: Crops, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = TrainOptions.model_validate({**OPEN, "checkpointing": True})
+    room = round(estimate_memory(wanted, PEOPLE, choose("cpu"), 48).peak / presets.ROOM) + 1
+    monkeypatch.setattr(presets, "available", lambda _: room)
+    said: list[Event] = []
+    train_crops(source, target, tmp_path, asked("draft", **OPEN, batch=8), said.append)
+    (note,) = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
+    assert " --checkpointing " in note
+    assert RunRecord.read(tmp_path).options.checkpointing
+
+    monkeypatch.setattr(presets, "available", lambda _: 100 * GIB)
+    on = {**OPEN, "iterations": 5}
+    filled = presets.with_preset(asked("draft", **on), tmp_path, PEOPLE, lambda: 48, silent)
+    assert (filled.batch, filled.checkpointing) == (8, True)
+    other = asked("draft", **on, checkpointing=False)
+    assert not presets.with_preset(other, tmp_path, PEOPLE, lambda: 48, silent).checkpointing
+    assert train_crops(source, target, tmp_path, other, silent).iterations == 5
 
 
 def test_a_start_gives_the_network() -> None:

@@ -24,6 +24,7 @@ from visagist.faceset import Faceset, is_alone
 from visagist.training.augmentation import Palette
 
 MIN_CROPS = 8
+PLANES = 5  # of a crop: three of RGB, hull, and eyes and mouth as read or importance as trained with
 DETAIL_WINDOW = 9  # px, in which detail is measured
 PROFILE = 90.0  # degrees, the largest yaw that has a step of its own
 
@@ -125,11 +126,10 @@ class Side:
     def __init__(self, crops: Crops, held_out: float, device: torch.device, yaw_bins: int = 0) -> None:
         images, hulls = torch.from_numpy(crops.images), torch.from_numpy(crops.hulls)
         features = torch.zeros_like(hulls) if crops.features is None else torch.from_numpy(crops.features)
-        parts = [
-            torch.cat([rgb, hull[..., None], importance(rgb, hull, feature)[..., None]], -1)
-            for rgb, hull, feature in zip(images.split(64), hulls.split(64), features.split(64), strict=True)
-        ]
-        self.planes = torch.cat(parts).to(device)
+        self.planes = torch.empty(*hulls.shape, PLANES, dtype=torch.uint8, device=device)
+        parts = zip(self.planes.split(64), images.split(64), hulls.split(64), features.split(64), strict=True)
+        for planes, rgb, hull, feature in parts:  # each into its place, for a pool of many people is large
+            planes.copy_(torch.cat([rgb, hull[..., None], importance(rgb, hull, feature)[..., None]], -1))
         self.held_out = held_out_count(len(images), held_out) if crops.held_out is None else crops.held_out
         self.training = len(images) - self.held_out
         self.palette = palette(images[: self.training], hulls[: self.training])

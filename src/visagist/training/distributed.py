@@ -180,20 +180,20 @@ def _sum(part: Tensor) -> None:
             dist.all_reduce(part)
 
 
-def part_of_mean(mean: Tensor, count: int) -> Tensor:
-    """What a mean over this rank's faces adds to the mean over those of all ranks; alone the mean itself.
+def part_of_mean(mean: Tensor, count: int, own: int) -> Tensor:
+    """What a mean over some of this rank's faces adds to the mean over the batch; that over a whole batch is itself.
 
     Args:
         mean: scalar, of faces that count alike.
         count: how many faces.
+        own: how many of the batch are this rank's.
 
     Raises:
         RunError: another rank has ended, or does not answer.
     """
-    if World.now().size == 1:
+    if World.now().size == 1 and count == own:
         return mean
-    own = torch.full((), float(count), device=mean.device)
-    return mean * (own / whole(own))
+    return mean * (count / whole(torch.full((), float(own), device=mean.device)))
 
 
 def own_parts(parts: Parts, world: World) -> tuple[list[int], Parts]:

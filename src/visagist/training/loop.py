@@ -345,7 +345,7 @@ class Loop:
     def work(self) -> None:
         """Iterate; on Ctrl-C, SIGTERM or collapse leave the last good weights behind."""
         trainer = self.trainer
-        crops = sum(len(side.planes) for side in trainer.sides.values())
+        crops = sum(len(side.planes) for side in set(trainer.sides.values()))  # a pool is one
         fits = explained(self.options, tuple(trainer.sides), trainer.compute, crops)
         with (
             fits,

@@ -118,38 +118,47 @@ class Objective:
         """Whether a loss looks at the swap."""
         return bool(self.options.identity) or (self.options.styles and self.is_late(progress))
 
-    def parts(self, drawn: Drawn, truth: Tensor, progress: float) -> dict[str, Tensor]:
-        """The losses of a batch, by the names of their weights.
+    def parts(self, drawn: Drawn, truth: Tensor, others: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
+        """The losses of a batch, or of a part of one, by the names of their weights.
 
         Args:
             drawn: what the network made of it.
             truth: `(B, 5, R, R)`: what should be drawn, hull, importance.
+            others: of each person hull and importance `(n, 2, R, R)` of this process's faces in the other parts of the
+                batch, by which losses divide, too; empty where there are no other parts.
             progress: part of the training that is done, 0 to 1.
 
         Returns:
-            Scalars on the device, already weighed: their sum is to be minimised.
+            Scalars on the device, already weighed: their sum, over all parts, is to be minimised.
         """
         options = self.options
-        real, hull, importance = truth[:, :3], truth[:, 3:4], truth[:, 4:5]
+        real, guides = truth[:, :3], truth[:, 3:]
+        if others:
+            guides = torch.cat([guides, *others])
+        hull, importance = guides[:, :1], guides[:, 1:]
         weights = pixel_weights(hull, importance, options.outside, options.eyes_mouth, options.masked)
+        targets = drawn.counts[TARGET] + (len(others[TARGET]) if others else 0)
         found = reconstruction_parts(drawn.rgb, drawn.mask, real, hull, weights, options)
         if drawn.swap is not None:
-            own = slice(drawn.counts[0], drawn.counts[0] + drawn.counts[TARGET])
             if self.is_late(progress):
-                found |= style_parts(drawn.swap, real[own], hull[own], options)
+                own = truth.split(drawn.counts)[TARGET]
+                outlines = own[:, 3:4]
+                if others:
+                    outlines = torch.cat([outlines, others[TARGET][:, :1]])
+                found |= style_parts(drawn.swap, own[:, :3], outlines, options)
             if self.embedder is not None:
-                embeddings = self.embedder(drawn.swap)
-                found["identity"] = options.identity * identity_loss(embeddings, self.centroids[drawn.person])
+                distance = identity_loss(self.embedder(drawn.swap), self.centroids[drawn.person], targets)
+                found["identity"] = options.identity * distance
         if self.is_late(progress):
             if "gan" in self.adversaries:
-                found["gan"] = options.gan * self.adversaries["gan"].deceive(self._shown(drawn.rgb, hull))
+                found["gan"] = options.gan * self.adversaries["gan"].deceive(self._shown(drawn.rgb, truth), len(hull))
             if "true_face" in self.adversaries:
                 target = drawn.latent.split(drawn.counts)[TARGET]
-                found["true_face"] = options.true_face * self.adversaries["true_face"].deceive(target)
+                found["true_face"] = options.true_face * self.adversaries["true_face"].deceive(target, targets)
         return found
 
-    def learn(self, drawn: Drawn, truth: Tensor, progress: float, generator: torch.Generator) -> None:
-        """One step of every discriminator, after the swapper's own.
+    def learn(self, parts: Sequence[tuple[Drawn, Tensor]], progress: float, generator: torch.Generator) -> None:
+        """One step of every discriminator, after the swapper's own, by all parts of a batch and their truth.
 
         They learn from the beginning of the part in which they act: against the random drawings of before they would
         only learn what is easy.
@@ -157,17 +166,16 @@ class Objective:
         if not self.is_late(progress):
             return
         smoothing, noise = self.options.gan_smoothing, self.options.gan_noise
-        hull = truth[:, 3:4]
         if (gan := self.adversaries.get("gan")) is not None:
-            real, fake = self._shown(truth[:, :3], hull), self._shown(drawn.rgb, hull)
-            gan.learn(real, fake, smoothing, noise, generator)
+            pictures = [(self._shown(truth[:, :3], truth), self._shown(drawn.rgb, truth)) for drawn, truth in parts]
+            gan.learn(pictures, smoothing, noise, generator)
         if (true_face := self.adversaries.get("true_face")) is not None:
-            source, target = drawn.latent.split(drawn.counts)[: TARGET + 1]
-            true_face.learn(source, target, smoothing, noise, generator)
+            latents = [drawn.latent.split(drawn.counts) for drawn, _ in parts]
+            true_face.learn([(each[0], each[TARGET]) for each in latents], smoothing, noise, generator)
 
-    def _shown(self, faces: Tensor, hull: Tensor) -> Tensor:
+    def _shown(self, faces: Tensor, truth: Tensor) -> Tensor:
         """What the discriminator of pictures sees: of masked training the faces alone."""
-        return faces * hull if self.options.masked else faces
+        return faces * truth[:, 3:4] if self.options.masked else faces
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the discriminators have learnt, by name; no copies."""

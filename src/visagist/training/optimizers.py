@@ -76,7 +76,8 @@ class OptimizerOptions(Settings):
 
     accumulate: int = Field(default=1, ge=1, le=64)
     """Parts into which a batch is cut, one computed after the other, their gradients added up: a larger batch in the
-    same memory. 1 to 64, at most the faces of each person in a batch."""
+    same memory. 1 to 64, at most the faces of each person in a batch. The gradients of the batch, discriminators' too,
+    are the same but for rounding, and for what amp and gan_noise draw at random for each face."""
 
     ema: float = Field(default=0.95, ge=0, lt=1)
     """How much of the averaged weights, which predictions use, stays at every fourth iteration; 0 to below 1, 0 uses

@@ -8,7 +8,8 @@ A preset fills only what nobody gave, so that any option may be given beside it.
 and is decided once, when a run begins: from then on the run's record has it. The reasons for the numbers:
 
 - A batch is the largest that takes four fifths of the memory; on a CPU no larger than 8, where steps count for more.
-  Faces come first: smaller ones are tried where not even the smallest batch fits, and then a batch in parts.
+  Faces come first: smaller ones are tried where not even the smallest batch fits. After that blocks are computed again
+  (gradient checkpointing), which costs a third more time; and then comes a batch in parts as well.
 - `df` with unit norm, and with doubled sides from 192 px on (256 px for the arithmetic of 128), because likeness to the
   source is what a swap is for; `liae` follows the target's light better, and costs more memory. On a CPU it is
   `visage`: a fortieth of the arithmetic, and a learning rate twenty times as high.
@@ -28,7 +29,7 @@ import torch
 from visagist.device import Compute, choose
 from visagist.errors import ConfigError
 from visagist.events import Events, Note
-from visagist.models import configure, create
+from visagist.models import ARCHITECTURES, configure, create
 from visagist.training.memory import GIB, Memory, available, estimate_memory
 from visagist.training.options import PresetName, TrainOptions
 from visagist.training.plan import STEP
@@ -82,6 +83,7 @@ FILLED: dict[str, tuple[str, ...]] = {
     "settings": (),
     "batch": (),
     "optimizer": ("accumulate",),
+    "checkpointing": (),
     "losses": ("focal_frequency", "gan", "finish"),
     "augmentation": ("warp_grids", "color_transfer", "color_transfer_chance"),
     "schedule": ("decay",),
@@ -154,7 +156,12 @@ def resolve(
         nets = networks(options, kind)
     whole, parts = ladder(options, len(people), kind)
     tries = [merged(low, net, step, own) for net in nets for step in whole]
-    tries += [merged(low, nets[-1], step, own) for step in parts]  # gradient checkpointing belongs before these
+    is_open = "checkpointing" not in own and len(tries) + len(parts) > 1  # one that is given whole, nobody checks
+    last = merged(low, nets[-1])
+    if is_open and ARCHITECTURES[last["model"]].segments:
+        last["checkpointing"] = True
+        tries += [merged(last, step, own) for step in whole]
+    tries += [merged(last, step, own) for step in parts]
     candidates = [TrainOptions.parse(values, f"preset {preset}") for values in tries]
     chosen = candidates[0] if len(candidates) == 1 else fitting(candidates, people, crops, compute, room)
     each = seconds_an_iteration(chosen, people, compute)
@@ -180,9 +187,10 @@ def fitting(
             return options
     least, memory = candidates[-1], memories[-1]
     size, parts = configure(least.model, least.settings).size, least.optimizer.accumulate
+    again = "--checkpointing " if least.checkpointing else ""
     raise ConfigError(
-        f"preset {least.preset}: {least.model} of {size} px with --batch {least.batch} --optimizer.accumulate {parts} "
-        f"takes {memory.as_text()}, more than {ROOM:.0%} of the {room / GIB:.1f} GiB that are there; take "
+        f"preset {least.preset}: {least.model} of {size} px with {again}--batch {least.batch} --optimizer.accumulate "
+        f"{parts} takes {memory.as_text()}, more than {ROOM:.0%} of the {room / GIB:.1f} GiB that are there; take "
         f"--preset draft, --model {DRAFT} or a smaller --settings.size, or give --batch and --optimizer.accumulate "
         "for a training that nobody checks"
     )
@@ -310,12 +318,18 @@ def difference(before: Values, after: Values, prefix: str = "--") -> list[str]:
 
     >>> difference({"batch": 8}, {"batch": 8, "losses": {"gan": 0.05}, "save_every": 50})
     ['--losses.gan 0.05', '--save-every 50']
+    >>> difference({}, {"checkpointing": True})
+    ['--checkpointing']
     """
     said: list[str] = []
     for name, value in after.items():
         if isinstance(value, dict):
             said += difference(before.get(name, {}), value, f"{prefix}{name}.")  # pyright: ignore[reportUnknownArgumentType]
-        elif name not in before:
+        elif name in before:
+            continue
+        elif isinstance(value, bool):
+            said.append(f"{prefix}{'' if value else 'no-'}{name.replace('_', '-')}")
+        else:
             text = " ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             said.append(f"{prefix}{name.replace('_', '-')} {text}")
     return said

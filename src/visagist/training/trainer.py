@@ -112,7 +112,6 @@ class Trainer:
         self.attempt = 0
         self.counts = faces_each(options.batch, len(sides))
         parts = micro_batches(self.counts, options.optimizer.accumulate)
-        self.shares = [len(rows) / options.batch for rows, _ in parts]
         self.world = World.now()
         self.own, self.parts = own_parts(parts, self.world)
         self.losses: dict[str, Tensor] = {}
@@ -162,16 +161,16 @@ class Trainer:
         drawn: list[Drawn] = []
         real: list[Tensor] = []
         self.losses = {}
-        for (rows, counts), share in zip(self.parts, self.shares, strict=True):
+        for rows, counts in self.parts:
             mine = slice(None) if len(self.parts) == 1 else rows
             drawn.append(self.draw(seen[mine], counts, iteration, generator))
             real.append(truth[mine])
-            parts = self.objective.parts(drawn[-1], real[-1], progress)
+            parts = self.objective.parts(drawn[-1], real[-1], self.others(rows, counts, truth), progress)
             total = sum(parts.values(), start=torch.zeros((), device=seen.device))
-            (total * share).backward()
+            total.backward()
             drawn[-1] = drawn[-1].detached()
             for name, part in {"loss": total, **parts}.items():
-                self.losses[name] = self.losses.get(name, 0) + part.detach() * share
+                self.losses[name] = self.losses.get(name, 0) + part.detach()
         self.losses = self.world.added(self.losses)
         self.variations = self.variation(drawn, truth) if iteration % VARIATION_EVERY == 0 else {}
         chosen = self.options.optimizer
@@ -179,9 +178,16 @@ class Trainer:
         norm = improve(self.optimizer, self.trained.values(), chosen, self.seed(iteration) ^ DROPPING)
         update_average(self.optimizer, self.weights, self.average, iteration, chosen)
         judging = self.world.apart(torch.Generator().manual_seed(self.seed(iteration) ^ JUDGING))
-        for part, faces in zip(drawn, real, strict=True):
-            self.objective.learn(part, faces, progress, judging)
+        self.objective.learn(list(zip(drawn, real, strict=True)), progress, judging)
         return self.losses["loss"], norm
+
+    def others(self, rows: list[int], counts: tuple[int, ...], truth: Tensor) -> tuple[Tensor, ...]:
+        """Of each person hulls and importance of the faces that are not in a part; empty where that is the batch."""
+        if len(self.parts) == 1:
+            return ()
+        everybody = [sum(person) for person in zip(*(each for _, each in self.parts), strict=True)]
+        left = sorted(set(range(len(truth))) - set(rows))
+        return truth[:, 3:][left].split([of_all - here for of_all, here in zip(everybody, counts, strict=True)])
 
     def draw(self, seen: Tensor, counts: tuple[int, ...], iteration: int, generator: torch.Generator) -> Drawn:
         """Encode a batch, or a part of one with so many faces of each person, and decode all that losses look at."""

@@ -92,16 +92,16 @@ def test_learns_what_gives_drawn_faces_away_and_teaches_it() -> None:
     drawn, real = pictures(24)
     for _ in range(25):
         optimizer.zero_grad()
-        discriminator_loss(network(real), network(drawn), 0.1, 0.0, generator).backward()
+        discriminator_loss(network(real), network(drawn), (2, 2), 0.1, 0.0, generator).backward()
         optimizer.step()
     network.eval()
     for of_real, of_drawn in zip(network(real), network(drawn), strict=True):
         assert (of_real > of_drawn).float().mean().item() > 0.7
     picture = drawn.clone().requires_grad_()
-    loss = generator_loss(network(picture))
+    loss = generator_loss(network(picture), 2)
     (slope,) = torch.autograd.grad(loss, picture)
     improved = picture.detach() - 0.02 * slope.sign()
-    assert generator_loss(network(improved)).item() < loss.item()
+    assert generator_loss(network(improved), 2).item() < loss.item()
     grain = [(p - F.avg_pool2d(p, 3, 1, 1)).square().mean().item() for p in (drawn, improved)]
     assert grain[1] > grain[0]
 
@@ -113,20 +113,20 @@ def adversary() -> Adversary:
 
 def learnt(opponent: Adversary, times: int) -> list[float]:
     drawn, real = pictures(24)
-    return [opponent.learn(real, drawn, 0.1, 0.2, torch.Generator().manual_seed(i)).item() for i in range(times)]
+    return [opponent.learn([(real, drawn)], 0.1, 0.2, torch.Generator().manual_seed(i)).item() for i in range(times)]
 
 
 def test_to_deceive_changes_nothing_in_the_discriminator_and_to_learn_nothing_in_the_face() -> None:
     opponent, (drawn, real) = adversary(), pictures(24)
     drawn.requires_grad_()
     before = {name: tensor.clone() for name, tensor in opponent.tensors().items()}
-    opponent.deceive(drawn).backward()
+    opponent.deceive(drawn, 2).backward()
     assert drawn.grad is not None
     assert drawn.grad.abs().sum().item() > 0
     assert all(weight.grad is None for weight in opponent.network.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in opponent.tensors().items())
     pulled = drawn.grad.clone()
-    assert not opponent.learn(real, drawn, 0.1, 0.0, torch.Generator()).requires_grad
+    assert not opponent.learn([(real, drawn)], 0.1, 0.0, torch.Generator()).requires_grad
     assert torch.equal(drawn.grad, pulled)
     assert not all(torch.equal(tensor, opponent.tensors()[name]) for name, tensor in before.items())
 
@@ -155,11 +155,11 @@ def test_latents_of_any_shape_are_told_apart(shape: tuple[int, ...]) -> None:
     target = target + 1
     for _ in range(40):
         optimizer.zero_grad()
-        discriminator_loss(network(source), network(target), 0.0, 0.0, generator).backward()
+        discriminator_loss(network(source), network(target), (6, 6), 0.0, 0.0, generator).backward()
         optimizer.step()
     assert network(source)[0].mean().item() > network(target)[0].mean().item() + 0.5
     latent = target.clone().requires_grad_()
-    generator_loss(network(latent)).backward()
+    generator_loss(network(latent), 6).backward()
     assert latent.grad is not None
     assert (latent.grad.mean() > 0).item()  # the way back is down
 
@@ -181,9 +181,9 @@ def test_the_discriminator_minimises_cross_entropy_with_real_labels_smoothed(
     def maps(arrays: list[np.ndarray]) -> list[Tensor]:
         return [torch.from_numpy(array).float() for array in arrays]
 
-    ours = discriminator_loss(maps(real), maps(fake), smoothing, 0.0, torch.Generator())
+    ours = discriminator_loss(maps(real), maps(fake), (3, 2), smoothing, 0.0, torch.Generator())
     assert ours.item() == pytest.approx(expected, rel=1e-5)
-    teaching = generator_loss(maps(fake)).item()
+    teaching = generator_loss(maps(fake), 2).item()
     assert teaching == pytest.approx(sum(cross_entropy(logits, 1) for logits in fake) / 2, rel=1e-5)
 
 
@@ -191,8 +191,8 @@ def test_smoothing_holds_back_a_discriminator_that_is_too_sure() -> None:
     sure, right = (torch.full((1, 1, 2, 2), 10.0),), (torch.full((1, 1, 2, 2), math.log(0.9 / 0.1)),)
     fake = (torch.full((1, 1, 2, 2), -10.0),)
     generator = torch.Generator()
-    hard = [discriminator_loss(real, fake, 0.0, 0.0, generator).item() for real in (sure, right)]
-    soft = [discriminator_loss(real, fake, 0.1, 0.0, generator).item() for real in (sure, right)]
+    hard = [discriminator_loss(real, fake, (1, 1), 0.0, 0.0, generator).item() for real in (sure, right)]
+    soft = [discriminator_loss(real, fake, (1, 1), 0.1, 0.0, generator).item() for real in (sure, right)]
     assert hard[0] < hard[1]
     assert soft[0] > soft[1]
 
@@ -201,7 +201,7 @@ def test_noise_gives_some_faces_the_wrong_label_by_the_generator_alone() -> None
     count = 400
     real, fake = (torch.full((count, 1, 1, 1), 4.0),), (torch.full((count, 1, 1, 1), -4.0),)
     losses = [
-        discriminator_loss(real, fake, 0.0, noise, torch.Generator().manual_seed(seed)).item()
+        discriminator_loss(real, fake, (count, count), 0.0, noise, torch.Generator().manual_seed(seed)).item()
         for noise, seed in ((0.0, 1), (0.25, 1), (0.25, 1), (0.25, 2))
     ]
     wrong, right = cross_entropy(np.array(4.0), 0), cross_entropy(np.array(4.0), 1)
@@ -212,6 +212,6 @@ def test_noise_gives_some_faces_the_wrong_label_by_the_generator_alone() -> None
 
 def test_the_swapper_still_learns_from_a_discriminator_that_is_sure() -> None:
     logits = torch.full((1, 1, 1, 1), -20.0, requires_grad=True)
-    generator_loss((logits,)).backward()
+    generator_loss((logits,), 1).backward()
     assert logits.grad is not None
     assert logits.grad.item() == pytest.approx(-1)

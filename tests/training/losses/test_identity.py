@@ -99,13 +99,15 @@ def test_gradient_reaches_the_face_alone_and_is_right(
     assert embedder.state_dict() == {}  # a checkpoint holds no copy of SFace
     faces = crops(real_faces[:1], "full", 128).requires_grad_()
     centroid = embeddings(real_faces)[2]
-    loss = identity_loss(embedder(faces), centroid)
+    loss = identity_loss(embedder(faces), centroid, len(faces))
     loss.backward()
     assert faces.grad is not None
     assert faces.grad.isfinite().all()
     step = faces.grad / faces.grad.norm()
     with torch.no_grad():  # along its gradient a loss changes by the gradient's length
-        ahead, behind = (identity_loss(embedder(faces + way * 0.05 * step), centroid).item() for way in (1, -1))
+        ahead, behind = (
+            identity_loss(embedder(faces + way * 0.05 * step), centroid, len(faces)).item() for way in (1, -1)
+        )
     assert (ahead - behind) / 0.1 == pytest.approx(faces.grad.norm().item(), rel=0.05)
 
 
@@ -114,17 +116,17 @@ def test_minimised_it_makes_one_face_another(real_faces: list[tuple[Frame, Face]
     source = embeddings(real_faces)[0]
     change = torch.zeros_like(target, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=0.01)
-    before = identity_loss(embedder(target), source).item()
+    before = identity_loss(embedder(target), source, len(target)).item()
     for _ in range(6):
         optimizer.zero_grad()
-        identity_loss(embedder(target + change), source).backward()
+        identity_loss(embedder(target + change), source, len(target)).backward()
         optimizer.step()
     assert before > 0.55
-    assert identity_loss(embedder(target + change), source).item() < before - 0.2
+    assert identity_loss(embedder(target + change), source, len(target)).item() < before - 0.2
 
 
 def test_each_face_may_have_a_person_of_its_own() -> None:
     people = torch.eye(3, 128)
-    assert identity_loss(2 * people, people).item() == pytest.approx(0)
-    assert identity_loss(people, people[0]).item() == pytest.approx(1 - 1 / 3)
-    assert identity_loss(people, -people).item() == pytest.approx(2)
+    assert identity_loss(2 * people, people, len(people)).item() == pytest.approx(0)
+    assert identity_loss(people, people[0], len(people)).item() == pytest.approx(1 - 1 / 3)
+    assert identity_loss(people, -people, len(people)).item() == pytest.approx(2)

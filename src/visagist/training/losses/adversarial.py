@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrize import is_parametrized
 
 from visagist.device import Compute
 from visagist.errors import ConfigError, RunError
@@ -146,13 +147,20 @@ class LatentDiscriminator(nn.Module):
 
 
 def discriminator_loss(
-    real: Sequence[Tensor], fake: Sequence[Tensor], smoothing: float, noise: float, generator: torch.Generator
+    real: Sequence[Tensor],
+    fake: Sequence[Tensor],
+    faces: tuple[int, int],
+    smoothing: float,
+    noise: float,
+    generator: torch.Generator,
 ) -> Tensor:
     """What a discriminator minimises: cross-entropy of its logits with what each face is.
 
     Args:
         real: maps of logits `(B, 1, h, w)` of real faces (true face: of the source's latents).
         fake: the same of drawn faces (of the target's latents), computed from detached input.
+        faces: real and drawn ones of this process in the whole batch, of which these may be a part; it adds up with
+            the others.
         smoothing: the label of real faces is 1 minus this.
         noise: part of the faces, by chance, that count as what they are not.
         generator: of the CPU.
@@ -161,31 +169,33 @@ def discriminator_loss(
         A scalar; each map counts alike. 1.386 for a discriminator that knows nothing.
 
     >>> logits = (torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 8, 8))
-    >>> round(discriminator_loss(logits, logits, 0.0, 0.0, torch.Generator()).item(), 3)
+    >>> round(discriminator_loss(logits, logits, (2, 2), 0.0, 0.0, torch.Generator()).item(), 3)
     1.386
     """
     losses: list[Tensor] = []
-    for maps, label, other in ((real, 1 - smoothing, 0.0), (fake, 0.0, 1 - smoothing)):
+    kinds = ((real, faces[0], 1 - smoothing, 0.0), (fake, faces[1], 0.0, 1 - smoothing))
+    for maps, every, label, other in kinds:
         turned = torch.rand(len(maps[0]), 1, 1, 1, generator=generator) < noise  # one draw a face, for all its maps
         labels = torch.where(turned, other, label).to(maps[0].device)
         found = [F.binary_cross_entropy_with_logits(logits, labels.expand_as(logits)) for logits in maps]
-        losses += [part_of_mean(loss, len(labels)) for loss in found]
+        losses += [part_of_mean(loss, len(labels), every) for loss in found]
     return 2 * torch.stack(losses).mean()
 
 
-def generator_loss(fake: Sequence[Tensor]) -> Tensor:
+def generator_loss(fake: Sequence[Tensor], faces: int) -> Tensor:
     """What the swapper minimises to deceive a discriminator.
 
     Args:
         fake: maps of logits `(B, 1, h, w)` of drawn faces (true face: of the target's latents), with gradient.
+        faces: of this process in the whole batch, as in `discriminator_loss`.
 
     Returns:
         A scalar; 0.693 against a discriminator that knows nothing.
 
-    >>> round(generator_loss((torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 8, 8))).item(), 3)
+    >>> round(generator_loss((torch.zeros(2, 1, 4, 4), torch.zeros(2, 1, 8, 8)), 2).item(), 3)
     0.693
     """
-    return part_of_mean(torch.stack([F.softplus(-logits).mean() for logits in fake]).mean(), len(fake[0]))
+    return part_of_mean(torch.stack([F.softplus(-logits).mean() for logits in fake]).mean(), len(fake[0]), faces)
 
 
 class Adversary:
@@ -200,26 +210,50 @@ class Adversary:
     """
 
     def __init__(self, network: PatchDiscriminator | LatentDiscriminator, compute: Compute) -> None:
-        self.network, self.compute = network, compute
+        self.network, self.compute = network.eval(), compute  # in eval mode spectral norms stay what they are
         self.weights = dict(self.network.named_parameters())
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=RATE, betas=BETAS)
 
-    def deceive(self, fake: Tensor) -> Tensor:
-        """What the swapper minimises, a scalar; gradients go to `fake` alone."""
-        self.network.eval().requires_grad_(requires_grad=False)  # in eval mode spectral norms stay what they are
+    def deceive(self, fake: Tensor, faces: int) -> Tensor:
+        """What the swapper minimises, a scalar; see `generator_loss`. Gradients go to `fake` alone."""
+        self.network.requires_grad_(requires_grad=False)
         try:
-            return generator_loss(self.judge(fake))
+            return generator_loss(self.judge(fake), faces)
         finally:
-            self.network.train().requires_grad_()
+            self.network.requires_grad_()
 
-    def learn(self, real: Tensor, fake: Tensor, smoothing: float, noise: float, generator: torch.Generator) -> Tensor:
-        """One step of the discriminator; see `discriminator_loss`. Returns its loss, a scalar without gradient."""
-        loss = discriminator_loss(self.judge(real.detach()), self.judge(fake.detach()), smoothing, noise, generator)
-        loss.backward()
+    def learn(
+        self, parts: Sequence[tuple[Tensor, Tensor]], smoothing: float, noise: float, generator: torch.Generator
+    ) -> Tensor:
+        """One step of the discriminator.
+
+        Args:
+            parts: real and drawn faces (or latents), of each part of the batch.
+            smoothing, noise, generator: of `discriminator_loss`.
+
+        Returns:
+            Its loss, a scalar without gradient.
+        """
+        self.measure_norms()
+        faces = sum(len(real) for real, _ in parts), sum(len(fake) for _, fake in parts)
+        losses: list[Tensor] = []
+        for real, fake in parts:
+            judged = self.judge(real.detach()), self.judge(fake.detach())
+            losses.append(discriminator_loss(*judged, faces, smoothing, noise, generator))
+            losses[-1].backward()
         World.now().add_gradients(self.weights.values())
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return torch.stack(losses).detach().sum()
+
+    @torch.no_grad()
+    def measure_norms(self) -> None:
+        """Bring spectral norms up to date: once a step, however many parts a batch has."""
+        self.network.train()
+        for layer in self.network.modules():
+            if is_parametrized(layer):
+                _ = layer.weight  # made anew whenever it is looked at; in training mode by one more power iteration
+        self.network.eval()
 
     def judge(self, faces: Tensor) -> tuple[Tensor, ...]:
         """Maps of logits, float32."""

@@ -20,7 +20,7 @@ def focal_frequency(x: Tensor, y: Tensor, window: Tensor, alpha: float = 1.0) ->
         x: `(B, C, H, W)` in [0, 1].
         y: the same shape.
         window: `(B, 1, H, W)` in [0, 1]; ones for the loss as published. It multiplies the difference, and its
-            mean divides the loss, as in `weighted_mean`.
+            mean divides the loss, as in `batch_mean`, which says what more windows than faces are.
         alpha: how much the worst stand out; 0 makes it the mean squared difference of the pixels.
 
     Returns:
@@ -31,7 +31,7 @@ def focal_frequency(x: Tensor, y: Tensor, window: Tensor, alpha: float = 1.0) ->
     >>> torch.allclose(focal_frequency(x, y, ones, alpha=0.0), ((x - y) ** 2).mean())  # Parseval
     True
     """
-    spectrum = torch.fft.rfft2((x - y) * window, norm="ortho")  # (B, C, H, W/2 + 1): the spectrum is linear
+    spectrum = torch.fft.rfft2((x - y) * window[: len(x)], norm="ortho")  # (B, C, H, W/2 + 1): the spectrum is linear
     distance = spectrum.real**2 + spectrum.imag**2
     with torch.no_grad():
         weight = distance.sqrt() ** alpha

@@ -103,18 +103,19 @@ class FaceEmbedder(nn.Module):
         return self.embed(self.align(faces))
 
 
-def identity_loss(embeddings: Tensor, centroid: Tensor) -> Tensor:
+def identity_loss(embeddings: Tensor, centroid: Tensor, faces: int) -> Tensor:
     """One minus the mean cosine between faces and the person they should be.
 
     Args:
         embeddings: `(B, 128)` of the swap: the source's decoder on the target's latent.
         centroid: `(128,)` or `(B, 128)`: the source's mean embedding, as a faceset gives it.
+        faces: of this process in the whole batch, of which these may be a part; it adds up with the others.
 
     Returns:
         A scalar in [0, 2]; two views of one person are below 0.4, two people above 0.65.
 
-    >>> round(identity_loss(torch.tensor([[0.0, 2.0], [3.0, 0.0]]), torch.tensor([0.0, 1.0])).item(), 4)
+    >>> round(identity_loss(torch.tensor([[0.0, 2.0], [3.0, 0.0]]), torch.tensor([0.0, 1.0]), 2).item(), 4)
     0.5
     """
     distance = 1 - F.cosine_similarity(embeddings, centroid.expand_as(embeddings), dim=1).mean()
-    return part_of_mean(distance, len(embeddings))
+    return part_of_mean(distance, len(embeddings), faces)

@@ -24,8 +24,18 @@ def weighted_mean(values: Tensor, weights: Tensor) -> Tensor:
 
 
 def batch_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """`weighted_mean` over the faces of all processes that share a batch, of which each gives its part."""
-    return (values * weights).sum() / (whole(weights.sum()) * values.shape[1]).clamp_min(1e-6)
+    """`weighted_mean` over the faces of all processes that share a batch, of which each gives its part.
+
+    There may be more weights than faces, here and in all losses that take weights, masks or windows: those of this
+    process's faces in other parts of the batch (`OptimizerOptions.accumulate`), after its own. They count in what is
+    divided by and nowhere else, so that the parts of a batch add up to what it is as a whole.
+
+    >>> values, weights = torch.rand(4, 3, 8, 8), torch.rand(4, 1, 8, 8)
+    >>> parts = batch_mean(values[:3], weights) + batch_mean(values[3:], weights.roll(1, 0))
+    >>> torch.allclose(parts, batch_mean(values, weights))
+    True
+    """
+    return (values * weights[: len(values)]).sum() / (whole(weights.sum()) * values.shape[1]).clamp_min(1e-6)
 
 
 def pixel_weights(hull: Tensor, importance: Tensor, outside: float, eyes_mouth: float, masked: bool) -> Tensor:
@@ -88,4 +98,4 @@ def mask_error(mask: Tensor, hull: Tensor) -> Tensor:
     >>> mask_error(torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)).item()
     1.0
     """
-    return part_of_mean(torch.nn.functional.mse_loss(mask, hull), len(mask))
+    return part_of_mean(torch.nn.functional.mse_loss(mask, hull[: len(mask)]), len(mask), len(hull))

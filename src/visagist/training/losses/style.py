@@ -45,8 +45,7 @@ def local_statistics(picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Ten
     channels = picture.shape[1]
     inside = picture * mask
     stack = torch.cat([inside, picture * inside, mask], 1)  # (B, 2C + 1, H, W)
-    while min(stack.shape[-2:]) >= 2 * GRID:
-        stack = F.avg_pool2d(stack, 2)
+    stack = _halved(stack)
     small = stack[:, 2 * channels :]
     rows, columns = (_window(side, stack) for side in stack.shape[-2:])
     stack = rows @ stack @ columns  # (B, 2C + 1, h, w)
@@ -55,6 +54,13 @@ def local_statistics(picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Ten
     mean, mean_square = mean / share, mean_square / share
     variance = (mean_square - mean**2).clamp_min(0)
     return mean, (variance + EPSILON).sqrt(), small
+
+
+def _halved(planes: Tensor) -> Tensor:
+    """Planes of 64 to 127 px from larger ones."""
+    while min(planes.shape[-2:]) >= 2 * GRID:
+        planes = F.avg_pool2d(planes, 2)
+    return planes
 
 
 def _window(side: int, like: Tensor) -> Tensor:
@@ -81,9 +87,10 @@ def face_style(swap: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     >>> round(face_style(target + 0.1, target, mask).item(), 4)
     0.01
     """
-    mean_swap, deviation_swap, small = local_statistics(swap, mask)
-    mean_target, deviation_target, _ = local_statistics(target, mask)
-    return batch_mean((mean_swap - mean_target) ** 2 + (deviation_swap - deviation_target) ** 2, small)
+    own = mask[: len(swap)]
+    mean_swap, deviation_swap, _ = local_statistics(swap, own)
+    mean_target, deviation_target, _ = local_statistics(target, own)
+    return batch_mean((mean_swap - mean_target) ** 2 + (deviation_swap - deviation_target) ** 2, _halved(mask))
 
 
 def background_style(swap: Tensor, target: Tensor, mask: Tensor) -> Tensor:
@@ -106,5 +113,5 @@ def background_style(swap: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     0.0
     """
     outside = 1 - mask
-    swap = target + (swap - target) * outside
+    swap = target + (swap - target) * outside[: len(swap)]
     return dssim(swap, target, outside) + squared(swap, target, outside)
