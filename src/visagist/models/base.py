@@ -36,7 +36,8 @@ class Swapper(nn.Module):
     Attributes:
         learning_rate: of AdamW, that suits the architecture.
         morphs: whether `decode_morphed` can draw mixtures of two people.
-        personal: names of its lists of modules that hold one for each person, in the order of `identities`.
+        personal: names of its lists of modules that hold one for each person, in the order of `identities`; `whose`
+            says who owns what.
         segments: classes of its blocks that are worth computing again in the backward pass, where memory is short.
         identities: names of the people it can draw, two or more.
         config: the architecture's frozen settings.

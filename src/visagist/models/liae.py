@@ -65,3 +65,7 @@ class Liae(Swapper):
         own = shared if index == 0 else self.inters[index](latent)
         rgb, mask = self.decoder(torch.cat([own, shared], 1))  # from (B, 4ae, 2r, 2r)
         return rgb, mask
+
+    def whose(self, weight: str) -> str | None:
+        """The person whose own a weight is: of the inters but AB, which is everybody's; the first person has none."""
+        return None if weight.startswith("inters.0.") else super().whose(weight)

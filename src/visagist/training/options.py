@@ -56,9 +56,9 @@ class TrainOptions(Settings):
     people, to go on with other options, or to add a person with --others (who begins as a copy of the last known)."""
 
     freeze: tuple[str, ...] = ()
-    """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant; to add a
-    person to a good run without changing the others: `--freeze encoder --freeze source
-    --freeze target`."""
+    """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant, or shared,
+    all weights that are nobody's own; to add a person to a good run without changing the others: `--freeze shared
+    --freeze source --freeze target`."""
 
     until: Literal["end", "plateau"] = "end"
     """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the
