@@ -176,6 +176,8 @@ def test_consent_record_of_another_person(swapped: Swap, tmp_path: Path) -> None
         ("extract", "x.mp4", "--nonsense", "1"),
         ("nonsense",),
         ("train", "a", "b", "-o", "c", "--minutes", "x"),
+        ("extract", "x.mp4", "-o", "c", "--min-size", "inf"),
+        ("merge", "x.mp4", "--run", "r", "-o", "c", "--min-score", "nan"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:

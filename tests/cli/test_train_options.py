@@ -1,5 +1,6 @@
 """Every option of a training, from the command line and from TOML, and values that are none."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from visagist.cli.app import app, main
+from visagist.errors import ConfigError
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions
 from visagist.models import configure
@@ -113,9 +115,9 @@ def test_every_option_can_be_given_on_the_command_line_and_in_toml(tmp_path: Pat
 
 def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "train.toml"
-    path.write_text("[settings]\nencoder = [8, 16, 16]\nlatent = 0\n")
+    path.write_text("[settings]\nencoder = [8, 16, 0]\n")
     assert main(["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]) == 2
-    assert "encoder=(8, 16, 16)" in capsys.readouterr().err
+    assert "encoder 0 must be from 1 to 4096" in capsys.readouterr().err
     assert parsed("--settings.encoder", "8,16,16").settings == {"encoder": "8,16,16"}
     assert configure("quick", {"encoder": "8,16,16"}) == configure("quick", {"encoder": [8, 16, 16]})
 
@@ -136,9 +138,27 @@ def test_values_beyond_the_range_are_usage_errors_that_name_it(
     assert option.rpartition(".")[2].strip("-") in said.replace("_", "-")
 
 
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_what_is_no_number_is_refused_with_the_range(value: float) -> None:
+    """`--minutes inf` ended in a traceback, and a learning rate of infinity was trained with."""
+    for table, kind in {"": TrainOptions, **tables()}.items():
+        for name in (name for name, field in kind.model_fields.items() if "float" in str(field.annotation)):
+            given = (value, value) if name == "betas" else value
+            with pytest.raises(ConfigError, match=f"options: .*{name}.*: input should be (greater|less) than"):
+                TrainOptions.parse({table: {name: given}} if table else {name: given}, "options")
+
+
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
+        (["--minutes", "inf"], "--minutes: input should be less than or equal to 100000"),
+        (["--minutes", "1e6"], "--minutes: input should be less than or equal to 100000"),
+        (["--iterations", "1000000000"], "--iterations: input should be less than or equal to 99999999"),
+        (["--batch", "100000"], "--batch: input should be less than or equal to 4096"),
+        (["--learning-rate", "1000"], "--learning-rate: input should be less than or equal to 1"),
+        (["--settings.size", "16"], "size 16 must be a multiple of 16 from 32 to 1024"),
+        (["--settings.encoder", "8,16"], "encoder must be 3 numbers such as 96,192,320, not 8,16"),
+        (["--model", "df", "--settings.options", "u,d"], "options 'u,d' must be of the letters"),
         (["--losses.dssim", "0", "--losses.absolute", "0"], "one of dssim, absolute"),
         (["--optimizer.name", "adam"], "adamw"),
         (["--schedule.decay", "fast"], "cosine"),

@@ -11,6 +11,7 @@ from tests.models.plain import count
 from visagist.errors import ConfigError
 from visagist.models import ARCHITECTURES, Swapper, configure, create
 from visagist.models.base import depth_to_space, space_to_depth
+from visagist.training.losses import face_loss
 
 SMALL: dict[str, dict[str, object]] = {
     "original": {"size": 32, "width": 8, "latent": 16},
@@ -170,6 +171,43 @@ def test_wrong_names_are_refused_with_those_that_exist(network: Swapper) -> None
 def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="quick"):
         configure("quick", settings)
+
+
+@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+def test_the_smallest_size_can_be_trained_and_smaller_ones_are_refused(name: str) -> None:
+    """Faces of 16 px do not hold the windows of structural similarity: their training ended in its first iteration."""
+    with pytest.raises(ConfigError, match=rf"size 16 must be a multiple of \d+ from {SMALL[name]['size']} to \d+"):
+        create(name, ("ann", "bob"), **{**SMALL[name], "size": 16})
+    network = create(name, ("ann", "bob"), **SMALL[name])
+    faces = torch.rand(1, 3, network.size, network.size)
+    hull = torch.ones(1, 1, network.size, network.size)
+    assert torch.isfinite(face_loss(*network(faces, "ann"), faces, hull, hull))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("quick", {"encoder": "8,8,2"}, "the last number of encoder 2 must be from 4 to 4096"),
+        ("quick", {"encoder": "8,0,8"}, "encoder 0 must be from 1 to 4096"),
+        ("quick", {"encoder": "8,16"}, "encoder must be 3 numbers such as 96,192,320, not 8,16"),
+        ("quick", {"encoder": 8}, "encoder must be 3 numbers such as 96,192,320, not 8"),
+        ("quick", {"decoder": [8, 8, 8, 8, 8]}, "decoder must be 4 numbers such as 320,256,160,64, not"),
+        ("original", {"width": 1}, "width 1 must be from 2 to 4096"),
+        ("df", {"options": "u,d"}, "options 'u,d' must be of the letters u, d, t and c, each once, such as ud"),
+        ("liae", {"latent": "64,64"}, "latent: input should be a valid integer"),
+    ],
+)
+def test_settings_that_make_no_network_are_refused_with_what_would(
+    name: str, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"model '{name}': {message}"):
+        configure(name, settings)
+
+
+@pytest.mark.parametrize(("name", "settings"), [("quick", {"encoder": (1, 1, 4)}), ("original", {"width": 2})])
+def test_the_narrowest_networks_draw(name: str, settings: dict[str, object]) -> None:
+    network = create(name, ("ann", "bob"), **{**SMALL[name], **settings})
+    assert network(torch.rand(1, 3, 32, 32), "ann")[0].shape == (1, 3, 32, 32)
 
 
 def test_settings_come_as_text_and_lists_too() -> None:

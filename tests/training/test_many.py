@@ -67,7 +67,7 @@ def test_a_run_of_three_goes_on_with_the_same_three(
         Run.open(tmp_path / "run", "cpu").origin("bert")
 
 
-@pytest.mark.parametrize("name", ["source", "target", "", "a b", "../x"])
+@pytest.mark.parametrize("name", ["source", "target", "shared", "", "a b", "../x"])
 def test_names_that_name_nobody_are_refused(
     name: str, source: Crops, target: Crops, anna: Crops, options: Make, tmp_path: Path
 ) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 
+from tests.models.test_models import SMALL
 from tests.training.conftest import people, small_options
 from visagist.device import choose
 from visagist.errors import ConfigError, RunError
+from visagist.models import ARCHITECTURES, create
 from visagist.training import Crops
 from visagist.training.data import Side
 from visagist.training.memory import estimate_memory
@@ -48,12 +50,32 @@ def test_each_loss_is_part_of_the_sum_and_changes_what_is_learnt(start: Start, n
     assert changed == {"encoder": True, "decoders.0": True}
 
 
-def test_style_is_learnt_by_the_decoder_alone(start: Start) -> None:
-    plain, other = start({}), start({"face_style": 100.0, "finish": 1.0}, optimizer={"clip": 0})
-    plain.step(0)
-    other.step(0)
-    assert torch.allclose(weights(plain, "encoder"), weights(other, "encoder"), atol=1e-6)
-    assert not torch.allclose(weights(plain, "decoders.0"), weights(other, "decoders.0"), atol=1e-6)
+@pytest.mark.parametrize("model", sorted(ARCHITECTURES))
+def test_what_the_swap_should_look_like_is_learnt_by_what_draws_alone(model: str) -> None:
+    """The inters of liae and amp, through which the target's looks would pass, learnt it as well."""
+    size = SMALL[model]["size"]
+    assert isinstance(size, int)
+    sides = {name: Side(people(seed, 8, size), 0.2, CPU.device) for name, seed in (("source", 1), ("target", 2))}
+    gradients: list[dict[str, torch.Tensor]] = []
+    for losses in ({}, {"face_style": 100.0, "finish": 1.0}):
+        trainer = Trainer(sides, small_options(model=model, settings=SMALL[model], losses=losses), 12, CPU)
+        seen, truth = trainer.batch(0)
+        drawn = trainer.draw(seen, trainer.counts, 0, torch.Generator().manual_seed(0))
+        torch.stack(list(trainer.objective.parts(drawn, truth, 0.0).values())).sum().backward()
+        gradients.append({name: weight.grad for name, weight in trainer.weights.items() if weight.grad is not None})
+    plain, other = gradients
+    assert set(plain) == set(other)
+    taught = {name.split(".")[0] for name in plain if not torch.allclose(plain[name], other[name], atol=1e-6)}
+    assert taught == {"decoder" if model in ("liae", "amp") else "decoders"}
+
+
+@pytest.mark.parametrize("model", sorted(ARCHITECTURES))
+def test_drawing_for_the_swap_draws_the_same(model: str) -> None:
+    network = create(model, ("ann", "bob", "cat"), **SMALL[model])
+    latent = network.encode(torch.rand(2, 3, network.size, network.size))
+    for name in network.identities:
+        for one, other in zip(network.decode(latent, name), network.decode_for_swap(latent, name), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_losses_for_the_end_act_at_the_end(start: Start) -> None:

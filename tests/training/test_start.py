@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.models.test_models import SMALL
 from tests.training.conftest import people
 from visagist.errors import ConfigError, RunError
 from visagist.events import Event, Note, silent
+from visagist.models import ARCHITECTURES, create
 from visagist.training import Crops, Run, TrainOptions, train_crops
 from visagist.training.checkpoint import load_tensors
 from visagist.training.run import RunRecord
+from visagist.training.start import take_over
 
 Make = Callable[..., TrainOptions]
 
@@ -23,23 +26,41 @@ def finished(source: Crops, target: Crops, options: Make, tmp_path_factory: pyte
     return run
 
 
-def test_a_person_joins_and_the_others_stay_as_they_are(
-    source: Crops, target: Crops, options: Make, finished: Path, tmp_path: Path
-) -> None:
-    anna, said = people(3), list[Event]()
-    joined = options(start=finished, freeze=("encoder", "source", "target"), iterations=6)
-    train_crops(source, target, tmp_path, joined, said.append, others={"anna": anna})
+@pytest.mark.parametrize("model", sorted(ARCHITECTURES))
+def test_a_person_joins_and_the_others_stay_as_they_are(model: str, options: Make, tmp_path: Path) -> None:
+    """df went on to train its inter, liae and amp the decoder that everybody has, and original refused `encoder`."""
+    network, size = {"model": model, "settings": SMALL[model]}, SMALL[model]["size"]
+    assert isinstance(size, int)
+    source, target, anna = (people(seed, 8, size) for seed in (1, 2, 3))
+    finished, run, said = tmp_path / "finished", tmp_path / "joined", list[Event]()
+    train_crops(source, target, finished, options(iterations=2, **network), silent)
+    joined = options(start=finished, freeze=("shared", "source", "target"), iterations=3, **network)
+    train_crops(source, target, run, joined, said.append, others={"anna": anna})
     assert any("anna begins as a copy of target" in event.message for event in said if isinstance(event, Note))
-    before, after = (load_tensors(run / "weights.safetensors") for run in (finished, tmp_path))
-    own = [name for name in after if name.startswith("decoders.2.")]
+    before, after = (load_tensors(folder / "weights.safetensors") for folder in (finished, run))
+    own = [name for name in after if name.startswith("inters.2." if model in ("liae", "amp") else "decoders.2.")]
     assert sorted(set(after) - set(before)) == sorted(own)
     assert all(torch.equal(after[name], before[name]) for name in before)
     changed = [name for name in own if not torch.equal(after[name], before[name.replace("rs.2.", "rs.1.")])]
     assert len(changed) == len(own)
-    record = RunRecord.read(tmp_path)
+    record = RunRecord.read(run)
     assert record.beginning is not None
     assert record.beginning.weights_sha256 == Run.open(finished, "cpu").weights_sha256
     assert record.beginning.footage == (*source.footage, *target.footage)
+
+
+def test_the_inter_of_all_stays_that_of_all_whoever_comes_first_in_a_new_run() -> None:
+    """In liae it has the first person's place, and was taken for the first person's own."""
+    known = create("liae", ("source", "target"), **SMALL["liae"])
+    network = create("liae", ("anna", "target", "source", "bert"), **SMALL["liae"])
+    assert take_over(network, known.state_dict(), known.identities) == ("anna", "bert")
+    before, after = known.state_dict(), network.state_dict()
+    for place, origin in enumerate([0, 1, 0, 1]):  # the source was drawn from it alone; bert is a copy of the target's
+        for name in (name for name in before if name.startswith("inters.1.")):
+            rest = name.removeprefix("inters.1.")
+            assert torch.equal(after[f"inters.{place}.{rest}"], before[f"inters.{origin}.{rest}"])
+    assert network.whose("inters.0.squeeze.bias") is None
+    assert network.whose("inters.1.squeeze.bias") == "target"
 
 
 def test_a_run_that_begins_with_another_is_interrupted_and_ends_alike(
@@ -92,10 +113,10 @@ def test_settings_of_another_run_and_parts_that_are_none_are_refused(
     other = other.model_copy(update={"settings": {**other.settings, "latent": 8}})
     with pytest.raises(RunError, match=r"a run of --settings\.latent 16, here 8"):
         train_crops(source, target, tmp_path / "a", other, silent)
-    with pytest.raises(ConfigError, match=r"no part 'inter' to freeze \(it has: encoder, decoders, source, target\)"):
+    with pytest.raises(ConfigError, match=r"no part 'inter' .* \(it has: shared, encoder, decoders, source, target\)"):
         train_crops(source, target, tmp_path / "b", options(freeze=("inter",)), silent)
     with pytest.raises(ConfigError, match="nothing is left to train"):
-        train_crops(source, target, tmp_path / "b", options(freeze=("encoder", "source", "target")), silent)
+        train_crops(source, target, tmp_path / "b", options(freeze=("shared", "source", "target")), silent)
     with pytest.raises(RunError, match="not a run"):
         train_crops(source, target, tmp_path / "c", options(start=tmp_path), silent)
     assert not list(tmp_path.glob("*/run.toml"))

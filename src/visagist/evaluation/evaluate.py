@@ -9,7 +9,7 @@ Works for any tool's render. Where it is visagist's own, the call saved beside i
 
 import hashlib
 import json
-import math
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 
 from visagist.errors import EvaluationError, FacesetError, NoFaceError, RunError, SeveralError
 from visagist.evaluation.case import Case
@@ -67,7 +68,7 @@ class EvaluateOptions(Settings):
     rate: FrameRate | None = None
     """Frames a second of image sequences; by default what the call beside a render of visagist's own tells, else 25."""
 
-    offset: float | None = None
+    offset: FiniteFloat | None = None
     """Seconds to add to the render's times, where it starts later in the target."""
 
     self_swap: bool = False
@@ -213,7 +214,7 @@ def _judge(
 def _shown(table: FaceTable, number: int) -> Performer:
     """The performer's faces, by whether a merge with default options would take them for certain."""
     face_of = performer_of(table, number, MergeOptions())
-    everywhere = performer_of(table, number, MergeOptions(min_score=-math.inf))
+    everywhere = performer_of(table, number, MergeOptions(min_score=-sys.float_info.max))
     found = [(face_of(index), everywhere(index)) for index in range(table.frames)]
     return Performer(
         [face for face, _ in found if isinstance(face, Face)],

@@ -23,6 +23,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image
+from pydantic import Field, FiniteFloat
 
 from visagist.errors import FootageError
 from visagist.events import Events, Progress, silent
@@ -49,8 +50,8 @@ MODELS = ("yunet", "facemesh", "blendshapes", "sface")  # that decide what a tab
 class AnalyzeOptions(Settings):
     """How footage is searched for faces."""
 
-    threshold: float = 0.6  # least score of a detection, 0..1
-    min_size: float = 24.0  # px, least longer side of a face
+    threshold: float = Field(default=0.6, ge=0, le=1)  # least score of a detection, 0..1
+    min_size: FiniteFloat = 24.0  # px, least longer side of a face
     deinterlace: bool = False
 
 

@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from filelock import Timeout
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 
 from visagist.errors import DamagedError, FacesetError, NoFaceError, SeveralError
 from visagist.events import Events, Note, Progress, Result, Warned, silent
@@ -67,16 +68,16 @@ class ExtractOptions(Settings):
     identity: int | None = None
     """The person's number, as the list of several people gives it."""
 
-    min_size: float = 40.0
+    min_size: FiniteFloat = 40.0
     """px, least width of a face."""
 
-    min_score: float = 5.0
+    min_score: FiniteFloat = 5.0
     """Least score of the landmarks, below which something hides the face (frontal faces: 0.65 of the usual too)."""
 
-    min_sharpness: float = 0.4
+    min_sharpness: FiniteFloat = 0.4
     """Least sharpness, 0 to 1."""
 
-    min_change: float = 0.0015
+    min_change: FiniteFloat = 0.0015
     """How much a face must differ from the ones before, in pupils' distances; 0 keeps duplicates too."""
 
     format: Literal["jpeg", "png"] = "jpeg"

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, FiniteFloat, field_validator
 
 from visagist.errors import ConfigError, FootageError, OutputError
 from visagist.media import DEFAULT_RATE, Footage, FrameRate
@@ -39,7 +39,7 @@ class MergeOptions(Settings):
     rate: FrameRate = DEFAULT_RATE
     """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
 
-    min_score: float = 0.0
+    min_score: FiniteFloat = 0.0
     """Leave a frame as it is when the landmarks' presence score (a logit) is below this."""
 
     performer: int | None = None

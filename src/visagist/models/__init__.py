@@ -8,7 +8,8 @@ A new architecture is a new file with a frozen config and a `Swapper`, and a lin
 """
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import Field
+from typing import Any, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -54,7 +55,7 @@ ARCHITECTURES: dict[str, type[Swapper]] = {
 def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
     """The config of an architecture; settings that are not given keep their defaults.
 
-    Several numbers can be text, too: `96,192,320`, as on a command line.
+    Settings of several numbers can be text, too: `96,192,320`, as on a command line.
 
     Raises:
         ConfigError: an unknown architecture or setting, or a value that makes no network.
@@ -70,14 +71,30 @@ def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
     if unknown:
         raise ConfigError(f"model '{name}' has no setting {', '.join(unknown)} (it has: {', '.join(known)})")
     adapter: TypeAdapter[Any] = TypeAdapter(config)
+    given = {key: _numbers(name, known[key], value) for key, value in settings.items()}
     try:
-        given = {k: v.split(",") if isinstance(v, str) and "," in v else v for k, v in settings.items()}
         made: SwapperConfig = adapter.validate_python(given)  # TOML and the command line know lists and text
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
         raise ConfigError(f"model '{name}': {field}: {first['msg'].lower()}") from error
     return made
+
+
+def _numbers(name: str, setting: Field[Any], value: object) -> object:
+    """The numbers of a setting that has several, from text or a list; the value of any other as it is.
+
+    Raises:
+        ConfigError: more or fewer than the setting has.
+    """
+    if get_origin(setting.type) is not tuple:
+        return value
+    numbers: Any = value.split(",") if isinstance(value, str) else value
+    wanted = len(get_args(setting.type))
+    if not isinstance(numbers, list | tuple) or len(numbers) != wanted:  # pyright: ignore[reportUnknownArgumentType]
+        usual = ",".join(map(str, setting.default))
+        raise ConfigError(f"model '{name}': {setting.name} must be {wanted} numbers such as {usual}, not {value}")
+    return numbers  # pyright: ignore[reportUnknownVariableType]
 
 
 def create(name: str, identities: tuple[str, ...], **settings: object) -> Swapper:

@@ -84,6 +84,11 @@ class Amp(Swapper):
         rgb, mask = self.decoder(self.inters[self.index(identity)](latent))
         return rgb, mask
 
+    def decode_for_swap(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """What `decode` returns, with a gradient for the decoder alone: the inters belong to what encodes."""
+        rgb, mask = self.decoder(self.inters[self.index(identity)](latent).detach())
+        return rgb, mask
+
     def decode_in_training(self, latent: Tensor, identity: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw a latent as the target, or as another person with part of the channels from the target's inter.
 

@@ -38,7 +38,8 @@ class Swapper(nn.Module):
     Attributes:
         learning_rate: of AdamW, that suits the architecture.
         morphs: whether `decode_morphed` can draw mixtures of two people.
-        personal: names of its lists of modules that hold one for each person, in the order of `identities`.
+        personal: names of its lists of modules that hold one for each person, in the order of `identities`; `whose`
+            says who owns what.
         segments: classes of its blocks that are worth computing again in the backward pass, where memory is short.
         identities: names of the people it can draw, two or more.
         config: the architecture's frozen settings.
@@ -104,6 +105,20 @@ class Swapper(nn.Module):
         """
         return self.decode(latent, identity)
 
+    def decode_for_swap(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """What `decode` returns, with a gradient that stops before whatever encodes: it reaches what draws alone.
+
+        For losses of the swap. What encodes would learn from them to carry the target's looks through.
+
+        Args:
+            latent: what `encode` gave.
+            identity: one of `identities`.
+
+        Raises:
+            ConfigError: nobody has that name.
+        """
+        return self.decode(latent.detach(), identity)
+
     def decode_morphed(self, latent: Tensor, identity: str, factor: float) -> tuple[Tensor, Tensor]:
         """Draw a latent as a mixture of two people, where `morphs` says that the network can.
 
@@ -159,16 +174,16 @@ def check_size(model: str, size: int, limits: tuple[int, int], step: int) -> Non
         )
 
 
-def check_widths(model: str, widths: Mapping[str, int | tuple[int, ...]]) -> None:
+def check_widths(model: str, widths: Mapping[str, int | tuple[int, ...]], least: int = 1) -> None:
     """Refuse widths that make no network.
 
     Raises:
-        ConfigError: one is not in 1 to `WIDEST`.
+        ConfigError: one is not in `least` to `WIDEST`.
     """
     for name, given in widths.items():
         for width in given if isinstance(given, tuple) else (given,):
-            if not 1 <= width <= WIDEST:
-                raise ConfigError(f"model '{model}': {name} {width} must be from 1 to {WIDEST}")
+            if not least <= width <= WIDEST:
+                raise ConfigError(f"model '{model}': {name} {width} must be from {least} to {WIDEST}")
 
 
 def depth_to_space(x: Tensor, factor: int) -> Tensor:

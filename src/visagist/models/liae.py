@@ -60,8 +60,21 @@ class Liae(Swapper):
         return self.encoder(faces)  # (B, numbers): the inters differ by person, and belong to `decode`
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        rgb, mask = self.decoder(self.pair(latent, identity))
+        return rgb, mask
+
+    def decode_for_swap(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """What `decode` returns, with a gradient for the decoder alone: the target's looks would pass through AB."""
+        rgb, mask = self.decoder(self.pair(latent, identity).detach())
+        return rgb, mask
+
+    def pair(self, latent: Tensor, identity: str) -> Tensor:
+        """What the decoder draws a person from: that person's own inter, AB for the first one, and AB."""
         index = self.index(identity)
         shared = self.inters[0](latent)  # (B, 2ae, 2r, 2r); with t (B, 2ae, r, r); r = R/16, with d R/32
         own = shared if index == 0 else self.inters[index](latent)
-        rgb, mask = self.decoder(torch.cat([own, shared], 1))  # from (B, 4ae, 2r, 2r)
-        return rgb, mask
+        return torch.cat([own, shared], 1)  # (B, 4ae, 2r, 2r)
+
+    def whose(self, weight: str) -> str | None:
+        """The person whose own a weight is: of the inters but AB, which is everybody's; the first person has none."""
+        return None if weight.startswith("inters.0.") else super().whose(weight)

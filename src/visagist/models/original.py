@@ -16,20 +16,21 @@ from torch import Tensor, nn
 
 from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky
 
-SIZES = (16, 1024)  # px
+SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
 
 
 @dataclass(frozen=True)
 class OriginalConfig:
     """The classic face-swap autoencoder: one encoder for everybody, one decoder a person."""
 
-    size: int = 64  # px, a multiple of 16
-    width: int = 128  # channels of the first convolution; doubled three times
+    size: int = 64  # px, 32 to 1024, a multiple of 16
+    width: int = 128  # channels of the first convolution, 2 or more; doubled three times
     latent: int = 1024  # numbers through which every face must pass
 
     def __post_init__(self) -> None:
         check_size("original", self.size, SIZES, 16)
-        check_widths("original", {"width": self.width, "latent": self.latent})
+        check_widths("original", {"latent": self.latent})
+        check_widths("original", {"width": self.width}, least=2)  # half of it is what the decoder ends with
 
 
 class Down(nn.Module):

@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky, scale, space_to_depth
 
 SLOPE = 0.1  # of leaky ReLU, the cheapest activation in channels_last that keeps a gradient everywhere
-SIZES = (16, 1024)  # px
+SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
 
 
 @dataclass(frozen=True)
 class QuickConfig:
     """A thrifty 128 px swapper; about 1.6 billion multiplications a face."""
 
-    size: int = 128  # px, a multiple of 16
-    encoder: tuple[int, int, int] = (96, 192, 320)  # channels at size/4, size/8, size/16
+    size: int = 128  # px, 32 to 1024, a multiple of 16
+    encoder: tuple[int, int, int] = (96, 192, 320)  # channels at size/4, size/8, size/16; the last 4 or more
     latent: int = 320  # numbers through which every face must pass
     shared: int = 128  # channels at size/16 that the decoders get
     decoder: tuple[int, int, int, int] = (320, 256, 160, 64)  # channels at size/16, size/8, size/4, size/2
@@ -36,6 +36,7 @@ class QuickConfig:
         check_widths(
             "quick", {"encoder": self.encoder, "latent": self.latent, "shared": self.shared, "decoder": self.decoder}
         )
+        check_widths("quick", {"the last number of encoder": self.encoder[-1]}, least=4)  # a quarter of it is squeezed
 
 
 class Residual(nn.Module):

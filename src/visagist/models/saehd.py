@@ -59,7 +59,9 @@ class Variant:
         Variant(unit_norm=True, doubled=True, deeper=False, cosine=False)
         """
         if not set(options) <= set("udtc") or len(set(options)) != len(options):
-            raise ConfigError(f"model '{model}': options '{options}' must be of the letters u, d, t and c, each once")
+            raise ConfigError(
+                f"model '{model}': options '{options}' must be of the letters u, d, t and c, each once, such as ud"
+            )
         return cls("u" in options, "d" in options, "t" in options, "c" in options)
 
     @property

@@ -65,7 +65,7 @@ from visagist.training.rewinding import alone
 from visagist.training.run import BACKUPS, CHECKPOINT, EVENTS, PREVIEWS, RECORD, WEIGHTS, Instalment, RunRecord
 from visagist.training.schedule import COOL_DOWN, learning_rate
 from visagist.training.session import LOOK, interrupts, logged, logged_looks
-from visagist.training.start import frozen, start_from
+from visagist.training.start import SHARED, frozen, start_from
 from visagist.training.trainer import Trainer, faces_each, warp_strength
 
 METRIC_EVERY = 10  # iterations
@@ -231,8 +231,10 @@ def named(source: T, target: T, others: Mapping[str, T]) -> dict[str, T]:
         ConfigError: one of the others has a name that is no name, or is taken.
     """
     for name in others:
-        if name in ("source", "target") or not name.isidentifier():
-            raise ConfigError(f"'{name}' cannot name a person; use letters, digits and _, and not source or target")
+        if name in ("source", "target", SHARED) or not name.isidentifier():
+            raise ConfigError(
+                f"'{name}' cannot name a person; use letters, digits and _, and not source, target or {SHARED}"
+            )
     return {"source": source, "target": target, **others}
 
 

@@ -71,8 +71,9 @@ class OptimizerOptions(Settings):
     """Part of all weights, drawn anew each iteration, that does not step: 0 to below 1. 0.7 (SAEHD's) late in a long
     training finds sharper results; each iteration brings less."""
 
-    clip: float = Field(default=1.0, ge=0)
-    """Largest norm of the gradients of all weights together; longer ones are shortened to it. 0 leaves them be."""
+    clip: float = Field(default=1.0, ge=0, le=1000)
+    """Largest norm of the gradients of all weights together; longer ones are shortened to it. 0 to 1000; 0 leaves them
+    be."""
 
     accumulate: int = Field(default=1, ge=1, le=64)
     """Parts into which a batch is cut, one computed after the other, their gradients added up: a larger batch in the

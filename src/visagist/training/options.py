@@ -43,33 +43,33 @@ class TrainOptions(Settings):
     coverage: Coverage = "full"
     """How much of the head the network's faces show."""
 
-    iterations: int | None = Field(default=None, ge=1)
-    """Of the run in all, not of this call; more than before trains on. Or give minutes; with neither, a new run takes
-    8.5 minutes, and one that is there keeps its length."""
+    iterations: int | None = Field(default=None, ge=1, le=99_999_999)
+    """Of the run in all, not of this call; 1 to 99999999. More than before trains on. Or give minutes; with neither, a
+    new run takes 8.5 minutes, and one that is there keeps its length."""
 
-    minutes: float | None = Field(default=None, gt=0)
-    """Training time of the run in all, not of this call; measured, and turned into iterations. More trains on; 8.5 for
-    a new run where neither minutes nor iterations are given."""
+    minutes: float | None = Field(default=None, gt=0, le=100_000)
+    """Training time of the run in all, not of this call, above 0 to 100000 (ten weeks); measured, and turned into
+    iterations. More trains on; 8.5 for a new run where neither minutes nor iterations are given."""
 
     start: Annotated[Path, AfterValidator(Path.absolute)] | None = None
     """A run of the same model and settings whose weights this one begins with: to fit a pretrained network to two
     people, to go on with other options, or to add a person with --others (who begins as a copy of the last known)."""
 
     freeze: tuple[str, ...] = ()
-    """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant; to add a
-    person to a good run without changing the others: `--freeze encoder --freeze source
-    --freeze target`."""
+    """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant, or shared,
+    all weights that are nobody's own; to add a person to a good run without changing the others: `--freeze shared
+    --freeze source --freeze target`."""
 
     until: Literal["end", "plateau"] = "end"
     """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the
     learning rate (with --schedule.decay late, which it needs, or none) and the random warp then go down over a fifth
     of the training, and that is the end."""
 
-    batch: int = Field(default=8, ge=2)
-    """Faces an iteration, both people together; more steps beat larger ones."""
+    batch: int = Field(default=8, ge=2, le=4096)
+    """Faces an iteration, everybody's together; 2 to 4096, at least one of each person. More steps beat larger ones."""
 
-    learning_rate: float | None = Field(default=None, gt=0)
-    """Without it, the one that suits the model and the optimizer."""
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """How far a step goes, above 0 to 1. Without it, the one that suits the model and the optimizer."""
 
     find_rate: bool = False
     """Try learning rates from 0.000001 to 0.1 before a new run begins, 100 iterations in all, and take the one found.

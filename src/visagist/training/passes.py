@@ -58,6 +58,10 @@ class Passes:
             return self.network.decode_in_training(latent, identity, generator)
         return self.decode(latent, identity)
 
+    def decode_for_swap(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
+        """`Swapper.decode_for_swap`."""
+        return self.run("swap", identity, lambda latent: self.network.decode_for_swap(latent, identity), latent)
+
     def run(self, name: str, identity: str, function: Callable[..., Any], tensor: Tensor) -> Any:
         """Call a function of one tensor, compiled once for each person: one that serves all would be made for shapes of
         any size, and be slower."""

@@ -21,6 +21,8 @@ from visagist.training.checkpoint import load_tensors
 from visagist.training.options import TrainOptions
 from visagist.training.run import WEIGHTS, Beginning, RunRecord
 
+SHARED = "shared"  # among what can be frozen: all weights that are nobody's own
+
 
 @dataclass(frozen=True)
 class Start:
@@ -109,23 +111,25 @@ def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
 
     Args:
         network: whose weights they are.
-        parts: of the network (`encoder`), or people, whose own weights are meant (`source`).
+        parts: of the network (`encoder`); people, whose own weights are meant (`source`); or `shared`, all weights
+            that are nobody's own, whatever the network's parts are.
 
     Raises:
         ConfigError: the network has no such part, or nothing would be left to train.
 
     >>> from visagist.models import create
     >>> network = create("quick", ("source", "target"))
-    >>> kept = frozen(network, ["encoder", "source"])
+    >>> kept = frozen(network, ["shared", "source"])
     >>> {name.split(".")[1] for name in dict(network.named_parameters()) if name not in kept}
     {'1'}
     """
-    known = [*(name for name, _ in network.named_children()), *network.identities]
+    known = [SHARED, *(name for name, _ in network.named_children()), *network.identities]
     for part in parts:
         if part not in known:
             raise ConfigError(f"this network has no part '{part}' to freeze (it has: {', '.join(known)})")
     weights = [name for name, _ in network.named_parameters()]
-    kept = frozenset(name for name in weights if name.partition(".")[0] in parts or network.whose(name) in parts)
+    owners = {name: network.whose(name) or SHARED for name in weights}
+    kept = frozenset(name for name in weights if name.partition(".")[0] in parts or owners[name] in parts)
     if len(kept) == len(weights):
         raise ConfigError(f"with {', '.join(parts)} frozen nothing is left to train")
     return kept

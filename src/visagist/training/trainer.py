@@ -200,8 +200,7 @@ class Trainer:
                 for part, name in zip(parts, self.sides, strict=True)
             ]
             if self.objective.draws_swap(iteration / self.iterations):
-                # Only decoders learn from the swap: an encoder would learn to carry the target's looks through.
-                swap, _ = self.passes.decode(parts[TARGET].detach(), person)
+                swap, _ = self.passes.decode_for_swap(parts[TARGET], person)
         rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
         return Drawn(latent, rgb, mask, swap, person, counts)
 

@@ -6,8 +6,8 @@
 
 Both look at the swap - what the source's decoder draws from the target's latent - which no other picture loss sees,
 because it has no truth to be compared with. So they need one more decoding of the target's part of a batch. Give them
-that decoding of the *detached* latent, so that only the decoder learns from it: where the encoder learns too, the
-easiest way to draw the target's colours is to carry the target's face along.
+that of `Swapper.decode_for_swap`, from which only what draws learns: where what encodes (the encoder, the inters of
+`liae` and `amp`) learns too, the easiest way to draw the target's colours is to carry the target's face along.
 """
 
 import torch
