@@ -10,10 +10,10 @@ from visagist.training import Crops, TrainOptions
 SIZE, MARGIN = 32, 1.25
 
 
-def people(seed: int, count: int = 24) -> Crops:
+def people(seed: int, count: int = 24, size: int = SIZE) -> Crops:
     """Blobs that move a little from crop to crop, in colours of their own; the hull is a disc."""
     generator = np.random.default_rng(seed)
-    side = int(SIZE * MARGIN)
+    side = int(size * MARGIN)
     y, x = np.mgrid[:side, :side] / side
     color = generator.uniform(0.2, 0.8, (3, 3))
     images = []
