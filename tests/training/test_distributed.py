@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.models.test_models import SMALL
 from tests.training.conftest import people
 from visagist.device import Compute
 from visagist.errors import ConfigError
@@ -23,6 +24,7 @@ from visagist.training.checkpoint import checkpoint_iteration, load_checkpoint, 
 from visagist.training.data import Side
 from visagist.training.distributed import World, joined, own_device, own_parts, part_of_mean, whole
 from visagist.training.optimizers import micro_batches
+from visagist.training.plan import network_size
 from visagist.training.trainer import Trainer, faces_each
 
 Make = Callable[..., TrainOptions]
@@ -34,6 +36,7 @@ from pathlib import Path
 import torch
 import visagist.device
 from tests.training.conftest import people, small_options
+from tests.models.test_models import SMALL
 from tests.training.test_distributed import EVERY_LOSS, followed
 from visagist.errors import RunError
 from visagist.events import silent, Warned
@@ -69,6 +72,9 @@ if task == "all":
             trainer = followed(small_options(**EVERY_LOSS), iterations)
             if world.leads:
                 save_tensors(folder / f"followed-{iterations}", trainer.tensors(), {})
+        for model in ("liae", "amp"):
+            trainer = followed(small_options(batch=6, model=model, settings=SMALL[model]), 1)
+            save_tensors(folder / f"{model}-{world.rank}", trainer.tensors(), {})
         summary = train("unbroken")
         assert bool(summary.figures) == world.leads
         if not world.leads:
@@ -120,7 +126,8 @@ EVERY_LOSS = {
 def followed(options: TrainOptions, iterations: int) -> Trainer:
     """A trainer after some iterations in float32."""
     compute = Compute(torch.device("cpu"), None, torch.channels_last)
-    sides = {name: Side(people(i + 1), 0.2, compute.device) for i, name in enumerate(("source", "target"))}
+    size = network_size(options)
+    sides = {name: Side(people(i + 1, size=size), 0.2, compute.device) for i, name in enumerate(("source", "target"))}
     trainer = Trainer(sides, options, 12, compute)
     for iteration in range(iterations):
         trainer.step(iteration)
@@ -196,6 +203,23 @@ def test_two_ranks_follow_one_that_has_the_whole_batch(pair: Path, options: Make
     for moments in ("exp_avg/", "gan/exp_avg/", "true_face/exp_avg/"):  # of one gradient
         assert distance(one, of_one, moments) < 1e-5 * distance(one, begun, moments)
     assert distance(four, of_four, "weight/") < 1e-3 * distance(four, begun, "weight/")
+
+
+def test_two_ranks_have_the_gradients_of_one_with_liae_too(pair: Path, options: Make) -> None:
+    one = followed(options(batch=6, model="liae", settings=SMALL["liae"]), 1).tensors()
+    nothing = {name: torch.zeros_like(tensor) for name, tensor in one.items()}
+    for rank in range(2):
+        assert distance(one, load_tensors(pair / f"liae-{rank}"), "exp_avg/") < 1e-5 * distance(
+            one, nothing, "exp_avg/"
+        )
+
+
+def test_ranks_that_draw_at_random_apart_stay_one_network(pair: Path) -> None:
+    first, second = (load_tensors(pair / f"amp-{rank}") for rank in range(2))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    draws = [torch.rand(9, generator=World(rank, 3).apart(torch.Generator().manual_seed(0))) for rank in range(3)]
+    assert torch.equal(draws[0], torch.rand(9, generator=torch.Generator().manual_seed(0)))  # as one process alone
+    assert not any(torch.isin(draws[i], draws[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
 def test_both_stop_on_a_signal_to_one_and_go_on_exactly(pair: Path) -> None:

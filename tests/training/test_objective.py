@@ -12,6 +12,7 @@ from visagist.errors import ConfigError, RunError
 from visagist.models import ARCHITECTURES, create
 from visagist.training import Crops
 from visagist.training.data import Side
+from visagist.training.losses.adversarial import patch_kernels, receptive_field
 from visagist.training.memory import estimate_memory
 from visagist.training.trainer import Trainer
 
@@ -100,6 +101,29 @@ def test_what_discriminators_have_learnt_is_restored(start: Start) -> None:
     assert not torch.equal(kept["gan/state/judge_pixels.bias"], unbroken.tensors()["gan/state/judge_pixels.bias"])
     with pytest.raises(RunError, match="PatchDiscriminator"):
         other.restore({name: tensor for name, tensor in kept.items() if not name.startswith("gan/")})
+
+
+@pytest.mark.parametrize(("name", "value"), [("gan_smoothing", 0.4), ("gan_noise", 0.45)])
+def test_labels_of_the_discriminator_are_as_asked_for(start: Start, name: str, value: float) -> None:
+    losses = {"gan": 1.0, "gan_dims": 4, "finish": 1.0}
+    plain, other = start(losses), start({**losses, name: value})
+    for trainer in (plain, other):
+        trainer.step(0)
+    ours, theirs = plain.tensors(), other.tensors()
+    assert all(torch.equal(ours[f"weight/{key}"], theirs[f"weight/{key}"]) for key in plain.weights)
+    taught = [key for key in ours if key.startswith("gan/exp_avg/")]
+    assert taught
+    assert not any(torch.equal(ours[key], theirs[key]) for key in taught)
+
+
+def test_the_discriminator_has_the_channels_and_the_patch_asked_for(start: Start) -> None:
+    trainer = start({"gan": 1.0, "gan_dims": 6, "gan_patch": 11, "finish": 1.0})
+    trainer.step(0)
+    found = [tensor.shape for key, tensor in trainer.tensors().items() if key.startswith("gan/exp_avg/down")]
+    kernels = patch_kernels(11)
+    assert {shape[0] for shape in found} == {6 * 2, 6 * 4}
+    assert [shape[-1] for shape in found if len(shape) == 4] == list(kernels)
+    assert receptive_field(kernels) == 11
 
 
 def test_the_target_is_drawn_in_turn_as_everybody_else(start: Start) -> None:
