@@ -369,20 +369,24 @@ class Loop:
                 self.look()
             self.agree()
         while self.iteration < self.trainer.iterations:
-            self.iterate()
-            ended = self.iteration == self.trainer.iterations
-            if self.iteration % self.options.preview_every == 0 or ended:
-                self.look()
-                self.agree()
-            if ended:
-                self.save_weights()  # before the checkpoint: once that says all is done, all is there
-            backs_up = self.options.backups > 0 and self.iteration % self.options.backup_every == 0
-            if self.iteration % self.options.save_every == 0 or ended or backs_up:
-                self.save()
-            if backs_up and self.world.leads:
-                back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
+            if self.iterate():
+                self.tend()
             if self.world.any(asked.is_set()):  # on all or on none; and nobody goes on before all is written
                 raise KeyboardInterrupt
+
+    def tend(self) -> None:
+        """After an iteration: look at faces, save and back up, where it is time for that."""
+        ended = self.iteration == self.trainer.iterations
+        if self.iteration % self.options.preview_every == 0 or ended:
+            self.look()
+            self.agree()
+        if ended:
+            self.save_weights()  # before the checkpoint: once that says all is done, all is there
+        backs_up = self.options.backups > 0 and self.iteration % self.options.backup_every == 0
+        if self.iteration % self.options.save_every == 0 or ended or backs_up:
+            self.save()
+        if backs_up and self.world.leads:
+            back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
 
     def agree(self) -> None:
         """Take over the first process's plan: a look may have brought the end nearer."""
@@ -390,8 +394,8 @@ class Loop:
         if total != self.trainer.iterations:
             self.trainer.iterations, self.earlier = total, RunRecord.read(self.run).instalments[-1]
 
-    def iterate(self) -> None:
-        """One iteration, judged by the guard."""
+    def iterate(self) -> bool:
+        """One iteration, judged by the guard; whether it counts, or the training went back."""
         before = time.perf_counter()
         self.amid = True
         loss = self.trainer.step(self.iteration)
@@ -403,11 +407,12 @@ class Loop:
             reason = reason or self.guard.variation_verdict(name, variation.item())
         if reason is not None:
             self.roll_back(reason)
-            return
+            return False
         total = self.trainer.iterations
         self.events(Progress(STEP, self.iteration, total, "iterations"))
         if self.iteration % METRIC_EVERY == 0 or self.iteration == total:
             self.events(Metric(STEP, self.iteration, self.state()))
+        return True
 
     def state(self) -> dict[str, float]:
         """Figures of the latest iteration; the parts of the loss are those of its sum."""
