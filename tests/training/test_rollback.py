@@ -1,14 +1,17 @@
 """Trainings that go wrong: what the guard judges, where a run goes back to, and what is done there."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 from visagist.events import Event, Metric, Progress, Warned
 from visagist.training import Crops, TrainOptions, train_crops
+from visagist.training.losses import Adversary
 from visagist.training.trainer import Trainer
 
 Make = Callable[..., TrainOptions]
@@ -56,3 +59,46 @@ def test_nothing_is_done_twice_where_a_training_goes_back_to(
     train_crops(source, target, tmp_path, options(save_every=6), said.append)
     assert "back to iteration 6 with" in warnings(said)[0]
     assert [event.iteration for event in said if isinstance(event, Metric) and event.step == "held out"] == [6, 12]
+
+
+def test_a_discriminator_that_begins_to_act_is_no_collapse(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    said: list[Event] = []
+    losses = {"gan": 5.0, "gan_dims": 4, "finish": 0.25}
+    asked = options(iterations=40, save_every=50, preview_every=50, losses=losses)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 20:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_crops(source, target, tmp_path, asked, stop)
+    latest = tmp_path / "checkpoint" / "latest.json"
+    entry = json.loads(latest.read_text())
+    entry["numbers"]["guard_seen"] = 200  # as if it had trained for longer: jumps count
+    latest.write_text(json.dumps(entry))
+    summary = train_crops(source, target, tmp_path, asked, said.append)
+    assert (summary.rollbacks, warnings(said)) == (0, [])
+    before, after = (event.values for event in said if isinstance(event, Metric) and event.step == "train")
+    assert after["loss"] > 2 * before["loss"]  # five such losses were taken for a jump that stays
+    assert "loss_gan_judge" not in before
+    assert 0 < after["loss_gan_judge"] < 2
+
+
+def test_a_discriminator_that_is_not_a_number_is_seen_before_it_is_saved(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, calls = Adversary.learn, 0
+
+    def fail_once(self: Adversary, real: Tensor, *rest: object) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return learn(self, real * math.nan if calls == 4 else real, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Adversary, "learn", fail_once)
+    said: list[Event] = []
+    losses = {"gan": 0.01, "gan_dims": 4, "finish": 1.0}
+    summary = train_crops(source, target, tmp_path, options(losses=losses), said.append)
+    assert (summary.rollbacks, summary.iterations) == (1, 12)
+    assert "iteration 4: the loss is not a number; back to iteration 0" in warnings(said)[0]

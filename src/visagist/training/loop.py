@@ -402,7 +402,8 @@ class Loop:
         self.iteration += 1
         self.amid = False
         self.times.append(time.perf_counter() - before)
-        reason = self.guard.verdict(loss)
+        # Losses of the end, and of the swap, may come and grow without anything being wrong.
+        reason = self.guard.verdict(self.trainer.likeness() if math.isfinite(loss) else loss)
         for name, variation in self.trainer.variations.items():
             reason = reason or self.guard.variation_verdict(name, variation.item())
         if reason is not None:
@@ -415,7 +416,7 @@ class Loop:
         return True
 
     def state(self) -> dict[str, float]:
-        """Figures of the latest iteration; the parts of the loss are those of its sum."""
+        """Figures of the latest iteration; the parts of the loss are those of its sum, discriminators' are apart."""
         trainer, each = self.trainer, median(self.times[-50:])
         rate = trainer.rate * learning_rate(self.iteration - 1, trainer.iterations, self.options.schedule)
         parts = {name: part.item() for name, part in trainer.losses.items()}
@@ -423,6 +424,7 @@ class Loop:
         return {
             "loss": parts.pop("loss"),
             **{f"loss_{name}": part for name, part in parts.items()},
+            **{f"loss_{name}_judge": part.item() for name, part in trainer.judges.items()},
             "learning_rate": rate,
             "faces_per_second": self.options.batch / each,
             "seconds_left": each * (trainer.iterations - self.iteration) * (1 + BESIDES),

@@ -148,22 +148,29 @@ class Objective:
                 found["true_face"] = options.true_face * self.adversaries["true_face"].deceive(target)
         return found
 
-    def learn(self, drawn: Drawn, truth: Tensor, progress: float, generator: torch.Generator) -> None:
+    def learn(
+        self, drawn: Drawn, truth: Tensor, progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """One step of every discriminator, after the swapper's own.
 
         They learn from the beginning of the part in which they act: against the random drawings of before they would
         only learn what is easy.
+
+        Returns:
+            What each of them minimises, by name, scalars on the device; see `Adversary.learn`.
         """
+        found: dict[str, Tensor] = {}
         if not self.is_late(progress):
-            return
+            return found
         smoothing, noise = self.options.gan_smoothing, self.options.gan_noise
         hull = truth[:, 3:4]
         if (gan := self.adversaries.get("gan")) is not None:
             real, fake = self._shown(truth[:, :3], hull), self._shown(drawn.rgb, hull)
-            gan.learn(real, fake, smoothing, noise, generator)
+            found["gan"] = gan.learn(real, fake, smoothing, noise, generator)
         if (true_face := self.adversaries.get("true_face")) is not None:
             source, target = drawn.latent.split(drawn.counts)[: TARGET + 1]
-            true_face.learn(source, target, smoothing, noise, generator)
+            found["true_face"] = true_face.learn(source, target, smoothing, noise, generator)
+        return found
 
     def _shown(self, faces: Tensor, hull: Tensor) -> Tensor:
         """What the discriminator of pictures sees: of masked training the faces alone."""

@@ -24,7 +24,7 @@ from visagist.training.augmentation import random_draws, vary
 from visagist.training.data import Side
 from visagist.training.distributed import World, own_parts
 from visagist.training.guard import output_variation
-from visagist.training.losses import FaceEmbedder
+from visagist.training.losses import RECONSTRUCTION, FaceEmbedder
 from visagist.training.objective import TARGET, Drawn, Objective
 from visagist.training.optimizers import (
     build,
@@ -84,6 +84,7 @@ class Trainer:
         own: rows of the batch that this process computes, and `parts` of these, one after the other.
         objective: all losses, and the discriminators among them.
         losses: the parts of the latest loss by name, scalars on the device.
+        judges: what each discriminator minimised in the latest iteration, alike; empty where none acts yet.
         variations: of each person how much the faces just drawn differed from each other (`guard.output_variation`),
             a scalar on the device; every 10th iteration, else empty.
     """
@@ -116,6 +117,7 @@ class Trainer:
         self.world = World.now()
         self.own, self.parts = own_parts(parts, self.world)
         self.losses: dict[str, Tensor] = {}
+        self.judges: dict[str, Tensor] = {}
         self.variations: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
@@ -140,9 +142,18 @@ class Trainer:
         return FaceEmbedder(self.options.coverage, self.network.size).to(self.compute.device)
 
     def step(self, iteration: int) -> float:
-        """One iteration: draw, vary, encode, decode, compare, improve. Returns the loss."""
+        """One iteration: draw, vary, encode, decode, compare, improve.
+
+        Returns:
+            The loss; not a number if anything of it, a gradient or a discriminator is not.
+        """
         loss, norm = self.learn(iteration, *self.batch(iteration))
-        return loss.item() if torch.isfinite(norm) else math.nan
+        return loss.item() if torch.stack([norm, *self.judges.values()]).isfinite().all() else math.nan
+
+    def likeness(self) -> float:
+        """The parts of the latest loss that compare faces with themselves: unlike others they act all along."""
+        found = [part for name, part in self.losses.items() if name in RECONSTRUCTION]
+        return torch.stack(found).sum().item()
 
     def learn(self, iteration: int, seen: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Improve the weights by a batch, without looking at values.
@@ -179,8 +190,12 @@ class Trainer:
         norm = improve(self.optimizer, self.trained.values(), chosen, self.seed(iteration) ^ DROPPING)
         update_average(self.optimizer, self.weights, self.average, iteration, chosen)
         judging = self.world.apart(torch.Generator().manual_seed(self.seed(iteration) ^ JUDGING))
-        for part, faces in zip(drawn, real, strict=True):
-            self.objective.learn(part, faces, progress, judging)
+        self.judges = {}
+        for part, faces, share in zip(drawn, real, self.shares, strict=True):
+            for name, loss in self.objective.learn(part, faces, progress, judging).items():
+                self.judges[name] = self.judges.get(name, 0) + loss * share
+        if self.judges:
+            self.judges = self.world.added(self.judges)
         return self.losses["loss"], norm
 
     def draw(self, seen: Tensor, counts: tuple[int, ...], iteration: int, generator: torch.Generator) -> Drawn:

@@ -213,13 +213,19 @@ class Adversary:
             self.network.train().requires_grad_()
 
     def learn(self, real: Tensor, fake: Tensor, smoothing: float, noise: float, generator: torch.Generator) -> Tensor:
-        """One step of the discriminator; see `discriminator_loss`. Returns its loss, a scalar without gradient."""
+        """One step of the discriminator; see `discriminator_loss`.
+
+        Returns:
+            Its loss, a scalar without gradient; not finite if a gradient was not, which the next loss would tell too
+            late: by then the weights may have been saved.
+        """
         loss = discriminator_loss(self.judge(real.detach()), self.judge(fake.detach()), smoothing, noise, generator)
         loss.backward()
         World.now().add_gradients(self.weights.values())
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in self.weights.values() if weight.grad is not None])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return loss.detach()
+        return torch.where(norm.isfinite(), loss.detach(), torch.nan)
 
     def judge(self, faces: Tensor) -> tuple[Tensor, ...]:
         """Maps of logits, float32."""
