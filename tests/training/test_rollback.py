@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from torch import Tensor
 
-from visagist.events import Event, Metric, Progress, Warned
-from visagist.training import Crops, TrainOptions, train_crops
+from visagist.device import choose
+from visagist.events import Event, Metric, Progress, Warned, silent
+from visagist.training import Crops, Run, TrainOptions, rewind, train_crops
+from visagist.training.checkpoint import checkpoint_iteration
+from visagist.training.data import Side
+from visagist.training.guard import Guard
+from visagist.training.loop import Loop
 from visagist.training.losses import Adversary
 from visagist.training.trainer import Trainer
 
@@ -102,3 +106,70 @@ def test_a_discriminator_that_is_not_a_number_is_seen_before_it_is_saved(
     summary = train_crops(source, target, tmp_path, options(losses=losses), said.append)
     assert (summary.rollbacks, summary.iterations) == (1, 12)
     assert "iteration 4: the loss is not a number; back to iteration 0" in warnings(said)[0]
+
+
+def test_from_a_checkpoint_that_fails_twice_a_training_goes_to_the_one_before(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison
+) -> None:
+    poison(at=7, times=2)
+    said: list[Event] = []
+    drawing: list[str] = []
+
+    def say(event: Event) -> None:
+        said.append(event)
+        if isinstance(event, Warned):
+            drawing.append(Run.open(tmp_path, "cpu").weights_sha256)
+            assert rewind(tmp_path).backups == ((6,) if len(drawing) == 1 else ())  # of a future that will not be
+
+    summary = train_crops(source, target, tmp_path, options(save_every=2, backup_every=6), say)
+    assert (summary.iterations, summary.rollbacks) == (12, 2)
+    assert ["back to iteration 6" in warnings(said)[0], "back to iteration 4" in warnings(said)[1]] == [True, True]
+    assert drawing[0] != drawing[1]
+    assert rewind(tmp_path).backups == (6, 12)
+
+
+@pytest.mark.parametrize(("overdue", "saved"), [(100, 0), (4, 8)])
+def test_nothing_is_saved_while_faces_are_much_more_alike_than_they_were(
+    overdue: int,
+    saved: int,
+    source: Crops,
+    target: Crops,
+    options: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("visagist.training.loop.OVERDUE", overdue)
+    device = choose("cpu").device
+    sides = {"source": Side(source, 0.2, device), "target": Side(target, 0.2, device)}
+    before: list[int] = []
+
+    def say(event: Event) -> None:
+        if isinstance(event, Progress):
+            before.append(checkpoint_iteration(tmp_path / "checkpoint"))
+
+    guard = Guard(variations={"source": (0.8, 0.8, 20)})  # they were well told apart; of random weights they are alike
+    Loop(Trainer(sides, options(), 12, choose("cpu")), tmp_path, options(), say, None, guard=guard).finish()
+    assert before[-1] == saved
+    assert checkpoint_iteration(tmp_path / "checkpoint") == 12  # the end is always kept
+
+
+def test_a_run_that_was_cut_short_draws_with_what_it_saved_last(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    def crash(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 7:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train_crops(source, target, tmp_path / "crashed", options(), crash)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_crops(source, target, tmp_path / "stopped", options(), stop)
+    drawn = [Run.open(tmp_path / name, "cpu").weights_sha256 for name in ("crashed", "stopped")]
+    assert drawn[0] == drawn[1]
+    begun = options(start=tmp_path / "crashed", iterations=1)
+    assert train_crops(source, target, tmp_path / "begun", begun, silent).iterations == 1

@@ -148,9 +148,7 @@ class Objective:
                 found["true_face"] = options.true_face * self.adversaries["true_face"].deceive(target)
         return found
 
-    def learn(
-        self, drawn: Drawn, truth: Tensor, progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
+    def learn(self, drawn: Drawn, truth: Tensor, progress: float, generator: torch.Generator) -> dict[str, Tensor]:
         """One step of every discriminator, after the swapper's own.
 
         They learn from the beginning of the part in which they act: against the random drawings of before they would

@@ -1,10 +1,12 @@
 """One training, step by step, without files: the core that `loop.py` drives.
 
 - `Trainer`: network, optimizer, EMA weights; `step` does one iteration
-- `warp_strength`: how the random warp changes over the planned iterations; `schedule.py` has the learning rate
+- `faces_each`: whose faces a batch holds
 
-Neither knows what was before: a run that is given more iterations takes the place that its iteration has in the longer
-schedule. A run of 1000 that goes on to 2000 goes on with the rate, and the warp, of a run of 2000 at its middle.
+`schedule.py` has how the learning rate and the random warp change over the planned iterations. Neither knows what was
+before, but for the warp after a plateau: a run that is given more iterations takes the place that its iteration has in
+the longer schedule. A run of 1000 that goes on to 2000 goes on with the rate, and the warp, of a run of 2000 at its
+middle.
 
 Every iteration draws its random numbers from a generator seeded with (seed, attempt, iteration). So the state of a
 training is its tensors and two numbers, and it continues exactly from any iteration.
@@ -37,7 +39,8 @@ from visagist.training.optimizers import (
 )
 from visagist.training.options import TrainOptions
 from visagist.training.passes import Passes, recompute
-from visagist.training.schedule import learning_rate
+from visagist.training.run import Instalment
+from visagist.training.schedule import landing_warp, learning_rate, warp_strength
 from visagist.training.start import Start, frozen, take_over
 
 VARIATION_EVERY = 10  # iterations
@@ -58,17 +61,6 @@ def faces_each(batch: int, people: int) -> tuple[int, ...]:
     return tuple(batch // people + (i < batch % people) for i in range(people))
 
 
-def warp_strength(iteration: int, iterations: int) -> float:
-    """Part of the full random warp: full for most of the training, then down, and none at the end.
-
-    The warp teaches whose face it is; the last part without it teaches to put eyes where they are, sharply.
-
-    >>> [round(warp_strength(i, 1000), 2) for i in (0, 600, 750, 900, 999)]
-    [1.0, 1.0, 0.5, 0.0, 0.0]
-    """
-    return min(1.0, max(0.0, (0.9 - iteration / iterations) / 0.3))
-
-
 class Trainer:
     """A network in training.
 
@@ -78,6 +70,7 @@ class Trainer:
         trained: those that are not frozen, by name.
         average: exponential moving average of every weight by name; what predictions use.
         rate: the learning rate that the schedule scales; the guard halves it.
+        landing: the plan that a plateau has cut short, where one has.
         attempt: how often the guard has gone back; part of every seed.
         world: the processes that train together.
         counts: faces of each person in a batch, that of all processes together.
@@ -110,6 +103,7 @@ class Trainer:
             recompute(self.network)
         self.passes = Passes(self.network, options.compile, compute)
         self.rate = options.learning_rate or suited_rate(options.optimizer.name, network.learning_rate)
+        self.landing: Instalment | None = None
         self.attempt = 0
         self.counts = faces_each(options.batch, len(sides))
         parts = micro_batches(self.counts, options.optimizer.accumulate)
@@ -241,12 +235,19 @@ class Trainer:
             self.counts,
             [side.palette for side in sides],
             self.network.size,
-            warp_strength(iteration, self.iterations),
+            self.warp(iteration),
             generator,
             self.compute.device,
         )
         seen, truth = vary(planes, draws, self.options.margin)
         return (seen, truth) if self.world.size == 1 else (seen[self.own], truth[self.own])
+
+    def warp(self, iteration: int) -> float:
+        """Part of the full random warp in an iteration."""
+        total, schedule, before = self.iterations, self.options.schedule, self.landing
+        if before is None:
+            return warp_strength(iteration, total, schedule)
+        return landing_warp(iteration, total, before.until, before.iterations, schedule)
 
     def autocast(self) -> torch.autocast:
         """The precision in which the network computes."""

@@ -222,7 +222,9 @@ class Adversary:
         loss = discriminator_loss(self.judge(real.detach()), self.judge(fake.detach()), smoothing, noise, generator)
         loss.backward()
         World.now().add_gradients(self.weights.values())
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in self.weights.values() if weight.grad is not None])
+        norm = torch.nn.utils.get_total_norm(
+            [weight.grad for weight in self.weights.values() if weight.grad is not None]
+        )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return torch.where(norm.isfinite(), loss.detach(), torch.nan)
