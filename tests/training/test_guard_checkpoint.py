@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from visagist.errors import CollapseError, OutputError, RunError
-from visagist.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, save_tensors
+from visagist.training.checkpoint import (
+    Checkpoint,
+    checkpoint_iteration,
+    load_before,
+    load_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
 from visagist.training.guard import Guard, check_attempts
 
 
@@ -45,9 +52,11 @@ def test_guard_continues_from_its_numbers() -> None:
 
 def test_training_may_go_wrong_three_times() -> None:
     for attempt in range(3):
-        check_attempts(attempt, 10, "why")
-    with pytest.raises(CollapseError, match=r"4 times, last at iteration 10: why.*learning-rate"):
-        check_attempts(3, 10, "why")
+        check_attempts(attempt, 10, "why", 8)
+    with pytest.raises(CollapseError, match=r"4 times, last at iteration 10: why\. The weights of iteration 8.*-rate"):
+        check_attempts(3, 10, "why", 8)
+    with pytest.raises(CollapseError, match="No weights are kept"):
+        check_attempts(3, 10, "why", 0)
 
 
 def checkpoint(iteration: int) -> Checkpoint:
@@ -71,10 +80,33 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
     assert load_checkpoint(tmp_path / "nowhere") is None
 
 
-def test_only_the_latest_is_kept(tmp_path: Path) -> None:
-    for iteration in (1, 2, 3):
-        save_checkpoint(tmp_path, checkpoint(iteration))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000003.safetensors", "latest.json"]
+def test_the_latest_is_kept_and_the_one_before(tmp_path: Path) -> None:
+    made = {iteration: checkpoint(iteration) for iteration in (1, 2, 3)}
+    assert load_before(tmp_path) is None
+    for each in made.values():
+        save_checkpoint(tmp_path, each)
+    files = ["00000002.safetensors", "00000003.safetensors", "latest.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == files
+    before = load_before(tmp_path)
+    assert before is not None
+    assert (before.iteration, before.numbers) == (2, made[2].numbers)
+    assert torch.equal(before.tensors["weight/a"], made[2].tensors["weight/a"])
+    save_checkpoint(tmp_path, made[1])  # gone back: what came after it is no checkpoint before it
+    assert load_before(tmp_path) is None
+    assert checkpoint_iteration(tmp_path) == 1
+
+
+def test_a_checkpoint_of_a_version_that_kept_one_is_read(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, checkpoint(3))
+    latest = tmp_path / "latest.json"
+    entry = json.loads(latest.read_text())
+    del entry["before"]
+    latest.write_text(json.dumps(entry))
+    assert checkpoint_iteration(tmp_path) == 3
+    save_checkpoint(tmp_path, checkpoint(4))
+    before = load_before(tmp_path)
+    assert before is not None
+    assert before.iteration == 3
 
 
 def test_killed_between_tensors_and_latest_the_older_one_counts(tmp_path: Path) -> None:

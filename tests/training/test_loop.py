@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
 from PIL import Image
 from torch import Tensor
@@ -20,6 +21,7 @@ from visagist.device import choose
 from visagist.errors import CollapseError, ConfigError, OutputError, RunError
 from visagist.events import Event, Metric, Note, Progress, Result, Warned, silent
 from visagist.training import Crops, Run, TrainOptions, train_crops
+from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import Side
 from visagist.training.loop import Loop
 from visagist.training.trainer import Trainer
@@ -298,10 +300,15 @@ def test_training_that_keeps_going_wrong_ends_with_an_explanation(
     source: Crops, target: Crops, options: Make, tmp_path: Path
 ) -> None:
     said: list[Event] = []
-    with pytest.raises(CollapseError, match="went wrong 4 times, last at iteration 7: the loss is not a number"):
-        Loop(poisoned(source, target, options(), 9), tmp_path, options(), said.append, None).finish()
-    assert len([event for event in said if isinstance(event, Warned)]) == 3
-    assert (tmp_path / "weights.safetensors").exists()
+    asked = options(save_every=2)
+    words = r"went wrong 4 times, last at iteration 7: the loss is not a number\. The weights of iteration 4 are kept"
+    with pytest.raises(CollapseError, match=words):
+        Loop(poisoned(source, target, asked, 9), tmp_path, asked, said.append, None).finish()
+    back = [event.message.partition(" with")[0] for event in said if isinstance(event, Warned)]
+    assert [message.rpartition(" ")[2] for message in back] == ["6", "4", "6"]
+    with safetensors.safe_open(tmp_path / "weights.safetensors", "pt") as weights:
+        assert json.loads(weights.metadata()["visagist"])["iteration"] == 4
+    assert checkpoint_iteration(tmp_path / "checkpoint") == 4
 
 
 def test_other_crops_are_refused(source: Crops, target: Crops, options: Make, unbroken: Path) -> None:

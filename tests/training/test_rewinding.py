@@ -1,5 +1,6 @@
 """Backups of a run, and going back to one."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,12 +8,22 @@ import pytest
 
 from visagist.cli.app import main
 from visagist.errors import RunError
-from visagist.events import silent
+from visagist.events import Event, Progress, silent
 from visagist.training import Crops, TrainOptions, rewind, train_crops
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.run import RunRecord
 
 Make = Callable[..., TrainOptions]
+
+
+def stopping(done: int) -> Callable[[Event], None]:
+    """Events that answer an iteration with Ctrl-C."""
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == done:
+            raise KeyboardInterrupt
+
+    return stop
 
 
 def test_a_run_goes_back_and_ends_as_it_did(
@@ -25,8 +36,12 @@ def test_a_run_goes_back_and_ends_as_it_did(
     with pytest.raises(RunError, match=r"no backup of iteration 6 \(there are: 9, 12\)"):
         rewind(tmp_path, 6)
     assert main(["rewind", str(tmp_path), "9"]) == 0
-    assert "9 of 12 iterations are done; backups: 9, 12" in capsys.readouterr().out
+    assert "9 of 12 iterations are done; backups: 9\n" in capsys.readouterr().out
     assert checkpoint_iteration(tmp_path / "checkpoint") == 9
+    with pytest.raises(KeyboardInterrupt):
+        train_crops(source, target, tmp_path / "stopped", asked, stopping(9))
+    drawing = (tmp_path / "weights.safetensors").read_bytes()
+    assert drawing == (tmp_path / "stopped" / "weights.safetensors").read_bytes() != ended
     summary = train_crops(source, target, tmp_path, asked, silent)
     assert (summary.resumed_at, summary.iterations) == (9, 12)
     assert (tmp_path / "weights.safetensors").read_bytes() == ended
@@ -49,3 +64,27 @@ def test_a_record_gone_back_knows_the_plan_of_that_time(
     assert plans(14) == [(12, 12), (16, 14)]
     assert plans(5) == [(12, 5)]
     assert not (tmp_path / "backups").exists()
+
+
+def test_a_rewind_that_is_killed_is_finished_by_training(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for length in (12, 16):
+        train_crops(source, target, whole, options(iterations=length, backup_every=8), silent)
+    shutil.copytree(whole, killed)
+    rewind(whole, 8)
+
+    def kill(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(RunRecord, "save", kill)
+    with pytest.raises(SystemExit):
+        rewind(killed, 8)
+    monkeypatch.undo()
+    assert checkpoint_iteration(killed / "checkpoint") == 8
+    assert [plan.until for plan in RunRecord.read(killed).instalments] == [12]
+    with pytest.raises(KeyboardInterrupt):
+        train_crops(source, target, killed, options(iterations=16, backup_every=8), stopping(10))
+    assert RunRecord.read(killed) == RunRecord.read(whole)
+    assert rewind(killed).backups == rewind(whole).backups == (8,)

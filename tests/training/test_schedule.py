@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter1d
 
@@ -65,6 +66,21 @@ def test_a_training_follows_its_schedule(source: Crops, target: Crops, options: 
     trainer = Trainer(sides, options(schedule={"decay": "linear", "warm_up": 0, "floor": 0.5}), 12, compute)
     trainer.step(6)
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.75 * trainer.rate)
+
+
+def test_the_warp_ends_where_it_is_asked_to(source: Crops, target: Crops, options: Callable[..., TrainOptions]) -> None:
+    compute = choose("cpu")
+    sides = {"source": Side(source, 0.2, compute.device), "target": Side(target, 0.2, compute.device)}
+
+    def seen(iteration: int, **changes: object) -> torch.Tensor:
+        return Trainer(sides, options(**changes), 12, compute).batch(iteration)[0]
+
+    none, early, late = {"augmentation": {"warp": 0.0}}, {"schedule": {"warp_end": 0.5}}, {"schedule": {"warp_end": 1}}
+    assert torch.equal(seen(6, **early), seen(6, **none))
+    assert not torch.equal(seen(5, **early), seen(5, **none))
+    assert torch.equal(seen(8, **late), seen(8, **{"augmentation": {"warp": 0.014}, **late}))
+    assert not torch.equal(seen(8, **late), seen(8))  # by default it fades there
+    assert torch.equal(seen(11), seen(11, **none))
 
 
 CURVATURE = 4.0  # gradient descent on it explodes above 2 / 4

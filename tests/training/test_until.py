@@ -3,14 +3,18 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from visagist.device import choose
 from visagist.errors import ConfigError
 from visagist.events import Event, Note, silent
 from visagist.training import Crops, Run, TrainOptions, train_crops
-from visagist.training.plan import known_record
+from visagist.training.augmentation import Draws, random_draws
+from visagist.training.data import Side
+from visagist.training.plan import find_rate, known_record
 from visagist.training.run import RunRecord
 from visagist.training.session import logged_looks
 from visagist.training.trainer import Trainer
@@ -57,13 +61,42 @@ def test_a_plateau_ends_a_training_by_its_last_fifth_however_often_it_is_interru
 
 
 @pytest.mark.usefixtures("flat")
+def test_after_a_plateau_the_warp_fades_from_what_it_was(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warps: list[float] = []
+
+    def draws(*given: Any) -> Draws:
+        warps.append(given[4])
+        return random_draws(*given)
+
+    monkeypatch.setattr("visagist.training.trainer.random_draws", draws)
+    asked = options(iterations=200, until="plateau", schedule=LATE, preview_every=1, save_every=50)
+    train_crops(source, target, tmp_path, asked, silent)
+    assert warps == [*[1.0] * 16, 1.0, 0.5, 0.0, 0.0]
+
+
+def test_trying_learning_rates_does_not_come_to_the_end_of_a_training(
+    source: Crops, target: Crops, options: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visagist.training.plan.TRIED", 24)
+    compute = choose("cpu")
+    sides = {"source": Side(source, 0.2, compute.device), "target": Side(target, 0.2, compute.device)}
+    plain, with_gan = (
+        find_rate(sides, options(losses={"gan": gan, "gan_dims": 4, "finish": 0.25}), compute, None).losses
+        for gan in (0.0, 10.0)
+    )
+    assert with_gan.tolist() == plain.tolist()
+
+
+@pytest.mark.usefixtures("flat")
 def test_without_being_asked_a_plateau_is_only_told(
     source: Crops, target: Crops, options: Make, tmp_path: Path
 ) -> None:
     said: list[Event] = []
-    train_crops(source, target, tmp_path, options(iterations=18, preview_every=1, save_every=50), said.append)
+    train_crops(source, target, tmp_path, options(iterations=30, preview_every=1, save_every=50), said.append)
     told = [note for note in notes(said) if note.startswith("no gain")]
-    assert len(told) == 3
+    assert len(told) == 3  # from 16 looks on, until the warp fades at iteration 18: faces gain by that alone
     assert all("with a learning rate that falls" in note for note in told)
 
 

@@ -2,12 +2,13 @@
 
 - `Checkpoint`: tensors and a few numbers
 - `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`: in a folder that keeps the latest one
-- `back_up`, `backed_up`, `bring_back`: earlier ones beside it
+- `load_before`: the one before it, which is kept for when the latest turns out to be bad
+- `back_up`, `backed_up`, `bring_back`, `forget_after`: earlier ones beside it
 - `save_tensors`, `load_tensors`: safetensors files with a stated format
 
-A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them. The tensors are on
-the disk before `latest.json` is replaced, and older tensors go after that; so whenever the process is killed,
-`latest.json` names a whole file.
+A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them and those of the
+checkpoint before. The tensors are on the disk before `latest.json` is replaced, and older tensors go after that; so
+whenever the process is killed, `latest.json` names whole files.
 """
 
 import json
@@ -40,28 +41,42 @@ class Checkpoint:
     numbers: dict[str, float]
     tensors: dict[str, Tensor]
 
+    @property
+    def average(self) -> dict[str, Tensor]:
+        """The averages of the weights, by their names in the network."""
+        prefix = "average/"
+        return {name.removeprefix(prefix): each for name, each in self.tensors.items() if name.startswith(prefix)}
+
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Make `checkpoint` the latest of `folder`.
+    """Make `checkpoint` the latest of `folder`, and keep the one before it.
 
     Raises:
-        OutputError: the folder cannot be written, or the disk is full; the checkpoint before stays.
+        OutputError: the folder cannot be written, or the disk is full; the checkpoints before stay.
+        RunError: what is there is damaged or of another format.
     """
-    name = f"{checkpoint.iteration:08}.safetensors"
-    save_tensors(folder / name, checkpoint.tensors, {"iteration": checkpoint.iteration})
+    save_tensors(_tensors(folder, checkpoint.iteration), checkpoint.tensors, {"iteration": checkpoint.iteration})
     save_numbers(folder, checkpoint)
+    kept = [_tensors(folder, iteration) for iteration, _ in _entries(folder)]
     for older in folder.glob("*.safetensors"):
-        if older.name != name:
+        if older not in kept:
             older.unlink()
 
 
 def save_numbers(folder: Path, checkpoint: Checkpoint) -> None:
-    """Rewrite the numbers of a checkpoint whose tensors are already there.
+    """Make a checkpoint the latest, with these numbers, whose tensors are already there.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
+        RunError: what is there is damaged or of another format.
     """
-    entry = {"format": FORMAT, "iteration": checkpoint.iteration, "numbers": checkpoint.numbers}
+    before = [each for each in _entries(folder) if each[0] < checkpoint.iteration][:1]
+    entry = {
+        "format": FORMAT,
+        "iteration": checkpoint.iteration,
+        "numbers": checkpoint.numbers,
+        "before": [{"iteration": iteration, "numbers": numbers} for iteration, numbers in before],
+    }
     write_atomic(folder / "latest.json", json.dumps(entry, indent=1) + "\n")
 
 
@@ -71,11 +86,22 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     Raises:
         RunError: it is damaged or of another format.
     """
-    entry = _latest(folder)
-    if entry is None:
-        return None
-    iteration, numbers = entry
-    return Checkpoint(iteration, numbers, load_tensors(folder / f"{iteration:08}.safetensors"))
+    for iteration, numbers in _entries(folder)[:1]:
+        return Checkpoint(iteration, numbers, load_tensors(_tensors(folder, iteration)))
+    return None
+
+
+def load_before(folder: Path) -> Checkpoint | None:
+    """The checkpoint before the latest of `folder`, on the CPU, or None where there is none.
+
+    Raises:
+        RunError: it is damaged or of another format.
+    """
+    for iteration, numbers in _entries(folder)[1:]:
+        path = _tensors(folder, iteration)
+        if path.exists():  # not where a backup, which is one checkpoint alone, was put into the folder by hand
+            return Checkpoint(iteration, numbers, load_tensors(path))
+    return None
 
 
 def checkpoint_iteration(folder: Path) -> int:
@@ -84,8 +110,7 @@ def checkpoint_iteration(folder: Path) -> int:
     Raises:
         RunError: it is damaged or of another format.
     """
-    entry = _latest(folder)
-    return 0 if entry is None else entry[0]
+    return next((iteration for iteration, _ in _entries(folder)), 0)
 
 
 def back_up(checkpoint: Path, backups: Path, keep: int) -> None:
@@ -112,8 +137,25 @@ def backed_up(backups: Path) -> list[int]:
     return sorted(int(folder.name) for folder in backups.glob("[0-9]" * 8))
 
 
-def bring_back(checkpoint: Path, backups: Path, iteration: int) -> None:
+def forget_after(backups: Path, iteration: int) -> None:
+    """Delete the backups of later iterations: they are of a future that the run has gone back on.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    for later in [each for each in backed_up(backups) if each > iteration]:
+        folder = backups / f"{later:08}"
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            raise OutputError(f"{folder}: cannot be deleted ({error.strerror})") from error
+
+
+def bring_back(checkpoint: Path, backups: Path, iteration: int) -> Checkpoint:
     """Make a backup the latest checkpoint again.
+
+    Returns:
+        What it holds.
 
     Raises:
         RunError: there is no such backup, or it is damaged.
@@ -128,6 +170,7 @@ def bring_back(checkpoint: Path, backups: Path, iteration: int) -> None:
     if found is None:
         raise RunError(f"{folder}: damaged (no latest.json); take another backup")
     save_checkpoint(checkpoint, found)
+    return found
 
 
 def _copy(checkpoint: Path, backup: Path) -> None:
@@ -146,19 +189,26 @@ def _copy(checkpoint: Path, backup: Path) -> None:
     unfinished.rename(backup)
 
 
-def _latest(folder: Path) -> tuple[int, dict[str, float]] | None:
-    """Iteration and numbers of the latest checkpoint."""
+def _tensors(folder: Path, iteration: int) -> Path:
+    """The file with a checkpoint's tensors."""
+    return folder / f"{iteration:08}.safetensors"
+
+
+def _entries(folder: Path) -> list[tuple[int, dict[str, float]]]:
+    """Iteration and numbers of the latest checkpoint and of the one before it, as far as there are any."""
     path = folder / "latest.json"
     if not path.exists():
-        return None
+        return []
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
-        found, iteration, numbers = entry["format"], int(entry["iteration"]), dict(entry["numbers"])
+        found = entry["format"]
+        # Earlier versions kept no checkpoint but the latest.
+        entries = [(int(each["iteration"]), dict(each["numbers"])) for each in [entry, *entry.get("before", [])]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path}: damaged ({error}); delete the run and train again") from error
     if found != FORMAT:
         raise RunError(f"{path}: checkpoint format {found}, this visagist reads {FORMAT}")
-    return iteration, numbers
+    return entries
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, str | int]) -> None:

@@ -29,6 +29,7 @@ ATTEMPTS = 3  # how often a training may go back
 VARIATION_MEMORY = 0.8  # of the running mean of variation a look
 ALIVE = 0.2  # variation, as a part of the real faces', from which a network has begun to tell faces apart
 COLLAPSED = 0.25  # part of the largest running mean that is left
+DOUBTED = 0.5  # the same of a single look: not to be saved, until more looks have told
 UNBORN = 0.02  # variation that is none
 BORN_BY = 200  # looks by which a network must draw faces that differ
 
@@ -37,12 +38,17 @@ BORN_BY = 200  # looks by which a network must draw faces that differ
 class Guard:
     """Memory of the losses, and of the variations, so far.
 
+    The losses are those of faces drawn as themselves (`Trainer.likeness`), or not a number where anything else is not:
+    what else is minimised acts in a part of the training only, and its coming is no jump. Runs of before remember the
+    sums of all; that is more, and forgotten in some hundred iterations.
+
     Attributes:
         mean: running mean of the losses.
         seen: losses so far.
         high: how many in a row jumped.
         lowest: lowest running mean since the losses settled; infinite until then.
         variations: of each person the running mean of the variation, the largest that it has been, and looks so far.
+        doubted: people of whom the latest look saw faces much more alike than they were.
 
     >>> guard = Guard()
     >>> guard.verdict(0.5), guard.verdict(float("nan"))
@@ -54,6 +60,19 @@ class Guard:
     high: int = 0
     lowest: float = math.inf
     variations: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    doubted: set[str] = field(default_factory=set)
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether something may be going wrong, so that the state now is not one to go back to.
+
+        >>> guard = Guard()
+        >>> for _ in range(20):
+        ...     assert guard.variation_verdict("source", 0.7) is None
+        >>> guard.is_suspicious, guard.variation_verdict("source", 0.1), guard.is_suspicious
+        (False, None, True)
+        """
+        return self.high > 0 or bool(self.doubted)
 
     def verdict(self, loss: float) -> str | None:
         """What is wrong after an iteration with this loss, or None."""
@@ -96,6 +115,9 @@ class Guard:
         if looks >= PATIENCE:  # the mean of a look or two says little
             largest = max(largest, mean)
         self.variations[identity] = (mean, largest, looks)
+        self.doubted.discard(identity)
+        if largest >= ALIVE and variation < DOUBTED * largest:
+            self.doubted.add(identity)
         if largest >= ALIVE and mean < COLLAPSED * largest:
             return (
                 f"the faces drawn of {identity} became all alike: they vary {mean:.2f} of what real ones do, before "
@@ -112,6 +134,7 @@ class Guard:
             found["guard_lowest"] = self.lowest
         for identity, memory in self.variations.items():
             found |= {f"guard_{key}/{identity}": value for key, value in zip(VARIATION_KEYS, memory, strict=True)}
+        found |= {f"guard_doubted/{identity}": 1 for identity in self.doubted}
         return found
 
     @classmethod
@@ -128,7 +151,9 @@ class Guard:
             for identity in identities
         }
         lowest = numbers.get("guard_lowest", math.inf)
-        return cls(numbers["guard_mean"], int(numbers["guard_seen"]), int(numbers["guard_high"]), lowest, variations)
+        doubted = {identity for identity in identities if f"guard_doubted/{identity}" in numbers}
+        mean, seen, high = numbers["guard_mean"], int(numbers["guard_seen"]), int(numbers["guard_high"])
+        return cls(mean, seen, high, lowest, variations, doubted)
 
 
 VARIATION_KEYS = ("variation", "largest", "looks")
@@ -161,15 +186,22 @@ def output_variation(drawn: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
     return torch.where(of_truth > 0, (of_drawn / of_truth.clamp_min(1e-12)).sqrt(), 1.0)
 
 
-def check_attempts(attempt: int, iteration: int, reason: str) -> None:
+def check_attempts(attempt: int, iteration: int, reason: str, kept: int) -> None:
     """End a training that went wrong too often.
+
+    Args:
+        attempt: how often it has gone back before.
+        iteration: at which it went wrong now.
+        reason: what is wrong.
+        kept: iteration of the weights that stay, 0 for none.
 
     Raises:
         CollapseError: this is one time more than it may.
     """
     if attempt >= ATTEMPTS:
+        left = f"The weights of iteration {kept} are kept" if kept else "No weights are kept"
         raise CollapseError(
-            f"training went wrong {attempt + 1} times, last at iteration {iteration}: {reason}. The last good weights "
-            "are kept. Look through the facesets for crops that are not this person's face, choose a smaller "
-            "--learning-rate (half of what it was), or another --seed, and train into a new run"
+            f"training went wrong {attempt + 1} times, last at iteration {iteration}: {reason}. {left}. Look through "
+            "the facesets for crops that are not this person's face, choose a smaller --learning-rate (half of what it "
+            "was), or another --seed, and train into a new run"
         )

@@ -36,14 +36,15 @@ from visagist.training.checkpoint import (
     Checkpoint,
     back_up,
     checkpoint_iteration,
+    forget_after,
+    load_before,
     load_checkpoint,
     save_checkpoint,
     save_numbers,
-    save_tensors,
 )
 from visagist.training.data import Crops, Side, load_crops
 from visagist.training.distributed import World, joined, own_device, own_parts
-from visagist.training.guard import Guard, check_attempts
+from visagist.training.guard import ATTEMPTS, Guard, check_attempts
 from visagist.training.judging import held_out, judge
 from visagist.training.memory import GIB, check_memory, explained, peak
 from visagist.training.optimizers import micro_batches
@@ -62,15 +63,26 @@ from visagist.training.plateau import outlook
 from visagist.training.presets import with_preset
 from visagist.training.preview import Seal, sheet, write_sheet
 from visagist.training.rewinding import alone
-from visagist.training.run import BACKUPS, CHECKPOINT, EVENTS, PREVIEWS, RECORD, WEIGHTS, Instalment, RunRecord
-from visagist.training.schedule import COOL_DOWN, learning_rate
+from visagist.training.run import (
+    BACKUPS,
+    CHECKPOINT,
+    EVENTS,
+    PREVIEWS,
+    RECORD,
+    WEIGHTS,
+    Instalment,
+    RunRecord,
+    save_weights,
+)
+from visagist.training.schedule import COOL_DOWN, FADE, learning_rate, warp_strength
 from visagist.training.session import LOOK, interrupts, logged, logged_looks
 from visagist.training.start import SHARED, frozen, start_from
-from visagist.training.trainer import Trainer, faces_each, warp_strength
+from visagist.training.trainer import Trainer, faces_each
 
 METRIC_EVERY = 10  # iterations
 CALL = "train.toml"  # in the run: the resolved call
 PREVIEW_ROWS = 4
+OVERDUE = 100  # iterations that a save waits for the guard to be sure: it is within 70
 FALLING = ("cosine", "linear")  # decays that go on all along
 
 
@@ -273,6 +285,7 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
         length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
         options = options.model_copy(update=length)  # what the run has, so that the saved call says it
     trainer = Trainer(sides, options, record.iterations, compute, start)
+    trainer.landing = record.landing
     if start is not None:
         last = start.beginning.identities[-1]
         new = [f"{name} begins as a copy of {last}" for name in people if name not in start.beginning.identities]
@@ -309,6 +322,7 @@ class Loop:
     guard: Guard = field(default_factory=Guard)
     iteration: int = 0
     saved: int = -1  # iteration of the latest checkpoint
+    failures: int = 0  # how often the guard has gone back to it
     amid: bool = False  # an iteration has begun and not ended: weights and optimizer do not belong together
     times: list[float] = field(default_factory=list)
     looks: dict[int, dict[str, float]] = field(default_factory=dict)  # figures of held-out faces by iteration
@@ -320,6 +334,8 @@ class Loop:
         start = time.perf_counter()
         self.go_back()
         begun = self.iteration
+        if begun and self.world.leads:  # killed while going back
+            forget_after(self.run / BACKUPS, begun)
         self.looks = logged_looks(self.run / EVENTS, begun)
         if begun == 0:
             self.save()
@@ -328,7 +344,7 @@ class Loop:
                 self.events(Note(STEP, self.change_of(plan)))
             self.work()
         else:
-            if self.plan_left() is not None:  # cut short here: the weights on the disk may be of an iteration before
+            if self.plan_left() is not None and self.world.leads:  # cut short here: a save after it may have been begun
                 self.save_weights()
             self.events(Note(STEP, f"all {begun} iterations are done; larger --iterations or --minutes train on"))
             self.figures = self.judge()
@@ -358,12 +374,10 @@ class Loop:
             except KeyboardInterrupt:
                 if not self.amid:
                     self.save()
-                    self.save_weights()
                     self.world.wait()  # torchrun soon kills all others once one has ended
                 raise
             except CollapseError:
-                self.save_weights()
-                self.world.wait()
+                self.world.wait()  # for the weights
                 raise
 
     def go_on(self, asked: threading.Event) -> None:
@@ -373,48 +387,59 @@ class Loop:
                 self.look()
             self.agree()
         while self.iteration < self.trainer.iterations:
-            self.iterate()
-            ended = self.iteration == self.trainer.iterations
-            if self.iteration % self.options.preview_every == 0 or ended:
-                self.look()
-                self.agree()
-            if ended:
-                self.save_weights()  # before the checkpoint: once that says all is done, all is there
-            backs_up = self.options.backups > 0 and self.iteration % self.options.backup_every == 0
-            if self.iteration % self.options.save_every == 0 or ended or backs_up:
-                self.save()
-            if backs_up and self.world.leads:
-                back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
+            if self.iterate():
+                self.tend()
             if self.world.any(asked.is_set()):  # on all or on none; and nobody goes on before all is written
                 raise KeyboardInterrupt
+
+    def tend(self) -> None:
+        """After an iteration: look at faces, save and back up, where it is time for that."""
+        ended = self.iteration == self.trainer.iterations
+        periods = [self.options.save_every] + [self.options.backup_every] * (self.options.backups > 0)
+        due = [(self.saved // period + 1) * period for period in periods]  # the first of each since the latest save
+        if self.iteration % self.options.preview_every == 0 or ended:
+            self.look()
+            self.agree()
+        waits = self.guard.is_suspicious and self.iteration < min(due) + OVERDUE
+        if ended or (self.iteration >= min(due) and not waits):
+            self.save()
+            if self.options.backups > 0 and self.iteration >= due[-1] and self.world.leads:
+                back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
 
     def agree(self) -> None:
         """Take over the first process's plan: a look may have brought the end nearer."""
         total = self.world.agreed(self.trainer.iterations)
         if total != self.trainer.iterations:
-            self.trainer.iterations, self.earlier = total, RunRecord.read(self.run).instalments[-1]
+            self.land(RunRecord.read(self.run))
 
-    def iterate(self) -> None:
-        """One iteration, judged by the guard."""
+    def land(self, record: RunRecord) -> None:
+        """Take over a record's plan, which a plateau has cut short."""
+        self.trainer.iterations, self.trainer.landing = record.iterations, record.landing
+        self.earlier = record.landing
+
+    def iterate(self) -> bool:
+        """One iteration, judged by the guard; whether it counts, or the training went back."""
         before = time.perf_counter()
         self.amid = True
         loss = self.trainer.step(self.iteration)
         self.iteration += 1
         self.amid = False
         self.times.append(time.perf_counter() - before)
-        reason = self.guard.verdict(loss)
+        # Losses of the end, and of the swap, may come and grow without anything being wrong.
+        reason = self.guard.verdict(self.trainer.likeness() if math.isfinite(loss) else loss)
         for name, variation in self.trainer.variations.items():
             reason = reason or self.guard.variation_verdict(name, variation.item())
         if reason is not None:
             self.roll_back(reason)
-            return
+            return False
         total = self.trainer.iterations
         self.events(Progress(STEP, self.iteration, total, "iterations"))
         if self.iteration % METRIC_EVERY == 0 or self.iteration == total:
             self.events(Metric(STEP, self.iteration, self.state()))
+        return True
 
     def state(self) -> dict[str, float]:
-        """Figures of the latest iteration; the parts of the loss are those of its sum."""
+        """Figures of the latest iteration; the parts of the loss are those of its sum, discriminators' are apart."""
         trainer, each = self.trainer, median(self.times[-50:])
         rate = trainer.rate * learning_rate(self.iteration - 1, trainer.iterations, self.options.schedule)
         parts = {name: part.item() for name, part in trainer.losses.items()}
@@ -422,6 +447,7 @@ class Loop:
         return {
             "loss": parts.pop("loss"),
             **{f"loss_{name}": part for name, part in parts.items()},
+            **{f"loss_{name}_judge": part.item() for name, part in trainer.judges.items()},
             "learning_rate": rate,
             "faces_per_second": self.options.batch / each,
             "seconds_left": each * (trainer.iterations - self.iteration) * (1 + BESIDES),
@@ -429,14 +455,24 @@ class Loop:
         }
 
     def roll_back(self, reason: str) -> None:
-        """Return to the latest checkpoint with half the learning rate and other random numbers."""
+        """Return to the latest checkpoint with half the learning rate and other random numbers.
+
+        Where that has been gone back to before, it may be bad itself: then to the one before it.
+        """
         failed, attempt, rate = self.iteration, self.trainer.attempt, self.trainer.rate
-        self.go_back()
+        failures = self.failures + 1
+        before = load_before(self.run / CHECKPOINT) if failures > 1 else None
+        self.go_back(before)
         self.world.wait()  # all have read before the numbers change
-        check_attempts(attempt, failed, reason)
-        self.trainer.attempt, self.trainer.rate = attempt + 1, rate / 2
+        self.failures = failures if before is None else 1
+        ends = attempt >= ATTEMPTS
+        self.trainer.attempt, self.trainer.rate = (attempt, rate) if ends else (attempt + 1, rate / 2)
         if self.world.leads:
             save_numbers(self.run / CHECKPOINT, self.checkpoint())  # or a crash would bring the old rate back
+            if before is not None or ends:
+                self.save_weights()
+                forget_after(self.run / BACKUPS, self.iteration)
+        check_attempts(attempt, failed, reason, self.iteration)
         self.events(
             Warned(
                 STEP,
@@ -445,13 +481,14 @@ class Loop:
             )
         )
 
-    def go_back(self) -> None:
-        """Take over the latest checkpoint, if there is one."""
-        latest = load_checkpoint(self.run / CHECKPOINT)
+    def go_back(self, before: Checkpoint | None = None) -> None:
+        """Take over the latest checkpoint, if there is one, or the one `before`."""
+        latest = before or load_checkpoint(self.run / CHECKPOINT)
         if latest is None:
             return
         self.trainer.restore(latest.tensors)
         self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
+        self.failures = int(latest.numbers.get("failures", 0))
         self.iteration = self.saved = latest.iteration
         self.looks = {at: figures for at, figures in self.looks.items() if at <= self.iteration}
         self.guard = Guard.of(latest.numbers)
@@ -466,8 +503,8 @@ class Loop:
         """What leaving `plan` at this iteration does to the schedules, in words."""
         at, total, before = self.iteration, self.trainer.iterations, plan.iterations
         schedule = self.options.schedule
-        rate, warp = learning_rate(at, total, schedule), warp_strength(at, total)
-        rate_before, warp_before = learning_rate(at, before, schedule), warp_strength(at, before)
+        rate, warp = learning_rate(at, total, schedule), self.trainer.warp(at)
+        rate_before, warp_before = learning_rate(at, before, schedule), warp_strength(at, before, schedule)
         return (
             f"goes on from iteration {at} to {total} in place of {before}; the schedules now span {total}: the "
             f"learning rate goes from {rate_before:.0%} to {rate:.0%} of {self.trainer.rate:g}, the random warp from "
@@ -476,22 +513,23 @@ class Loop:
 
     def checkpoint(self) -> Checkpoint:
         """The state now."""
-        numbers = {"rate": self.trainer.rate, "attempt": self.trainer.attempt, **self.guard.numbers()}
+        numbers = {"rate": self.trainer.rate, "attempt": self.trainer.attempt, "failures": self.failures}
+        numbers |= self.guard.numbers()
         return Checkpoint(self.iteration, numbers, self.trainer.tensors())
 
     def save(self) -> None:
-        """Make the state now the latest checkpoint."""
+        """Make the state now the latest checkpoint, and what the run draws with."""
         if self.saved != self.iteration:
+            self.failures = 0
             if self.world.leads:
+                if self.iteration:  # before the checkpoint: once that says all is done, all is there
+                    self.save_weights()
                 save_checkpoint(self.run / CHECKPOINT, self.checkpoint())
             self.saved = self.iteration
 
     def save_weights(self) -> None:
         """Write the EMA weights for predictions."""
-        if not self.world.leads:
-            return
-        notes = {"model": self.options.model, "iteration": self.iteration}
-        save_tensors(self.run / WEIGHTS, self.trainer.average, notes)
+        save_weights(self.run, self.trainer.average, self.options.model, self.iteration)
 
     def judge(self) -> dict[str, float]:
         """Figures of held-out faces, drawn with the EMA weights; by the first process alone."""
@@ -503,8 +541,9 @@ class Loop:
     def weigh(self) -> None:
         """Say what going on would bring; end before the planned end, where that is nothing and is asked for."""
         total, decay = self.trainer.iterations, self.options.schedule.decay
-        # Where the rate goes down late, faces gain by that alone: the trend is that of before.
-        full = (1 - COOL_DOWN) * total if decay == "late" else total
+        # Where the rate goes down late, or the warp fades, faces gain by that alone: the trend is that of before.
+        fades = self.options.schedule.warp_end - FADE if self.options.augmentation.warp else 1.0
+        full = total * min(fades, 1 - COOL_DOWN if decay == "late" else 1.0)
         looks = {at: figures for at, figures in self.looks.items() if at <= full}
         if not looks:
             return
@@ -515,11 +554,11 @@ class Loop:
         aside = " (with a learning rate that falls, which brings gains of its own)" if decay in FALLING else ""
         self.events(Note(STEP, found.as_text(3600 / median(self.times[-50:])) + aside))
         landed = math.ceil(self.iteration / (1 - COOL_DOWN))
-        if self.options.until == "plateau" and found.is_plateau and landed < total:
+        if self.options.until == "plateau" and found.is_plateau and landed < total and not self.guard.is_suspicious:
             self.save()  # the plan changes here: after a crash, too
             record = RunRecord.read(self.run).landed(self.iteration, landed)
             record.save(self.run / RECORD)
-            self.trainer.iterations, self.earlier = landed, record.instalments[-1]
+            self.land(record)
             self.events(Note(STEP, f"plateau: the last fifth begins, and ends at iteration {landed}, not {total}"))
 
     def look(self) -> None:

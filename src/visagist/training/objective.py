@@ -157,21 +157,29 @@ class Objective:
                 found["true_face"] = options.true_face * self.adversaries["true_face"].deceive(target, targets)
         return found
 
-    def learn(self, parts: Sequence[tuple[Drawn, Tensor]], progress: float, generator: torch.Generator) -> None:
+    def learn(
+        self, parts: Sequence[tuple[Drawn, Tensor]], progress: float, generator: torch.Generator
+    ) -> dict[str, Tensor]:
         """One step of every discriminator, after the swapper's own, by all parts of a batch and their truth.
 
         They learn from the beginning of the part in which they act: against the random drawings of before they would
         only learn what is easy.
+
+        Returns:
+            What each of them minimises, by name, scalars on the device; see `Adversary.learn`.
         """
+        found: dict[str, Tensor] = {}
         if not self.is_late(progress):
-            return
+            return found
         smoothing, noise = self.options.gan_smoothing, self.options.gan_noise
         if (gan := self.adversaries.get("gan")) is not None:
             pictures = [(self._shown(truth[:, :3], truth), self._shown(drawn.rgb, truth)) for drawn, truth in parts]
-            gan.learn(pictures, smoothing, noise, generator)
+            found["gan"] = gan.learn(pictures, smoothing, noise, generator)
         if (true_face := self.adversaries.get("true_face")) is not None:
             latents = [drawn.latent.split(drawn.counts) for drawn, _ in parts]
-            true_face.learn([(each[0], each[TARGET]) for each in latents], smoothing, noise, generator)
+            pairs = [(each[0], each[TARGET]) for each in latents]
+            found["true_face"] = true_face.learn(pairs, smoothing, noise, generator)
+        return found
 
     def _shown(self, faces: Tensor, truth: Tensor) -> Tensor:
         """What the discriminator of pictures sees: of masked training the faces alone."""

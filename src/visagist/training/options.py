@@ -62,8 +62,9 @@ class TrainOptions(Settings):
 
     until: Literal["end", "plateau"] = "end"
     """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the
-    learning rate (with --schedule.decay late, which it needs, or none) and the random warp then go down over a fifth
-    of the training, and that is the end."""
+    learning rate (with --schedule.decay late, which it needs, or none) then goes down over a last fifth of the
+    training, and the random warp over the first half of that. Looks count until the warp begins to fade by itself, at
+    60 % of the latest end (--schedule.warp-end 1: 70 %): give a late one."""
 
     batch: int = Field(default=8, ge=2, le=4096)
     """Faces an iteration, everybody's together; 2 to 4096, at least one of each person. More steps beat larger ones."""
@@ -113,10 +114,11 @@ class TrainOptions(Settings):
     """Iterations between previews and figures of held-out faces."""
 
     save_every: int = Field(default=250, ge=1)
-    """Iterations between checkpoints."""
+    """Iterations between checkpoints, of which the last two stay, and between weights to merge with."""
 
     backup_every: int = Field(default=5000, ge=1)
-    """Iterations between backups: checkpoints that are kept beside the latest one; train with --rewind goes back."""
+    """Iterations between backups: checkpoints that are kept beside the latest one; `visagist rewind RUN N` goes
+    back."""
 
     backups: int = Field(default=3, ge=0)
     """How many backups are kept, each of the size of a checkpoint; 0: none."""

@@ -34,6 +34,7 @@ from visagist.training.trainer import Trainer
 STEP = "train"
 RATES, TRIED = (1e-6, 0.1), 100  # learning rates that are tried, in so many iterations
 MEASURED, DISCARDED = 9, 3  # iterations of the warm-up
+ENDLESS = 10**6  # iterations of a training that is only tried: what comes at the end of one does not come
 BESIDES = 0.05  # part of the time that checkpoints, previews and figures take
 # What may differ when a run is continued. All else decides what the network becomes: changed halfway, the run would be
 # neither of the two that its record could name.
@@ -94,11 +95,13 @@ def settle(
             f"{run}: the run that this one begins with has been trained on since; delete {run}, or train into another "
             "run folder"
         )
-    # What else is known of the same crops may have changed, such as whether their footage shows other people.
-    known = record.model_copy(update=_origins(people))
     done = checkpoint_iteration(run / CHECKPOINT)
-    landed = record.plateau is not None and options.until == "plateau" and same_length(record.options, options)
+    # Gone back past a change of plan, by the guard or by a rewind that was killed before it had come to the record.
+    known = record.rewound(done)
+    landed = known.plateau is not None and options.until == "plateau" and same_length(record.options, options)
     total = record.iterations if landed else asked_iterations(record, options, measure)
+    # What else is known of the same crops may have changed, such as whether their footage shows other people.
+    known = known.model_copy(update=_origins(people))
     if total < done:
         asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
         raise RunError(
@@ -200,7 +203,7 @@ def plan_iterations(
 ) -> int:
     """Turn minutes into iterations by measuring some on a network that is thrown away."""
     start = time.perf_counter()
-    trainer = Trainer(sides, options, 10**6, compute)
+    trainer = Trainer(sides, options, ENDLESS, compute)
     times: list[float] = []
     for iteration in range(DISCARDED + MEASURED):
         before = time.perf_counter()
@@ -217,7 +220,7 @@ def plan_iterations(
 def find_rate(sides: Mapping[str, Side], options: TrainOptions, compute: Compute, start: Start | None) -> RateCurve:
     """Try learning rates on a network that is thrown away."""
     tried = options.model_copy(update={"schedule": ScheduleOptions(warm_up=0, decay="none")})
-    trainer = Trainer(sides, tried, TRIED, compute, start)
+    trainer = Trainer(sides, tried, ENDLESS, compute, start)
     iterations = itertools.count()
 
     def step(rate: float) -> float:

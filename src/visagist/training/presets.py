@@ -60,7 +60,7 @@ WAYS: dict[PresetName, dict[str, Any]] = {
     "standard": {**LONG, "backups": 3},
     "final": {**LONG, "losses": {"focal_frequency": 50.0, "gan": 0.05, "finish": 0.2}, "backups": 4},
 }
-# On CUDA and elsewhere: an afternoon or a night, a night or a weekend. Caps: `--until plateau` will end before them.
+# On CUDA and elsewhere: an afternoon or a night, a night or a weekend. With `--until plateau` they are the latest end.
 MINUTES: dict[PresetName, tuple[float, float]] = {"draft": (10, 10), "standard": (240, 480), "final": (720, 2880)}
 # Seconds between checkpoints, previews and backups: a checkpoint of `df` is 1.3 GB, and backups stay.
 EVERY: dict[PresetName, tuple[float, float, float]] = {

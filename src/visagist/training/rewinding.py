@@ -13,8 +13,8 @@ from filelock import Timeout
 
 from visagist.errors import RunError
 from visagist.locks import lock
-from visagist.training.checkpoint import backed_up, bring_back, checkpoint_iteration
-from visagist.training.run import BACKUPS, CHECKPOINT, RECORD, RunRecord
+from visagist.training.checkpoint import backed_up, bring_back, checkpoint_iteration, forget_after
+from visagist.training.run import BACKUPS, CHECKPOINT, RECORD, RunRecord, save_weights
 
 LOCK = "train.lock"
 
@@ -44,7 +44,8 @@ class Rewound:
 def rewind(run: Path, iteration: int | None = None) -> Rewound:
     """Go back to a backup of a run; `train` then goes on from there, and trains to the same length as before.
 
-    What the run draws with (`weights.safetensors`) stays as it is until training saves other weights.
+    What the run draws with is then of that iteration, too, and later backups are deleted: they are of a future that
+    will not be. Killed on the way, the same call, or `train`, finishes it (`settle`, `Loop.finish`).
 
     Args:
         run: its folder.
@@ -57,8 +58,10 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
     record = RunRecord.read(run)
     if iteration is not None:
         with alone(run):
-            bring_back(run / CHECKPOINT, run / BACKUPS, iteration)
+            found = bring_back(run / CHECKPOINT, run / BACKUPS, iteration)
+            save_weights(run, found.average, record.options.model, iteration)
             record.rewound(iteration).save(run / RECORD)
+            forget_after(run / BACKUPS, iteration)
     done = checkpoint_iteration(run / CHECKPOINT)
     return Rewound(run, done, record.iterations, tuple(backed_up(run / BACKUPS)))
 

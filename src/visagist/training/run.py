@@ -9,9 +9,10 @@
       previews/            signed sheets
 
 - `RunRecord`: what `run.toml` holds
-- `Run`: the trained network, ready to draw
+- `Run`: the trained network, ready to draw; `save_weights`: what it draws with
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -25,7 +26,7 @@ from visagist.errors import RunError
 from visagist.files import sha256
 from visagist.models import Swapper, create
 from visagist.settings import Settings, read_toml
-from visagist.training.checkpoint import load_tensors
+from visagist.training.checkpoint import load_tensors, save_tensors
 from visagist.training.data import Crops
 from visagist.training.options import Coverage, TrainOptions
 
@@ -92,6 +93,12 @@ class RunRecord(Settings):
         """Where everybody's crops come from, by name, in the order of `identities`."""
         return {"source": self.source, "target": self.target, **self.others}
 
+    @property
+    def landing(self) -> Instalment | None:
+        """The plan that a plateau has cut short, where one has: from there on the training only goes down."""
+        last = self.instalments[-1] if self.instalments else None
+        return last if last is not None and last.until == self.plateau else None
+
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
         """The record of the run in `folder`.
@@ -140,16 +147,30 @@ class RunRecord(Settings):
     def rewound(self, done: int) -> Self:
         """The record of the same run, gone back to an earlier iteration; its length stays.
 
+        The same record where nothing in it is later.
+
         Args:
             done: the iteration that it has gone back to, by whose plan it then was trained.
         """
         plans = [*self.instalments, Instalment(iterations=self.iterations, until=self.iterations)]
         kept = [plan for plan in plans if plan.until < done]
         then = plans[len(kept)]
-        if then.iterations != self.iterations:
+        if done and then.iterations != self.iterations:
             kept.append(Instalment(iterations=then.iterations, until=done))
         plateau = self.plateau if self.plateau is not None and self.plateau <= done else None
         return self.model_copy(update={"instalments": tuple(kept), "plateau": plateau})
+
+
+def save_weights(run: Path, average: Mapping[str, Tensor], model: str, iteration: int) -> None:
+    """Write the EMA weights of an iteration, for predictions; of iteration 0 there are none, and none are left.
+
+    Raises:
+        OutputError: they cannot be written.
+    """
+    if iteration:
+        save_tensors(run / WEIGHTS, dict(average), {"model": model, "iteration": iteration})
+    else:
+        (run / WEIGHTS).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""How the learning rate changes over a training, and how one is found.
+"""How the learning rate and the random warp change over a training, and how a learning rate is found.
 
-- `ScheduleOptions`: warm-up and decay
-- `learning_rate`: the part of the full rate, from the iteration alone
+- `ScheduleOptions`: warm-up and decay, and where the warp ends
+- `learning_rate`, `warp_strength`: the part of the full rate and of the full warp, from the iteration alone
+- `landing_warp`: the same of the warp where a plateau has cut a training short
 - `range_test`: the learning rate with which a training falls fastest, tried before it begins; a `RateCurve`
 """
 
@@ -19,6 +20,7 @@ from visagist.settings import Settings
 
 WARM_UP = 60  # iterations until the full learning rate
 COOL_DOWN = 0.2  # part of the training in which `late` goes down
+FADE = 0.3  # part of the training over which the warp fades
 EXPLODED = 4.0  # times the lowest loss: the range test ends
 MIN_STEPS = 20  # of a range test
 SAFE = 0.3  # of the rate at which the loss falls fastest: that is near where it explodes
@@ -27,7 +29,7 @@ Decay = Literal["cosine", "linear", "late", "none"]
 
 
 class ScheduleOptions(Settings):
-    """How the learning rate changes over a training."""
+    """How the learning rate and the random warp change over a training."""
 
     warm_up: int | None = Field(default=None, ge=0, le=100_000)
     """Iterations until the full learning rate, 0 to 100000; without it 60, or a tenth of a short training."""
@@ -39,6 +41,11 @@ class ScheduleOptions(Settings):
 
     floor: float = Field(default=0.0, ge=0, lt=1)
     """Part of the full rate at which a decay ends; 0 to below 1."""
+
+    warp_end: float = Field(default=0.9, ge=FADE, le=1)
+    """Part of the training at which the random warp has gone, 0.3 to 1; it fades over the 0.3 before that. Sooner for
+    more time on what faces look like undistorted (sharper eyes and teeth), later where the swap looks too much like the
+    target. --until plateau looks at what comes before the fading."""
 
 
 def learning_rate(iteration: int, iterations: int, options: ScheduleOptions) -> float:
@@ -66,6 +73,35 @@ def learning_rate(iteration: int, iterations: int, options: ScheduleOptions) -> 
         case "none":
             part = 1.0
     return options.floor + (1 - options.floor) * part
+
+
+def warp_strength(iteration: int, iterations: int, options: ScheduleOptions) -> float:
+    """Part of the full random warp: full for most of the training, then down, and none at the end.
+
+    The warp teaches whose face it is; the last part without it teaches to put eyes where they are, sharply.
+
+    >>> [round(warp_strength(i, 1000, ScheduleOptions()), 2) for i in (0, 600, 750, 900, 999)]
+    [1.0, 1.0, 0.5, 0.0, 0.0]
+    """
+    return min(1.0, max(0.0, (options.warp_end - iteration / iterations) / FADE))
+
+
+def landing_warp(iteration: int, iterations: int, begun: int, planned: int, options: ScheduleOptions) -> float:
+    """Part of the full random warp where a plateau has cut a training short: from what it was to none at half of what
+    is left, so that the other half is without it.
+
+    Args:
+        iteration: which one.
+        iterations: in all, from the plateau on.
+        begun: iteration of the plateau.
+        planned: iterations in all by the plan before.
+        options: of both plans.
+
+    >>> [round(landing_warp(i, 10_000, 8000, 20_000, ScheduleOptions()), 2) for i in (8000, 8500, 9000, 9999)]
+    [1.0, 0.5, 0.0, 0.0]
+    """
+    left = 1 - 2 * max(0, iteration - begun) / (iterations - begun)
+    return warp_strength(min(iteration, begun), planned, options) * max(0.0, left)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """One training, step by step, without files: the core that `loop.py` drives.
 
 - `Trainer`: network, optimizer, EMA weights; `step` does one iteration
-- `warp_strength`: how the random warp changes over the planned iterations; `schedule.py` has the learning rate
+- `faces_each`: whose faces a batch holds
 
-Neither knows what was before: a run that is given more iterations takes the place that its iteration has in the longer
-schedule. A run of 1000 that goes on to 2000 goes on with the rate, and the warp, of a run of 2000 at its middle.
+`schedule.py` has how the learning rate and the random warp change over the planned iterations. Neither knows what was
+before, but for the warp after a plateau: a run that is given more iterations takes the place that its iteration has in
+the longer schedule. A run of 1000 that goes on to 2000 goes on with the rate, and the warp, of a run of 2000 at its
+middle.
 
 Every iteration draws its random numbers from a generator seeded with (seed, attempt, iteration). So the state of a
 training is its tensors and two numbers, and it continues exactly from any iteration.
@@ -24,7 +26,7 @@ from visagist.training.augmentation import random_draws, vary
 from visagist.training.data import Side
 from visagist.training.distributed import World, own_parts
 from visagist.training.guard import output_variation
-from visagist.training.losses import FaceEmbedder
+from visagist.training.losses import RECONSTRUCTION, FaceEmbedder
 from visagist.training.objective import TARGET, Drawn, Objective
 from visagist.training.optimizers import (
     build,
@@ -37,7 +39,8 @@ from visagist.training.optimizers import (
 )
 from visagist.training.options import TrainOptions
 from visagist.training.passes import Passes, recompute
-from visagist.training.schedule import learning_rate
+from visagist.training.run import Instalment
+from visagist.training.schedule import landing_warp, learning_rate, warp_strength
 from visagist.training.start import Start, frozen, take_over
 
 VARIATION_EVERY = 10  # iterations
@@ -58,17 +61,6 @@ def faces_each(batch: int, people: int) -> tuple[int, ...]:
     return tuple(batch // people + (i < batch % people) for i in range(people))
 
 
-def warp_strength(iteration: int, iterations: int) -> float:
-    """Part of the full random warp: full for most of the training, then down, and none at the end.
-
-    The warp teaches whose face it is; the last part without it teaches to put eyes where they are, sharply.
-
-    >>> [round(warp_strength(i, 1000), 2) for i in (0, 600, 750, 900, 999)]
-    [1.0, 1.0, 0.5, 0.0, 0.0]
-    """
-    return min(1.0, max(0.0, (0.9 - iteration / iterations) / 0.3))
-
-
 class Trainer:
     """A network in training.
 
@@ -78,12 +70,14 @@ class Trainer:
         trained: those that are not frozen, by name.
         average: exponential moving average of every weight by name; what predictions use.
         rate: the learning rate that the schedule scales; the guard halves it.
+        landing: the plan that a plateau has cut short, where one has.
         attempt: how often the guard has gone back; part of every seed.
         world: the processes that train together.
         counts: faces of each person in a batch, that of all processes together.
         own: rows of the batch that this process computes, and `parts` of these, one after the other.
         objective: all losses, and the discriminators among them.
         losses: the parts of the latest loss by name, scalars on the device.
+        judges: what each discriminator minimised in the latest iteration, alike; empty where none acts yet.
         variations: of each person how much the faces just drawn differed from each other (`guard.output_variation`),
             a scalar on the device; every 10th iteration, else empty.
     """
@@ -109,12 +103,14 @@ class Trainer:
             recompute(self.network)
         self.passes = Passes(self.network, options.compile, compute)
         self.rate = options.learning_rate or suited_rate(options.optimizer.name, network.learning_rate)
+        self.landing: Instalment | None = None
         self.attempt = 0
         self.counts = faces_each(options.batch, len(sides))
         parts = micro_batches(self.counts, options.optimizer.accumulate)
         self.world = World.now()
         self.own, self.parts = own_parts(parts, self.world)
         self.losses: dict[str, Tensor] = {}
+        self.judges: dict[str, Tensor] = {}
         self.variations: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
@@ -139,9 +135,18 @@ class Trainer:
         return FaceEmbedder(self.options.coverage, self.network.size).to(self.compute.device)
 
     def step(self, iteration: int) -> float:
-        """One iteration: draw, vary, encode, decode, compare, improve. Returns the loss."""
+        """One iteration: draw, vary, encode, decode, compare, improve.
+
+        Returns:
+            The loss; not a number if anything of it, a gradient or a discriminator is not.
+        """
         loss, norm = self.learn(iteration, *self.batch(iteration))
-        return loss.item() if torch.isfinite(norm) else math.nan
+        return loss.item() if torch.stack([norm, *self.judges.values()]).isfinite().all() else math.nan
+
+    def likeness(self) -> float:
+        """The parts of the latest loss that compare faces with themselves: unlike others they act all along."""
+        found = [part for name, part in self.losses.items() if name in RECONSTRUCTION]
+        return torch.stack(found).sum().item()
 
     def learn(self, iteration: int, seen: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
         """Improve the weights by a batch, without looking at values.
@@ -178,7 +183,9 @@ class Trainer:
         norm = improve(self.optimizer, self.trained.values(), chosen, self.seed(iteration) ^ DROPPING)
         update_average(self.optimizer, self.weights, self.average, iteration, chosen)
         judging = self.world.apart(torch.Generator().manual_seed(self.seed(iteration) ^ JUDGING))
-        self.objective.learn(list(zip(drawn, real, strict=True)), progress, judging)
+        self.judges = self.objective.learn(list(zip(drawn, real, strict=True)), progress, judging)
+        if self.judges:
+            self.judges = self.world.added(self.judges)
         return self.losses["loss"], norm
 
     def others(self, rows: list[int], counts: tuple[int, ...], truth: Tensor) -> tuple[Tensor, ...]:
@@ -231,12 +238,19 @@ class Trainer:
             self.counts,
             [side.palette for side in sides],
             self.network.size,
-            warp_strength(iteration, self.iterations),
+            self.warp(iteration),
             generator,
             self.compute.device,
         )
         seen, truth = vary(planes, draws, self.options.margin)
         return (seen, truth) if self.world.size == 1 else (seen[self.own], truth[self.own])
+
+    def warp(self, iteration: int) -> float:
+        """Part of the full random warp in an iteration."""
+        total, schedule, before = self.iterations, self.options.schedule, self.landing
+        if before is None:
+            return warp_strength(iteration, total, schedule)
+        return landing_warp(iteration, total, before.until, before.iterations, schedule)
 
     def autocast(self) -> torch.autocast:
         """The precision in which the network computes."""

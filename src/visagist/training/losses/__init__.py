@@ -28,9 +28,10 @@ from visagist.training.losses.options import LossOptions
 from visagist.training.losses.pixel import absolute, edges, mask_error, pixel_weights, squared, weighted_mean
 from visagist.training.losses.similarity import dssim, inner, masked_psnr, masked_ssim, ssim_map
 from visagist.training.losses.style import background_style, face_style
-from visagist.training.losses.total import face_loss, reconstruction_parts, style_parts
+from visagist.training.losses.total import RECONSTRUCTION, face_loss, reconstruction_parts, style_parts
 
 __all__ = [
+    "RECONSTRUCTION",
     "Adversary",
     "FaceEmbedder",
     "LatentDiscriminator",

@@ -232,7 +232,8 @@ class Adversary:
             smoothing, noise, generator: of `discriminator_loss`.
 
         Returns:
-            Its loss, a scalar without gradient.
+            Its loss, a scalar without gradient; not finite if a gradient was not, which the next loss would tell too
+            late: by then the weights may have been saved.
         """
         self.measure_norms()
         faces = sum(len(real) for real, _ in parts), sum(len(fake) for _, fake in parts)
@@ -242,9 +243,12 @@ class Adversary:
             losses.append(discriminator_loss(*judged, faces, smoothing, noise, generator))
             losses[-1].backward()
         World.now().add_gradients(self.weights.values())
+        norm = torch.nn.utils.get_total_norm(
+            [weight.grad for weight in self.weights.values() if weight.grad is not None]
+        )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return torch.stack(losses).detach().sum()
+        return torch.where(norm.isfinite(), torch.stack(losses).detach().sum(), torch.nan)
 
     @torch.no_grad()
     def measure_norms(self) -> None:

@@ -1,6 +1,6 @@
 """The losses of one iteration, weighed as the options say.
 
-- `reconstruction_parts`: of faces drawn as themselves
+- `reconstruction_parts`: of faces drawn as themselves; `RECONSTRUCTION`: their names
 - `style_parts`: of the swap
 - `face_loss`: the sum of the former with the options left alone
 """
@@ -12,6 +12,8 @@ from visagist.training.losses.options import LossOptions
 from visagist.training.losses.pixel import absolute, edges, mask_error, squared
 from visagist.training.losses.similarity import dssim
 from visagist.training.losses.style import background_style, face_style
+
+RECONSTRUCTION = ("dssim", "absolute", "squared", "edges", "focal_frequency", "mask")
 
 
 def reconstruction_parts(
