@@ -62,7 +62,7 @@ def test_what_the_swap_should_look_like_is_learnt_by_what_draws_alone(model: str
         trainer = Trainer(sides, small_options(model=model, settings=SMALL[model], losses=losses), 12, CPU)
         seen, truth = trainer.batch(0)
         drawn = trainer.draw(seen, trainer.counts, 0, torch.Generator().manual_seed(0))
-        torch.stack(list(trainer.objective.parts(drawn, truth, 0.0).values())).sum().backward()
+        torch.stack(list(trainer.objective.parts(drawn, truth, (), 0.0).values())).sum().backward()
         gradients.append({name: weight.grad for name, weight in trainer.weights.items() if weight.grad is not None})
     plain, other = gradients
     assert set(plain) == set(other)
