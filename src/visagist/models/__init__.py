@@ -9,7 +9,7 @@ A new architecture is a new file with a frozen config and a `Swapper`, and a lin
 
 from collections.abc import Mapping
 from dataclasses import Field
-from typing import Any, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -92,7 +92,7 @@ def _numbers(name: str, setting: Field[Any], value: object) -> object:
     numbers: Any = value.split(",") if isinstance(value, str) else value
     wanted = len(get_args(setting.type))
     if not isinstance(numbers, list | tuple) or len(numbers) != wanted:  # pyright: ignore[reportUnknownArgumentType]
-        usual = ",".join(map(str, setting.default))
+        usual = ",".join(map(str, cast("tuple[int, ...]", setting.default)))
         raise ConfigError(f"model '{name}': {setting.name} must be {wanted} numbers such as {usual}, not {value}")
     return numbers  # pyright: ignore[reportUnknownVariableType]
 
