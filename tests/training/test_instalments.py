@@ -110,7 +110,7 @@ def test_a_killed_instalment_ends_like_an_unbroken_one(
     fixtures = Path(__file__).with_name("conftest.py")
     killed = subprocess.run([sys.executable, "-c", KILLED, fixtures, tmp_path, moment], check=False)
     assert killed.returncode == -signal.SIGKILL
-    assert weights(tmp_path) == finished
+    assert (weights(tmp_path) == finished) == (resumed_at == 12)  # those of the latest checkpoint
     Run.open(tmp_path, "cpu").predict(torch.rand(1, 3, 32, 32), "source")
     assert train_crops(source, target, tmp_path, options(iterations=24), silent).resumed_at == resumed_at
     assert weights(tmp_path) == weights(twice)

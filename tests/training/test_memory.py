@@ -169,16 +169,18 @@ from tests.training.test_memory import CPU, FLOAT32, PEOPLE
 from visagist.training.memory import peak
 from visagist.training.trainer import Trainer
 before = peak(CPU)
-trainer = Trainer(dict.fromkeys(PEOPLE), small_options(batch=256), 3, FLOAT32)
+trainer = Trainer(dict.fromkeys(PEOPLE), small_options(batch=512), 3, FLOAT32)
 for i in range(3):
-    truth = torch.rand(256, 5, 32, 32).contiguous(memory_format=torch.channels_last)
+    truth = torch.rand(512, 5, 32, 32).contiguous(memory_format=torch.channels_last)
     trainer.learn(i, truth[:, :3].clone(), truth)
 print(peak(CPU) - before)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no count of resident memory there")
-def test_estimate_is_near_what_a_process_takes(large: Memory) -> None:
+def test_estimate_is_near_what_a_process_takes() -> None:
+    """Convolutions in float32 without AVX-512 take as much again for copies in a layout of their own."""
+    large = estimate(batch=512)
     done = subprocess.run([sys.executable, "-c", TRAINS], capture_output=True, text=True, check=True)
     assert 0.4 * int(done.stdout) < large.peak - large.base < 2 * int(done.stdout)
 
