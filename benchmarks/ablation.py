@@ -61,7 +61,6 @@ class TrialConfig:
         "own"  # own: a decoder each; lowrank, gain: one decoder with weights or gains a person; low: to size/8
     )
     rank: int = 16
-    mask_apart: bool = False  # a thin branch of its own draws the mask
 
 
 class Plain(nn.Module):
@@ -221,15 +220,10 @@ class High(nn.Module):
             Stage(c8, d8, config), Up(c8, c4, config.up), Stage(c4, d4, config), Up(c4, c2, config.up),
             Stage(c2, d2, config),
         )  # fmt: skip
-        self.draw = nn.Conv2d(c2, (3 if config.mask_apart else 4) * 4, 3, padding=1)
-        self.mask = nn.Sequential(nn.Conv2d(c8, 64, 1), nn.LeakyReLU(SLOPE), nn.Conv2d(64, 64, 1))
-        self.apart = config.mask_apart
+        self.draw = nn.Conv2d(c2, 4 * 4, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        rgb = depth_to_space(self.draw(self.stages(x)), 2)
-        if not self.apart:
-            return rgb
-        return torch.cat([rgb, depth_to_space(self.mask(x), 8)], 1)
+        return depth_to_space(self.draw(self.stages(x)), 2)
 
 
 class Trial(Swapper):
@@ -289,28 +283,23 @@ class Trial(Swapper):
 
 
 DEEP: dict[str, object] = {"block": "bottleneck", "depth": (3, 2, 1, 1)}  # what the rest is compared with
+GROUPED: dict[str, object] = {"block": "grouped", "group": 32}
 VARIANTS: dict[str, dict[str, object]] = {
-    "plain": {},
-    "grouped": {"block": "grouped", "group": 32},
-    "grouped deep": {**DEEP, "block": "grouped", "group": 32},
-    "convnext": {**DEEP, "block": "convnext"},
     "bottleneck": DEEP,
+    "plain": {},
+    "grouped": GROUPED,
+    "grouped deep": {**DEEP, **GROUPED},
+    "convnext": {**DEEP, "block": "convnext"},
     "deeper": {**DEEP, "depth": (6, 4, 2, 1)},
-    "depth at 8": {**DEEP, "depth": (6, 1, 1, 1)},
     "depth at 32": {**DEEP, "depth": (1, 1, 4, 1)},
-    "depth at 64": {**DEEP, "depth": (1, 1, 1, 3)},
     "wide": {**DEEP, "decoder": (224, 192, 96, 32)},
-    "thin": {**DEEP, "decoder": (160, 96, 48, 32)},
-    "encoder": {**DEEP, "encoder_depth": (1, 1, 3)},
-    "latent 128": {**DEEP, "latent": 128},
-    "latent 768": {**DEEP, "latent": 768},
-    "spatial": {**DEEP, "latent": 0, "shared": 20},
+    "encoder": {**DEEP, **GROUPED, "encoder_depth": (1, 1, 2)},
     "thick": {**DEEP, "up": "thick"},
     "resize": {**DEEP, "up": "resize"},
-    "low": {**DEEP, "people": "low"},
-    "lowrank": {**DEEP, "people": "lowrank"},
+    "spatial": {**DEEP, "latent": 0, "shared": 20},
+    "lowrank": {**DEEP, **GROUPED, "people": "lowrank"},
+    "low": {**DEEP, **GROUPED, "people": "low"},
     "gain": {**DEEP, "people": "gain"},
-    "mask apart": {**DEEP, "mask_apart": True},
 }
 
 

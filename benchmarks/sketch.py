@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from visagist.device import choose, keep_memory
+from visagist.device import choose, kept_memory
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.base import depth_to_space
 from visagist.training.data import Crops, Side
@@ -98,6 +98,7 @@ def cost(network: Swapper) -> float:
     return 3 * counter.get_total_flops() / 2e9
 
 
+@kept_memory()  # as a training has it; what it is compared with gains by it, too
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -106,7 +107,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="turns of 3 iterations a network")
     arguments = parser.parse_args()
     compute = choose("auto")
-    keep_memory()  # as a training does
     ARCHITECTURES["sketch"] = Sketch
     trainers: dict[str, Trainer] = {}
     for name in (arguments.model, "sketch"):

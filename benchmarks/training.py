@@ -29,7 +29,7 @@ from benchmarks.measure import peak_memory_gb
 from benchmarks.plain import PlainDf
 from benchmarks.sketch import random_crops
 from benchmarks.waste import leavers, top_ops
-from visagist.device import Compute, choose, keep_memory
+from visagist.device import Compute, choose, kept_memory
 from visagist.models import ARCHITECTURES, configure
 from visagist.training.data import Side
 from visagist.training.options import TrainOptions
@@ -264,6 +264,7 @@ def profile(trainer: Measured) -> str:
     return "\n".join(lines + ([f"{count:6} {what}" for what, count in found] or ["  none"]))
 
 
+@kept_memory()  # as a training has it; what it is compared with gains by it, too
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -283,8 +284,6 @@ def main() -> None:
     if min(arguments.batch, arguments.iterations) < 1:
         parser.error("--batch and --iterations must be 1 or more")
     compute = choose(arguments.device)
-    if compute.device.type == "cpu":
-        keep_memory()  # as a training does; ceiling and reference gain by it, too
     settings: dict[str, object] = {} if arguments.size is None else {"size": arguments.size}
     if arguments.profile:
         trainer = build(arguments.network, settings, arguments.batch, compute)

@@ -16,12 +16,16 @@ from visagist.training.losses import face_loss
 SMALL: dict[str, dict[str, object]] = {
     "original": {"size": 32, "width": 8, "latent": 16},
     "quick": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8)},
-    "visage": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8)},
+    "visage": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8), "rank": 2},
     "df": {"size": 64, "latent": 16, "encoder": 4, "decoder": 4, "mask": 2},
     "liae": {"size": 64, "latent": 8, "encoder": 4, "decoder": 4, "mask": 2},
     "amp": {"size": 64, "latent": 16, "inter": 16, "encoder": 4, "decoder": 4, "mask": 2},
 }
-ANNS = {"liae": "nothing: her inter is everybody's", "amp": "inters.0."}  # weights of one person; else decoders.0.
+ANNS = {
+    "liae": "nothing: her inter is everybody's",
+    "amp": "inters.0.",
+    "visage": "bends.0.",
+}  # weights of one person; else decoders.0.
 
 
 @pytest.fixture(params=sorted(ARCHITECTURES))

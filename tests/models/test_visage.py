@@ -123,7 +123,7 @@ def test_bends_tell_people_apart_from_the_first_step_and_are_theirs_alone() -> N
         ({"size": 272}, "multiple of 32"),
         ({"size": 544}, "multiple of 64"),
         ({"decoder": (384, 0, 128, 64)}, "decoder 0 must be from 1 to 4096"),
-        ({"encoder": (2, 8, 8)}, "4 channels or more"),
+        ({"encoder": (2, 8, 8)}, "encoder 2 must be from 4 to 4096"),
         ({"depth": (0, 1, 1, 1)}, "of 1 to 32 blocks"),
         ({"rank": -1}, "rank -1 must be from 0"),
     ],

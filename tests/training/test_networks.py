@@ -14,12 +14,12 @@ from visagist.training.data import Side
 from visagist.training.trainer import Trainer
 
 CPU = choose("cpu")
-MODELS = ["amp", "liae"]
+MODELS = ["amp", "liae", "visage"]
 NAMES = ("source", "target", "anna")
 
 
 def asked(model: str, **changes: object) -> TrainOptions:
-    return small_options(model=model, settings=SMALL[model], **changes)
+    return small_options(model=model, settings={**SMALL[model], "size": 64}, **changes)
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -95,10 +95,11 @@ def test_a_discriminator_that_is_not_a_number_is_seen_before_it_is_saved(
 ) -> None:
     learn, calls = Adversary.learn, 0
 
-    def fail_once(self: Adversary, real: Tensor, *rest: object) -> Tensor:
+    def fail_once(self: Adversary, parts: list[tuple[Tensor, Tensor]], *rest: object) -> Tensor:
         nonlocal calls
         calls += 1
-        return learn(self, real * math.nan if calls == 4 else real, *rest)  # type: ignore[arg-type]
+        bad = [(real * math.nan, fake) for real, fake in parts]
+        return learn(self, bad if calls == 4 else parts, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Adversary, "learn", fail_once)
     said: list[Event] = []

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from visagist.errors import ConfigError
 from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky, scale, space_to_depth
 
-SLOPE = 0.1  # of leaky_relu
+SLOPE = 0.1  # of leaky ReLU
 SIZES = (32, 640)  # px
 PATCH = 4  # px, the side of what the encoder takes in as one pixel
 DRAWN = 2  # px, the side of what the last layer draws from one pixel
@@ -51,8 +51,7 @@ class VisageConfig:
         check_size("visage", self.size, SIZES, 2**self.halvings)
         widths = {"latent": self.latent, "shared": self.shared, "decoder": self.decoder}
         check_widths("visage", widths)
-        if min(self.encoder) < 4:
-            raise ConfigError(f"model 'visage': encoder {self.encoder} must have 4 channels or more a level")
+        check_widths("visage", {"encoder": self.encoder}, least=4)  # a quarter of the last is squeezed
         if not all(1 <= depth <= DEEPEST for depth in self.depth):
             raise ConfigError(f"model 'visage': depth {self.depth} must be of 1 to {DEEPEST} blocks a level")
         if not 0 <= self.rank <= HIGHEST:

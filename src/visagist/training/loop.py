@@ -24,7 +24,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from visagist.device import choose, keep_memory
+from visagist.device import choose, kept_memory
 from visagist.errors import CollapseError, ConfigError, RunError
 from visagist.events import Events, Metric, Note, Progress, Result, Warned, silent
 from visagist.faceset import Faceset
@@ -228,7 +228,7 @@ def together(run: Path) -> Iterator[World]:
     Raises:
         What `joined` and `alone` raise.
     """
-    with joined() as world, alone(run) if world.leads else nullcontext():
+    with joined() as world, kept_memory(), alone(run) if world.leads else nullcontext():
         world.wait()  # for the first one to have the folder, or to have ended because it cannot
         yield world
 
@@ -295,8 +295,6 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
 
 def go(loop: "Loop") -> TrainSummary:
     """Train to the end, with a log."""
-    if loop.trainer.compute.device.type == "cpu":
-        keep_memory()
     if not World.now().leads:
         return loop.finish()
     with logged(loop.events, loop.run / EVENTS) as said:

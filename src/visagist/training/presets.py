@@ -12,7 +12,7 @@ and is decided once, when a run begins: from then on the run's record has it. Th
   (gradient checkpointing), which costs a third more time; and then comes a batch in parts as well.
 - `df` with unit norm, and with doubled sides from 192 px on (256 px for the arithmetic of 128), because likeness to the
   source is what a swap is for; `liae` follows the target's light better, and costs more memory. On a CPU it is
-  `visage`: a fortieth of the arithmetic, and a learning rate twenty times as high.
+  `visage`: a thirteenth of the arithmetic, and a learning rate twenty times as high.
 - A long training may meet every face of a small faceset a thousand times: warps of three finenesses keep it from
   learning them by heart, and as two people are hardly ever lit alike, half of the faces are seen in the other's colours
   (`rct`, the cheapest; the other half keeps the encoder sharp for how they really are).
