@@ -88,3 +88,14 @@ def test_a_rewind_that_is_killed_is_finished_by_training(
         train_crops(source, target, killed, options(iterations=16, backup_every=8), stopping(10))
     assert RunRecord.read(killed) == RunRecord.read(whole)
     assert rewind(killed).backups == rewind(whole).backups == (8,)
+
+
+def test_a_backup_takes_the_place_of_a_damaged_checkpoint(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    train_crops(source, target, tmp_path, options(backup_every=3, backups=2), silent)
+    (tmp_path / "checkpoint" / "latest.json").write_text("{")
+    with pytest.raises(RunError, match=r"damaged .* `visagist rewind`"):
+        train_crops(source, target, tmp_path, options(backup_every=3, backups=2), silent)
+    assert rewind(tmp_path, 9).iteration == 9
+    assert train_crops(source, target, tmp_path, options(backup_every=3, backups=2), silent).resumed_at == 9

@@ -55,12 +55,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         OutputError: the folder cannot be written, or the disk is full; the checkpoints before stay.
         RunError: what is there is damaged or of another format.
     """
-    save_tensors(_tensors(folder, checkpoint.iteration), checkpoint.tensors, {"iteration": checkpoint.iteration})
-    save_numbers(folder, checkpoint)
-    kept = [_tensors(folder, iteration) for iteration, _ in _entries(folder)]
-    for older in folder.glob("*.safetensors"):
-        if older not in kept:
-            older.unlink()
+    _save(folder, checkpoint, _entries(folder))
 
 
 def save_numbers(folder: Path, checkpoint: Checkpoint) -> None:
@@ -70,14 +65,7 @@ def save_numbers(folder: Path, checkpoint: Checkpoint) -> None:
         OutputError: the folder cannot be written, or the disk is full.
         RunError: what is there is damaged or of another format.
     """
-    before = [each for each in _entries(folder) if each[0] < checkpoint.iteration][:1]
-    entry = {
-        "format": FORMAT,
-        "iteration": checkpoint.iteration,
-        "numbers": checkpoint.numbers,
-        "before": [{"iteration": iteration, "numbers": numbers} for iteration, numbers in before],
-    }
-    write_atomic(folder / "latest.json", json.dumps(entry, indent=1) + "\n")
+    _name(folder, checkpoint, _entries(folder))
 
 
 def load_checkpoint(folder: Path) -> Checkpoint | None:
@@ -169,8 +157,33 @@ def bring_back(checkpoint: Path, backups: Path, iteration: int) -> Checkpoint:
     found = load_checkpoint(folder)  # all of it, before what is there now goes
     if found is None:
         raise RunError(f"{folder}: damaged (no latest.json); take another backup")
-    save_checkpoint(checkpoint, found)
+    _save(checkpoint, found, [])  # what is there now is not asked: it may be damaged
     return found
+
+
+Entries = list[tuple[int, dict[str, float]]]  # iteration and numbers of checkpoints, the latest first
+
+
+def _save(folder: Path, checkpoint: Checkpoint, there: Entries) -> None:
+    """Write a checkpoint and delete all but those that it names: itself and the one before among those `there`."""
+    save_tensors(_tensors(folder, checkpoint.iteration), checkpoint.tensors, {"iteration": checkpoint.iteration})
+    _name(folder, checkpoint, there)
+    kept = [_tensors(folder, iteration) for iteration, _ in _entries(folder)]
+    for older in folder.glob("*.safetensors"):
+        if older not in kept:
+            older.unlink()
+
+
+def _name(folder: Path, checkpoint: Checkpoint, there: Entries) -> None:
+    """Write `latest.json`."""
+    before = [each for each in there if each[0] < checkpoint.iteration][:1]
+    entry = {
+        "format": FORMAT,
+        "iteration": checkpoint.iteration,
+        "numbers": checkpoint.numbers,
+        "before": [{"iteration": iteration, "numbers": numbers} for iteration, numbers in before],
+    }
+    write_atomic(folder / "latest.json", json.dumps(entry, indent=1) + "\n")
 
 
 def _copy(checkpoint: Path, backup: Path) -> None:
@@ -194,7 +207,7 @@ def _tensors(folder: Path, iteration: int) -> Path:
     return folder / f"{iteration:08}.safetensors"
 
 
-def _entries(folder: Path) -> list[tuple[int, dict[str, float]]]:
+def _entries(folder: Path) -> Entries:
     """Iteration and numbers of the latest checkpoint and of the one before it, as far as there are any."""
     path = folder / "latest.json"
     if not path.exists():
@@ -205,7 +218,9 @@ def _entries(folder: Path) -> list[tuple[int, dict[str, float]]]:
         # Earlier versions kept no checkpoint but the latest.
         entries = [(int(each["iteration"]), dict(each["numbers"])) for each in [entry, *entry.get("before", [])]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged ({error}); delete the run and train again") from error
+        raise RunError(
+            f"{path}: damaged ({error}); go back to a backup with `visagist rewind`, or delete the run and train again"
+        ) from error
     if found != FORMAT:
         raise RunError(f"{path}: checkpoint format {found}, this visagist reads {FORMAT}")
     return entries
