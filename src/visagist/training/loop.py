@@ -410,12 +410,13 @@ class Loop:
         """Take over the first process's plan: a look may have brought the end nearer."""
         total = self.world.agreed(self.trainer.iterations)
         if total != self.trainer.iterations:
-            self.land(RunRecord.read(self.run))
+            self.follow(RunRecord.read(self.run))
+            self.saved, self.failures = self.iteration, 0  # as the first one did: all go back to the same checkpoint
 
-    def land(self, record: RunRecord) -> None:
-        """Take over a record's plan, which a plateau has cut short."""
+    def follow(self, record: RunRecord) -> None:
+        """Take over a record's plan, which a plateau has cut short, or which was that of before."""
         self.trainer.iterations, self.trainer.landing = record.iterations, record.landing
-        self.earlier = record.landing
+        self.earlier = record.instalments[-1] if record.instalments else None
 
     def iterate(self) -> bool:
         """One iteration, judged by the guard; whether it counts, or the training went back."""
@@ -558,7 +559,7 @@ class Loop:
             self.save()  # the plan changes here: after a crash, too
             record = RunRecord.read(self.run).landed(self.iteration, landed)
             record.save(self.run / RECORD)
-            self.land(record)
+            self.follow(record)
             self.events(Note(STEP, f"plateau: the last fifth begins, and ends at iteration {landed}, not {total}"))
 
     def look(self) -> None:
