@@ -470,6 +470,8 @@ class Loop:
         self.trainer.attempt, self.trainer.rate = (attempt, rate) if ends else (attempt + 1, rate / 2)
         if self.world.leads:
             save_numbers(self.run / CHECKPOINT, self.checkpoint())  # or a crash would bring the old rate back
+            if before is not None:  # `settle` does it after a crash
+                RunRecord.read(self.run).rewound(self.iteration).save(self.run / RECORD)
             if before is not None or ends:
                 self.save_weights()
                 forget_after(self.run / BACKUPS, self.iteration)
@@ -491,6 +493,8 @@ class Loop:
         self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
         self.failures = int(latest.numbers.get("failures", 0))
         self.iteration = self.saved = latest.iteration
+        if before is not None:  # it may lie before a change of plan
+            self.follow(RunRecord.read(self.run).rewound(self.iteration))
         self.looks = {at: figures for at, figures in self.looks.items() if at <= self.iteration}
         self.guard = Guard.of(latest.numbers)
         if self.plan_left() is not None:
