@@ -35,8 +35,8 @@ from visagist.settings import save_call
 from visagist.training.checkpoint import (
     Checkpoint,
     back_up,
-    checkpoint_iteration,
     forget_after,
+    has_checkpoint,
     load_before,
     load_checkpoint,
     save_checkpoint,
@@ -272,7 +272,7 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
     }
     sides = {name: held[id(crops)] for name, crops in people.items()}
     # Once there is a checkpoint, the run that this one began with is no longer needed.
-    is_new = checkpoint_iteration(run / CHECKPOINT) == 0
+    is_new = not has_checkpoint(run / CHECKPOINT)
     start = start_from(options.start, options) if options.start is not None and is_new else None
     if options.find_rate and options.learning_rate is None and known_record(run, options) is None:
         curve = find_rate(sides, options, compute, start)
