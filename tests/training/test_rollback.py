@@ -129,6 +129,24 @@ def test_from_a_checkpoint_that_fails_twice_a_training_goes_to_the_one_before(
     assert rewind(tmp_path).backups == (6, 12)
 
 
+def test_a_second_ctrl_c_while_a_training_goes_back_saves_nothing(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saved weights that are not numbers."""
+    poison(at=6)
+    whole = train_crops(source, target, tmp_path / "whole", options(), silent)
+
+    def impatient(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "restore", impatient)
+        train_crops(source, target, tmp_path / "cut", options(), silent)
+    assert checkpoint_iteration(tmp_path / "cut" / "checkpoint") == 4
+    cut = train_crops(source, target, tmp_path / "cut", options(), silent)
+    assert (cut.rollbacks, cut.weights_sha256) == (1, whole.weights_sha256)
+
+
 def killed_at_second(said: list[Event]) -> Callable[[Event], None]:
     """Events that are kept, and answer the second warning with a crash."""
 

@@ -323,7 +323,7 @@ class Loop:
     iteration: int = 0
     saved: int = -1  # iteration of the latest checkpoint
     failures: int = 0  # how often the guard has gone back to it
-    amid: bool = False  # an iteration has begun and not ended: weights and optimizer do not belong together
+    amid: bool = False  # an iteration is not done and judged: weights and optimizer may not belong together, or be bad
     times: list[float] = field(default_factory=list)
     looks: dict[int, dict[str, float]] = field(default_factory=dict)  # figures of held-out faces by iteration
     figures: dict[str, float] = field(default_factory=dict)
@@ -424,7 +424,6 @@ class Loop:
         self.amid = True
         loss = self.trainer.step(self.iteration)
         self.iteration += 1
-        self.amid = False
         self.times.append(time.perf_counter() - before)
         # Losses of the end, and of the swap, may come and grow without anything being wrong.
         reason = self.guard.verdict(self.trainer.likeness() if math.isfinite(loss) else loss)
@@ -432,6 +431,8 @@ class Loop:
             reason = reason or self.guard.variation_verdict(name, variation.item())
         if reason is not None:
             self.roll_back(reason)
+        self.amid = False
+        if reason is not None:
             return False
         total = self.trainer.iterations
         self.events(Progress(STEP, self.iteration, total, "iterations"))
