@@ -35,6 +35,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 import visagist.device
+import visagist.training.loop
 from tests.training.conftest import people, small_options
 from tests.models.test_models import SMALL
 from tests.training.test_distributed import EVERY_LOSS, followed
@@ -95,6 +96,18 @@ if task == "all":
         assert len(warned) == world.leads, warned
         Trainer.batch = batch
         assert train("killed").resumed_at == 4
+        # The first process alone sees a plateau, at iteration 16; both go back to it, whatever failed before.
+        visagist.training.loop.judge = lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95}
+        def fails(trainer, now):
+            seen, truth = batch(trainer, now)
+            return (seen * float("nan") if (now, trainer.attempt) in ((12, 0), (17, 1)) else seen), truth
+        Trainer.batch = fails
+        said = []
+        flat = {"until": "plateau", "schedule": {"decay": "late"}, "preview_every": 1, "save_every": 5}
+        asked = small_options(batch=6, iterations=200, **flat)
+        assert train_crops(people(1), people(2), folder / "flat", asked, said.append).iterations == 20
+        warned = [event.message for event in said if isinstance(event, Warned)]
+        assert not world.leads or ["iteration 10 " in warned[0], "iteration 16 " in warned[1]] == [True, True], warned
 else:
     if os.environ["RANK"] == "1":
         at(6, signalled(signal.SIGKILL))

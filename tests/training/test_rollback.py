@@ -16,6 +16,7 @@ from visagist.training.data import Side
 from visagist.training.guard import Guard
 from visagist.training.loop import Loop
 from visagist.training.losses import Adversary
+from visagist.training.run import RunRecord
 from visagist.training.trainer import Trainer
 
 Make = Callable[..., TrainOptions]
@@ -127,6 +128,82 @@ def test_from_a_checkpoint_that_fails_twice_a_training_goes_to_the_one_before(
     assert ["back to iteration 6" in warnings(said)[0], "back to iteration 4" in warnings(said)[1]] == [True, True]
     assert drawing[0] != drawing[1]
     assert rewind(tmp_path).backups == (6, 12)
+
+
+def test_a_second_ctrl_c_while_a_training_goes_back_saves_nothing(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It saved weights that are not numbers."""
+    poison(at=6)
+    whole = train_crops(source, target, tmp_path / "whole", options(), silent)
+
+    def impatient(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "restore", impatient)
+        train_crops(source, target, tmp_path / "cut", options(), silent)
+    assert checkpoint_iteration(tmp_path / "cut" / "checkpoint") == 4
+    cut = train_crops(source, target, tmp_path / "cut", options(), silent)
+    assert (cut.rollbacks, cut.weights_sha256) == (1, whole.weights_sha256)
+
+
+def killed_at_second(said: list[Event]) -> Callable[[Event], None]:
+    """Events that are kept, and answer the second warning with a crash."""
+
+    def say(event: Event) -> None:
+        said.append(event)
+        if len(warnings(said)) == 2 and isinstance(event, Warned):
+            raise ZeroDivisionError
+
+    return say
+
+
+def test_a_training_that_goes_back_past_an_extension_follows_its_plan_as_after_a_crash(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison
+) -> None:
+    """It had the guard of before, although the random warp was back, and a record of another future."""
+    more = options(iterations=24)
+    guards: list[Guard] = []
+    for name in ("whole", "killed"):
+        train_crops(source, target, tmp_path / name, options(), silent)
+    poison(at=13, times=2)
+    said: list[Event] = []
+    with pytest.raises(ZeroDivisionError):
+        train_crops(source, target, tmp_path / "killed", more, killed_at_second(said))
+    assert ["back to iteration 12 " in warnings(said)[0], "back to iteration 8 " in warnings(said)[1]] == [True, True]
+    for name in ("whole", "killed"):
+        assert train_crops(source, target, tmp_path / name, more, silent).iterations == 24
+        latest = json.loads((tmp_path / name / "checkpoint" / "latest.json").read_text())
+        guards.append(Guard.of(latest["numbers"]))
+        assert [(plan.iterations, plan.until) for plan in RunRecord.read(tmp_path / name).instalments] == [(12, 8)]
+    assert guards[0] == guards[1]
+    assert guards[0].seen == 16  # from iteration 8 on
+    assert Run.open(tmp_path / "whole", "cpu").weights_sha256 == Run.open(tmp_path / "killed", "cpu").weights_sha256
+
+
+def test_a_plateau_that_is_gone_back_past_has_not_been_and_after_a_crash_neither(
+    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training went on to the end of the plateau's plan; killed, by the plan of before."""
+    poison(at=17, times=2)
+    changes = {"until": "plateau", "schedule": {"decay": "late"}, "preview_every": 1, "save_every": 10}
+    asked = options(iterations=40, **changes)
+    for name in ("whole", "killed"):
+        said: list[Event] = []
+        gain = (0.0 if i < 17 else 0.01 * i for i in range(1000))  # flat until the first plateau
+        monkeypatch.setattr("visagist.training.loop.judge", lambda *_, gain=gain: {"ssim_source": 0.5 + next(gain)})
+        if name == "killed":
+            with pytest.raises(ZeroDivisionError):
+                train_crops(source, target, tmp_path / name, asked, killed_at_second(said))
+            assert "back to iteration 16 " in warnings(said)[0]
+            assert "back to iteration 10 " in warnings(said)[1]
+            assert RunRecord.read(tmp_path / name).plateau is None
+        summary = train_crops(source, target, tmp_path / name, asked, silent)
+        assert (summary.iterations, summary.rollbacks) == (40, 2)
+        record = RunRecord.read(tmp_path / name)
+        assert (record.iterations, record.instalments, record.plateau) == (40, (), None)
+    assert Run.open(tmp_path / "whole", "cpu").weights_sha256 == Run.open(tmp_path / "killed", "cpu").weights_sha256
 
 
 @pytest.mark.parametrize(("overdue", "saved"), [(100, 0), (4, 8)])

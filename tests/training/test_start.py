@@ -84,6 +84,26 @@ def test_a_run_that_begins_with_another_is_interrupted_and_ends_alike(
         train_crops(source, target, tmp_path / "cut", fresh, silent)
 
 
+def test_killed_before_its_first_save_a_run_goes_on_although_what_it_began_with_has_been_trained_on(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    """It was refused, though its checkpoint of iteration 0 has all that it began with."""
+    first, run = tmp_path / "first", tmp_path / "run"
+    train_crops(source, target, first, options(iterations=4), silent)
+    asked = options(start=first, iterations=6)
+    whole = train_crops(source, target, tmp_path / "whole", asked, silent)
+
+    def kill(event: Event) -> None:
+        if getattr(event, "done", None) == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train_crops(source, target, run, asked, kill)
+    train_crops(source, target, first, options(iterations=8), silent)
+    went_on = train_crops(source, target, run, asked, silent)
+    assert (went_on.resumed_at, went_on.weights_sha256) == (0, whole.weights_sha256)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

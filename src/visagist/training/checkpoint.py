@@ -1,7 +1,7 @@
 """The state of a training on disk, whole or not there.
 
 - `Checkpoint`: tensors and a few numbers
-- `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`: in a folder that keeps the latest one
+- `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`, `has_checkpoint`: in a folder that keeps the latest one
 - `load_before`: the one before it, which is kept for when the latest turns out to be bad
 - `back_up`, `backed_up`, `bring_back`, `forget_after`: earlier ones beside it
 - `save_tensors`, `load_tensors`: safetensors files with a stated format
@@ -99,6 +99,11 @@ def checkpoint_iteration(folder: Path) -> int:
         RunError: it is damaged or of another format.
     """
     return next((iteration for iteration, _ in _entries(folder)), 0)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether `folder` has a checkpoint, be it of iteration 0."""
+    return (folder / "latest.json").exists()
 
 
 def back_up(checkpoint: Path, backups: Path, keep: int) -> None:

@@ -35,8 +35,8 @@ from visagist.settings import save_call
 from visagist.training.checkpoint import (
     Checkpoint,
     back_up,
-    checkpoint_iteration,
     forget_after,
+    has_checkpoint,
     load_before,
     load_checkpoint,
     save_checkpoint,
@@ -272,7 +272,7 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
     }
     sides = {name: held[id(crops)] for name, crops in people.items()}
     # Once there is a checkpoint, the run that this one began with is no longer needed.
-    is_new = checkpoint_iteration(run / CHECKPOINT) == 0
+    is_new = not has_checkpoint(run / CHECKPOINT)
     start = start_from(options.start, options) if options.start is not None and is_new else None
     if options.find_rate and options.learning_rate is None and known_record(run, options) is None:
         curve = find_rate(sides, options, compute, start)
@@ -321,7 +321,7 @@ class Loop:
     iteration: int = 0
     saved: int = -1  # iteration of the latest checkpoint
     failures: int = 0  # how often the guard has gone back to it
-    amid: bool = False  # an iteration has begun and not ended: weights and optimizer do not belong together
+    amid: bool = False  # an iteration is not done and judged: weights and optimizer may not belong together, or be bad
     times: list[float] = field(default_factory=list)
     looks: dict[int, dict[str, float]] = field(default_factory=dict)  # figures of held-out faces by iteration
     figures: dict[str, float] = field(default_factory=dict)
@@ -408,12 +408,13 @@ class Loop:
         """Take over the first process's plan: a look may have brought the end nearer."""
         total = self.world.agreed(self.trainer.iterations)
         if total != self.trainer.iterations:
-            self.land(RunRecord.read(self.run))
+            self.follow(RunRecord.read(self.run))
+            self.saved, self.failures = self.iteration, 0  # as the first one did: all go back to the same checkpoint
 
-    def land(self, record: RunRecord) -> None:
-        """Take over a record's plan, which a plateau has cut short."""
+    def follow(self, record: RunRecord) -> None:
+        """Take over a record's plan, which a plateau has cut short, or which was that of before."""
         self.trainer.iterations, self.trainer.landing = record.iterations, record.landing
-        self.earlier = record.landing
+        self.earlier = record.instalments[-1] if record.instalments else None
 
     def iterate(self) -> bool:
         """One iteration, judged by the guard; whether it counts, or the training went back."""
@@ -421,7 +422,6 @@ class Loop:
         self.amid = True
         loss = self.trainer.step(self.iteration)
         self.iteration += 1
-        self.amid = False
         self.times.append(time.perf_counter() - before)
         # Losses of the end, and of the swap, may come and grow without anything being wrong.
         reason = self.guard.verdict(self.trainer.likeness() if math.isfinite(loss) else loss)
@@ -429,6 +429,8 @@ class Loop:
             reason = reason or self.guard.variation_verdict(name, variation.item())
         if reason is not None:
             self.roll_back(reason)
+        self.amid = False
+        if reason is not None:
             return False
         total = self.trainer.iterations
         self.events(Progress(STEP, self.iteration, total, "iterations"))
@@ -467,6 +469,8 @@ class Loop:
         self.trainer.attempt, self.trainer.rate = (attempt, rate) if ends else (attempt + 1, rate / 2)
         if self.world.leads:
             save_numbers(self.run / CHECKPOINT, self.checkpoint())  # or a crash would bring the old rate back
+            if before is not None:  # `settle` does it after a crash
+                RunRecord.read(self.run).rewound(self.iteration).save(self.run / RECORD)
             if before is not None or ends:
                 self.save_weights()
                 forget_after(self.run / BACKUPS, self.iteration)
@@ -488,6 +492,8 @@ class Loop:
         self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
         self.failures = int(latest.numbers.get("failures", 0))
         self.iteration = self.saved = latest.iteration
+        if before is not None:  # it may lie before a change of plan
+            self.follow(RunRecord.read(self.run).rewound(self.iteration))
         self.looks = {at: figures for at, figures in self.looks.items() if at <= self.iteration}
         self.guard = Guard.of(latest.numbers)
         if self.plan_left() is not None:
@@ -550,13 +556,14 @@ class Loop:
         if not found.window or self.iteration > full:
             return
         aside = " (with a learning rate that falls, which brings gains of its own)" if decay in FALLING else ""
-        self.events(Note(STEP, found.as_text(3600 / median(self.times[-50:])) + aside))
+        speed = 3600 / median(self.times[-50:]) if self.times else None  # none: interrupted just before this look
+        self.events(Note(STEP, found.as_text(speed) + aside))
         landed = math.ceil(self.iteration / (1 - COOL_DOWN))
         if self.options.until == "plateau" and found.is_plateau and landed < total and not self.guard.is_suspicious:
             self.save()  # the plan changes here: after a crash, too
             record = RunRecord.read(self.run).landed(self.iteration, landed)
             record.save(self.run / RECORD)
-            self.land(record)
+            self.follow(record)
             self.events(Note(STEP, f"plateau: the last fifth begins, and ends at iteration {landed}, not {total}"))
 
     def look(self) -> None:

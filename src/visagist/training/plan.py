@@ -99,7 +99,7 @@ def settle(
     # Gone back past a change of plan, by the guard or by a rewind that was killed before it had come to the record.
     known = record.rewound(done)
     landed = known.plateau is not None and options.until == "plateau" and same_length(record.options, options)
-    total = record.iterations if landed else asked_iterations(record, options, measure)
+    total = known.iterations if landed else asked_iterations(known, options, measure)
     # What else is known of the same crops may have changed, such as whether their footage shows other people.
     known = known.model_copy(update=_origins(people))
     if total < done:
@@ -108,7 +108,7 @@ def settle(
             f"{run}: {done} iterations are done, more than {asked}, and stay as they are; ask for more than that, "
             "leave the length away, or train into another run folder (in a swap: another --workspace)"
         )
-    if total != record.iterations:
+    if total != known.iterations:
         known = known.replanned(done, total, options)
     if known != record:
         write(known, run)

@@ -47,8 +47,8 @@ class Outlook:
         """What so many iterations more bring if the trend goes on; a saturating curve brings less."""
         return self.slope * math.log1p(iterations / max(1, self.iteration))
 
-    def as_text(self, iterations_an_hour: float) -> str:
-        """A line for people.
+    def as_text(self, iterations_an_hour: float | None) -> str:
+        """A line for people; without a speed it does not say what an hour would bring.
 
         >>> Outlook(24000, 12000, True, 0.0002, 0.0003).as_text(3600)
         'no gain in the last 12000 iterations, expected gain of an hour more: 0.0000 SSIM'
@@ -58,6 +58,8 @@ class Outlook:
         if not self.window:
             return "too early to tell what going on would bring"
         last = "no gain" if self.is_plateau else f"gained {self.gain_last:.4f} SSIM"
+        if iterations_an_hour is None:
+            return f"{last} in the last {self.window} iterations"
         more = self.expected_gain(round(iterations_an_hour))
         return f"{last} in the last {self.window} iterations, expected gain of an hour more: {more:.4f} SSIM"
 

@@ -60,7 +60,8 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
         with alone(run):
             found = bring_back(run / CHECKPOINT, run / BACKUPS, iteration)
             save_weights(run, found.average, record.options.model, iteration)
-            record.rewound(iteration).save(run / RECORD)
+            record = record.rewound(iteration)
+            record.save(run / RECORD)
             forget_after(run / BACKUPS, iteration)
     done = checkpoint_iteration(run / CHECKPOINT)
     return Rewound(run, done, record.iterations, tuple(backed_up(run / BACKUPS)))

@@ -147,11 +147,14 @@ class RunRecord(Settings):
     def rewound(self, done: int) -> Self:
         """The record of the same run, gone back to an earlier iteration; its length stays.
 
-        The same record where nothing in it is later.
+        The same record where nothing in it is later. A plateau that is not known yet has not cut it short.
 
         Args:
             done: the iteration that it has gone back to, by whose plan it then was trained.
         """
+        if self.landing is not None and self.landing.until > done:
+            update = {"iterations": self.landing.iterations, "instalments": self.instalments[:-1], "plateau": None}
+            return self.model_copy(update=update).rewound(done)
         plans = [*self.instalments, Instalment(iterations=self.iterations, until=self.iterations)]
         kept = [plan for plan in plans if plan.until < done]
         then = plans[len(kept)]
