@@ -73,6 +73,7 @@ from visagist.training.run import (
     Instalment,
     RunRecord,
     save_weights,
+    weights_iteration,
 )
 from visagist.training.schedule import COOL_DOWN, FADE, learning_rate, warp_strength
 from visagist.training.session import LOOK, interrupts, logged, logged_looks
@@ -334,8 +335,11 @@ class Loop:
         start = time.perf_counter()
         self.go_back()
         begun = self.iteration
-        if begun and self.world.leads:  # killed while going back
-            forget_after(self.run / BACKUPS, begun)
+        if self.world.leads:  # killed while going back, or while saving
+            if begun:
+                forget_after(self.run / BACKUPS, begun)
+            if weights_iteration(self.run) > begun:
+                self.save_weights()
         self.looks = logged_looks(self.run / EVENTS, begun)
         if begun == 0:
             self.save()
