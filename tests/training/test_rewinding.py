@@ -78,14 +78,22 @@ def test_a_rewind_that_is_killed_is_finished_by_training(
     def kill(*_: object) -> None:
         raise SystemExit
 
-    monkeypatch.setattr(RunRecord, "save", kill)
+    monkeypatch.setattr("visagist.training.rewinding.save_weights", kill)
     with pytest.raises(SystemExit):
         rewind(killed, 8)
     monkeypatch.undo()
     assert checkpoint_iteration(killed / "checkpoint") == 8
     assert [plan.until for plan in RunRecord.read(killed).instalments] == [12]
-    with pytest.raises(KeyboardInterrupt):
-        train_crops(source, target, killed, options(iterations=16, backup_every=8), stopping(10))
+    weights = [folder / "weights.safetensors" for folder in (killed, whole)]
+    assert weights[0].read_bytes() != weights[1].read_bytes()  # of the future that is gone back on
+
+    def crash(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 10:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train_crops(source, target, killed, options(iterations=16, backup_every=8), crash)
+    assert weights[0].read_bytes() == weights[1].read_bytes()
     assert RunRecord.read(killed) == RunRecord.read(whole)
     assert rewind(killed).backups == rewind(whole).backups == (8,)
 

@@ -4,7 +4,7 @@
 - `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`, `has_checkpoint`: in a folder that keeps the latest one
 - `load_before`: the one before it, which is kept for when the latest turns out to be bad
 - `back_up`, `backed_up`, `bring_back`, `forget_after`: earlier ones beside it
-- `save_tensors`, `load_tensors`: safetensors files with a stated format
+- `save_tensors`, `load_tensors`, `load_notes`: safetensors files with a stated format
 
 A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them and those of the
 checkpoint before. The tensors are on the disk before `latest.json` is replaced, and older tensors go after that; so
@@ -244,6 +244,19 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, str | 
             safetensors.torch.save_file(plain, temporary, {"visagist": json.dumps({"format": FORMAT, **notes})})
         except safetensors.SafetensorError as error:  # how safetensors reports a full disk
             raise OSError(0, str(error), str(temporary)) from error
+
+
+def load_notes(path: Path) -> dict[str, str | int]:
+    """The notes of a file that `save_tensors` wrote; its tensors are not read.
+
+    Raises:
+        RunError: the file is missing or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get("visagist", "{}"))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise RunError(f"{path}: cannot be read ({error}); train again") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

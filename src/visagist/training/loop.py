@@ -73,6 +73,7 @@ from visagist.training.run import (
     Instalment,
     RunRecord,
     save_weights,
+    weights_iteration,
 )
 from visagist.training.schedule import COOL_DOWN, FADE, learning_rate, warp_strength
 from visagist.training.session import LOOK, interrupts, logged, logged_looks
@@ -332,8 +333,11 @@ class Loop:
         start = time.perf_counter()
         self.go_back()
         begun = self.iteration
-        if begun and self.world.leads:  # killed while going back
-            forget_after(self.run / BACKUPS, begun)
+        if self.world.leads:  # killed while going back, or while saving
+            if begun:
+                forget_after(self.run / BACKUPS, begun)
+            if weights_iteration(self.run) > begun:
+                self.save_weights()
         self.looks = logged_looks(self.run / EVENTS, begun)
         if begun == 0:
             self.save()
@@ -462,6 +466,7 @@ class Loop:
         failed, attempt, rate = self.iteration, self.trainer.attempt, self.trainer.rate
         failures = self.failures + 1
         before = load_before(self.run / CHECKPOINT) if failures > 1 else None
+        changes = before is not None and self.earlier is not None and before.iteration < self.earlier.until
         self.go_back(before)
         self.world.wait()  # all have read before the numbers change
         self.failures = failures if before is None else 1
@@ -469,7 +474,7 @@ class Loop:
         self.trainer.attempt, self.trainer.rate = (attempt, rate) if ends else (attempt + 1, rate / 2)
         if self.world.leads:
             save_numbers(self.run / CHECKPOINT, self.checkpoint())  # or a crash would bring the old rate back
-            if before is not None:  # `settle` does it after a crash
+            if changes:  # `settle` does it after a crash
                 RunRecord.read(self.run).rewound(self.iteration).save(self.run / RECORD)
             if before is not None or ends:
                 self.save_weights()
@@ -492,7 +497,7 @@ class Loop:
         self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
         self.failures = int(latest.numbers.get("failures", 0))
         self.iteration = self.saved = latest.iteration
-        if before is not None:  # it may lie before a change of plan
+        if before is not None and self.earlier is not None and self.iteration < self.earlier.until:
             self.follow(RunRecord.read(self.run).rewound(self.iteration))
         self.looks = {at: figures for at, figures in self.looks.items() if at <= self.iteration}
         self.guard = Guard.of(latest.numbers)

@@ -9,7 +9,7 @@
       previews/            signed sheets
 
 - `RunRecord`: what `run.toml` holds
-- `Run`: the trained network, ready to draw; `save_weights`: what it draws with
+- `Run`: the trained network, ready to draw; `save_weights`: what it draws with; `weights_iteration`: of when that is
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from visagist.errors import RunError
 from visagist.files import sha256
 from visagist.models import Swapper, create
 from visagist.settings import Settings, read_toml
-from visagist.training.checkpoint import load_tensors, save_tensors
+from visagist.training.checkpoint import load_notes, load_tensors, save_tensors
 from visagist.training.data import Crops
 from visagist.training.options import Coverage, TrainOptions
 
@@ -174,6 +174,15 @@ def save_weights(run: Path, average: Mapping[str, Tensor], model: str, iteration
         save_tensors(run / WEIGHTS, dict(average), {"model": model, "iteration": iteration})
     else:
         (run / WEIGHTS).unlink(missing_ok=True)
+
+
+def weights_iteration(run: Path) -> int:
+    """The iteration of the weights that are there, 0 where there are none or they do not say (of versions of before).
+
+    Raises:
+        RunError: they are damaged.
+    """
+    return int(load_notes(run / WEIGHTS).get("iteration", 0)) if (run / WEIGHTS).exists() else 0
 
 
 @dataclass(frozen=True)
