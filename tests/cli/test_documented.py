@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ TORCHRUN |= {"--local-ranks-filter"}
 TABLES = {"Losses": "--losses.", "Augmentation": "--augmentation."}  # sections whose tables leave the prefix out
 
 
+@cache  # a second each
 def options(command: str) -> dict[str, str]:
     """Names of a command's options, the ways to say no among them, and what help says of each."""
     arguments = app[command].assemble_argument_collection(parse_docstring=True)
@@ -25,6 +27,7 @@ def options(command: str) -> dict[str, str]:
     }
 
 
+@cache
 def known() -> set[str]:
     """All that may be written after `--`."""
     settings = {name for kind in ARCHITECTURES.values() for name in kind.Config.__dataclass_fields__}
