@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from visagist.device import choose
 from visagist.evaluation.expression import eye_openness, mouth_openness
 from visagist.models import ARCHITECTURES, Swapper
-from visagist.models.base import depth_to_space, scale, space_to_depth
+from visagist.models.base import depth_to_space, scale, space_to_depth, start_even
 from visagist.training.data import Side, load_crops
 from visagist.training.judging import judge, swap_similarity
 from visagist.training.options import TrainOptions
@@ -244,10 +244,7 @@ class Trial(Swapper):
             self.spreads = nn.ModuleList(nn.Linear(config.latent, config.shared * side**2) for _ in range(spread_own))
         self.lows = nn.ModuleList(Low(config) for _ in range(n if own else 1))
         self.highs = nn.ModuleList(High(config) for _ in range(n if config.people == "own" else 1))
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                nn.init.zeros_(layer.bias)
+        start_even(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, tuple(BLOCKS.values())):
                 scale(layer.conv2, 0.3)

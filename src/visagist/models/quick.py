@@ -15,7 +15,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky, scale, space_to_depth
+from visagist.models.base import (
+    Swapper,
+    check_size,
+    check_widths,
+    depth_to_space,
+    leaky,
+    scale,
+    space_to_depth,
+    start_even,
+)
 
 SLOPE = 0.1  # of leaky ReLU, the cheapest activation in channels_last that keeps a gradient everywhere
 SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
@@ -118,15 +127,8 @@ class Quick(Swapper):
         self.start()
 
     def start(self) -> None:
-        """Weights with which signals keep their strength through all layers (He et al. 2015).
-
-        Torch's own defaults weaken them threefold a layer, and the first hundred iterations go into undoing that.
-        """
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        """Initial weights."""
+        start_even(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, Residual):
                 scale(layer.conv2, 0.3)  # or the blocks would add up

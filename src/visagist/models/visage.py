@@ -2,7 +2,7 @@
 
 - arithmetic goes to 8 to 32 px, where channels are many and pixels few; from there on one block a doubling
 - a block is a bottleneck: its 3x3 convolution has half the channels, so it costs a fifth of two plain ones. It is
-  dense: groups and depthwise convolutions save as much on paper, and less on any device
+  dense: groups and depthwise convolutions save as much on paper, and saved less where it was measured
 - doublings are 1x1 convolutions to sub-pixels, and the last layer draws 2x2 pixels: nothing but input and output exists
   at the full side. A larger face gets further levels, each half as wide as the one before
 - `rank` 0 gives each person a decoder; with a higher one a single decoder draws everybody, with weights that differ
@@ -23,7 +23,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visagist.errors import ConfigError
-from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky, scale, space_to_depth
+from visagist.models.base import (
+    Swapper,
+    check_size,
+    check_widths,
+    depth_to_space,
+    leaky,
+    scale,
+    space_to_depth,
+    start_even,
+)
 
 SLOPE = 0.1  # of leaky ReLU
 SIZES = (32, 640)  # px
@@ -175,9 +184,8 @@ class Decoder(nn.Module):
         x = leaky(self.enter(x, bends), SLOPE)  # (B, 384, s, s)
         x = self.levels[0](x, bends)
         for up, level in zip(self.ups, self.levels[1:], strict=True):
-            x = level(
-                depth_to_space(up(x, bends), 2), bends
-            )  # (B, 256, 2s, 2s), (B, 128, 4s, 4s), (B, 64, 8s, 8s), ...
+            x = depth_to_space(up(x, bends), 2)  # (B, 256, 2s, 2s), (B, 128, 4s, 4s), (B, 64, 8s, 8s), ...
+            x = level(x, bends)
         return depth_to_space(self.draw(x, bends), DRAWN)  # (B, 4, R, R)
 
 
@@ -204,12 +212,8 @@ class Visage(Swapper):
             self.bends = nn.ModuleList(nn.ModuleList(Bend(layer, config.rank) for layer in layers) for _ in identities)
 
     def start(self) -> None:
-        """Weights with which signals keep their strength through all layers (He et al. 2015)."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
-                if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+        """Initial weights."""
+        start_even(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, Block):
                 scale(layer.widen, 0.3)  # or the blocks would add up

@@ -172,15 +172,14 @@ Entries = list[tuple[int, dict[str, float]]]  # iteration and numbers of checkpo
 def _save(folder: Path, checkpoint: Checkpoint, there: Entries) -> None:
     """Write a checkpoint and delete all but those that it names: itself and the one before among those `there`."""
     save_tensors(_tensors(folder, checkpoint.iteration), checkpoint.tensors, {"iteration": checkpoint.iteration})
-    _name(folder, checkpoint, there)
-    kept = [_tensors(folder, iteration) for iteration, _ in _entries(folder)]
+    kept = [_tensors(folder, iteration) for iteration in _name(folder, checkpoint, there)]
     for older in folder.glob("*.safetensors"):
         if older not in kept:
             older.unlink()
 
 
-def _name(folder: Path, checkpoint: Checkpoint, there: Entries) -> None:
-    """Write `latest.json`."""
+def _name(folder: Path, checkpoint: Checkpoint, there: Entries) -> list[int]:
+    """Write `latest.json`; the iterations that it names."""
     before = [each for each in there if each[0] < checkpoint.iteration][:1]
     entry = {
         "format": FORMAT,
@@ -189,6 +188,7 @@ def _name(folder: Path, checkpoint: Checkpoint, there: Entries) -> None:
         "before": [{"iteration": iteration, "numbers": numbers} for iteration, numbers in before],
     }
     write_atomic(folder / "latest.json", json.dumps(entry, indent=1) + "\n")
+    return [checkpoint.iteration, *(iteration for iteration, _ in before)]
 
 
 def _copy(checkpoint: Path, backup: Path) -> None:
