@@ -466,8 +466,7 @@ class Loop:
         failed, attempt, rate = self.iteration, self.trainer.attempt, self.trainer.rate
         failures = self.failures + 1
         before = load_before(self.run / CHECKPOINT) if failures > 1 else None
-        changes = before is not None and self.earlier is not None and before.iteration < self.earlier.until
-        self.go_back(before)
+        changes = self.go_back(before)
         self.world.wait()  # all have read before the numbers change
         self.failures = failures if before is None else 1
         ends = attempt >= ATTEMPTS
@@ -488,21 +487,23 @@ class Loop:
             )
         )
 
-    def go_back(self, before: Checkpoint | None = None) -> None:
-        """Take over the latest checkpoint, if there is one, or the one `before`."""
+    def go_back(self, before: Checkpoint | None = None) -> bool:
+        """Take over the latest checkpoint, if there is one, or the one `before`; whether that was by another plan."""
         latest = before or load_checkpoint(self.run / CHECKPOINT)
         if latest is None:
-            return
+            return False
         self.trainer.restore(latest.tensors)
         self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
         self.failures = int(latest.numbers.get("failures", 0))
         self.iteration = self.saved = latest.iteration
-        if before is not None and self.earlier is not None and self.iteration < self.earlier.until:
+        changes = before is not None and self.earlier is not None and self.iteration < self.earlier.until
+        if changes:
             self.follow(RunRecord.read(self.run).rewound(self.iteration))
         self.looks = {at: figures for at, figures in self.looks.items() if at <= self.iteration}
         self.guard = Guard.of(latest.numbers)
         if self.plan_left() is not None:
             self.guard = Guard()  # with the random warp back, the loss may double without anything being wrong
+        return changes
 
     def plan_left(self) -> Instalment | None:
         """The plan that ended at just this iteration, where there is one."""
