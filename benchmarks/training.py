@@ -259,8 +259,11 @@ def profile(trainer: Measured) -> str:
     trainer.prepare(FIRST)
     for number in range(WARM_UP):
         trainer.step(FIRST + number)
+    lines = [top_ops(trainer.step, 2, ROWS), ""]
+    if trainer.compute.memory_format != torch.channels_last:
+        return "\n".join([*lines, "in plain order: nothing is in channels_last here"])
     found = leavers(lambda: trainer.step(FIRST)).most_common()
-    lines = [top_ops(trainer.step, 2, ROWS), "", "operations that leave channels_last, in one step:"]
+    lines.append("operations that leave channels_last, in one step:")
     return "\n".join(lines + ([f"{count:6} {what}" for what, count in found] or ["  none"]))
 
 

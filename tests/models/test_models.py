@@ -95,21 +95,33 @@ def test_only_amp_draws_in_training_what_it_draws_nowhere_else(network: Swapper)
     assert is_same == torch.equal(generator.get_state(), state) == (not network.morphs)
 
 
-def test_every_convolution_gets_and_gives_channels_last(network: Swapper) -> None:
-    network.to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_every_convolution_gets_and_gives_the_layout_of_the_weights(
+    network: Swapper, layout: torch.memory_format
+) -> None:
+    network.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
     left: list[str] = []
 
     def check(layer: torch.nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        if not all(x.is_contiguous(memory_format=torch.channels_last) for x in (inputs[0], output)):
+        if not all(x.is_contiguous(memory_format=layout) for x in (inputs[0], output)):
             left.append(str(layer))
 
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 3:
             layer.register_forward_hook(check)
-    faces = torch.rand(2, 3, network.size, network.size).contiguous(memory_format=torch.channels_last)
+    faces = torch.rand(2, 3, network.size, network.size).contiguous(memory_format=layout)
     for name in network.identities:
         network(faces, name)
     assert left == []
+
+
+def test_the_layout_changes_no_picture(network: Swapper) -> None:
+    faces = torch.rand(2, 3, network.size, network.size)
+    drawn: list[torch.Tensor] = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        network.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
+        drawn.append(torch.cat(network(faces.contiguous(memory_format=layout), "ann"), 1))
+    torch.testing.assert_close(drawn[0], drawn[1], rtol=1e-4, atol=1e-5)
 
 
 def test_learns_to_draw_two_faces(network: Swapper) -> None:
@@ -147,13 +159,19 @@ def test_depth_to_space_is_pixel_shuffle_with_the_channel_fastest() -> None:
     assert torch.equal(depth_to_space(x, 3), F.pixel_shuffle(slowest, 3))
 
 
-def test_space_to_depth_is_the_inverse_and_both_stay_channels_last() -> None:
-    x = torch.rand(2, 5, 8, 12).contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+def test_space_to_depth_is_the_inverse_and_both_stay_in_their_layout(layout: torch.memory_format) -> None:
+    x = torch.rand(2, 5, 8, 12).contiguous(memory_format=layout)
     folded = space_to_depth(x, 4)
     assert folded.shape == (2, 80, 2, 3)
     assert torch.equal(depth_to_space(folded, 4), x)
-    assert folded.is_contiguous(memory_format=torch.channels_last)
-    assert depth_to_space(folded, 4).is_contiguous(memory_format=torch.channels_last)
+    assert folded.is_contiguous(memory_format=layout)
+    assert depth_to_space(folded, 4).is_contiguous(memory_format=layout)
+
+
+def test_depth_to_space_is_the_same_in_both_layouts() -> None:
+    x = torch.rand(2, 36, 5, 7)
+    assert torch.equal(depth_to_space(x, 3), depth_to_space(x.contiguous(memory_format=torch.channels_last), 3))
 
 
 @pytest.mark.parametrize("identities", [(), ("one",), ("same", "same")])

@@ -2,7 +2,8 @@
 
 - `Swapper`: one encoder for everybody, one decoder a person
 - `check_size`, `check_widths`: refuse what makes no network
-- `depth_to_space`, `space_to_depth`: trade channels for pixels without leaving channels_last
+- `depth_to_space`, `space_to_depth`: trade channels for pixels without leaving the memory layout
+- `laid_out`: the memory layout of a layer's weights, for a picture made from a code
 - `leaky`: the activation of most networks
 - `start_even`: initial weights with which signals keep their strength
 - `scale`: smaller initial weights, with which networks without normalisation train from the first step
@@ -191,13 +192,17 @@ def depth_to_space(x: Tensor, factor: int) -> Tensor:
     """Trade channels for pixels: `(B, f*f*C, H, W)` to `(B, C, f*H, f*W)`.
 
     The output channel is the fastest part of the input channel, unlike in `torch.pixel_shuffle`: in channels_last
-    each output pixel is then one contiguous run of memory, which is 2 to 7 times faster.
+    each output pixel is then one contiguous run of memory, which is 2 to 7 times faster. The result is in the layout
+    that `x` is in.
 
     >>> x = torch.arange(8.0).reshape(1, 8, 1, 1)
     >>> depth_to_space(x, 2)[0, 0].tolist()
     [[0.0, 2.0], [4.0, 6.0]]
     """
     b, c, h, w = x.shape
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        x = x.reshape(b, factor, factor, c // factor**2, h, w).permute(0, 3, 4, 1, 5, 2)  # (B, C, H, f, W, f)
+        return x.reshape(b, c // factor**2, h * factor, w * factor)
     x = x.permute(0, 2, 3, 1).reshape(b, h, w, factor, factor, c // factor**2)  # (B, H, W, f, f, C)
     x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h * factor, w * factor, c // factor**2)  # (B, fH, fW, C)
     return x.permute(0, 3, 1, 2)  # channels_last by its strides
@@ -211,9 +216,26 @@ def space_to_depth(x: Tensor, factor: int) -> Tensor:
     True
     """
     b, c, h, w = x.shape
+    if not x.is_contiguous(memory_format=torch.channels_last):
+        x = x.reshape(b, c, h // factor, factor, w // factor, factor).permute(0, 3, 5, 1, 2, 4)  # (B, f, f, C, H, W)
+        return x.reshape(b, c * factor**2, h // factor, w // factor)
     x = x.permute(0, 2, 3, 1).reshape(b, h // factor, factor, w // factor, factor, c)
     x = x.permute(0, 1, 3, 2, 4, 5).reshape(b, h // factor, w // factor, c * factor**2)
     return x.permute(0, 3, 1, 2)
+
+
+def laid_out(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """A picture in the memory layout of the weights of the layer that it goes into; copied only where it is not yet.
+
+    A code that becomes a picture is one in channels_last, and each convolution gives what it gets: without this, a
+    network whose weights are in plain order would be in channels_last from its latent on.
+
+    Args:
+        x: `(B, C, H, W)`.
+        layer: with kernels larger than 1x1, whose layout their strides tell.
+    """
+    last = layer.weight.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def leaky(x: Tensor, slope: float) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, leaky
+from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, laid_out, leaky
 
 SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
 
@@ -99,7 +99,7 @@ class Original(Swapper):
         x = self.down4(x)  # (B, 1024, size/16, size/16)
         x = self.squeeze(x.flatten(1))  # (B, latent): what the people have in common
         x = self.spread(x).unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, 1024, size/16, size/16)
-        return self.up(x)  # (B, 512, size/8, size/8)
+        return self.up(laid_out(x, self.up.conv))  # (B, 512, size/8, size/8)
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
         drawn = self.decoders[self.index(identity)](latent)  # (B, 4, size, size)

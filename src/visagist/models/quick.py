@@ -5,7 +5,7 @@ The same trick as `original` (one encoder, one decoder a person), built for the 
 - nearly all multiplications happen at 8 to 32 px, where a pixel has many channels and convolutions run fastest
 - doublings are 1x1 convolutions (a ninth of the classic 3x3); the residual blocks after them mix the neighbours
 - the picture is taken in by 4x4 patches and drawn by 2x2 patches: nothing but input and output exists at 128 px
-- no normalisation: with residual branches that start small it trains as well, and every operation stays channels_last
+- no normalisation: with residual branches that start small it trains as well, and no operation leaves channels_last
 
 Contents: `QuickConfig`, `Residual`, `Encoder`, `Decoder`, `Quick`.
 """
@@ -20,6 +20,7 @@ from visagist.models.base import (
     check_size,
     check_widths,
     depth_to_space,
+    laid_out,
     leaky,
     scale,
     space_to_depth,
@@ -104,7 +105,7 @@ class Decoder(nn.Module):
         self.draw = nn.Conv2d(c2, 4 * 4, 3, padding=1)  # RGB and mask of 2x2 pixels
 
     def forward(self, x: Tensor) -> Tensor:
-        x = leaky(self.enter(x), SLOPE)  # (B, 320, size/16, size/16)
+        x = leaky(self.enter(laid_out(x, self.enter)), SLOPE)  # (B, 320, size/16, size/16)
         x = self.residual16(x)
         x = self.residual8(depth_to_space(self.up8(x), 2))  # (B, 256, size/8, size/8)
         x = self.residual4(depth_to_space(self.up4(x), 2))  # (B, 160, size/4, size/4)

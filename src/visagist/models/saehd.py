@@ -10,7 +10,8 @@ The family came with DeepFaceLab (Perov et al. 2020, "DeepFaceLab: A simple, fle
 framework"). Widths, kernels, slopes and options are its published figures, so that a user's experience with them
 carries over: a `df` of 128 px with 256, 64, 64 and 22 dims has 57.54 million parameters here as there.
 
-Nothing leaves channels_last: a flattened picture is a view with the channel fastest, and so is a code that becomes one.
+Nothing leaves the memory layout that weights and faces are given in. In channels_last a flattened picture is a view
+with the channel fastest, and so is a code that becomes one.
 """
 
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visagist.errors import ConfigError
-from visagist.models.base import depth_to_space, leaky, scale
+from visagist.models.base import depth_to_space, laid_out, leaky, scale
 
 SLOPE = 0.1  # of leaky_relu
 RESIDUAL_SLOPE = 0.2  # in residual blocks
@@ -210,7 +211,7 @@ class Inter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.spread(self.squeeze(x))
         x = x.unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, out, r, r)
-        return x if self.deeper else self.up(x)  # (B, out, 2r, 2r) or, with t, (B, out, r, r)
+        return x if self.deeper else self.up(laid_out(x, self.up.conv))  # (B, out, 2r, 2r) or, with t, (B, out, r, r)
 
 
 class Decoder(nn.Module):
@@ -236,7 +237,7 @@ class Decoder(nn.Module):
         self.draw_mask = nn.Conv2d(masks[-1], 1, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        rgb = mask = x
+        rgb = mask = laid_out(x, self.ups[0].conv)
         for up, residual in zip(self.ups, self.residuals, strict=True):
             rgb = residual(up(rgb))  # (B, 8d, 2H, 2W), (B, 4d, 4H, 4W), (B, 2d, 8H, 8W)
         for up in self.mask_ups:

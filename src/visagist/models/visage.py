@@ -28,6 +28,7 @@ from visagist.models.base import (
     check_size,
     check_widths,
     depth_to_space,
+    laid_out,
     leaky,
     scale,
     space_to_depth,
@@ -181,7 +182,7 @@ class Decoder(nn.Module):
         self.draw = Layer(widths[-1], 4 * DRAWN**2, 3, next(numbers))  # RGB and mask
 
     def forward(self, x: Tensor, bends: nn.ModuleList | None) -> Tensor:
-        x = leaky(self.enter(x, bends), SLOPE)  # (B, 384, s, s)
+        x = leaky(self.enter(laid_out(x, self.enter), bends), SLOPE)  # (B, 384, s, s)
         x = self.levels[0](x, bends)
         for up, level in zip(self.ups, self.levels[1:], strict=True):
             x = depth_to_space(up(x, bends), 2)  # (B, 256, 2s, 2s), (B, 128, 4s, 4s), (B, 64, 8s, 8s), ...
