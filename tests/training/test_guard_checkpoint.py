@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from visagist.errors import CollapseError, OutputError, RunError
+from visagist.files import sha256
+from visagist.training import checkpoint as module
 from visagist.training.checkpoint import (
     Checkpoint,
     checkpoint_iteration,
     load_before,
     load_checkpoint,
+    load_weights,
     save_checkpoint,
     save_tensors,
 )
@@ -122,6 +125,26 @@ def test_same_tensors_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_tensors(tmp_path / name, tensors, {"model": "quick", "iteration": 1})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_weights_and_their_hash_are_of_one_file_though_a_training_replaces_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A render named the hash of weights that had not drawn it."""
+    path = tmp_path / "weights.safetensors"
+    save_tensors(path, checkpoint(1).tensors, {})
+    load = module.load_tensors
+
+    def load_while_training(path: Path) -> dict[str, torch.Tensor]:
+        found = load(path)
+        monkeypatch.undo()
+        save_tensors(path, checkpoint(2).tensors, {})
+        return found
+
+    monkeypatch.setattr(module, "load_tensors", load_while_training)
+    tensors, digest = load_weights(path)
+    assert digest == sha256(path)
+    assert all(torch.equal(tensor, load(path)[name]) for name, tensor in tensors.items())
 
 
 def test_checkpoint_of_another_format_is_refused(tmp_path: Path) -> None:

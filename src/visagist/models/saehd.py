@@ -119,7 +119,8 @@ class Up(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        return depth_to_space(self.activation(self.conv(x), SLOPE), 2)  # (B, out, 2H, 2W)
+        x = self.conv(laid_out(x, self.conv))  # the first one's is a code
+        return depth_to_space(self.activation(x, SLOPE), 2)  # (B, out, 2H, 2W)
 
 
 class Residual(nn.Module):
@@ -211,7 +212,7 @@ class Inter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.spread(self.squeeze(x))
         x = x.unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, out, r, r)
-        return x if self.deeper else self.up(laid_out(x, self.up.conv))  # (B, out, 2r, 2r) or, with t, (B, out, r, r)
+        return x if self.deeper else self.up(x)  # (B, out, 2r, 2r) or, with t, (B, out, r, r)
 
 
 class Decoder(nn.Module):
@@ -237,7 +238,7 @@ class Decoder(nn.Module):
         self.draw_mask = nn.Conv2d(masks[-1], 1, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        rgb = mask = laid_out(x, self.ups[0].conv)
+        rgb = mask = x
         for up, residual in zip(self.ups, self.residuals, strict=True):
             rgb = residual(up(rgb))  # (B, 8d, 2H, 2W), (B, 4d, 4H, 4W), (B, 2d, 8H, 8W)
         for up in self.mask_ups:

@@ -5,6 +5,7 @@
 - `load_before`: the one before it, which is kept for when the latest turns out to be bad
 - `back_up`, `backed_up`, `bring_back`, `forget_after`: earlier ones beside it
 - `save_tensors`, `load_tensors`, `load_notes`: safetensors files with a stated format
+- `load_weights`: a run's weights with their hash, from one and the same file
 
 A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them and those of the
 checkpoint before. The tensors are on the disk before `latest.json` is replaced, and older tensors go after that; so
@@ -22,7 +23,7 @@ import safetensors.torch
 from torch import Tensor
 
 from visagist.errors import OutputError, RunError
-from visagist.files import atomic, write_atomic
+from visagist.files import atomic, sha256, write_atomic
 
 FORMAT = 1
 
@@ -273,3 +274,20 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); train again") from error
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], str]:
+    """The tensors of a file that `save_tensors` wrote, on the CPU, and the SHA-256 of the file that they are from.
+
+    A training that runs meanwhile replaces the file with each checkpoint: what is read between two equal hashes is
+    of one file.
+
+    Raises:
+        RunError: the file is damaged, or of another format.
+    """
+    digest = sha256(path)
+    while True:
+        tensors = load_tensors(path)
+        before, digest = digest, sha256(path)
+        if digest == before:
+            return tensors, digest

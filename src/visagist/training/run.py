@@ -23,10 +23,9 @@ from torch import Tensor
 
 from visagist.device import Compute, choose
 from visagist.errors import RunError
-from visagist.files import sha256
 from visagist.models import Swapper, create
 from visagist.settings import Settings, read_toml
-from visagist.training.checkpoint import load_notes, load_tensors, save_tensors
+from visagist.training.checkpoint import load_notes, load_weights, save_tensors
 from visagist.training.data import Crops
 from visagist.training.options import Coverage, TrainOptions
 
@@ -223,8 +222,9 @@ class Run:
             raise RunError(f"{folder}: this run has no weights yet; continue it with `visagist train`")
         compute = choose(device)
         network = create(record.options.model, record.identities, **record.options.settings)
+        weights, digest = load_weights(path)
         try:
-            network.load_state_dict(load_tensors(path))
+            network.load_state_dict(weights)
         except RuntimeError as error:
             raise RunError(f"{path}: not of model '{record.options.model}' as it is here ({error})") from error
         network = network.to(compute.device).eval()
@@ -236,7 +236,7 @@ class Run:
             size=record.size,
             identities=record.identities,
             origins=record.origins,
-            weights_sha256=sha256(path),
+            weights_sha256=digest,
             network=network,
             compute=compute,
         )

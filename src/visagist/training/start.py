@@ -15,9 +15,8 @@ from pathlib import Path
 from torch import Tensor
 
 from visagist.errors import ConfigError, RunError
-from visagist.files import sha256
 from visagist.models import Swapper, configure
-from visagist.training.checkpoint import load_tensors
+from visagist.training.checkpoint import load_weights
 from visagist.training.options import TrainOptions
 from visagist.training.run import WEIGHTS, Beginning, RunRecord
 
@@ -59,12 +58,13 @@ def start_from(folder: Path, options: TrainOptions) -> Start:
         )
     earlier = record.beginning.footage if record.beginning else ()
     footage = {name: None for origin in record.origins.values() for name in origin.footage}
+    weights, digest = load_weights(path)
     made = Beginning(
-        weights_sha256=sha256(path),
+        weights_sha256=digest,
         identities=record.identities,
         footage=tuple(dict.fromkeys([*earlier, *footage])),
     )
-    return Start(made, load_tensors(path))
+    return Start(made, weights)
 
 
 def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str, ...]) -> tuple[str, ...]:
