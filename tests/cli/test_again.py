@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Swap, command, stopped_when, visagist
+from tests.cli.conftest import SMALL, Swap, command, stopped_when, visagist
 from visagist.training.checkpoint import checkpoint_iteration
 
 
@@ -47,7 +47,7 @@ def is_training(event: dict[str, object]) -> bool:
 def long_training(swapped: Swap, tmp_path: Path) -> tuple[str | Path, ...]:
     """Nobody waits for its end, nor for its checkpoints."""
     facesets = (swapped.workspace / "source", swapped.workspace / "target")
-    rare = ("--iterations", "9000", "--save-every", "9000", "--preview-every", "9000", "--batch", "2")
+    rare = ("--iterations", "9000", "--save-every", "9000", "--preview-every", "9000", "--batch", "2", *SMALL)
     return ("train", *facesets, "-o", tmp_path / "run", *rare)
 
 
@@ -78,5 +78,5 @@ def test_a_run_is_trained_by_one_process_at_a_time(long_training: tuple[str | Pa
         assert "run: another training is at work there" in refused.err.strip().splitlines()[-1]
         assert {path: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
         os.kill(process.pid, signal.SIGKILL)
-    again = visagist(*long_training[:-8], "--iterations", "1", "--batch", "2", "--device", "cpu")
+    again = visagist(*long_training[:4], "--iterations", "1", "--batch", "2", *SMALL, "--device", "cpu")
     assert "another training" not in again.err

@@ -1,7 +1,7 @@
 """Whole evaluations, of renders made here: real faces of the source pasted onto a second of the target."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.cli.conftest import visagist as command
 import visagist
 from visagist.demo import SOURCE, TARGET
 from visagist.errors import EvaluationError, FootageError, NoFaceError
-from visagist.evaluation import EvaluateOptions, Evaluation
+from visagist.evaluation import EvaluateOptions, Evaluation, metric
 from visagist.evaluation.baselines import Paster
 from visagist.evaluation.case import Source
 from visagist.evaluation.look import crop_of, look_at_source
@@ -49,12 +49,22 @@ class Scene:
         )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_draws() -> Iterator[None]:
+    """Intervals are judged in test_metric.py, and drawing takes a third of an evaluation as short as these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metric, "RESAMPLES", 40)
+        yield
+
+
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("scene")
     target, workspace = folder / "target.mp4", folder / "workspace"
     write_frames(target, first_frames(TARGET, COUNT))
     extract(SOURCE / "s1_bbaf2n.mpg", folder / "faces", ExtractOptions())
+    for crop in [crop for place, crop in enumerate(sorted((folder / "faces").glob("*.jpg"))) if place % 3]:
+        crop.unlink()  # neighbours in time are alike, and each evaluation looks at all
     table = analyze(target, workspace / "tables" / "target.mp4.parquet")
     source = look_at_source(Faceset.open(folder / "faces"), SIZE, lambda done: None)
     original = first_frames(target, COUNT)
@@ -76,8 +86,8 @@ def pasted(frames: list[np.ndarray], table: FaceTable, source: Source) -> list[n
     return result
 
 
-def value(found: Evaluation, metric: str, column: str = RENDER) -> float:
-    return next(entry for entry in found.columns if entry.name == column).figures[metric].value
+def value(found: Evaluation, name: str, column: str = RENDER) -> float:
+    return next(entry for entry in found.columns if entry.name == column).figures[name].value
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +109,9 @@ def test_a_swap_is_told_from_its_target(judged: Evaluation) -> None:
 
 
 def test_the_baselines_stand_where_they_must(judged: Evaluation) -> None:
-    for metric in ("pose_yaw", "expression_landmarks", "placement"):
-        assert value(judged, metric, UNSWAPPED) == pytest.approx(0, abs=1e-9)
-        assert 0 < value(judged, metric, NOISE) < 1
+    for name in ("pose_yaw", "expression_landmarks", "placement"):
+        assert value(judged, name, UNSWAPPED) == pytest.approx(0, abs=1e-9)
+        assert 0 < value(judged, name, NOISE) < 1
     assert value(judged, "seam_gradient", UNSWAPPED) == pytest.approx(1)
     assert value(judged, "flicker", UNSWAPPED) == pytest.approx(1)
     assert "flicker" not in next(column for column in judged.columns if column.name == NOISE).figures

@@ -47,3 +47,8 @@ def test_the_interval_is_wider_where_neighbours_are_alike() -> None:
 def test_the_same_values_give_the_same_interval() -> None:
     values = np.random.default_rng(2).normal(size=500)
     assert figure_of(values, TIMES, None, "lower") == figure_of(values.copy(), TIMES, None, "lower")
+
+
+def test_medians_of_all_draws_at_once_are_those_of_each() -> None:
+    values = np.random.default_rng(3).normal(size=500)
+    assert bootstrap(values, TIMES, None) == bootstrap(values, TIMES, lambda drawn: float(np.median(drawn)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cli.conftest import CLIPS, visagist
+from tests.cli.conftest import CLIPS, SMALL, visagist
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.errors import RunError
 from visagist.events import Event, Metric, Note, Progress, Warned, silent
@@ -280,7 +280,7 @@ def test_a_swap_is_trained_on_by_the_command_line_and_merged_anew(tmp_path: Path
     footage.mkdir()
     (footage / CLIPS[0]).symlink_to(SOURCE / CLIPS[0])
     swap = ("swap", footage, TARGET, "-o", output, "--source-consent", SOURCE_CONSENT,
-            "--target-consent", TARGET_CONSENT, "--frames", "0-1", "--batch", "4")  # fmt: skip
+            "--target-consent", TARGET_CONSENT, "--frames", "0-1", "--batch", "4", *SMALL)  # fmt: skip
 
     ended = visagist(*swap, "--iterations", "4")
     assert ended.code == 0, ended.err
@@ -292,7 +292,8 @@ def test_a_swap_is_trained_on_by_the_command_line_and_merged_anew(tmp_path: Path
     assert second != first
 
     train = ("train", run.parent / "source", run.parent / "target", "-o", run, "--batch", "4")
-    ended = visagist(*train, "--iterations", "10")
+    small = (*train, *SMALL)
+    ended = visagist(*small, "--iterations", "10")
     assert ended.code == 0, ended.err
     ended = visagist(*swap, "--iterations", "8")  # the same swap, whose run has changed behind its back
     assert ended.code == 0, ended.err
@@ -300,9 +301,9 @@ def test_a_swap_is_trained_on_by_the_command_line_and_merged_anew(tmp_path: Path
 
     before = files(run)
     for arguments, words in (
-        ((*train, "--iterations", "9"), "10 iterations are done, more than --iterations 9"),
-        ((*train, "--iterations", "12", "--seed", "1"), "--seed was 0, now 1"),
-        ((*train, "--settings.size", "64"), "--settings.size was 128, now 64"),
+        ((*small, "--iterations", "9"), "10 iterations are done, more than --iterations 9"),
+        ((*small, "--iterations", "12", "--seed", "1"), "--seed was 0, now 1"),
+        ((*train, *SMALL[2:], "--settings.size", "96"), "--settings.size was 64, now 96"),
     ):
         ended = visagist(*arguments)
         assert ended.code == 1

@@ -96,15 +96,15 @@ def figure_of(
         return Figure(
             float(known[0]) if values.ndim == 1 and len(known) else np.nan, np.nan, np.nan, np.nan, len(known)
         )
-    pooled = combine or _median
-    low, high = bootstrap(known, times[is_known], pooled)
-    return Figure(pooled(known), low, high, np.nan if combine else _p95(known, better), len(known))
+    low, high = bootstrap(known, times[is_known], combine)
+    value = combine(known) if combine else float(np.median(known))
+    return Figure(value, low, high, np.nan if combine else _p95(known, better), len(known))
 
 
 def bootstrap(
-    values: NDArray[np.float64], times: NDArray[np.float64], combine: Callable[[NDArray[np.float64]], float]
+    values: NDArray[np.float64], times: NDArray[np.float64], combine: Callable[[NDArray[np.float64]], float] | None
 ) -> tuple[float, float]:
-    """The 95 % confidence interval of `combine(values)`, by a moving-block bootstrap.
+    """The 95 % confidence interval of `combine(values)`, or of the median, by a moving-block bootstrap.
 
     Künsch 1989, "The jackknife and the bootstrap for general stationary observations": blocks of about a second are
     drawn with replacement, because neighbouring frames are alike. The draws are the same at every call.
@@ -112,7 +112,7 @@ def bootstrap(
     Args:
         values: `(M,)` or `(M, K)`, in order of time.
         times: `(M,)` s.
-        combine: of drawn values to one.
+        combine: of drawn values to one; None: the median of (M,).
     """
     count = len(values)
     step = float(np.median(np.diff(times)))
@@ -120,16 +120,12 @@ def bootstrap(
     generator = np.random.default_rng(0)
     starts = generator.integers(0, count - block + 1, (RESAMPLES, -(-count // block)))
     draws = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :count]  # (RESAMPLES, M)
-    found = np.array([combine(values[draw]) for draw in draws])
+    found = np.array([combine(values[draw]) for draw in draws]) if combine else np.median(values[draws], 1)
     found = found[np.isfinite(found)]
     if len(found) == 0:
         return np.nan, np.nan
     low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
-
-
-def _median(values: NDArray[np.float64]) -> float:
-    return float(np.median(values))
 
 
 def _p95(values: NDArray[np.float64], better: str) -> float:

@@ -57,6 +57,7 @@ from visagist.training.plan import (
     network_size,
     plan_iterations,
     settle,
+    speed,
     with_found_rate,
 )
 from visagist.training.plateau import outlook
@@ -114,8 +115,8 @@ class TrainSummary:
     def as_text(self) -> str:
         """A line for people."""
         judged = ", ".join(f"{name} {value:.3g}" for name, value in self.figures.items())
-        speed = f" at {self.faces_per_second:.0f} faces/s" if self.faces_per_second else ""
-        return f"{self.run}: {self.iterations} iterations{speed}; held-out faces: {judged}"
+        rate = f" at {speed(self.faces_per_second)}" if self.faces_per_second else ""
+        return f"{self.run}: {self.iterations} iterations{rate}; held-out faces: {judged}"
 
 
 def train(

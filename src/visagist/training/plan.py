@@ -3,6 +3,7 @@
 - `settle`: the record to train by, written before anything is trained by it
 - `known_record`: the record of a run that is there, once its options are found to be the same
 - `plan_iterations`: minutes to iterations, by measuring
+- `speed`: in words
 - `find_rate`: the learning rate with which a training falls fastest
 - `network_size`: of the model that the options name
 
@@ -212,9 +213,18 @@ def plan_iterations(
     each = median(times[DISCARDED:])
     left = max(0.0, 60 * minutes - (time.perf_counter() - start))
     iterations = World.now().agreed(max(1, int(left * (1 - BESIDES) / each)))  # clocks differ, the plan may not
-    rate = options.batch / each
-    events(Note(STEP, f"{compute}: {rate:.0f} faces/s, so {minutes:g} minutes are {iterations} iterations"))
+    rate = speed(options.batch / each)
+    events(Note(STEP, f"{compute}: {rate}, so {minutes:g} minutes are {iterations} iterations"))
     return iterations
+
+
+def speed(rate: float) -> str:
+    """Faces per second in words.
+
+    >>> speed(0.309), speed(61.7)
+    ('0.31 faces/s', '62 faces/s')
+    """
+    return f"{rate:.{0 if rate >= 10 else 2}f} faces/s"
 
 
 def find_rate(sides: Mapping[str, Side], options: TrainOptions, compute: Compute, start: Start | None) -> RateCurve:
