@@ -103,7 +103,7 @@ if task == "all":
             return (seen * float("nan") if (now, trainer.attempt) in ((15, 0), (17, 1)) else seen), truth
         Trainer.batch = fails
         said = []
-        flat = {"until": "plateau", "schedule": {"decay": "late"}, "preview_every": 1, "save_every": 5}
+        flat = {"until": "plateau", "schedule": {"decay": "late", "warm_up": 0}, "preview_every": 1, "save_every": 5}
         asked = small_options(batch=6, iterations=200, **flat)
         assert train_crops(people(1), people(2), folder / "flat", asked, said.append).iterations == 20
         warned = [event.message for event in said if isinstance(event, Warned)]

@@ -39,9 +39,9 @@ def resolved(options: TrainOptions, room: int | None = None, compute: Compute = 
     [
         ("draft", CPU, "quick", 128, 10),
         ("draft", CUDA, "quick", 128, 10),
-        ("standard", CPU, "visage", 192, 480),
+        ("standard", CPU, "visage", 256, 480),
         ("standard", CUDA, "df", 256, 240),
-        ("final", CPU, "visage", 192, 2880),
+        ("final", CPU, "visage", 256, 2880),
         ("final", CUDA, "df", 256, 720),
     ],
 )
@@ -64,6 +64,20 @@ def test_what_a_preset_changes_besides() -> None:
         assert long.augmentation.warp_grids == (3, 5, 9)
         assert (long.augmentation.color_transfer, long.augmentation.color_transfer_chance) == ("rct", 0.5)
     assert [each.backups for each in (draft, standard, final)] == [0, 3, 4]
+
+
+@pytest.mark.parametrize("preset", ["draft", "standard"])
+def test_a_plateau_can_be_waited_for(preset: str) -> None:
+    """It was refused, because of the decay that the preset was to replace."""
+    assert resolved(TrainOptions.parse({"preset": preset, "until": "plateau"}, "test")).schedule.decay == "late"
+    falling = {"preset": preset, "until": "plateau", "schedule": {"decay": "linear"}}
+    with pytest.raises(ConfigError, match=r"give --schedule\.decay late \(or none\), not linear"):
+        TrainOptions.parse(falling, "test")
+
+
+def test_where_there_is_plenty_of_memory_nothing_is_played_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "estimate_memory", None)
+    assert resolved(asked("standard"), 1000 * GIB).batch == 8
 
 
 def test_what_is_given_wins_in_nested_settings_too() -> None:
@@ -144,7 +158,7 @@ def test_checkpointing_that_a_preset_filled_stays_and_may_be_changed(
     monkeypatch.setattr(presets, "available", lambda _: room)
     said: list[Event] = []
     train_crops(source, target, tmp_path, asked("draft", **OPEN, batch=8), said.append)
-    (note,) = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
+    _, note = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
     assert " --checkpointing " in note
     assert RunRecord.read(tmp_path).options.checkpointing
 
@@ -175,10 +189,10 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
     assert begun.batch == 8
     assert begun.losses.gan == 0.05
     assert TrainOptions.model_validate(read_toml(run / "run.toml")["options"]) == begun  # complete on the disk
-    (note,) = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
+    _, note = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
     assert note.startswith("preset final: ")
     assert "--batch 8 " in note
-    assert "--augmentation.warp-grids 3 5 9" in note
+    assert "--augmentation.warp-grids 3 --augmentation.warp-grids 5 --augm" in note
     assert "save-every" not in note
 
     monkeypatch.setattr(presets, "available", lambda _: 1)  # no memory at all: nothing is derived anew
@@ -190,6 +204,8 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
     assert longer.iterations == 5
     with pytest.raises(RunError, match=r"other options \(--preset was final, now draft\)"):
         train_crops(source, target, run, asked("draft", **OPEN), silent)
+    with pytest.raises(RunError, match=r"other options.*; give --preset final, with which it was begun, or "):
+        train_crops(source, target, run, TrainOptions.model_validate({**OPEN, "iterations": 5}), silent)
     with pytest.raises(RunError, match="--batch was 8, now 4"):
         train_crops(source, target, run, asked("final", **OPEN, batch=4), silent)
 

@@ -187,7 +187,7 @@ def test_a_plateau_that_is_gone_back_past_has_not_been_and_after_a_crash_neither
 ) -> None:
     """The training went on to the end of the plateau's plan; killed, by the plan of before."""
     poison(at=17, times=2)
-    changes = {"until": "plateau", "schedule": {"decay": "late"}, "preview_every": 1, "save_every": 10}
+    changes = {"until": "plateau", "schedule": {"decay": "late", "warm_up": 0}, "preview_every": 1, "save_every": 10}
     asked = options(iterations=40, **changes)
     for name in ("whole", "killed"):
         said: list[Event] = []

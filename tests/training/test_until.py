@@ -20,7 +20,7 @@ from visagist.training.session import logged_looks
 from visagist.training.trainer import Trainer
 
 Make = Callable[..., TrainOptions]
-LATE = {"decay": "late"}
+LATE = {"decay": "late", "warm_up": 0}
 
 
 def notes(said: list[Event]) -> list[str]:
@@ -76,6 +76,23 @@ def test_after_a_plateau_the_warp_fades_from_what_it_was(
     assert warps == [*[1.0] * 16, 1.0, 0.5, 0.0, 0.0]
 
 
+@pytest.mark.usefixtures("flat")
+def test_what_the_warm_up_gains_tells_nothing(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:
+    """A long warm-up with many looks ended a training before it had begun to learn."""
+    schedule = {"decay": "late", "warm_up": 30}
+    asked = options(iterations=200, until="plateau", schedule=schedule, preview_every=1, save_every=50)
+    assert train_crops(source, target, tmp_path, asked, silent).iterations == 58
+    assert RunRecord.read(tmp_path).plateau == 46  # 16 looks after it
+
+
+def test_a_warm_up_that_leaves_no_full_rate_is_refused(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"--schedule\.warm-up 10 leaves 12 iterations .* from 0 to 9 here"):
+        train_crops(source, target, tmp_path, options(iterations=12, schedule={"warm_up": 10}), silent)
+    assert not (tmp_path / "run.toml").exists()
+
+
 def test_trying_learning_rates_does_not_come_to_the_end_of_a_training(
     source: Crops, target: Crops, options: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,7 +111,8 @@ def test_without_being_asked_a_plateau_is_only_told(
     source: Crops, target: Crops, options: Make, tmp_path: Path
 ) -> None:
     said: list[Event] = []
-    train_crops(source, target, tmp_path, options(iterations=30, preview_every=1, save_every=50), said.append)
+    often = {"preview_every": 1, "save_every": 50, "schedule": {"warm_up": 0}}
+    train_crops(source, target, tmp_path, options(iterations=30, **often), said.append)
     told = [note for note in notes(said) if note.startswith("no gain")]
     assert len(told) == 3  # from 16 looks on, until the warp fades at iteration 18: faces gain by that alone
     assert all("with a learning rate that falls" in note for note in told)

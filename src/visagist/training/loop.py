@@ -76,7 +76,7 @@ from visagist.training.run import (
     save_weights,
     weights_iteration,
 )
-from visagist.training.schedule import COOL_DOWN, FADE, learning_rate, warp_strength
+from visagist.training.schedule import COOL_DOWN, FADE, learning_rate, warmed_up, warp_strength
 from visagist.training.session import LOOK, interrupts, logged, logged_looks
 from visagist.training.start import SHARED, frozen, start_from
 from visagist.training.trainer import Trainer, faces_each
@@ -555,7 +555,8 @@ class Loop:
         # Where the rate goes down late, or the warp fades, faces gain by that alone: the trend is that of before.
         fades = self.options.schedule.warp_end - FADE if self.options.augmentation.warp else 1.0
         full = total * min(fades, 1 - COOL_DOWN if decay == "late" else 1.0)
-        looks = {at: figures for at, figures in self.looks.items() if at <= full}
+        begun = warmed_up(total, self.options.schedule)
+        looks = {at: figures for at, figures in self.looks.items() if begun < at <= full}
         if not looks:
             return
         ssim = [[figure for name, figure in figures.items() if name.startswith("ssim_")] for figures in looks.values()]

@@ -88,7 +88,7 @@ class Memory:
 
 
 def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> Memory:
-    """Memory of a training that has not begun; takes a second or two and next to no memory itself.
+    """Memory of a training that has not begun; takes some seconds and next to no memory itself.
 
     Args:
         options: of the training.
@@ -148,15 +148,21 @@ def check_memory(options: TrainOptions, people: Sequence[str], compute: Compute,
             raises.
     """
     room = available(compute.device)
-    losses = options.losses
-    if room is not None and not (losses.gan or losses.true_face or losses.identity):
+    if room is not None and fits_by_far(options, people, compute, crops, room / 4):
         most = bound(options, people, compute, crops)
-        if most < room / 4:
-            return f"takes less than {most / GIB:.1f} GiB of the {room / GIB:.0f} GiB that are there"
+        return f"takes less than {most / GIB:.1f} GiB of the {room / GIB:.0f} GiB that are there"
     needed = estimate_memory(options, people, compute, crops)
     if room is not None and needed.peak > room:
         raise ConfigError(shortage(needed, room, what_fits(options, people, compute, crops, room)))
     return needed.as_text()
+
+
+def fits_by_far(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int, room: float) -> bool:
+    """Whether even a generous bound is below `room` bytes; it knows nothing of losses with networks of their own."""
+    losses = options.losses
+    if losses.gan or losses.true_face or losses.identity:
+        return False
+    return bound(options, people, compute, crops) < room
 
 
 def bound(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> int:

@@ -1,6 +1,7 @@
 """What a user may choose about a training.
 
 - `TrainOptions`: everything that decides what the network becomes, and how often it is looked at and saved
+- `plain`: the value of one, as it is written on the command line
 """
 
 from pathlib import Path
@@ -24,8 +25,8 @@ class TrainOptions(Settings):
     """Settings of a training. Give `iterations` or `minutes`, of the run as a whole.
 
     With neither, a new run takes 8.5 minutes and one that is there keeps the length that it has. When a run goes on,
-    its length, `device`, `checkpointing`, `compile`, and how often it is looked at and saved may be others; all else
-    must be what it was begun with.
+    its length, `until`, `device`, `checkpointing`, `compile`, and how often it is looked at and saved may be others;
+    all else must be what it was begun with.
     """
 
     preset: PresetName | None = None
@@ -57,8 +58,8 @@ class TrainOptions(Settings):
 
     freeze: tuple[str, ...] = ()
     """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant, or shared,
-    all weights that are nobody's own; to add a person to a good run without changing the others: `--freeze shared
-    --freeze source --freeze target`."""
+    all weights that are nobody's own; to add a person to a good run without changing the others, freeze shared, source
+    and target, each with its own --freeze."""
 
     until: Literal["end", "plateau"] = "end"
     """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the
@@ -74,7 +75,8 @@ class TrainOptions(Settings):
 
     find_rate: bool = False
     """Try learning rates from 0.000001 to 0.1 before a new run begins, 100 iterations in all, and take the one found.
-    For networks and batches of your own, where nobody knows what suits."""
+    For networks and batches of your own, where nobody knows what suits. Where --learning-rate is given, none is
+    tried."""
 
     losses: LossOptions = LossOptions()
     """What training minimises."""
@@ -131,9 +133,19 @@ class TrainOptions(Settings):
 
     @model_validator(mode="after")
     def _sees_a_plateau(self) -> Self:
-        if self.until == "plateau" and self.schedule.decay not in ("late", "none"):
+        is_open = self.preset is not None and "decay" not in self.schedule.model_fields_set  # the preset takes late
+        if self.until == "plateau" and self.schedule.decay not in ("late", "none") and not is_open:
             raise ValueError(
-                f"until: a falling learning rate makes a plateau of its own; give --schedule.decay late (or none), not "
-                f"{self.schedule.decay}"
+                "--until plateau: a falling learning rate makes a plateau of its own; give --schedule.decay late (or "
+                f"none), not {self.schedule.decay}"
             )
         return self
+
+
+def plain(value: object) -> str:
+    """The value of an option, as one would write it on the command line.
+
+    >>> plain((96, 192, 320)), plain(0.05)
+    ('96,192,320', '0.05')
+    """
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)  # pyright: ignore[reportUnknownArgumentType]

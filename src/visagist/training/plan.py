@@ -28,7 +28,7 @@ from visagist.training.distributed import World
 from visagist.training.optimizers import suited_rate
 from visagist.training.options import DEFAULT_MINUTES, TrainOptions
 from visagist.training.run import CHECKPOINT, RECORD, Beginning, Origin, RunRecord
-from visagist.training.schedule import RateCurve, ScheduleOptions, range_test
+from visagist.training.schedule import RateCurve, ScheduleOptions, check_warm_up, range_test
 from visagist.training.start import Start
 from visagist.training.trainer import Trainer
 
@@ -66,11 +66,14 @@ def settle(
     Raises:
         RunError: the run is of other facesets, other options or another format, or has trained longer than is asked.
         OutputError: the record cannot be written.
+        ConfigError: the warm-up is too long for the training.
     """
     record = known_record(run, options)
     if record is None:
+        iterations = options.iterations or measure(options.minutes or DEFAULT_MINUTES)
+        check_warm_up(iterations, options.schedule)
         record = RunRecord(
-            iterations=options.iterations or measure(options.minutes or DEFAULT_MINUTES),
+            iterations=iterations,
             size=network_size(options),
             identities=tuple(people),
             options=options,
@@ -110,6 +113,7 @@ def settle(
             "leave the length away, or train into another run folder (in a swap: another --workspace)"
         )
     if total != known.iterations:
+        check_warm_up(total, options.schedule)
         known = known.replanned(done, total, options)
     if known != record:
         write(known, run)
@@ -150,7 +154,9 @@ def known_record(run: Path, options: TrainOptions) -> RunRecord | None:
         before, now = {"--model": before["--model"]}, {"--model": now["--model"]}
     changed = [f"{name} was {before[name]}, now {now[name]}" for name in now if now[name] != before[name]]
     if changed:
-        raise RunError(f"{run}: this run was begun with other options ({', '.join(changed)}); {ELSEWHERE}")
+        preset = record.options.preset if options.preset is None else None
+        hint = f"give --preset {preset}, with which it was begun, or {ELSEWHERE}" if preset else ELSEWHERE
+        raise RunError(f"{run}: this run was begun with other options ({', '.join(changed)}); {hint}")
     return record
 
 

@@ -30,21 +30,24 @@ from visagist.device import Compute, choose
 from visagist.errors import ConfigError
 from visagist.events import Events, Note
 from visagist.models import ARCHITECTURES, configure, create
-from visagist.training.memory import GIB, Memory, available, estimate_memory
-from visagist.training.options import PresetName, TrainOptions
+from visagist.training.memory import GIB, Memory, available, estimate_memory, fits_by_far
+from visagist.training.options import PresetName, TrainOptions, plain
 from visagist.training.plan import STEP
 from visagist.training.run import RECORD, RunRecord
 from visagist.training.trainer import faces_each
 
 DRAFT, THRIFTY, BEST = "quick", "visage", "df"  # networks of drafts, of CPUs, and where there is arithmetic to spend
-SIZES = {  # px, tried in order; other networks keep their own
-    "quick": (192, 128),
-    "visage": (256, 192, 128),
-    "df": (256, 192),
-    "liae": (256, 192),
+SIZES = {  # px, tried in order, with CUDA and without; other networks keep their own
+    "quick": ((192, 128), (192, 128)),
+    "visage": (
+        (256, 128),
+        (256, 128),
+    ),  # 192 takes 1.7 times the arithmetic of 256, whose lowest level has 8 px, not 12
+    "df": ((256, 192), (192,)),
+    "liae": ((256, 192), (192,)),
 }
 LETTERED = ("df", "liae")  # have the options u and d
-DRAFT_SIZE, MODEST_SIZE = 128, 192  # px: of drafts, and the most without CUDA
+DRAFT_SIZE = 128  # px
 DOUBLED_FROM = 192  # px, from which option d of df and liae pays
 
 BATCHES = (32, 16, 8, 4)
@@ -115,9 +118,13 @@ def with_preset(
     if options.preset is None:
         return options
     if (run / RECORD).exists():
-        filled, since = taken(options, RunRecord.read(run).options), ", as this run was begun"
+        known = RunRecord.read(run).options
+        filled, since = taken(options, known), ", as this run was begun"
+        if known.preset != options.preset:
+            return filled  # which is refused, as another training
     else:
         compute = choose(options.device)
+        events(Note(STEP, f"preset {options.preset}: looking for what fits into the memory"))
         start = None if options.start is None else RunRecord.read(options.start).options
         filled, since = resolve(options, people, crops(), compute, available(compute.device), start), ""
     said = " ".join(difference(given(options), given(filled)))
@@ -148,6 +155,8 @@ def resolve(
     """
     own, preset, kind = given(options), options.preset or "standard", compute.device.type
     low = dict(WAYS[preset])
+    if options.until == "plateau":
+        low["schedule"] = {"decay": "late"}  # a draft's, too: a rate that falls all the time makes plateaus
     if options.iterations is None and options.minutes is None:
         low["minutes"] = MINUTES[preset][0 if kind == "cuda" else 1]
     if start is not None and own.get("model", start.model) == start.model:
@@ -182,6 +191,8 @@ def fitting(
         return next((options for options in candidates if options.batch <= USUAL_BATCH), candidates[0])
     memories: list[Memory] = []
     for options in candidates:
+        if fits_by_far(options, people, compute, crops, ROOM * room):
+            return options
         memories.append(estimate_memory(options, people, compute, crops))
         if memories[-1].peak <= ROOM * room:
             return options
@@ -223,7 +234,7 @@ def networks(options: TrainOptions, kind: str) -> list[Values]:
         ConfigError: the model or a setting that was given is wrong.
 
     >>> networks(TrainOptions(preset="final"), "cpu")
-    [{'model': 'visage', 'settings': {'size': 192}}, {'model': 'visage', 'settings': {'size': 128}}]
+    [{'model': 'visage', 'settings': {'size': 256}}, {'model': 'visage', 'settings': {'size': 128}}]
     """
     usual = DRAFT if options.preset == "draft" else THRIFTY if kind == "cpu" else BEST
     model = options.model if "model" in options.model_fields_set else usual
@@ -235,7 +246,7 @@ def networks(options: TrainOptions, kind: str) -> list[Values]:
     elif options.preset == "draft":
         sizes = [DRAFT_SIZE]
     else:
-        sizes = [size for size in SIZES[model] if size <= MODEST_SIZE or kind == "cuda"]
+        sizes = SIZES[model][kind != "cuda"]
     letters = [("ud" if size >= DOUBLED_FROM and size % 32 == 0 else "u") for size in sizes]
     return [
         {"model": model, "settings": {"size": size, "options": letter} if model in LETTERED else {"size": size}}
@@ -320,6 +331,10 @@ def difference(before: Values, after: Values, prefix: str = "--") -> list[str]:
     ['--losses.gan 0.05', '--save-every 50']
     >>> difference({}, {"checkpointing": True})
     ['--checkpointing']
+    >>> difference({}, {"settings": {"encoder": (96, 192, 320)}})
+    ['--settings.encoder 96,192,320']
+    >>> difference({}, {"augmentation": {"warp_grids": (3, 9)}})
+    ['--augmentation.warp-grids 3', '--augmentation.warp-grids 9']
     """
     said: list[str] = []
     for name, value in after.items():
@@ -330,6 +345,6 @@ def difference(before: Values, after: Values, prefix: str = "--") -> list[str]:
         elif isinstance(value, bool):
             said.append(f"{prefix}{'' if value else 'no-'}{name.replace('_', '-')}")
         else:
-            text = " ".join(str(part) for part in value) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-            said.append(f"{prefix}{name.replace('_', '-')} {text}")
+            several = isinstance(value, tuple) and prefix != "--settings."  # those of a network are one text
+            said += [f"{prefix}{name.replace('_', '-')} {plain(part)}" for part in (value if several else [value])]  # pyright: ignore[reportUnknownVariableType]
     return said

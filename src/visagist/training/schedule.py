@@ -1,6 +1,7 @@
 """How the learning rate and the random warp change over a training, and how a learning rate is found.
 
 - `ScheduleOptions`: warm-up and decay, and where the warp ends
+- `warmed_up`, `check_warm_up`: iterations until the full rate
 - `learning_rate`, `warp_strength`: the part of the full rate and of the full warp, from the iteration alone
 - `landing_warp`: the same of the warp where a plateau has cut a training short
 - `range_test`: the learning rate with which a training falls fastest, tried before it begins; a `RateCurve`
@@ -32,7 +33,8 @@ class ScheduleOptions(Settings):
     """How the learning rate and the random warp change over a training."""
 
     warm_up: int | None = Field(default=None, ge=0, le=100_000)
-    """Iterations until the full learning rate, 0 to 100000; without it 60, or a tenth of a short training."""
+    """Iterations until the full learning rate, 0 to 100000, at most four fifths of the training; without it 60, or a
+    tenth of a short training."""
 
     decay: Decay = "cosine"
     """What the learning rate does after that: `cosine` or `linear` down to 0 at the end; `late` (full, then down over
@@ -59,7 +61,7 @@ def learning_rate(iteration: int, iterations: int, options: ScheduleOptions) -> 
     >>> [round(learning_rate(i, 1000, ScheduleOptions(decay="late")), 2) for i in (59, 799, 850, 999)]
     [1.0, 1.0, 0.5, 0.0]
     """
-    warm_up = min(WARM_UP, iterations // 10 + 1) if options.warm_up is None else options.warm_up
+    warm_up = warmed_up(iterations, options)
     if iteration < warm_up:
         return (iteration + 1) / warm_up
     done, length = iteration - warm_up, max(1, iterations - warm_up)
@@ -73,6 +75,27 @@ def learning_rate(iteration: int, iterations: int, options: ScheduleOptions) -> 
         case "none":
             part = 1.0
     return options.floor + (1 - options.floor) * part
+
+
+def warmed_up(iterations: int, options: ScheduleOptions) -> int:
+    """Iterations until the full learning rate of a training of so many."""
+    return min(WARM_UP, iterations // 10 + 1) if options.warm_up is None else options.warm_up
+
+
+def check_warm_up(iterations: int, options: ScheduleOptions) -> None:
+    """Refuse a warm-up that leaves a training no full learning rate.
+
+    Raises:
+        ConfigError: it reaches into the last fifth of so many iterations.
+
+    >>> check_warm_up(1000, ScheduleOptions(warm_up=800))
+    """
+    most = math.floor((1 - COOL_DOWN) * iterations)
+    if options.warm_up is not None and options.warm_up > most:
+        raise ConfigError(
+            f"--schedule.warm-up {options.warm_up} leaves {iterations} iterations no full learning rate; it can be "
+            f"from 0 to {most} here"
+        )
 
 
 def warp_strength(iteration: int, iterations: int, options: ScheduleOptions) -> float:

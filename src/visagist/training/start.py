@@ -17,7 +17,7 @@ from torch import Tensor
 from visagist.errors import ConfigError, RunError
 from visagist.models import Swapper, configure
 from visagist.training.checkpoint import load_weights
-from visagist.training.options import TrainOptions
+from visagist.training.options import TrainOptions, plain
 from visagist.training.run import WEIGHTS, Beginning, RunRecord
 
 SHARED = "shared"  # among what can be frozen: all weights that are nobody's own
@@ -48,7 +48,9 @@ def start_from(folder: Path, options: TrainOptions) -> Start:
     if there != here:
         raise RunError(f"{folder}: a run of model '{there}', '{here}' cannot begin with it; give --model {there}")
     before, now = vars(configure(there, record.options.settings)), vars(configure(here, options.settings))
-    changed = [f"--settings.{name} {before[name]}, here {now[name]}" for name in now if now[name] != before[name]]
+    changed = [
+        f"--settings.{name} {plain(before[name])}, here {plain(now[name])}" for name in now if now[name] != before[name]
+    ]
     if changed:
         raise RunError(f"{folder}: a run of {', '.join(changed)}; to begin with it, take its settings")
     if record.options.coverage != options.coverage:
