@@ -21,8 +21,8 @@ def usage_message(error: CycloptsError, app: App, commands: Sequence[str]) -> st
         commands: those that take their options from a `--config` file.
     """
     cause = error.__cause__
-    if isinstance(cause, SettingsError):
-        field, reason = first_fault(cause)
+    if isinstance(cause, SettingsError) and error.argument:
+        field, reason = first_fault(cause, error.argument.hint)
         return f"--{field.replace('_', '-')}: {reason}" if field else reason
     if isinstance(error, ValidationError) and error.exception_message:
         return error.exception_message
