@@ -16,7 +16,7 @@ from cyclopts import App, Parameter
 
 from visagist import __version__
 from visagist.cli.console import console_events
-from visagist.cli.usage import usage_message
+from visagist.cli.usage import tables_are_tables, usage_message
 from visagist.errors import VisagistError
 from visagist.settings import read_toml
 
@@ -68,7 +68,8 @@ def launch(
         if isinstance(settings := values.get("settings"), dict):  # whose types cyclopts does not know: it takes text
             lists = {name: ",".join(map(str, value)) for name, value in settings.items() if isinstance(value, list)}
             values["settings"] = {**settings, **lists}
-        app.config = (cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config)),)
+        taken = cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config))
+        app.config = (tables_are_tables(values, config), taken)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
     if "events" in ignored:
         with console_events(json) as events:
