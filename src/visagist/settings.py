@@ -19,6 +19,7 @@ import tomli_w
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import ErrorType
 
 from visagist.errors import ConfigError
 from visagist.files import write_atomic
@@ -82,7 +83,8 @@ def first_fault(error: ValidationError, kind: Any) -> tuple[str, str]:
     depth, hint = _located(kind, first["loc"])
     if first["type"] == "extra_forbidden" and (model := _model(hint)):
         return ".".join(location[:-1]), unknown_name(location[-1], model.model_fields)
-    allowed = None if first["type"] == "missing" and depth == len(location) else _alternatives(hint)
+    has_own_words = first["type"] not in get_args(ErrorType) or (first["type"] == "missing" and depth == len(location))
+    allowed = None if has_own_words else _alternatives(hint)
     if allowed is None:
         return ".".join(location), first["msg"][:1].lower() + first["msg"][1:]
     given = first["input"]

@@ -1,9 +1,10 @@
 """What is wrong with settings is said in words for whoever wrote them, not in the validator's."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pytest
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from visagist.errors import ConfigError
 from visagist.settings import Settings
@@ -28,6 +29,21 @@ class Album(Settings):
     titles: dict[str, str] = Field(default_factory=dict)
     factor: float = 1.0
 
+    @field_validator("factor")
+    @classmethod
+    def _is_lucky(cls, factor: float) -> float:
+        if factor == 13:
+            raise PydanticCustomError("luck", "brings no luck")
+        return factor
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.factor > 100:
+            raise PydanticCustomError("fits", "does not fit")
+        if self.side is True:
+            raise ValueError("side: a whole album has none")
+        return self
+
 
 @pytest.mark.parametrize(
     ("values", "message"),
@@ -47,6 +63,9 @@ class Album(Settings):
         ({"people": 3}, "people: must be a table of names and their values, not 3"),
         ({"titles": {"first": 3}}, "titles.first: input should be a valid string"),
         ({"factor": "much"}, "factor: must be a number, not much"),
+        ({"factor": 13}, "factor: brings no luck"),
+        ({"factor": 200}, "the file: does not fit"),
+        ({"side": True}, "side: a whole album has none"),
     ],
 )
 def test_a_fault_names_the_field_and_all_that_it_may_be(values: dict[str, object], message: str) -> None:
