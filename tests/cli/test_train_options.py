@@ -124,6 +124,18 @@ def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys
     assert configure("quick", {"encoder": "8,16,16"}) == configure("quick", {"encoder": [8, 16, 16]})
 
 
+def test_settings_of_a_model_on_the_command_line_leave_those_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of them dropped the file's whole table without a word."""
+    path = tmp_path / "train.toml"
+    path.write_text("[settings]\nsize = 100\nlatent = 32\n")
+    call = ["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]
+    assert main([*call, "--settings.latent", "64"]) == 2
+    assert "size 100 must be a multiple of 16" in capsys.readouterr().err
+    assert main([*call, "--settings.size", "128"]) == 1  # no such faceset
+
+
 def test_no_option_of_a_swap_has_two_meanings() -> None:
     kinds = (SourceOptions, TrainOptions, MergeOptions, EncodeOptions)
     names = [name for kind in kinds for name in kind.model_fields]
