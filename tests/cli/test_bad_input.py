@@ -316,7 +316,8 @@ def test_a_wrong_list_of_frames_is_wrong_usage() -> None:
 
 def test_a_wrong_value_in_a_file_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "fine.toml").write_text("crf = 99")
-    assert_wrong_usage(visagist("merge", "x.mp4", "-o", "o.mp4", "--config", tmp_path / "fine.toml"), "--crf", "51")
+    ended = visagist("merge", "x.mp4", "-o", "o.mp4", "--config", tmp_path / "fine.toml")
+    assert_wrong_usage(ended, f"{tmp_path / 'fine.toml'}: crf 99", "51")
 
 
 def test_the_file_of_another_command_is_named_with_its_command(swapped: Swap, tmp_path: Path) -> None:
@@ -346,9 +347,68 @@ def test_a_reader_that_has_gone_is_no_success(source: Path, tmp_path: Path) -> N
 def test_a_misspelt_option_of_a_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("min_chnage = 0.1\n")
-    assert_wrong_usage(visagist("extract", "a", "-o", "b", "--config", path), str(path), "min_chnage")
+    ended = visagist("extract", "a", "-o", "b", "--config", path)
+    assert_wrong_usage(ended, str(path), "min_chnage", "did you mean min_change?")
     path.write_text("[augmentation]\nwrap = 0.1\n")
-    assert_wrong_usage(visagist("train", "a", "b", "-o", "c", "--config", path), str(path), "augmentation.wrap")
+    assert_wrong_usage(visagist(*TRAIN, "--config", path), f"{path}: [augmentation] has no wrap; did you mean warp?")
+
+
+@pytest.mark.parametrize("command", ["train", "pretrain", "swap"])
+def test_a_misspelt_name_in_a_table_does_not_lead_to_another_command(command: str, tmp_path: Path) -> None:
+    """`GAN = 1` was said to be an option of `visagist pretrain`, which does not know it either."""
+    path = tmp_path / "mine.toml"
+    path.write_text("[losses]\nGAN = 1\n")
+    ended = visagist(command, "a", *(["b"] if command != "pretrain" else []), "-o", "c.mp4", "--config", path)
+    assert_wrong_usage(ended, f"{path}: [losses] has no GAN; did you mean gan? (it has: masked, dssim, ")
+    assert "pretrain`" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[losses]\ngan = "much"', "losses.gan: must be from 0 to 10, not much"),
+        ("[losses]\ndssim = 0\nabsolute = 0", "losses: one of dssim, absolute"),
+        ("[losses]\ngan = 0.1\ngan_patch = 131", "losses.gan_patch: gan_patch 131 is larger than the faces"),
+        ("[settings]\nlatnt = 64", "settings: model 'quick' has no setting latnt"),
+        ('until = "plateau"', "until: a falling learning rate"),
+        ('device = "gpu"', "device: "),
+        ("losses = 3", "losses must be a table, [losses], of names and values, not 3"),
+        ("[batch]\nsize = 3", "batch is no table"),
+    ],
+)
+@pytest.mark.parametrize("command", [TRAIN, SWAP])
+def test_wrong_values_of_a_file_are_said_of_the_file(
+    command: tuple[str, ...], content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content)
+    assert_wrong_usage(called(capsys, *command, "--seed", "1", "--config", path), f"{path}: {message}")
+
+
+def test_values_of_a_file_that_do_not_go_together_are_said_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("iterations = 3\nminutes = 3")
+    assert_wrong_usage(called(capsys, *TRAIN, "--config", path), f"{path}: give iterations or minutes, not both")
+
+
+def test_a_wrong_value_beside_a_file_is_said_of_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[losses]\ngan = 0.1\nedges = 2")
+    ended = called(capsys, *TRAIN, "--losses.gan", "50", "--config", path)
+    assert_wrong_usage(ended, "visagist: --losses.gan: must be from 0 to 10, not 50")
+
+
+@pytest.mark.parametrize("name", ["settings", "others"])
+def test_one_value_for_a_table_is_refused_beside_options_of_that_table(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was dropped without a word."""
+    path = tmp_path / "mine.toml"
+    path.write_text(f'{name} = "ud"')
+    ended = called(capsys, *TRAIN, f"--{name}.latent", "64", "--config", path)
+    assert_wrong_usage(ended, f"{path}: {name} must be a table, [{name}]", "not ud")
 
 
 def test_missing_or_broken_config(tmp_path: Path) -> None:

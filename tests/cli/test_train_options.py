@@ -1,6 +1,7 @@
 """Every option of a training, from the command line and from TOML, and values that are none."""
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,20 +56,21 @@ def tables() -> dict[str, type[Settings]]:
     return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, Settings)}
 
 
-def bounds(field: FieldInfo) -> Iterator[tuple[str, float]]:
-    """Values just beyond what a number may be."""
-    for limit in field.metadata:
-        if isinstance(limit, BOUNDS):
-            name = type(limit).__name__.lower()
-            value = getattr(limit, name)
-            yield name, value + {"ge": -1, "gt": 0, "le": 1, "lt": 0}[name]
+def bounds(field: FieldInfo) -> Iterator[tuple[float, str]]:
+    """Values just beyond what a number may be, with both ends of that."""
+    limits = {type(limit).__name__.lower(): limit for limit in field.metadata if isinstance(limit, BOUNDS)}
+    ends = {name: getattr(limit, name) for name, limit in limits.items()}
+    words = {"ge": "(from|at least) ", "gt": "above ", "le": "(to|at most) ", "lt": "below "}
+    allowed = ".*".join(f"{words[name]}{re.escape(str(end))}" for name, end in ends.items())
+    for name, end in ends.items():
+        yield end + {"ge": -1, "gt": 0, "le": 1, "lt": 0}[name], allowed
 
 
 NUMBERS = [
-    (f"--{prefix}{name}".replace("_", "-"), value)
+    (f"--{prefix}{name}".replace("_", "-"), value, allowed)
     for prefix, kind in {"": TrainOptions, **{f"{name}.": kind for name, kind in tables().items()}}.items()
     for name, field in kind.model_fields.items()
-    for _, value in bounds(field)
+    for value, allowed in bounds(field)
 ]
 
 
@@ -122,20 +124,30 @@ def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys
     assert configure("quick", {"encoder": "8,16,16"}) == configure("quick", {"encoder": [8, 16, 16]})
 
 
+def test_settings_of_a_model_on_the_command_line_leave_those_of_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of them dropped the file's whole table without a word."""
+    path = tmp_path / "train.toml"
+    path.write_text("[settings]\nsize = 100\nlatent = 32\n")
+    call = ["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]
+    assert main([*call, "--settings.latent", "64"]) == 2
+    assert "size 100 must be a multiple of 16" in capsys.readouterr().err
+    assert main([*call, "--settings.size", "128"]) == 1  # no such faceset
+
+
 def test_no_option_of_a_swap_has_two_meanings() -> None:
     kinds = (SourceOptions, TrainOptions, MergeOptions, EncodeOptions)
     names = [name for kind in kinds for name in kind.model_fields]
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize(("option", "value"), NUMBERS)
-def test_values_beyond_the_range_are_usage_errors_that_name_it(
-    option: str, value: float, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("option", "value", "allowed"), NUMBERS)
+def test_values_beyond_the_range_are_usage_errors_that_name_both_ends(
+    option: str, value: float, allowed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "a", "b", "-o", "c", option, str(value)]) == 2
-    said = capsys.readouterr().err
-    assert "greater than" in said or "less than" in said, said
-    assert option.rpartition(".")[2].strip("-") in said.replace("_", "-")
+    assert re.search(f"^visagist: {option}: must be .*{allowed}, not {value} ", said := capsys.readouterr().err), said
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
@@ -144,18 +156,20 @@ def test_what_is_no_number_is_refused_with_the_range(value: float) -> None:
     for table, kind in {"": TrainOptions, **tables()}.items():
         for name in (name for name, field in kind.model_fields.items() if "float" in str(field.annotation)):
             given = (value, value) if name == "betas" else value
-            with pytest.raises(ConfigError, match=f"options: .*{name}.*: input should be (greater|less) than"):
+            with pytest.raises(ConfigError, match=f"options: .*{name}: must be .*, not {value}$"):
                 TrainOptions.parse({table: {name: given}} if table else {name: given}, "options")
 
 
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        (["--minutes", "inf"], "--minutes: input should be less than or equal to 100000"),
-        (["--minutes", "1e6"], "--minutes: input should be less than or equal to 100000"),
-        (["--iterations", "1000000000"], "--iterations: input should be less than or equal to 99999999"),
-        (["--batch", "100000"], "--batch: input should be less than or equal to 4096"),
-        (["--learning-rate", "1000"], "--learning-rate: input should be less than or equal to 1"),
+        (["--minutes", "inf"], "--minutes: must be above 0 and at most 100000, not inf"),
+        (["--iterations", "1000000000"], "--iterations: must be a whole number from 1 to 99999999"),
+        (["--batch", "2.5"], "--batch: must be a whole number from 2 to 4096, not 2.5"),
+        (["--seed", "268435456"], "--seed: must be a whole number of at least 0 and below 268435456"),
+        (["--backups", "-1"], "--backups: must be a whole number of at least 0, not -1"),
+        (["--learning-rate", "nan"], "--learning-rate: must be above 0 and at most 1, not nan"),
+        (["--preset", "best"], "--preset: must be draft, standard or final, not best"),
         (["--settings.size", "16"], "size 16 must be a multiple of 16 from 32 to 1024"),
         (["--settings.encoder", "8,16"], "encoder must be 3 numbers such as 96,192,320, not 8,16"),
         (["--model", "df", "--settings.options", "u,d"], "options 'u,d' must be of the letters"),
@@ -163,7 +177,14 @@ def test_what_is_no_number_is_refused_with_the_range(value: float) -> None:
         (["--optimizer.name", "adam"], "adamw"),
         (["--schedule.decay", "fast"], "cosine"),
         (["--augmentation.color-transfer", "best"], "rct"),
-        (["--until", "plateau"], "--schedule.decay late"),
+        (["--until", "plateau"], "visagist: --until: a falling learning rate"),
+        (["--augmentation.flip", "both"], "--augmentation.flip: must be source, target, true or false, not both"),
+        (["--augmentation.warp-grids", "1"], "--augmentation.warp-grids: must be 1 to 8 values, each a whole number"),
+        (["--augmentation.empty-warp-grids"], "--augmentation.warp-grids: must be 1 to 8 values"),
+        (["--optimizer.empty-betas"], "--optimizer.betas: must be 2 values, each at least 0 and below 1"),
+        (["--settings", "64"], "--settings: takes its values by name, as in --settings.NAME VALUE"),
+        (["--losses", "3"], "--losses: takes its values by name, as in --losses.NAME VALUE"),
+        (["--losses.gan", "0.1", "--losses.gan-patch", "131"], "--losses.gan-patch: gan_patch 131 is larger than"),
         (["--optimizer.name", "schedule-free", "--optimizer.betas", "0", "0.9"], "first beta above 0"),
     ],
 )

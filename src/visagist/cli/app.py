@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from json import dumps
@@ -12,11 +12,11 @@ from types import FrameType
 from typing import Annotated, Any
 
 import cyclopts
-from cyclopts import App, Parameter
+from cyclopts import App, ArgumentCollection, Parameter, Token
 
 from visagist import __version__
 from visagist.cli.console import console_events
-from visagist.cli.usage import usage_message
+from visagist.cli.usage import tables_are_tables, usage_message
 from visagist.errors import VisagistError
 from visagist.settings import read_toml
 
@@ -68,7 +68,8 @@ def launch(
         if isinstance(settings := values.get("settings"), dict):  # whose types cyclopts does not know: it takes text
             lists = {name: ",".join(map(str, value)) for name, value in settings.items() if isinstance(value, list)}
             values["settings"] = {**settings, **lists}
-        app.config = (cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config)),)
+        taken = cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config))
+        app.config = (tables_are_tables(values, config), _rest_of_tables(values, config), taken)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
     if "events" in ignored:
         with console_events(json) as events:
@@ -79,6 +80,20 @@ def launch(
         return None
     print(dumps({"event": "summary", **_plain(result)}, default=str) if json else result.as_text())
     return 0 if getattr(result, "ok", True) else 1  # of a look at something that is not well
+
+
+def _rest_of_tables(values: dict[str, Any], file: Path) -> Callable[[App, tuple[str, ...], ArgumentCollection], None]:
+    """What a file has in tables of free names beside those of the command line, for which cyclopts drops the table."""
+
+    def fill(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+        for argument in arguments:
+            given = {token.keys for token in argument.tokens}
+            table = values.get(argument.field_info.name)
+            if () not in given and given and isinstance(table, dict):
+                for name in table.keys() - {keys[0] for keys in given}:
+                    argument.append(Token(keyword=f"[{name}]", value=str(table[name]), source=str(file), keys=(name,)))
+
+    return fill
 
 
 def _plain(result: Any) -> dict[str, Any]:

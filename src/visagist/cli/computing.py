@@ -22,7 +22,7 @@ def device_is_named(_: type, device: str) -> None:
 
 
 def training_is_possible(_: type, training: TrainOptions) -> None:
-    """Refuse an unknown model, what its config does not take, and what names no device.
+    """Refuse an unknown model, what its config and size do not take, and what names no device.
 
     Raises:
         ValueError: a value is refused.
@@ -33,4 +33,9 @@ def training_is_possible(_: type, training: TrainOptions) -> None:
     except ConfigError as error:
         option = "--settings" if training.model in ARCHITECTURES else "--model"
         raise ValueError(f"{option}: {error}") from error
+    if training.preset is None and training.losses.gan:  # else the preset has yet to choose the size
+        try:
+            training.losses.patch(configure(training.model, training.settings).size)
+        except ConfigError as error:
+            raise ValueError(f"--losses.gan-patch: {error}") from error
     device_is_named(str, training.device)
