@@ -30,7 +30,6 @@ from visagist.events import Events, Metric, Note, Progress, Result, Warned, sile
 from visagist.faceset import Faceset
 from visagist.files import sha256
 from visagist.models import create
-from visagist.provenance import Claim, Signer, sign
 from visagist.settings import save_call
 from visagist.training.checkpoint import (
     Checkpoint,
@@ -62,7 +61,7 @@ from visagist.training.plan import (
 )
 from visagist.training.plateau import outlook
 from visagist.training.presets import with_preset
-from visagist.training.preview import Seal, sheet, write_sheet
+from visagist.training.preview import Seal, own_seal, sheet, write_sheet
 from visagist.training.rewinding import alone
 from visagist.training.run import (
     BACKUPS,
@@ -73,6 +72,7 @@ from visagist.training.run import (
     WEIGHTS,
     Instalment,
     RunRecord,
+    check_untrained,
     save_weights,
     weights_iteration,
 )
@@ -273,8 +273,9 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
         for key, crops in distinct.items()
     }
     sides = {name: held[id(crops)] for name, crops in people.items()}
+    if is_new := not has_checkpoint(run / CHECKPOINT):
+        check_untrained(run)
     # Once there is a checkpoint, the run that this one began with is no longer needed.
-    is_new = not has_checkpoint(run / CHECKPOINT)
     start = start_from(options.start, options) if options.start is not None and is_new else None
     if options.find_rate and options.learning_rate is None and known_record(run, options) is None:
         curve = find_rate(sides, options, compute, start)
@@ -303,12 +304,6 @@ def go(loop: "Loop") -> TrainSummary:
         return replace(loop, events=said).finish()
 
 
-def own_seal() -> Seal:
-    """Signs previews with the user's key, as made by a network that is still in training."""
-    signer = Signer.default()
-    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
-
-
 @dataclass
 class Loop:
     """The state of one call of `train`."""
@@ -334,10 +329,10 @@ class Loop:
         start = time.perf_counter()
         self.go_back()
         begun = self.iteration
-        if self.world.leads:  # killed while going back, or while saving
+        if self.world.leads:  # killed while going back, or while saving; or the weights have been deleted
             if begun:
                 forget_after(self.run / BACKUPS, begun)
-            if weights_iteration(self.run) > begun:
+            if not (self.run / WEIGHTS).exists() or weights_iteration(self.run) > begun:
                 self.save_weights()
         self.looks = logged_looks(self.run / EVENTS, begun)
         if begun == 0:

@@ -2,6 +2,7 @@
 
 - `sheet`: faces, themselves drawn, and swapped; a row a face
 - `write_sheet`: as a PNG that goes through the signing function before it gets its name
+- `own_seal`: the signing function of the user's key
 """
 
 import tempfile
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from visagist.errors import OutputError
+from visagist.provenance import Claim, Signer, sign
 
 Seal = Callable[[Path, Path], object]  # signs an unsigned file into its final place
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
@@ -81,3 +83,9 @@ def write_sheet(pixels: NDArray[np.uint8], output: Path, seal: Seal) -> None:
         raise OutputError(
             f"{output}: cannot be written ({error.strerror}); choose another place or free some"
         ) from error
+
+
+def own_seal() -> Seal:
+    """Signs previews with the user's key, as made by a network that is still in training."""
+    signer = Signer.default()
+    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
