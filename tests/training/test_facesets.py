@@ -1,5 +1,6 @@
 """From real footage through facesets to a run."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 
 import visagist
+from tests.training.test_loop import Signalled
 from visagist.cli.app import main
 from visagist.errors import FacesetError
 from visagist.events import silent
 from visagist.faceset import Faceset, extract
 from visagist.training import Run, TrainOptions, train
+from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import load_crops
 
 FOOTAGE = Path(visagist.__file__).parent / "demo" / "footage"
@@ -66,3 +69,32 @@ def test_a_training_that_cannot_fit_is_refused_before_it_begins(
     assert "this training takes about" in said
     assert "0.3 GiB are there; no smaller batch or size that was tried fits" in said
     assert not (tmp_path / "run" / "run.toml").exists()
+
+
+SMALL = ("--settings.size", "32", "--settings.encoder", "8,16,16", "--settings.decoder", "16,16,8,8", "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("signals", "words", "done"),
+    [
+        ((signal.SIGINT,), "interrupted; what was done is saved, and the same command continues", 3),
+        ((signal.SIGINT, signal.SIGINT), "stopped at once; the same command continues from the last checkpoint", 0),
+    ],
+)
+def test_a_second_ctrl_c_lost_iterations_and_the_command_said_that_they_were_saved(
+    signals: tuple[int, ...],
+    words: str,
+    done: int,
+    facesets: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("visagist.training.loop.Trainer", Signalled)
+    monkeypatch.setattr(Signalled, "signals", signals)
+    run = tmp_path / "run"
+    assert main(["train", *map(str, facesets), "-o", str(run), "--iterations", "9", "--batch", "4", *SMALL]) == 130
+    said = capsys.readouterr().err
+    assert "train: stopping after this iteration; Ctrl-C once more stops at once" in said
+    assert said.splitlines()[-1] == f"visagist: {words}"
+    assert checkpoint_iteration(run / "checkpoint") == done

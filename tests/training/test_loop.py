@@ -153,8 +153,14 @@ def test_ctrl_c_and_sigterm_in_mid_step_are_answered_after_it_with_all_saved(
     trainer = Signalled(both_sides(source, target), options(save_every=100), 12, choose("cpu"))
     trainer.signals = signals
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(KeyboardInterrupt):
-        Loop(trainer, tmp_path, options(save_every=100), silent, None).finish()
+    said: list[Event] = []
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        Loop(trainer, tmp_path, options(save_every=100), said.append, None).finish()
+    assert not str(stopped.value)  # as all is saved
+    notes = [i for i, event in enumerate(said) if isinstance(event, Note)]
+    assert "stopping after this iteration" in said[notes[0]].message
+    assert [event.done for event in said if isinstance(event, Progress)] == [1, 2, 3]
+    assert notes == [2]  # at once: before the iteration had ended
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 3
     assert same_weights(tmp_path, unbroken)
@@ -183,7 +189,7 @@ def test_a_second_sigterm_does_not_break_the_saving(
 def test_a_second_ctrl_c_does_not_wait(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:
     trainer = Signalled(both_sides(source, target), options(), 12, choose("cpu"))
     trainer.signals = (signal.SIGINT, signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped at once; the same command continues from the last checkpoint"):
         Loop(trainer, tmp_path, options(), silent, None).finish()
     assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 0
 

@@ -363,10 +363,8 @@ class Loop:
         trainer = self.trainer
         crops = sum(len(side.planes) for side in set(trainer.sides.values()))  # a pool is one
         fits = explained(self.options, tuple(trainer.sides), trainer.compute, crops)
-        with (
-            fits,
-            interrupts() as asked,
-        ):  # until all is saved: a signal that comes twice must not undo its own first time
+        # Until all is saved: a signal that comes twice must not undo its own first time.
+        with fits, interrupts(self.events) as (asked, self.events):
             try:
                 self.go_on(asked)
             except KeyboardInterrupt:
