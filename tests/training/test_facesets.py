@@ -1,5 +1,6 @@
 """From real footage through facesets to a run."""
 
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -98,3 +99,28 @@ def test_a_second_ctrl_c_lost_iterations_and_the_command_said_that_they_were_sav
     assert "train: stopping after this iteration; Ctrl-C once more stops at once" in said
     assert said.splitlines()[-1] == f"visagist: {words}"
     assert checkpoint_iteration(run / "checkpoint") == done
+
+
+@pytest.mark.parametrize("name", ["source", "target", "anna"])
+def test_a_run_was_written_among_the_crops_of_a_faceset(
+    name: str, facesets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anna, link = tmp_path / "anna", tmp_path / "link"
+    folder = dict(zip(("source", "target", "anna"), (*facesets, anna), strict=True))[name]
+    shutil.copytree(facesets[0], anna)
+    link.symlink_to(folder)
+    before = sorted(folder.iterdir())
+    call = ["train", *map(str, facesets), "--others.anna", str(anna), "-o", str(link)]
+    assert main([*call, "--iterations", "1", "--batch", "6", *SMALL]) == 1
+    assert f"is the {name} faceset, and a run needs a folder of its own" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_file_in_place_of_a_run_is_no_matter_of_its_disk(
+    facesets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    assert main(["train", *map(str, facesets), "-o", str(file), "--iterations", "1", "--batch", "4", *SMALL]) == 1
+    assert "notes.txt: is a file, not a folder; give a run another name" in capsys.readouterr().err
+    assert file.read_text() == "mine"

@@ -148,10 +148,13 @@ def train(
             is being trained by another process; or another process of this training has ended.
         CollapseError: training went wrong more often than it may.
         OutputError: the run cannot be written.
-        ConfigError: an unknown model, setting or device.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
+        ConfigError: an unknown model, setting or device, or the run would lie among somebody's crops.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless it says otherwise.
     """
     folders = named(source, target, others)
+    for name, folder in folders.items():
+        if run.resolve() == folder.resolve():
+            raise ConfigError(f"{run}: is the {name} faceset, and a run needs a folder of its own; give another one")
     with together(run) as world:
         events = events if world.leads else silent
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from visagist.errors import RunError
+from visagist.errors import OutputError, RunError
 from visagist.locks import lock
 from visagist.training.checkpoint import bring_back, checkpoint_iteration, earlier, forget_after
 from visagist.training.run import BACKUPS, CHECKPOINT, RECORD, RunRecord, save_weights
@@ -85,6 +85,8 @@ def alone(run: Path) -> Iterator[None]:
         RunError: one is at work there.
         OutputError: the folder cannot be written, or nothing can be locked there.
     """
+    if run.is_file():
+        raise OutputError(f"{run}: is a file, not a folder; give a run another name, or move the file away")
     try:
         mine = lock(run / LOCK, wait=False)
     except Timeout as error:
