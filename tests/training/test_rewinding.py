@@ -66,14 +66,21 @@ def test_a_record_gone_back_knows_the_plan_of_that_time(
     assert not (tmp_path / "backups").exists()
 
 
+def previews(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "previews").iterdir())
+
+
 def test_a_rewind_that_is_killed_is_finished_by_training(
     source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for length in (12, 16):
-        train_crops(source, target, whole, options(iterations=length, backup_every=8), silent)
+        train_crops(source, target, whole, options(iterations=length, backup_every=8), silent, shutil.copyfile)
+    (whole / "previews" / "mine.png").touch()
     shutil.copytree(whole, killed)
+    assert previews(whole) == ["00000006.png", "00000012.png", "00000016.png", "mine.png"]
     rewind(whole, 8)
+    assert previews(whole) == ["00000006.png", "mine.png"]  # those of the future that is gone back on had stayed
 
     def kill(*_: object) -> None:
         raise SystemExit
@@ -96,6 +103,7 @@ def test_a_rewind_that_is_killed_is_finished_by_training(
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert RunRecord.read(killed) == RunRecord.read(whole)
     assert rewind(killed).backups == rewind(whole).backups == (8,)
+    assert previews(killed) == previews(whole)
 
 
 def test_a_backup_takes_the_place_of_a_damaged_checkpoint(

@@ -34,7 +34,6 @@ from visagist.settings import save_call
 from visagist.training.checkpoint import (
     Checkpoint,
     back_up,
-    forget_after,
     has_checkpoint,
     load_before,
     load_checkpoint,
@@ -61,8 +60,8 @@ from visagist.training.plan import (
 )
 from visagist.training.plateau import outlook
 from visagist.training.presets import with_preset
-from visagist.training.preview import Seal, own_seal, sheet, write_sheet
-from visagist.training.rewinding import alone
+from visagist.training.preview import Seal, own_seal, preview_path, sheet, write_sheet
+from visagist.training.rewinding import alone, forget_future
 from visagist.training.run import (
     BACKUPS,
     CHECKPOINT,
@@ -334,7 +333,7 @@ class Loop:
         begun = self.iteration
         if self.world.leads:  # killed while going back, or while saving; or the weights have been deleted
             if begun:
-                forget_after(self.run / BACKUPS, begun)
+                forget_future(self.run, begun)
             if not (self.run / WEIGHTS).exists() or weights_iteration(self.run) > begun:
                 self.save_weights()
         self.looks = logged_looks(self.run / EVENTS, begun)
@@ -474,7 +473,7 @@ class Loop:
                 RunRecord.read(self.run).rewound(self.iteration).save(self.run / RECORD)
             if before is not None or ends:
                 self.save_weights()
-                forget_after(self.run / BACKUPS, self.iteration)
+                forget_future(self.run, self.iteration)
         check_attempts(attempt, failed, reason, self.iteration)
         self.events(
             Warned(
@@ -581,6 +580,6 @@ class Loop:
             return
         sides, size = self.trainer.sides, self.trainer.network.size
         faces = {name: held_out(side, PREVIEW_ROWS, size)[:, :3] for name, side in sides.items()}
-        path = self.run / PREVIEWS / f"{self.iteration:08}.png"
+        path = preview_path(self.run / PREVIEWS, self.iteration)
         write_sheet(sheet(faces, self.trainer.predict), path, self.seal)
         self.events(Result("preview", path))

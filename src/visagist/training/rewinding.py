@@ -1,6 +1,7 @@
 """Going back in a run.
 
 - `rewind`: to one of its backups, or to the checkpoint before the latest; `Rewound`: what came of it
+- `forget_future`: deletes what is later than where a run has gone back to
 - `alone`: keeps other trainings out of a run's folder
 """
 
@@ -14,7 +15,8 @@ from filelock import Timeout
 from visagist.errors import OutputError, RunError
 from visagist.locks import lock
 from visagist.training.checkpoint import bring_back, checkpoint_iteration, earlier, forget_after
-from visagist.training.run import BACKUPS, CHECKPOINT, RECORD, RunRecord, save_weights
+from visagist.training.preview import forget_previews_after
+from visagist.training.run import BACKUPS, CHECKPOINT, PREVIEWS, RECORD, RunRecord, save_weights
 
 LOCK = "train.lock"
 
@@ -44,8 +46,8 @@ class Rewound:
 def rewind(run: Path, iteration: int | None = None) -> Rewound:
     """Go back to an earlier state of a run; `train` then goes on from there, and trains to the same length as before.
 
-    What the run draws with is then of that iteration, too, and later backups are deleted: they are of a future that
-    will not be. Killed on the way, the same call, or `train`, finishes it (`settle`, `Loop.finish`).
+    What the run draws with is then of that iteration, too, and later backups and previews are deleted: they are of a
+    future that will not be. Killed on the way, the same call, or `train`, finishes it (`settle`, `Loop.finish`).
 
     Args:
         run: its folder.
@@ -64,7 +66,7 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
             save_weights(run, found.average, record.options.model, iteration)
             record = record.rewound(iteration)
             record.save(run / RECORD)
-            forget_after(run / BACKUPS, iteration)
+            forget_future(run, iteration)
     there = tuple(earlier(run / CHECKPOINT, run / BACKUPS))
     try:
         done = checkpoint_iteration(run / CHECKPOINT)
@@ -75,6 +77,16 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
 
 def _listed(iterations: Sequence[int]) -> str:
     return ", ".join(map(str, iterations)) or "none"
+
+
+def forget_future(run: Path, iteration: int) -> None:
+    """Delete backups and previews of later iterations.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    forget_after(run / BACKUPS, iteration)
+    forget_previews_after(run / PREVIEWS, iteration)
 
 
 @contextmanager
