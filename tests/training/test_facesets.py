@@ -1,5 +1,7 @@
 """From real footage through facesets to a run."""
 
+import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +9,13 @@ import numpy as np
 import pytest
 
 import visagist
+from tests.training.test_loop import Signalled
 from visagist.cli.app import main
 from visagist.errors import FacesetError
 from visagist.events import silent
 from visagist.faceset import Faceset, extract
 from visagist.training import Run, TrainOptions, train
+from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import load_crops
 
 FOOTAGE = Path(visagist.__file__).parent / "demo" / "footage"
@@ -66,3 +70,57 @@ def test_a_training_that_cannot_fit_is_refused_before_it_begins(
     assert "this training takes about" in said
     assert "0.3 GiB are there; no smaller batch or size that was tried fits" in said
     assert not (tmp_path / "run" / "run.toml").exists()
+
+
+SMALL = ("--settings.size", "32", "--settings.encoder", "8,16,16", "--settings.decoder", "16,16,8,8", "--device", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("signals", "words", "done"),
+    [
+        ((signal.SIGINT,), "interrupted; what was done is saved, and the same command continues", 3),
+        ((signal.SIGINT, signal.SIGINT), "stopped at once; the same command continues from the last checkpoint", 0),
+    ],
+)
+def test_a_second_ctrl_c_lost_iterations_and_the_command_said_that_they_were_saved(
+    signals: tuple[int, ...],
+    words: str,
+    done: int,
+    facesets: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("visagist.training.loop.Trainer", Signalled)
+    monkeypatch.setattr(Signalled, "signals", signals)
+    run = tmp_path / "run"
+    assert main(["train", *map(str, facesets), "-o", str(run), "--iterations", "9", "--batch", "4", *SMALL]) == 130
+    said = capsys.readouterr().err
+    assert "train: stopping after this iteration; Ctrl-C once more stops at once" in said
+    assert said.splitlines()[-1] == f"visagist: {words}"
+    assert checkpoint_iteration(run / "checkpoint") == done
+
+
+@pytest.mark.parametrize("name", ["source", "target", "anna"])
+def test_a_run_was_written_among_the_crops_of_a_faceset(
+    name: str, facesets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anna, link = tmp_path / "anna", tmp_path / "link"
+    folder = dict(zip(("source", "target", "anna"), (*facesets, anna), strict=True))[name]
+    shutil.copytree(facesets[0], anna)
+    link.symlink_to(folder)
+    before = sorted(folder.iterdir())
+    call = ["train", *map(str, facesets), "--others.anna", str(anna), "-o", str(link)]
+    assert main([*call, "--iterations", "1", "--batch", "6", *SMALL]) == 1
+    assert f"is the {name} faceset, and a run needs a folder of its own" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_file_in_place_of_a_run_is_no_matter_of_its_disk(
+    facesets: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    assert main(["train", *map(str, facesets), "-o", str(file), "--iterations", "1", "--batch", "4", *SMALL]) == 1
+    assert "notes.txt: is a file, not a folder; give a run another name" in capsys.readouterr().err
+    assert file.read_text() == "mine"

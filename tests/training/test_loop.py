@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from visagist.device import choose
 from visagist.errors import CollapseError, ConfigError, OutputError, RunError
 from visagist.events import Event, Metric, Note, Progress, Result, Warned, silent
-from visagist.training import Crops, Run, TrainOptions, train_crops
+from visagist.training import Crops, Run, TrainOptions, rewind, train_crops
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import Side
 from visagist.training.loop import Loop
@@ -152,8 +153,14 @@ def test_ctrl_c_and_sigterm_in_mid_step_are_answered_after_it_with_all_saved(
     trainer = Signalled(both_sides(source, target), options(save_every=100), 12, choose("cpu"))
     trainer.signals = signals
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(KeyboardInterrupt):
-        Loop(trainer, tmp_path, options(save_every=100), silent, None).finish()
+    said: list[Event] = []
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        Loop(trainer, tmp_path, options(save_every=100), said.append, None).finish()
+    assert not str(stopped.value)  # as all is saved
+    notes = [i for i, event in enumerate(said) if isinstance(event, Note)]
+    assert "stopping after this iteration" in said[notes[0]].message
+    assert [event.done for event in said if isinstance(event, Progress)] == [1, 2, 3]
+    assert notes == [2]  # at once: before the iteration had ended
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 3
     assert same_weights(tmp_path, unbroken)
@@ -182,7 +189,7 @@ def test_a_second_sigterm_does_not_break_the_saving(
 def test_a_second_ctrl_c_does_not_wait(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:
     trainer = Signalled(both_sides(source, target), options(), 12, choose("cpu"))
     trainer.signals = (signal.SIGINT, signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="stopped at once; the same command continues from the last checkpoint"):
         Loop(trainer, tmp_path, options(), silent, None).finish()
     assert train_crops(source, target, tmp_path, options(), silent).resumed_at == 0
 
@@ -229,6 +236,66 @@ def test_a_finished_run_is_left_alone(source: Crops, target: Crops, options: Mak
     again = train_crops(source, target, tmp_path, options(), silent)
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (again.resumed_at, again.weights_sha256, again.figures) == (12, first.weights_sha256, first.figures)
+
+
+def kept(run: Path) -> dict[Path, bytes]:
+    """What a run is made of, by file; but for its lock."""
+    return {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.suffix != ".lock"}
+
+
+def test_a_finished_run_whose_checkpoint_was_deleted_was_trained_from_0_and_its_weights_were_lost(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train_crops(source, target, run, options(), silent)
+    shutil.rmtree(run / "checkpoint")
+    before = kept(run)
+    with pytest.raises(RunError, match=r"checkpoint/ is gone.*merged.*`--start .*run -o ANOTHER`.*another run folder"):
+        train_crops(source, target, run, options(), silent)
+    with pytest.raises(RunError, match="checkpoint/ is gone"):
+        train_crops(source, target, run, options(iterations=24), silent)
+    assert kept(run) == before
+    train_crops(source, target, tmp_path / "another", options(start=run), silent)
+
+
+def test_a_run_whose_checkpoint_was_deleted_is_brought_back_from_a_backup(
+    source: Crops, target: Crops, options: Make, unbroken: Path, tmp_path: Path
+) -> None:
+    asked = options(backup_every=3, backups=2)
+    train_crops(source, target, tmp_path, asked, silent)
+    shutil.rmtree(tmp_path / "checkpoint")
+    (tmp_path / "weights.safetensors").unlink()
+    with pytest.raises(RunError, match=r"`visagist rewind .* 12` brings back a backup \(there are: 9, 12\)"):
+        train_crops(source, target, tmp_path, asked, silent)
+    rewind(tmp_path, 9)
+    train_crops(source, target, tmp_path, asked, silent)
+    assert same_weights(tmp_path, unbroken)
+
+
+@pytest.mark.parametrize("stop", [7, 12])
+def test_weights_that_were_deleted_are_written_again_from_the_checkpoint(
+    stop: int, source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    """A finished run without them was a dead end: nothing to be done, and nothing to draw with."""
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Progress) and event.done == 7 == stop:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        train_crops(source, target, tmp_path, options(), interrupt)
+    weights = tmp_path / "weights.safetensors"
+    before = weights.read_bytes()
+    weights.unlink()
+
+    def crash(event: Event) -> None:
+        if isinstance(event, Progress):
+            assert weights.read_bytes() == before
+            raise ZeroDivisionError
+
+    with suppress(ZeroDivisionError):
+        train_crops(source, target, tmp_path, options(), crash)
+    assert weights.read_bytes() == before
 
 
 def test_minutes_become_iterations_once(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:

@@ -33,10 +33,10 @@ def test_a_run_goes_back_and_ends_as_it_did(
     train_crops(source, target, tmp_path, asked, silent)
     assert rewind(tmp_path).backups == (9, 12)  # the last two of 3, 6, 9 and 12
     ended = (tmp_path / "weights.safetensors").read_bytes()
-    with pytest.raises(RunError, match=r"no backup of iteration 6 \(there are: 9, 12\)"):
+    with pytest.raises(RunError, match=r"nothing is kept of iteration 6 \(there are: 9, 12\)"):
         rewind(tmp_path, 6)
     assert main(["rewind", str(tmp_path), "9"]) == 0
-    assert "9 of 12 iterations are done; backups: 9\n" in capsys.readouterr().out
+    assert "9 of 12 iterations are done; it can go back to: 9\n" in capsys.readouterr().out
     assert checkpoint_iteration(tmp_path / "checkpoint") == 9
     with pytest.raises(KeyboardInterrupt):
         train_crops(source, target, tmp_path / "stopped", asked, stopping(9))
@@ -66,14 +66,21 @@ def test_a_record_gone_back_knows_the_plan_of_that_time(
     assert not (tmp_path / "backups").exists()
 
 
+def previews(run: Path) -> list[str]:
+    return sorted(path.name for path in (run / "previews").iterdir())
+
+
 def test_a_rewind_that_is_killed_is_finished_by_training(
     source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for length in (12, 16):
-        train_crops(source, target, whole, options(iterations=length, backup_every=8), silent)
+        train_crops(source, target, whole, options(iterations=length, backup_every=8), silent, shutil.copyfile)
+    (whole / "previews" / "mine.png").touch()
     shutil.copytree(whole, killed)
+    assert previews(whole) == ["00000006.png", "00000012.png", "00000016.png", "mine.png"]
     rewind(whole, 8)
+    assert previews(whole) == ["00000006.png", "mine.png"]  # those of the future that is gone back on had stayed
 
     def kill(*_: object) -> None:
         raise SystemExit
@@ -96,6 +103,7 @@ def test_a_rewind_that_is_killed_is_finished_by_training(
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert RunRecord.read(killed) == RunRecord.read(whole)
     assert rewind(killed).backups == rewind(whole).backups == (8,)
+    assert previews(killed) == previews(whole)
 
 
 def test_a_backup_takes_the_place_of_a_damaged_checkpoint(
@@ -105,5 +113,24 @@ def test_a_backup_takes_the_place_of_a_damaged_checkpoint(
     (tmp_path / "checkpoint" / "latest.json").write_text("{")
     with pytest.raises(RunError, match=r"damaged .* `visagist rewind`"):
         train_crops(source, target, tmp_path, options(backup_every=3, backups=2), silent)
+    with pytest.raises(RunError, match=r"damaged .*\(there are: 9, 12\)"):
+        rewind(tmp_path)
     assert rewind(tmp_path, 9).iteration == 9
     assert train_crops(source, target, tmp_path, options(backup_every=3, backups=2), silent).resumed_at == 9
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:40])])
+def test_a_latest_checkpoint_without_its_tensors_said_train_again_though_the_one_before_was_kept(
+    damage: Callable[[Path], object], source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    asked = options(backups=0)
+    train_crops(source, target, tmp_path, asked, silent)
+    ended = (tmp_path / "weights.safetensors").read_bytes()
+    damage(tmp_path / "checkpoint" / "00000012.safetensors")
+    with pytest.raises(RunError, match=r"00000012\.safetensors: cannot be read .*`visagist rewind`"):
+        train_crops(source, target, tmp_path, asked, silent)
+    assert rewind(tmp_path).backups == (8,)
+    went_back = rewind(tmp_path, 8)
+    assert (went_back.iteration, went_back.backups) == (8, ())
+    assert train_crops(source, target, tmp_path, asked, silent).resumed_at == 8
+    assert (tmp_path / "weights.safetensors").read_bytes() == ended

@@ -119,8 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except cyclopts.CycloptsError as error:
         message = usage_message(error, app, list(COMMANDS))
         return _fail(f"{message} (`visagist --help` lists the commands and options)", 2, as_json)
-    except KeyboardInterrupt:
-        return _fail("interrupted; what was done is saved, and the same command continues", INTERRUPTED, as_json)
+    except KeyboardInterrupt as error:  # with words where not all is saved
+        saved = "interrupted; what was done is saved, and the same command continues"
+        return _fail(str(error) or saved, INTERRUPTED, as_json)
     except OSError as error:
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, as_json)
 

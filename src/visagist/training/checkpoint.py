@@ -3,7 +3,8 @@
 - `Checkpoint`: tensors and a few numbers
 - `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`, `has_checkpoint`: in a folder that keeps the latest one
 - `load_before`: the one before it, which is kept for when the latest turns out to be bad
-- `back_up`, `backed_up`, `bring_back`, `forget_after`: earlier ones beside it
+- `back_up`, `backed_up`, `forget_after`: earlier ones beside it
+- `earlier`, `bring_back`: all that can be gone back to, and going back
 - `save_tensors`, `load_tensors`, `load_notes`: safetensors files with a stated format
 - `load_weights`: a run's weights with their hash, from one and the same file
 
@@ -15,6 +16,7 @@ whenever the process is killed, `latest.json` names whole files.
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,8 @@ from visagist.errors import OutputError, RunError
 from visagist.files import atomic, sha256, write_atomic
 
 FORMAT = 1
+GO_BACK = "go back to an earlier state with `visagist rewind`, or delete the run and train again"
+WRITE_ANEW = "delete it, and `visagist train` writes it anew from the checkpoint of its run"
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         RunError: it is damaged or of another format.
     """
     for iteration, numbers in _entries(folder)[:1]:
-        return Checkpoint(iteration, numbers, load_tensors(_tensors(folder, iteration)))
+        return Checkpoint(iteration, numbers, _read(_tensors(folder, iteration), GO_BACK))
     return None
 
 
@@ -89,7 +93,7 @@ def load_before(folder: Path) -> Checkpoint | None:
     for iteration, numbers in _entries(folder)[1:]:
         path = _tensors(folder, iteration)
         if path.exists():  # not where a backup, which is one checkpoint alone, was put into the folder by hand
-            return Checkpoint(iteration, numbers, load_tensors(path))
+            return Checkpoint(iteration, numbers, _read(path, GO_BACK))
     return None
 
 
@@ -145,24 +149,33 @@ def forget_after(backups: Path, iteration: int) -> None:
             raise OutputError(f"{folder}: cannot be deleted ({error.strerror})") from error
 
 
+def earlier(checkpoint: Path, backups: Path) -> list[int]:
+    """Iterations that can be gone back to, in order: those of backups, and of the checkpoint before the latest."""
+    before: list[int] = []
+    with suppress(RunError):  # a damaged one does not say what was before it
+        before = [iteration for iteration, _ in _entries(checkpoint)[1:] if _tensors(checkpoint, iteration).exists()]
+    return sorted({*backed_up(backups), *before})
+
+
 def bring_back(checkpoint: Path, backups: Path, iteration: int) -> Checkpoint:
-    """Make a backup the latest checkpoint again.
+    """Make a backup, or the checkpoint before the latest, the latest again.
 
     Returns:
         What it holds.
 
     Raises:
-        RunError: there is no such backup, or it is damaged.
+        RunError: nothing of that iteration is kept, or it is damaged.
         OutputError: the checkpoint cannot be written, or the disk is full.
     """
-    there = backed_up(backups)
+    there = earlier(checkpoint, backups)
     if iteration not in there:
-        known = ", ".join(str(each) for each in there) or "none"
-        raise RunError(f"{backups}: no backup of iteration {iteration} (there are: {known})")
+        known = ", ".join(map(str, there)) or "none"
+        raise RunError(f"{backups.parent}: nothing is kept of iteration {iteration} (there are: {known})")
     folder = backups / f"{iteration:08}"
-    found = load_checkpoint(folder)  # all of it, before what is there now goes
+    # All of it is read before what is there now goes.
+    found = load_checkpoint(folder) if folder.exists() else load_before(checkpoint)
     if found is None:
-        raise RunError(f"{folder}: damaged (no latest.json); take another backup")
+        raise RunError(f"{folder}: damaged (no latest.json); take another one")
     _save(checkpoint, found, [])  # what is there now is not asked: it may be damaged
     return found
 
@@ -224,9 +237,7 @@ def _entries(folder: Path) -> Entries:
         # Earlier versions kept no checkpoint but the latest.
         entries = [(int(each["iteration"]), dict(each["numbers"])) for each in [entry, *entry.get("before", [])]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(
-            f"{path}: damaged ({error}); go back to a backup with `visagist rewind`, or delete the run and train again"
-        ) from error
+        raise RunError(f"{path}: damaged ({error}); {GO_BACK}") from error
     if found != FORMAT:
         raise RunError(f"{path}: checkpoint format {found}, this visagist reads {FORMAT}")
     return entries
@@ -257,7 +268,7 @@ def load_notes(path: Path) -> dict[str, str | int]:
         with safetensors.safe_open(path, "pt") as file:
             return json.loads((file.metadata() or {}).get("visagist", "{}"))
     except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); train again") from error
+        raise RunError(f"{path}: cannot be read ({error}); {WRITE_ANEW}") from error
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -266,6 +277,11 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         RunError: the file is missing, damaged, or of another format.
     """
+    return _read(path, WRITE_ANEW)
+
+
+def _read(path: Path, remedy: str) -> dict[str, Tensor]:
+    """`load_tensors`, with what can be done where they cannot be read."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             found = json.loads((file.metadata() or {}).get("visagist", "{}")).get("format")
@@ -273,7 +289,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
                 raise RunError(f"{path}: weights format {found}, this visagist reads {FORMAT}")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); train again") from error
+        raise RunError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], str]:

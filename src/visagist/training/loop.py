@@ -30,12 +30,10 @@ from visagist.events import Events, Metric, Note, Progress, Result, Warned, sile
 from visagist.faceset import Faceset
 from visagist.files import sha256
 from visagist.models import create
-from visagist.provenance import Claim, Signer, sign
 from visagist.settings import save_call
 from visagist.training.checkpoint import (
     Checkpoint,
     back_up,
-    forget_after,
     has_checkpoint,
     load_before,
     load_checkpoint,
@@ -62,8 +60,8 @@ from visagist.training.plan import (
 )
 from visagist.training.plateau import outlook
 from visagist.training.presets import with_preset
-from visagist.training.preview import Seal, sheet, write_sheet
-from visagist.training.rewinding import alone
+from visagist.training.preview import Seal, own_seal, preview_path, sheet, write_sheet
+from visagist.training.rewinding import alone, forget_future
 from visagist.training.run import (
     BACKUPS,
     CHECKPOINT,
@@ -73,6 +71,7 @@ from visagist.training.run import (
     WEIGHTS,
     Instalment,
     RunRecord,
+    check_untrained,
     save_weights,
     weights_iteration,
 )
@@ -148,10 +147,13 @@ def train(
             is being trained by another process; or another process of this training has ended.
         CollapseError: training went wrong more often than it may.
         OutputError: the run cannot be written.
-        ConfigError: an unknown model, setting or device.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved.
+        ConfigError: an unknown model, setting or device, or the run would lie among somebody's crops.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless it says otherwise.
     """
     folders = named(source, target, others)
+    for name, folder in folders.items():
+        if run.resolve() == folder.resolve():
+            raise ConfigError(f"{run}: is the {name} faceset, and a run needs a folder of its own; give another one")
     with together(run) as world:
         events = events if world.leads else silent
 
@@ -273,8 +275,9 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
         for key, crops in distinct.items()
     }
     sides = {name: held[id(crops)] for name, crops in people.items()}
+    if is_new := not has_checkpoint(run / CHECKPOINT):
+        check_untrained(run)
     # Once there is a checkpoint, the run that this one began with is no longer needed.
-    is_new = not has_checkpoint(run / CHECKPOINT)
     start = start_from(options.start, options) if options.start is not None and is_new else None
     if options.find_rate and options.learning_rate is None and known_record(run, options) is None:
         curve = find_rate(sides, options, compute, start)
@@ -303,12 +306,6 @@ def go(loop: "Loop") -> TrainSummary:
         return replace(loop, events=said).finish()
 
 
-def own_seal() -> Seal:
-    """Signs previews with the user's key, as made by a network that is still in training."""
-    signer = Signer.default()
-    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
-
-
 @dataclass
 class Loop:
     """The state of one call of `train`."""
@@ -334,10 +331,10 @@ class Loop:
         start = time.perf_counter()
         self.go_back()
         begun = self.iteration
-        if self.world.leads:  # killed while going back, or while saving
+        if self.world.leads:  # killed while going back, or while saving; or the weights have been deleted
             if begun:
-                forget_after(self.run / BACKUPS, begun)
-            if weights_iteration(self.run) > begun:
+                forget_future(self.run, begun)
+            if not (self.run / WEIGHTS).exists() or weights_iteration(self.run) > begun:
                 self.save_weights()
         self.looks = logged_looks(self.run / EVENTS, begun)
         if begun == 0:
@@ -368,10 +365,8 @@ class Loop:
         trainer = self.trainer
         crops = sum(len(side.planes) for side in set(trainer.sides.values()))  # a pool is one
         fits = explained(self.options, tuple(trainer.sides), trainer.compute, crops)
-        with (
-            fits,
-            interrupts() as asked,
-        ):  # until all is saved: a signal that comes twice must not undo its own first time
+        # Until all is saved: a signal that comes twice must not undo its own first time.
+        with fits, interrupts(self.events) as (asked, self.events):
             try:
                 self.go_on(asked)
             except KeyboardInterrupt:
@@ -478,7 +473,7 @@ class Loop:
                 RunRecord.read(self.run).rewound(self.iteration).save(self.run / RECORD)
             if before is not None or ends:
                 self.save_weights()
-                forget_after(self.run / BACKUPS, self.iteration)
+                forget_future(self.run, self.iteration)
         check_attempts(attempt, failed, reason, self.iteration)
         self.events(
             Warned(
@@ -586,6 +581,6 @@ class Loop:
             return
         sides, size = self.trainer.sides, self.trainer.network.size
         faces = {name: held_out(side, PREVIEW_ROWS, size)[:, :3] for name, side in sides.items()}
-        path = self.run / PREVIEWS / f"{self.iteration:08}.png"
+        path = preview_path(self.run / PREVIEWS, self.iteration)
         write_sheet(sheet(faces, self.trainer.predict), path, self.seal)
         self.events(Result("preview", path))

@@ -30,9 +30,10 @@ from visagist.faceset import Faceset, Record
 from visagist.faceset.record import SUFFIXES
 from visagist.settings import save_call
 from visagist.training.data import Crops, crops_of, held_out_count
-from visagist.training.loop import TrainSummary, go, own_seal, prepare, resolved, tell_memory, together
+from visagist.training.loop import TrainSummary, go, prepare, resolved, tell_memory, together
 from visagist.training.options import TrainOptions
 from visagist.training.plan import STEP, known_record, network_size
+from visagist.training.preview import own_seal
 
 CALL = "pretrain.toml"  # in the run: the resolved call
 LEFT = 2  # people that are trained on at least, where whole ones are held out

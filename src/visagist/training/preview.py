@@ -2,6 +2,8 @@
 
 - `sheet`: faces, themselves drawn, and swapped; a row a face
 - `write_sheet`: as a PNG that goes through the signing function before it gets its name
+- `own_seal`: the signing function of the user's key
+- `preview_path`: of an iteration's sheet; `forget_previews_after` deletes those of later ones
 """
 
 import tempfile
@@ -15,6 +17,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from visagist.errors import OutputError
+from visagist.provenance import Claim, Signer, sign
 
 Seal = Callable[[Path, Path], object]  # signs an unsigned file into its final place
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
@@ -81,3 +84,28 @@ def write_sheet(pixels: NDArray[np.uint8], output: Path, seal: Seal) -> None:
         raise OutputError(
             f"{output}: cannot be written ({error.strerror}); choose another place or free some"
         ) from error
+
+
+def own_seal() -> Seal:
+    """Signs previews with the user's key, as made by a network that is still in training."""
+    signer = Signer.default()
+    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
+
+
+def preview_path(previews: Path, iteration: int) -> Path:
+    """The sheet of an iteration among all previews of a run."""
+    return previews / f"{iteration:08}.png"
+
+
+def forget_previews_after(previews: Path, iteration: int) -> None:
+    """Delete the sheets of later iterations: they are of a future that the run has gone back on.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    for each in previews.glob(f"{'[0-9]' * 8}.png"):
+        if int(each.stem) > iteration:
+            try:
+                each.unlink()
+            except OSError as error:
+                raise OutputError(f"{each}: cannot be deleted ({error.strerror})") from error

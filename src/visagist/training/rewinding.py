@@ -1,20 +1,22 @@
 """Going back in a run.
 
-- `rewind`: to one of its backups; `Rewound`: what came of it
+- `rewind`: to one of its backups, or to the checkpoint before the latest; `Rewound`: what came of it
+- `forget_future`: deletes what is later than where a run has gone back to
 - `alone`: keeps other trainings out of a run's folder
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import Timeout
 
-from visagist.errors import RunError
+from visagist.errors import OutputError, RunError
 from visagist.locks import lock
-from visagist.training.checkpoint import backed_up, bring_back, checkpoint_iteration, forget_after
-from visagist.training.run import BACKUPS, CHECKPOINT, RECORD, RunRecord, save_weights
+from visagist.training.checkpoint import bring_back, checkpoint_iteration, earlier, forget_after
+from visagist.training.preview import forget_previews_after
+from visagist.training.run import BACKUPS, CHECKPOINT, PREVIEWS, RECORD, RunRecord, save_weights
 
 LOCK = "train.lock"
 
@@ -27,7 +29,7 @@ class Rewound:
         run: its folder.
         iteration: done at its checkpoint.
         iterations: planned in all.
-        backups: iterations that it can go back to.
+        backups: iterations that it can go back to: of backups, and of the checkpoint before the latest.
     """
 
     run: Path
@@ -37,22 +39,24 @@ class Rewound:
 
     def as_text(self) -> str:
         """A line for people."""
-        listed = ", ".join(str(each) for each in self.backups) or "none"
-        return f"{self.run}: {self.iteration} of {self.iterations} iterations are done; backups: {listed}"
+        done = f"{self.run}: {self.iteration} of {self.iterations} iterations are done"
+        return f"{done}; it can go back to: {_listed(self.backups)}"
 
 
 def rewind(run: Path, iteration: int | None = None) -> Rewound:
-    """Go back to a backup of a run; `train` then goes on from there, and trains to the same length as before.
+    """Go back to an earlier state of a run; `train` then goes on from there, and trains to the same length as before.
 
-    What the run draws with is then of that iteration, too, and later backups are deleted: they are of a future that
-    will not be. Killed on the way, the same call, or `train`, finishes it (`settle`, `Loop.finish`).
+    What the run draws with is then of that iteration, too, and later backups and previews are deleted: they are of a
+    future that will not be. Killed on the way, the same call, or `train`, finishes it (`settle`, `Loop.finish`).
 
     Args:
         run: its folder.
-        iteration: of the backup; None changes nothing, and only says which there are.
+        iteration: of a backup or of the checkpoint before the latest; None changes nothing, and only says which there
+            are.
 
     Raises:
-        RunError: the folder is no run, has no such backup, or is being trained by another process.
+        RunError: the folder is no run, keeps nothing of that iteration, is damaged, or is being trained by another
+            process.
         OutputError: the run cannot be written.
     """
     record = RunRecord.read(run)
@@ -62,9 +66,27 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
             save_weights(run, found.average, record.options.model, iteration)
             record = record.rewound(iteration)
             record.save(run / RECORD)
-            forget_after(run / BACKUPS, iteration)
-    done = checkpoint_iteration(run / CHECKPOINT)
-    return Rewound(run, done, record.iterations, tuple(backed_up(run / BACKUPS)))
+            forget_future(run, iteration)
+    there = tuple(earlier(run / CHECKPOINT, run / BACKUPS))
+    try:
+        done = checkpoint_iteration(run / CHECKPOINT)
+    except RunError as error:  # whose remedy is to call this with one of them
+        raise RunError(f"{error} (there are: {_listed(there)})") from error
+    return Rewound(run, done, record.iterations, there)
+
+
+def _listed(iterations: Sequence[int]) -> str:
+    return ", ".join(map(str, iterations)) or "none"
+
+
+def forget_future(run: Path, iteration: int) -> None:
+    """Delete backups and previews of later iterations.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    forget_after(run / BACKUPS, iteration)
+    forget_previews_after(run / PREVIEWS, iteration)
 
 
 @contextmanager
@@ -75,6 +97,8 @@ def alone(run: Path) -> Iterator[None]:
         RunError: one is at work there.
         OutputError: the folder cannot be written, or nothing can be locked there.
     """
+    if run.is_file():
+        raise OutputError(f"{run}: is a file, not a folder; give a run another name, or move the file away")
     try:
         mine = lock(run / LOCK, wait=False)
     except Timeout as error:

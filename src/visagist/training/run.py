@@ -10,6 +10,7 @@
 
 - `RunRecord`: what `run.toml` holds
 - `Run`: the trained network, ready to draw; `save_weights`: what it draws with; `weights_iteration`: of when that is
+- `check_untrained`: keeps a run that has lost its checkpoint from being begun anew
 """
 
 from collections.abc import Mapping
@@ -25,7 +26,7 @@ from visagist.device import Compute, choose
 from visagist.errors import RunError
 from visagist.models import Swapper, create
 from visagist.settings import Settings, read_toml
-from visagist.training.checkpoint import load_notes, load_weights, save_tensors
+from visagist.training.checkpoint import backed_up, load_notes, load_weights, save_tensors
 from visagist.training.data import Crops
 from visagist.training.options import Coverage, TrainOptions
 
@@ -182,6 +183,25 @@ def weights_iteration(run: Path) -> int:
         RunError: they are damaged.
     """
     return int(load_notes(run / WEIGHTS).get("iteration", 0)) if (run / WEIGHTS).exists() else 0
+
+
+def check_untrained(run: Path) -> None:
+    """Refuse to begin a run without a checkpoint that has been trained: what is left of it would be deleted.
+
+    Raises:
+        RunError: it has weights or backups.
+    """
+    remedies: list[str] = []
+    if kept := backed_up(run / BACKUPS):
+        listed = ", ".join(map(str, kept))
+        remedies.append(f"`visagist rewind {run} {kept[-1]}` brings back a backup (there are: {listed})")
+    if (run / WEIGHTS).exists():
+        remedies.append(f"its weights can still be merged, and `--start {run} -o ANOTHER` trains on from them")
+    if remedies:
+        raise RunError(
+            f"{run}: this run was trained, but its {CHECKPOINT}/ is gone, so that it cannot go on; "
+            f"{'; '.join(remedies)}; to train anew, take another run folder (in a swap: another --workspace)"
+        )
 
 
 @dataclass(frozen=True)

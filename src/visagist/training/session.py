@@ -12,30 +12,47 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visagist.errors import OutputError
-from visagist.events import Event, Events, Progress, as_json
+from visagist.events import Event, Events, Note, Progress, as_json
+from visagist.training.plan import STEP
 
 LOOK = "held out"  # the step of events with figures of held-out faces
+STOPPING = "stopping after this iteration; Ctrl-C once more stops at once, without what came since the last checkpoint"
+AT_ONCE = "stopped at once; the same command continues from the last checkpoint"
 
 
 @contextmanager
-def interrupts() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that they are answered between two iterations.
+def interrupts(events: Events) -> Iterator[tuple[threading.Event, Events]]:
+    """An event that Ctrl-C and SIGTERM set, so that they are answered between two iterations; and `events`, as before.
 
-    A second Ctrl-C does not wait. A second SIGTERM does: `timeout` sends two and schedulers may, none in impatience.
+    What they ask for is said at once, for an iteration may take long. A second Ctrl-C does not wait. A second SIGTERM
+    does: `timeout` sends two and schedulers may, none in impatience.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
-        yield asked  # signals reach the main thread only
+        yield asked, events  # signals reach the main thread only
         return
+    is_saying = False
+
+    def say(event: Event) -> None:
+        nonlocal is_saying
+        is_saying = True
+        try:
+            events(event)
+        finally:
+            is_saying = False
 
     def ask(number: int, frame: object) -> None:
-        if asked.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        is_first = not asked.is_set()
         asked.set()
+        if number == signal.SIGINT and not is_first:
+            raise KeyboardInterrupt(AT_ONCE)
+        # A stream refuses to be written to in the middle of a write; where one may be, an iteration has just ended.
+        if is_first and not is_saying:
+            events(Note(STEP, STOPPING))
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield asked, say
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
