@@ -2,11 +2,13 @@
 
 import functools
 import inspect
+import re
 from operator import getitem
 
 import pytest
 
 from tests.cli.conftest import visagist
+from tests.cli.test_train_options import BOUNDS, tables
 from visagist.cli.app import COMMANDS, app, main
 from visagist.training import TrainOptions
 from visagist.training.augmentation import Augmentation
@@ -49,6 +51,22 @@ def test_every_augmentation_is_explained_by_itself() -> None:
         if argument.show and argument.name.startswith("--augmentation.")
     }
     assert len(texts) == len(set(texts.values())) == len(Augmentation.model_fields)
+
+
+def test_every_range_is_in_the_help() -> None:
+    arguments = app["train"].assemble_argument_collection(parse_docstring=True)
+    texts = {argument.name: argument.parameter.help or "" for argument in arguments}
+    numbers = {f"--{name}": field for name, field in TrainOptions.model_fields.items()}
+    numbers |= {f"--{table}.{name}": f for table, kind in tables().items() for name, f in kind.model_fields.items()}
+    missing: list[str] = []
+    for name, field in numbers.items():
+        option = name.replace("_", "-")
+        ends = [getattr(limit, type(limit).__name__.lower()) for limit in field.metadata if isinstance(limit, BOUNDS)]
+        for end in ends:
+            written = re.escape(f"{end:g}" if end < 1e5 else str(end))
+            if not re.search(rf"(?<![\d.]){written}(?!\d)", texts[option]):
+                missing.append(f"{option}: {end}")
+    assert not missing
 
 
 def test_augmentations_that_are_no_plain_number_can_be_given() -> None:

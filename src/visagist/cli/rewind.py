@@ -1,4 +1,4 @@
-"""`visagist rewind`: back to a backup of a run."""
+"""`visagist rewind`: back to an earlier state of a run."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ from visagist.training import Rewound
 
 
 def rewind(run: Path, iteration: int | None = None) -> Rewound:
-    """Go back to a backup of RUN, and delete later ones; `visagist train` then goes on from there.
+    """Go back to an earlier state of RUN, and delete later ones; `visagist train` then goes on from there.
 
-    Without ITERATION nothing changes, and the backups that there are are listed. Training keeps one every 5000
+    Without ITERATION nothing changes, and what there is to go back to is listed. Training keeps one every 5000
     iterations and the last 3 of them (`--backup-every`, `--backups`).
 
     Parameters
@@ -17,6 +17,6 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
     run:
         The folder of the run.
     iteration:
-        Of the backup.
+        Of a backup, or of the checkpoint before the latest.
     """
     return visagist.rewind(run, iteration)

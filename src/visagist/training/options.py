@@ -88,7 +88,7 @@ class TrainOptions(Settings):
     """How the learning rate changes over the training."""
 
     seed: int = Field(default=0, ge=0, lt=2**28)
-    """Of all random numbers; the same seed gives the same run."""
+    """Of all random numbers; the same seed gives the same run. 0 to below 268435456."""
 
     device: str = "auto"
     """auto, cpu, mps, cuda or cuda:N."""
@@ -104,26 +104,26 @@ class TrainOptions(Settings):
     compiler on a CPU and Triton on a GPU; the network becomes the same but for rounding."""
 
     margin: float = Field(default=1.25, ge=1, le=2)
-    """How much larger than the network's faces the crops in memory are."""
+    """How much larger than the network's faces the crops in memory are; 1 to 2 times."""
 
     augmentation: Augmentation = Augmentation()
     """How far faces are varied."""
 
     held_out: float = Field(default=0.06, gt=0, lt=0.5)
-    """Part of each faceset, its end, that is only judged."""
+    """Part of each faceset, its end, that is only judged; above 0 to below 0.5."""
 
     preview_every: int = Field(default=500, ge=1)
-    """Iterations between previews and figures of held-out faces."""
+    """Iterations between previews and figures of held-out faces; 1 or more."""
 
     save_every: int = Field(default=250, ge=1)
-    """Iterations between checkpoints, of which the last two stay, and between weights to merge with."""
+    """Iterations between checkpoints, of which the last two stay, and between weights to merge with; 1 or more."""
 
     backup_every: int = Field(default=5000, ge=1)
     """Iterations between backups: checkpoints that are kept beside the latest one; `visagist rewind RUN N` goes
-    back."""
+    back. 1 or more."""
 
     backups: int = Field(default=3, ge=0)
-    """How many backups are kept, each of the size of a checkpoint; 0: none."""
+    """How many backups are kept, each of the size of a checkpoint; 0 (none) or more."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -136,7 +136,7 @@ class TrainOptions(Settings):
         is_open = self.preset is not None and "decay" not in self.schedule.model_fields_set  # the preset takes late
         if self.until == "plateau" and self.schedule.decay not in ("late", "none") and not is_open:
             raise ValueError(
-                "--until plateau: a falling learning rate makes a plateau of its own; give --schedule.decay late (or "
+                "until: a falling learning rate makes a plateau of its own; give --schedule.decay late (or "
                 f"none), not {self.schedule.decay}"
             )
         return self
