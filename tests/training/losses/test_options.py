@@ -28,7 +28,7 @@ def test_defaults_are_what_runs_were_trained_with() -> None:
         *((name, value, "from 0 to 1") for name in ("true_face", "outside") for value in (-0.1, 1.5)),
         *((name, 0.5, "at least 0 and below 0.5") for name in ("gan_smoothing", "gan_noise")),
         *(("focal_frequency", value, "from 0 to 1000") for value in (-0.1, 1000.5)),
-        *(("gan_patch", value, "a whole number from 3 to 640") for value in (2, 641, 5.5)),
+        *(("gan_patch", value, "a whole number from 5 to 640") for value in (4, 641, 5.5)),
         *(("gan_dims", value, "a whole number from 4 to 512") for value in (3, 513)),
         *(("dssim", value, "from 0 to 100") for value in (float("nan"), "much")),
         ("finish", 0, "above 0 and at most 1"),
@@ -52,9 +52,9 @@ def test_weights_from_which_no_face_is_learnt_are_refused() -> None:
 
 
 def test_patch_is_an_eighth_of_the_face_unless_given() -> None:
-    assert [LossOptions().patch(size) for size in (16, 128, 640)] == [3, 16, 80]
+    assert [LossOptions().patch(size) for size in (16, 128, 640)] == [5, 16, 80]
     assert LossOptions(gan_patch=31).patch(128) == 31
-    with pytest.raises(ConfigError, match="larger than the faces, 64 px; give 3 to 64"):
+    with pytest.raises(ConfigError, match="larger than the faces, 64 px; give 5 to 64"):
         LossOptions(gan_patch=80).patch(64)
 
 

@@ -1,16 +1,24 @@
 """Losses that are networks themselves: they learn what gives a drawn face away, and the swapper learns to avoid it.
 
+- `Normed`: the convolution that they are made of
 - `PatchDiscriminator`: a U-Net that tells drawn from real, piece by piece and pixel by pixel (the GAN finish)
 - `LatentDiscriminator`: tells from a latent whose face was encoded (true face)
 - `Adversary`: one of the two in training, with an optimizer of its own
 - `discriminator_loss`, `generator_loss`: what either player minimises
+- `detail`: what is fine in pictures
 - `patch_kernels`, `receptive_field`: how a patch size becomes layers
 
 The loss is the non-saturating logistic one (Goodfellow et al. 2014, "Generative Adversarial Nets"): softplus of the
 logits. Its gradient never ends, unlike the hinge's, so that a discriminator that wins still teaches; and labels mean
 something in it, so that smoothing (Salimans et al. 2016, one-sided) and wrong labels work as users know them. What
-keeps the discriminator in bounds is spectral normalisation (Miyato et al. 2018): no layer enlarges a difference, at the
-price of one product of a matrix and a vector a layer, where a gradient penalty would cost a second backward pass.
+keeps the discriminator in bounds is spectral normalisation (Miyato et al. 2018): no layer enlarges a difference by more
+than a fixed factor, at the price of one product of a matrix and a vector a layer, where a gradient penalty would cost a
+second backward pass. That factor is the one with which noise keeps its strength through the layer at the start. With 1
+each layer halves it; after a dozen a discriminator gives 0 whatever it sees, and hardly learns.
+
+Drawn and real faces have the same colours and shapes, and differ in what is fine, which is a hundredth of a picture's
+contrast. So the discriminator is shown that by itself, enlarged, beside the picture. Without it, it knew nothing after
+300 iterations of drawings by a `visage` with an SSIM of .95 (cross-entropy 1.376; 1.17 after 120 with it).
 """
 
 import itertools
@@ -29,42 +37,67 @@ from visagist.training.distributed import World, part_of_mean
 from visagist.training.optimizers import restore_state, state_tensors
 
 SLOPE = 0.2  # of leaky_relu, usual in discriminators
-RATE, BETAS = 4e-4, (0.0, 0.9)  # of Adam: Zhang et al. 2019, "Self-Attention Generative Adversarial Networks"
+RATE, BETAS = 1e-3, (0.5, 0.99)  # of Adam: fast, for a discriminator has the last part of a training to learn in
+DETAIL = 16.0  # times as strong as it is: about as strong as the colours
 WIDEST = 8  # times the width: no layer has more channels
 
 
 def patch_kernels(patch: int) -> tuple[int, ...]:
-    """Kernels of halving convolutions that together see exactly `patch` px (even: one more).
+    """Kernels of halving convolutions that together, with `detail`, see exactly `patch` px (even: one more).
 
     A kernel of 3 in level i adds 2 * 2^i px to what is seen, one of 5 twice that: so the levels write `patch` as a
     binary number, and every odd size has one answer.
 
     Raises:
-        ConfigError: less than 3 px.
+        ConfigError: less than 5 px.
 
-    >>> [patch_kernels(patch) for patch in (3, 16, 31, 33)]
-    [(3,), (5, 3, 3), (3, 3, 3, 3), (5, 3, 3, 3)]
+    >>> [patch_kernels(patch) for patch in (5, 16, 33, 35)]
+    [(3,), (3, 3, 3), (3, 3, 3, 3), (5, 3, 3, 3)]
     """
-    if patch < 3:
-        raise ConfigError(f"a patch of {patch} px shows nothing; give 3 or more")
-    number = (patch | 1) + 1
+    if patch < 5:
+        raise ConfigError(f"a patch of {patch} px shows nothing; give 5 or more")
+    number = (patch - 2 | 1) + 1
     levels = number.bit_length() - 2
     rest = (number - 2 ** (levels + 1)) // 2
     return tuple(5 if rest >> level & 1 else 3 for level in range(levels))
 
 
 def receptive_field(kernels: Sequence[int]) -> int:
-    """How many px one output of convolutions that halve each time sees.
+    """How many px one output of convolutions that halve each time sees, where the first sees `detail`.
 
-    >>> receptive_field((5, 3, 3))
+    >>> receptive_field((3, 3, 3))
     17
     """
-    return 1 + sum((kernel - 1) * 2**level for level, kernel in enumerate(kernels))
+    return 3 + sum((kernel - 1) * 2**level for level, kernel in enumerate(kernels))
 
 
-def _convolution(channels: int, out: int, kernel: int, stride: int = 1) -> nn.Module:
-    """A spectrally normalised convolution."""
-    return spectral_norm(nn.Conv2d(channels, out, kernel, stride, kernel // 2))
+class Normed(nn.Conv2d):
+    """A spectrally normalised convolution, times the factor with which noise keeps its strength at the start.
+
+    Args:
+        channels, out, kernel, stride: as of any.
+        slope: of the leaky ReLU after it; 1: none follows.
+    """
+
+    factor: Tensor
+
+    def __init__(self, channels: int, out: int, kernel: int, stride: int = 1, slope: float = SLOPE) -> None:
+        super().__init__(channels, out, kernel, stride, kernel // 2)
+        spectral_norm(self)
+        row = self.weight.detach().square().sum() / out  # squared length of a kernel: how noise is enlarged
+        self.register_buffer("factor", (2 / (1 + slope**2) / row).sqrt())  # stays what it is, and goes into checkpoints
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        return self._conv_forward(input, self.factor * self.weight, self.bias)
+
+
+def detail(pictures: Tensor) -> Tensor:
+    """What pixels are above or below the mean of their 3x3 neighbourhood, `(B, C, H, W)`.
+
+    >>> detail(torch.full((1, 1, 4, 4), 0.3)).abs().max().item() < 1e-6
+    True
+    """
+    return pictures - F.avg_pool2d(pictures, 3, 1, 1, count_include_pad=False)
 
 
 class PatchDiscriminator(nn.Module):
@@ -84,12 +117,12 @@ class PatchDiscriminator(nn.Module):
         kernels = patch_kernels(patch)
         widths = [width * min(2**level, WIDEST) for level in range(len(kernels) + 1)]
         pairs = list(itertools.pairwise(widths))
-        self.enter = _convolution(3, width, 1)
-        self.down = nn.ModuleList(_convolution(c, out, k, 2) for (c, out), k in zip(pairs, kernels, strict=True))
-        self.judge_patches = _convolution(widths[-1], 1, 1)
-        self.up = nn.ModuleList(_convolution(below, 4 * c, 3) for c, below in reversed(pairs))
-        self.merge = nn.ModuleList(_convolution(2 * c, c, 3) for c, _ in reversed(pairs))
-        self.judge_pixels = _convolution(width, 1, 1)
+        self.enter = Normed(6, width, 1)  # colours, and their detail
+        self.down = nn.ModuleList(Normed(c, out, k, 2) for (c, out), k in zip(pairs, kernels, strict=True))
+        self.judge_patches = Normed(widths[-1], 1, 1, slope=1)
+        self.up = nn.ModuleList(Normed(below, 4 * c, 3) for c, below in reversed(pairs))
+        self.merge = nn.ModuleList(Normed(2 * c, c, 3) for c, _ in reversed(pairs))
+        self.judge_pixels = Normed(width, 1, 1, slope=1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, above 0 for real.
@@ -101,7 +134,8 @@ class PatchDiscriminator(nn.Module):
         Returns:
             `(B, 1, h, w)` of patches and `(B, 1, H, W)` of pixels, float32.
         """
-        x = F.leaky_relu(self.enter(2 * pictures - 1), SLOPE)  # (B, width, H, W)
+        x = torch.cat([2 * pictures - 1, DETAIL * detail(pictures)], 1)  # (B, 6, H, W)
+        x = F.leaky_relu(self.enter(x), SLOPE)  # (B, width, H, W)
         sides = [x]
         for down in self.down:
             x = F.leaky_relu(down(x), SLOPE)  # (B, 2*width, H/2, W/2), (B, 4*width, H/4, W/4), ...
@@ -132,10 +166,10 @@ class LatentDiscriminator(nn.Module):
         channels, *sides = shape
         halvings = max(sides, default=1).bit_length() - 1
         widths = [width * min(2**level, WIDEST) for level in range(halvings + 1)]
-        self.enter = _convolution(channels, width, 1)
-        self.down = nn.ModuleList(_convolution(c, out, 3, 2) for c, out in itertools.pairwise(widths))
-        self.mix = _convolution(widths[-1], widths[-1], 1)
-        self.judge = _convolution(widths[-1], 1, 1)
+        self.enter = Normed(channels, width, 1)
+        self.down = nn.ModuleList(Normed(c, out, 3, 2) for c, out in itertools.pairwise(widths))
+        self.mix = Normed(widths[-1], widths[-1], 1)
+        self.judge = Normed(widths[-1], 1, 1, slope=1)
 
     def forward(self, latent: Tensor) -> tuple[Tensor]:
         """One map of logits `(B, 1, h, w)` float32 for `(B, N)` or `(B, C, h, w)`, for the losses below."""

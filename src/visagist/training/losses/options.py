@@ -65,8 +65,8 @@ class LossOptions(Settings):
     """Deceive a network that tells drawn from real, for pores and lashes; 0 to 10. Start with
     0.05."""
 
-    gan_patch: Annotated[int, Field(ge=3, le=640)] | None = None
-    """Side in px of what that network looks at as one piece, odd (an even one sees one more); 3 to 640. Without it, an
+    gan_patch: Annotated[int, Field(ge=5, le=640)] | None = None
+    """Side in px of what that network looks at as one piece, odd (an even one sees one more); 5 to 640. Without it, an
     eighth of the face's side."""
 
     gan_dims: Annotated[int, Field(ge=4, le=512)] = 16
@@ -102,7 +102,7 @@ class LossOptions(Settings):
         >>> LossOptions().patch(128)
         16
         """
-        patch = max(3, size // 8) if self.gan_patch is None else self.gan_patch
+        patch = max(5, size // 8) if self.gan_patch is None else self.gan_patch
         if patch > size:
-            raise ConfigError(f"gan_patch {patch} is larger than the faces, {size} px; give 3 to {size}")
+            raise ConfigError(f"gan_patch {patch} is larger than the faces, {size} px; give 5 to {size}")
         return patch
