@@ -61,7 +61,7 @@ LONG = {
 WAYS: dict[PresetName, dict[str, Any]] = {
     "draft": {"backups": 0},  # ten minutes are made again sooner than looked for
     "standard": {**LONG, "backups": 3},
-    "final": {**LONG, "losses": {"focal_frequency": 50.0, "gan": 0.05, "finish": 0.2}, "backups": 4},
+    "final": {**LONG, "losses": {"focal_frequency": 50.0, "gan": 0.01, "finish": 0.2}, "backups": 4},
 }
 # On CUDA and elsewhere: an afternoon or a night, a night or a weekend. With `--until plateau` they are the latest end.
 MINUTES: dict[PresetName, tuple[float, float]] = {"draft": (10, 10), "standard": (240, 480), "final": (720, 2880)}
