@@ -4,7 +4,7 @@
 - `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`, `has_checkpoint`: in a folder that keeps the latest one
 - `load_before`: the one before it, which is kept for when the latest turns out to be bad
 - `back_up`, `backed_up`, `forget_after`: earlier ones beside it
-- `earlier`, `bring_back`: all that can be gone back to, and going back
+- `earlier`, `listed`, `bring_back`: all that can be gone back to, in words, and going back
 - `save_tensors`, `load_tensors`, `load_notes`: safetensors files with a stated format
 - `load_weights`: a run's weights with their hash, from one and the same file
 
@@ -16,6 +16,7 @@ whenever the process is killed, `latest.json` names whole files.
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,6 +158,15 @@ def earlier(checkpoint: Path, backups: Path) -> list[int]:
     return sorted({*backed_up(backups), *before})
 
 
+def listed(iterations: Sequence[int]) -> str:
+    """Iterations for people.
+
+    >>> listed([250, 500]), listed([])
+    ('250, 500', 'none')
+    """
+    return ", ".join(map(str, iterations)) or "none"
+
+
 def bring_back(checkpoint: Path, backups: Path, iteration: int) -> Checkpoint:
     """Make a backup, or the checkpoint before the latest, the latest again.
 
@@ -169,8 +179,7 @@ def bring_back(checkpoint: Path, backups: Path, iteration: int) -> Checkpoint:
     """
     there = earlier(checkpoint, backups)
     if iteration not in there:
-        known = ", ".join(map(str, there)) or "none"
-        raise RunError(f"{backups.parent}: nothing is kept of iteration {iteration} (there are: {known})")
+        raise RunError(f"{backups.parent}: nothing is kept of iteration {iteration} (there are: {listed(there)})")
     folder = backups / f"{iteration:08}"
     # All of it is read before what is there now goes.
     found = load_checkpoint(folder) if folder.exists() else load_before(checkpoint)

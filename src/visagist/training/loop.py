@@ -559,8 +559,8 @@ class Loop:
         if not found.window or self.iteration > full:
             return
         aside = " (with a learning rate that falls, which brings gains of its own)" if decay in FALLING else ""
-        speed = 3600 / median(self.times[-50:]) if self.times else None  # none: interrupted just before this look
-        self.events(Note(STEP, found.as_text(speed) + aside))
+        an_hour = 3600 / median(self.times[-50:]) if self.times else None  # none: interrupted just before this look
+        self.events(Note(STEP, found.as_text(an_hour) + aside))
         landed = math.ceil(self.iteration / (1 - COOL_DOWN))
         if self.options.until == "plateau" and found.is_plateau and landed < total and not self.guard.is_suspicious:
             self.save()  # the plan changes here: after a crash, too

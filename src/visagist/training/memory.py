@@ -11,6 +11,7 @@ autocast's copies of the weights and the buffers of an optimizer are all in it, 
 is measured as well as a small one.
 """
 
+import math
 import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -148,8 +149,7 @@ def check_memory(options: TrainOptions, people: Sequence[str], compute: Compute,
             raises.
     """
     room = available(compute.device)
-    if room is not None and fits_by_far(options, people, compute, crops, room / 4):
-        most = bound(options, people, compute, crops)
+    if room is not None and (most := bound(options, people, compute, crops)) < room / 4:
         return f"takes less than {most / GIB:.1f} GiB of the {room / GIB:.0f} GiB that are there"
     needed = estimate_memory(options, people, compute, crops)
     if room is not None and needed.peak > room:
@@ -157,16 +157,10 @@ def check_memory(options: TrainOptions, people: Sequence[str], compute: Compute,
     return needed.as_text()
 
 
-def fits_by_far(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int, room: float) -> bool:
-    """Whether even a generous bound is below `room` bytes; it knows nothing of losses with networks of their own."""
-    losses = options.losses
-    if losses.gan or losses.true_face or losses.identity:
-        return False
-    return bound(options, people, compute, crops) < room
-
-
-def bound(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> int:
-    """More bytes than a training takes without discriminators and the identity loss, from one face drawn once."""
+def bound(options: TrainOptions, people: Sequence[str], compute: Compute, crops: int) -> float:
+    """More bytes than a training takes, from one face drawn once; no bound (infinity) where losses have networks."""
+    if options.losses.gan or options.losses.true_face or options.losses.identity:
+        return math.inf
     ledger = Ledger()
     with torch.device("meta"):
         network = create(options.model, tuple(people), **options.settings)

@@ -30,7 +30,7 @@ from visagist.device import Compute, choose
 from visagist.errors import ConfigError
 from visagist.events import Events, Note
 from visagist.models import ARCHITECTURES, configure, create
-from visagist.training.memory import GIB, Memory, available, estimate_memory, fits_by_far
+from visagist.training.memory import GIB, Memory, available, bound, estimate_memory
 from visagist.training.options import PresetName, TrainOptions, plain
 from visagist.training.plan import STEP
 from visagist.training.run import RECORD, RunRecord
@@ -39,10 +39,8 @@ from visagist.training.trainer import faces_each
 DRAFT, THRIFTY, BEST = "quick", "visage", "df"  # networks of drafts, of CPUs, and where there is arithmetic to spend
 SIZES = {  # px, tried in order, with CUDA and without; other networks keep their own
     "quick": ((192, 128), (192, 128)),
-    "visage": (
-        (256, 128),
-        (256, 128),
-    ),  # 192 takes 1.7 times the arithmetic of 256, whose lowest level has 8 px, not 12
+    # 192 px take 1.7 times the arithmetic of 256, whose lowest level has 8 px a side, not 12
+    "visage": ((256, 128), (256, 128)),
     "df": ((256, 192), (192,)),
     "liae": ((256, 192), (192,)),
 }
@@ -191,7 +189,7 @@ def fitting(
         return next((options for options in candidates if options.batch <= USUAL_BATCH), candidates[0])
     memories: list[Memory] = []
     for options in candidates:
-        if fits_by_far(options, people, compute, crops, ROOM * room):
+        if bound(options, people, compute, crops) < ROOM * room:
             return options
         memories.append(estimate_memory(options, people, compute, crops))
         if memories[-1].peak <= ROOM * room:

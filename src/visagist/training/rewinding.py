@@ -5,7 +5,7 @@
 - `alone`: keeps other trainings out of a run's folder
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from filelock import Timeout
 
 from visagist.errors import OutputError, RunError
 from visagist.locks import lock
-from visagist.training.checkpoint import bring_back, checkpoint_iteration, earlier, forget_after
+from visagist.training.checkpoint import bring_back, checkpoint_iteration, earlier, forget_after, listed
 from visagist.training.preview import forget_previews_after
 from visagist.training.run import BACKUPS, CHECKPOINT, PREVIEWS, RECORD, RunRecord, save_weights
 
@@ -40,7 +40,7 @@ class Rewound:
     def as_text(self) -> str:
         """A line for people."""
         done = f"{self.run}: {self.iteration} of {self.iterations} iterations are done"
-        return f"{done}; it can go back to: {_listed(self.backups)}"
+        return f"{done}; it can go back to: {listed(self.backups)}"
 
 
 def rewind(run: Path, iteration: int | None = None) -> Rewound:
@@ -71,12 +71,8 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
     try:
         done = checkpoint_iteration(run / CHECKPOINT)
     except RunError as error:  # whose remedy is to call this with one of them
-        raise RunError(f"{error} (there are: {_listed(there)})") from error
+        raise RunError(f"{error} (there are: {listed(there)})") from error
     return Rewound(run, done, record.iterations, there)
-
-
-def _listed(iterations: Sequence[int]) -> str:
-    return ", ".join(map(str, iterations)) or "none"
 
 
 def forget_future(run: Path, iteration: int) -> None:

@@ -26,7 +26,7 @@ from visagist.device import Compute, choose
 from visagist.errors import RunError
 from visagist.models import Swapper, create
 from visagist.settings import Settings, read_toml
-from visagist.training.checkpoint import backed_up, load_notes, load_weights, save_tensors
+from visagist.training.checkpoint import backed_up, listed, load_notes, load_weights, save_tensors
 from visagist.training.data import Crops
 from visagist.training.options import Coverage, TrainOptions
 
@@ -193,8 +193,7 @@ def check_untrained(run: Path) -> None:
     """
     remedies: list[str] = []
     if kept := backed_up(run / BACKUPS):
-        listed = ", ".join(map(str, kept))
-        remedies.append(f"`visagist rewind {run} {kept[-1]}` brings back a backup (there are: {listed})")
+        remedies.append(f"`visagist rewind {run} {kept[-1]}` brings back a backup (there are: {listed(kept)})")
     if (run / WEIGHTS).exists():
         remedies.append(f"its weights can still be merged, and `--start {run} -o ANOTHER` trains on from them")
     if remedies:
