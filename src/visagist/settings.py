@@ -9,11 +9,11 @@
 
 import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import tomli_w
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -70,7 +70,7 @@ def first_fault(error: ValidationError, kind: Any) -> tuple[str, str]:
 
     Args:
         error: what pydantic found.
-        kind: the type that it looked for: a class of settings, or a plain one.
+        kind: the type that it looked for: a class of settings, a dataclass, or a plain one.
     """
     first = error.errors()[0]
     location = [str(part) for part in first["loc"]]
@@ -119,6 +119,8 @@ def _located(kind: Any, location: Sequence[str | int]) -> tuple[int, Any]:
         elif model and part in model.model_fields:
             field = model.model_fields[str(part)]
             depth, hint = taken, Annotated[field.annotation, field] if field.metadata else field.annotation
+        elif is_dataclass(hint) and (field := get_type_hints(hint, include_extras=True).get(str(part))):
+            depth, hint = taken, field
         else:
             break
     return depth, hint

@@ -25,7 +25,7 @@ from visagist.faces import Face, FaceTable, analyze, crop_matrix, invert, transf
 from visagist.faceset import ExtractOptions, Faceset, extract
 from visagist.media import frame_from_rgb
 
-COUNT, SIZE = 24, 160
+COUNT, SIZE = 18, 160
 
 
 @dataclass(frozen=True)
@@ -131,25 +131,26 @@ def test_an_unswapped_render_is_said_to_be_one(scene: Scene) -> None:
 
 
 def test_a_gap_is_flagged_and_not_averaged_away(scene: Scene, judged: Evaluation) -> None:
-    frames = [*scene.swapped[:14], *scene.original[14:20], *scene.swapped[20:]]
+    frames = [*scene.swapped[:10], *scene.original[10:15], *scene.swapped[15:]]
     found = scene.evaluate(frames)
-    assert found.coverage.swapped_frames == COUNT - 6
+    assert found.coverage.swapped_frames == COUNT - 5
     missed = [flag.frame for flag in found.flags if "left it as it is" in flag.reason]
-    assert missed == list(range(14, 20))
+    assert missed == list(range(10, 15))
     assert value(found, "identity_calibrated") == pytest.approx(value(judged, "identity_calibrated"), abs=0.1)
 
 
 def test_a_shorter_render_is_flagged(scene: Scene) -> None:
-    found = scene.evaluate(scene.swapped[:18])
-    assert [flag.frame for flag in found.flags if flag.reason.startswith("the render has no frame")] == [*range(18, 24)]
-    assert found.coverage.paired_frames == 18
-    assert len(found.frames) == 18
+    found = scene.evaluate(scene.swapped[:13])
+    missing = [flag.frame for flag in found.flags if flag.reason.startswith("the render has no frame")]
+    assert missing == list(range(13, COUNT))
+    assert found.coverage.paired_frames == 13
+    assert len(found.frames) == 13
 
 
 def test_an_excerpt_is_laid_where_it_belongs(scene: Scene, judged: Evaluation) -> None:
-    found = scene.evaluate(scene.swapped[10:], EvaluateOptions(offset=10 / 25))
-    assert found.frames.tolist() == list(range(10, 24))
-    assert found.coverage.swapped_frames == 14
+    found = scene.evaluate(scene.swapped[6:], EvaluateOptions(offset=6 / 25))
+    assert found.frames.tolist() == list(range(6, COUNT))
+    assert found.coverage.swapped_frames == COUNT - 6
     assert not [flag for flag in found.flags if "likely to lie elsewhere" in flag.reason]
 
 
@@ -174,14 +175,14 @@ def test_a_picture_that_is_changed_as_a_whole_is_flagged(scene: Scene, judged: E
 
 
 def test_what_a_merge_left_out_as_uncertain_counts_as_not_swapped(scene: Scene, tmp_path: Path) -> None:
-    frames = [*scene.swapped[:12], *scene.original[12:]]
+    frames = [*scene.swapped[:9], *scene.original[9:]]
     render = tmp_path / "choosy.mp4"
     write_frames(render, frames)
     # The call that a merge would save which takes no face for certain: its own measure must not hide the hard frames.
     render.with_name("choosy.mp4.toml").write_text("min_score = 1e6\n")
     found = scene.evaluate(render)
     assert found.coverage.performer_frames == COUNT
-    assert found.coverage.swapped_frames == 12
+    assert found.coverage.swapped_frames == 9
 
 
 def test_another_size_is_refused(scene: Scene) -> None:
@@ -190,7 +191,7 @@ def test_another_size_is_refused(scene: Scene) -> None:
 
 
 def test_other_times_are_refused(scene: Scene) -> None:
-    with pytest.raises(EvaluationError, match=r"0 of its 24 frames .* have the time of a frame of .*--offset SECONDS"):
+    with pytest.raises(EvaluationError, match=rf"0 of its {COUNT} frames .* have the time of .*--offset SECONDS"):
         scene.evaluate(scene.swapped, EvaluateOptions(offset=50.0))
 
 
@@ -198,7 +199,7 @@ def test_a_render_without_a_face_is_refused(scene: Scene) -> None:
     hidden = [frame.copy() for frame in scene.original]
     for frame in hidden:
         frame[60:260, 90:270] = 0.5
-    with pytest.raises(EvaluationError, match="no face was found in any of the 24 frames"):
+    with pytest.raises(EvaluationError, match=f"no face was found in any of the {COUNT} frames"):
         scene.evaluate(hidden)
 
 

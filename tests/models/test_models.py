@@ -216,7 +216,9 @@ def test_the_smallest_size_can_be_trained_and_smaller_ones_are_refused(name: str
         ("quick", {"decoder": [8, 8, 8, 8, 8]}, "decoder must be 4 numbers such as 320,256,160,64, not"),
         ("original", {"width": 1}, "width 1 must be from 2 to 4096"),
         ("df", {"options": "u,d"}, "options 'u,d' must be of the letters u, d, t and c, each once, such as ud"),
-        ("liae", {"latent": "64,64"}, "latent: input should be a valid integer"),
+        ("liae", {"latent": "64,64"}, "latent must be a whole number, not 64,64"),
+        ("df", {"latent": 1.5}, "latent must be a whole number, not 1.5"),
+        ("quick", {"encoder": "8,8,wide"}, "encoder must be 3 values, each a whole number, not wide"),
     ],
 )
 def test_settings_that_make_no_network_are_refused_with_what_would(

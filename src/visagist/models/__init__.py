@@ -21,6 +21,7 @@ from visagist.models.liae import Liae, LiaeConfig
 from visagist.models.original import Original, OriginalConfig
 from visagist.models.quick import Quick, QuickConfig
 from visagist.models.visage import Visage, VisageConfig
+from visagist.settings import first_fault
 
 __all__ = [
     "ARCHITECTURES",
@@ -75,9 +76,8 @@ def configure(name: str, settings: Mapping[str, object]) -> SwapperConfig:
     try:
         made: SwapperConfig = adapter.validate_python(given)  # TOML and the command line know lists and text
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"model '{name}': {field}: {first['msg'].lower()}") from error
+        field, reason = first_fault(error, config)
+        raise ConfigError(f"model '{name}': {field} {reason}") from error
     return made
 
 
