@@ -73,29 +73,7 @@ def measure(pair: str, network: str, minutes: float, keep: Path) -> dict[str, st
     start = time.perf_counter()
     trained = train(folder / "source", folder / "target", work / "run", options, say)
     trained_for = (time.perf_counter() - start) / 60
-    output = work / "render.mp4"
-    merge(
-        target,
-        work / "run",
-        output,
-        *records(folder, source, target),
-        MergeOptions(),
-        EncodeOptions(),
-        folder,
-        "auto",
-        say,
-    )
-    found = evaluate(
-        output,
-        target,
-        folder / "source",
-        EvaluateOptions(),
-        work / "run",
-        work / "report.html",
-        folder,
-        "auto",
-        say,
-    )
+    found = rendered(work, folder, source, target)
     return {
         "date": datetime.date.today().isoformat(),
         "commit": commit(),
@@ -107,6 +85,15 @@ def measure(pair: str, network: str, minutes: float, keep: Path) -> dict[str, st
         "iterations": str(trained.iterations),
         **figures(found),
     }
+
+
+def rendered(work: Path, folder: Path, source: Path, target: Path) -> Evaluation:
+    """Merge and evaluate the run in `work`; the facesets and tables are those of `folder`."""
+    output = work / "render.mp4"
+    allowed = records(folder, source, target)
+    merge(target, work / "run", output, *allowed, MergeOptions(), EncodeOptions(), folder, "auto", say)
+    report = work / "report.html"
+    return evaluate(output, target, folder / "source", EvaluateOptions(), work / "run", report, folder, "auto", say)
 
 
 def figures(found: Evaluation) -> dict[str, str]:

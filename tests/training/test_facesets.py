@@ -11,7 +11,7 @@ import pytest
 import visagist
 from tests.training.test_loop import Signalled
 from visagist.cli.app import main
-from visagist.errors import FacesetError
+from visagist.errors import FacesetError, VisagistError
 from visagist.events import silent
 from visagist.faceset import Faceset, extract
 from visagist.training import Run, TrainOptions, train
@@ -69,6 +69,28 @@ def test_a_training_that_cannot_fit_is_refused_before_it_begins(
     said = capsys.readouterr().err
     assert "this training takes about" in said
     assert "0.3 GiB are there; no smaller batch or size that was tried fits" in said
+    assert not (tmp_path / "run" / "run.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"batch": 8, "optimizer": {"accumulate": 5}}, "accumulate"),
+        ({"freeze": ("inter",)}, "no part 'inter'"),
+        ({"start": Path("nowhere")}, "not a run"),
+    ],
+)
+def test_what_asks_for_the_impossible_is_refused_before_a_crop_is_read(
+    asked: dict[str, object],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    facesets: tuple[Path, Path],
+    options: Callable[..., TrainOptions],
+) -> None:
+    monkeypatch.setattr("visagist.training.loop.load_crops", lambda *_: pytest.fail("has read crops"))
+    with pytest.raises(VisagistError, match=message):
+        train(*facesets, tmp_path / "run", options(**asked), silent)
     assert not (tmp_path / "run" / "run.toml").exists()
 
 

@@ -334,6 +334,21 @@ def poisoned(source: Crops, target: Crops, options: TrainOptions, times: int) ->
     return trainer
 
 
+def test_losses_of_an_end_that_never_comes_are_told(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    def warned(name: str, finish: float) -> list[str]:
+        said: list[Event] = []
+        asked = options(iterations=4, losses={"face_style": 1.0, "finish": finish})
+        train_crops(source, target, tmp_path / name, asked, said.append)
+        return [event.message for event in said if isinstance(event, Warned)]
+
+    assert warned("none", 0.2) == [
+        "face_style will not act: of 4 iterations the last 0.2 is less than one; give more --losses.finish"
+    ]
+    assert warned("one", 0.25) == []
+
+
 def test_nan_goes_back_to_the_last_checkpoint_with_half_the_rate(
     source: Crops, target: Crops, options: Make, tmp_path: Path
 ) -> None:

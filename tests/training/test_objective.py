@@ -89,6 +89,35 @@ def test_losses_for_the_end_act_at_the_end(start: Start) -> None:
     assert seen == {0: set(), 8: set(), 9: set(LATE), 11: set(LATE)}
 
 
+def test_face_style_learns_from_what_was_drawn_when_it_began(start: Start) -> None:
+    trainer = start({"face_style": 1.0, "finish": 0.5})
+
+    def known(iteration: int) -> torch.Tensor | None:
+        return trainer.draw(seen, trainer.counts, iteration, torch.Generator()).known
+
+    for iteration in range(6):  # of 12
+        trainer.step(iteration)
+    seen, _ = trainer.batch(6)
+    assert known(5) is None
+    expected, _ = trainer.predict(seen.split(trainer.counts)[1], "source")
+    trainer.step(6)
+    kept = {name: tensor.clone() for name, tensor in trainer.tensors().items()}
+    for iteration in (7, 8):
+        trainer.step(iteration)
+    assert not torch.equal(trainer.predict(seen.split(trainer.counts)[1], "source")[0], expected)
+    found = known(9)
+    assert found is not None
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
+    other = start({"face_style": 1.0, "finish": 0.5})
+    other.restore(kept)
+    for iteration in (7, 8):
+        other.step(iteration)
+    assert all(torch.equal(tensor, other.tensors()[name]) for name, tensor in trainer.tensors().items())
+    trainer.iterations = 24  # trained on: this is its middle
+    assert known(9) is None
+    assert not trainer.known
+
+
 def test_what_discriminators_have_learnt_is_restored(start: Start) -> None:
     losses = {**LATE, "finish": 1.0}
     unbroken, other = start(losses, optimizer={"accumulate": 2}, batch=8), start(losses, batch=8)

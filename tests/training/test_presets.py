@@ -58,7 +58,7 @@ def test_what_a_preset_changes_besides() -> None:
     plain = TrainOptions()
     assert (draft.losses, draft.augmentation, draft.schedule) == (plain.losses, plain.augmentation, plain.schedule)
     assert standard.losses == plain.losses
-    assert (final.losses.focal_frequency, final.losses.gan, final.losses.finish) == (50, 0.01, 0.2)
+    assert (final.losses.focal_frequency, final.losses.gan, final.losses.finish) == (50, 0.1, 0.2)
     for long in (standard, final):
         assert long.schedule.decay == "late"
         assert long.augmentation.warp_grids == (3, 5, 9)
@@ -187,7 +187,7 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
     begun = RunRecord.read(run).options
     assert begun.preset == "final"
     assert begun.batch == 8
-    assert begun.losses.gan == 0.01
+    assert begun.losses.gan == 0.1
     assert TrainOptions.model_validate(read_toml(run / "run.toml")["options"]) == begun  # complete on the disk
     _, note = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
     assert note.startswith("preset final: ")

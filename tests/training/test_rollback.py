@@ -148,6 +148,34 @@ def test_a_second_ctrl_c_while_a_training_goes_back_saves_nothing(
     assert (cut.rollbacks, cut.weights_sha256) == (1, whole.weights_sha256)
 
 
+@pytest.mark.parametrize("where", ["load_before", "save_numbers", "save_weights", "forget_future"])
+def test_killed_while_it_goes_back_a_training_ends_the_same(
+    where: str,
+    source: Crops,
+    target: Crops,
+    options: Make,
+    tmp_path: Path,
+    poison: Poison,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    poison(at=7, times=2)
+    asked = options(save_every=2, backup_every=6)
+    whole = train_crops(source, target, tmp_path / "whole", asked, silent)
+    go_back = Loop.roll_back
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+
+        def roll_back(loop: Loop, reason: str) -> None:
+            if loop.trainer.attempt == 1:  # the second time, when it goes to the checkpoint before
+                patch.setattr(f"visagist.training.loop.{where}", lambda *_: 1 / 0)
+            go_back(loop, reason)
+
+        patch.setattr(Loop, "roll_back", roll_back)
+        train_crops(source, target, tmp_path / "cut", asked, silent)
+    cut = train_crops(source, target, tmp_path / "cut", asked, silent)
+    assert (cut.rollbacks, cut.weights_sha256) == (2, whole.weights_sha256)
+    assert rewind(tmp_path / "cut").backups == rewind(tmp_path / "whole").backups
+
+
 def killed_at_second(said: list[Event]) -> Callable[[Event], None]:
     """Events that are kept, and answer the second warning with a crash."""
 

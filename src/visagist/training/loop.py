@@ -77,7 +77,7 @@ from visagist.training.run import (
 )
 from visagist.training.schedule import COOL_DOWN, FADE, learning_rate, warmed_up, warp_strength
 from visagist.training.session import LOOK, interrupts, logged, logged_looks
-from visagist.training.start import SHARED, frozen, start_from
+from visagist.training.start import SHARED, check_start, frozen, start_from
 from visagist.training.trainer import Trainer, faces_each
 
 METRIC_EVERY = 10  # iterations
@@ -162,9 +162,8 @@ def train(
             return sum(len(Faceset.open(folder)) for folder in folders.values())
 
         options = resolved(options, run, tuple(folders), crops, events)
-        size = network_size(options)
-        known_record(run, options)  # refuses other options before crops are read, and before others come of them
         tell_memory(options, run, tuple(folders), crops, events)
+        size = network_size(options)
         people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)
         given = {"source": source, "target": target, "others": dict(others)}
@@ -204,13 +203,24 @@ def resolved(
     """The options with all that their preset derives, by the first process's memory for all processes.
 
     Raises:
-        What `with_preset` raises.
+        ConfigError, RunError: whatever can be refused before a crop is read.
     """
     world = World.now()
-    said = with_preset(options, run, people, crops, events) if world.leads else options
-    if world.size == 1:
-        return said
-    return TrainOptions.model_validate_json(world.told(said.model_dump_json()))
+    if world.leads:
+        options = with_preset(options, run, people, crops, events)
+    if world.size > 1:
+        options = TrainOptions.model_validate_json(world.told(options.model_dump_json()))
+    known_record(run, options)
+    if options.batch < len(people):
+        raise ConfigError(f"a batch of {options.batch} has no face of each of {len(people)} people; give more --batch")
+    own_parts(micro_batches(faces_each(options.batch, len(people)), options.optimizer.accumulate), world)
+    with torch.device("meta"):  # shapes only
+        frozen(create(options.model, people, **options.settings), options.freeze)
+    if not has_checkpoint(run / CHECKPOINT):  # with one, the run that this one began with is no longer needed
+        check_untrained(run)
+        if options.start is not None:
+            check_start(options.start, options)
+    return options
 
 
 def tell_memory(
@@ -255,19 +265,12 @@ def named(source: T, target: T, others: Mapping[str, T]) -> dict[str, T]:
 
 
 def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, events: Events, seal: Seal | None) -> "Loop":
-    """A training that can begin: all that can be refused is refused here, and the run's record is on the disk."""
-    size, world = network_size(options), World.now()
-    events = events if world.leads else silent
-    if options.batch < len(people):
-        raise ConfigError(f"a batch of {options.batch} has no face of each of {len(people)} people; give more --batch")
+    """A training that can begin, by options that are `resolved`: the run's record is on the disk."""
+    events = events if World.now().leads else silent
+    wanted = round(network_size(options) * options.margin)
     for crops in people.values():
-        if crops.images.shape[1] != round(size * options.margin):
-            wanted = round(size * options.margin)
+        if crops.images.shape[1] != wanted:
             raise RunError(f"{crops.name}: crops of {crops.images.shape[1]} px, model '{options.model}' takes {wanted}")
-    parts = micro_batches(faces_each(options.batch, len(people)), options.optimizer.accumulate)
-    own_parts(parts, world)  # both refuse what cannot be cut
-    with torch.device("meta"):  # shapes only: what it cannot freeze is refused before anything is written
-        frozen(create(options.model, tuple(people), **options.settings), options.freeze)
     compute = choose(own_device(options.device))
     distinct = {id(crops): crops for crops in people.values()}  # a pool is both people's, and held once
     held = {
@@ -275,9 +278,7 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
         for key, crops in distinct.items()
     }
     sides = {name: held[id(crops)] for name, crops in people.items()}
-    if is_new := not has_checkpoint(run / CHECKPOINT):
-        check_untrained(run)
-    # Once there is a checkpoint, the run that this one began with is no longer needed.
+    is_new = not has_checkpoint(run / CHECKPOINT)
     start = start_from(options.start, options) if options.start is not None and is_new else None
     if options.find_rate and options.learning_rate is None and known_record(run, options) is None:
         curve = find_rate(sides, options, compute, start)
@@ -291,6 +292,9 @@ def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, event
         options = options.model_copy(update=length)  # what the run has, so that the saved call says it
     trainer = Trainer(sides, options, record.iterations, compute, start)
     trainer.landing = record.landing
+    if options.losses.late and not trainer.objective.is_late((record.iterations - 1) / record.iterations):
+        never = f"of {record.iterations} iterations the last {options.losses.finish:.2g} is less than one"
+        events(Warned(STEP, f"{', '.join(options.losses.late)} will not act: {never}; give more --losses.finish"))
     if start is not None:
         last = start.beginning.identities[-1]
         new = [f"{name} begins as a copy of {last}" for name in people if name not in start.beginning.identities]

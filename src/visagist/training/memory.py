@@ -51,7 +51,7 @@ class Memory:
 
     Attributes:
         weights: of the network.
-        average: their running average.
+        average: their running average, and what that was when face style began to act.
         optimizer: what the optimiser remembers.
         step: most that an iteration takes on top: gradients, activations kept for the backward pass, all temporaries.
         saving: most that a checkpoint takes on top: copies in plain order of what lies in channels_last; on a CPU only.
@@ -125,10 +125,10 @@ def estimate_memory(options: TrainOptions, people: Sequence[str], compute: Compu
             del truth
             lasting = ledger.live
         remembered = state_tensors(trainer.optimizer, trainer.weights)
-        kept = [*trainer.weights.values(), *trainer.average.values(), *remembered.values()]
+        kept = [*trainer.weights.values(), *trainer.average.values(), *trainer.known.values(), *remembered.values()]
         return Memory(
             weights=total(trainer.weights.values()),
-            average=total(trainer.average.values()),
+            average=total([*trainer.average.values(), *trainer.known.values()]),
             optimizer=total(remembered.values()),
             step=ledger.peak - lasting,
             saving=total(tensor for tensor in kept if not tensor.is_contiguous()) if kind == "cpu" else 0,

@@ -43,6 +43,7 @@ class Drawn:
         rgb: `(B, 3, R, R)` faces drawn as themselves.
         mask: `(B, 1, R, R)` their masks.
         swap: `(T, 3, R, R)` the target's faces drawn as somebody else; None where no loss asks for it.
+        known: the same by the network as it was when face style began to act; None where no loss asks for it.
         person: as whom.
         counts: faces of each person.
     """
@@ -51,6 +52,7 @@ class Drawn:
     rgb: Tensor
     mask: Tensor
     swap: Tensor | None
+    known: Tensor | None
     person: str
     counts: tuple[int, ...]
 
@@ -118,6 +120,10 @@ class Objective:
         """Whether a loss looks at the swap."""
         return bool(self.options.identity) or (self.options.styles and self.is_late(progress))
 
+    def draws_known_swap(self, progress: float) -> bool:
+        """Whether a loss looks at the swap as the network drew it when that loss began to act."""
+        return bool(self.options.face_style) and self.is_late(progress)
+
     def parts(self, drawn: Drawn, truth: Tensor, others: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
         """The losses of a batch, or of a part of one, by the names of their weights.
 
@@ -138,20 +144,23 @@ class Objective:
         hull, importance = guides[:, :1], guides[:, 1:]
         weights = pixel_weights(hull, importance, options.outside, options.eyes_mouth, options.masked)
         targets = drawn.counts[TARGET] + (len(others[TARGET]) if others else 0)
-        found = reconstruction_parts(drawn.rgb, drawn.mask, real, hull, weights, options)
+        gan = self.adversaries.get("gan") if self.is_late(progress) else None
+        rgb = drawn.rgb if gan is None else gan.measured(drawn.rgb)
+        found = reconstruction_parts(rgb, drawn.mask, real, hull, weights, options)
         if drawn.swap is not None:
             if self.is_late(progress):
                 own = truth.split(drawn.counts)[TARGET]
                 outlines = own[:, 3:4]
                 if others:
                     outlines = torch.cat([outlines, others[TARGET][:, :1]])
-                found |= style_parts(drawn.swap, own[:, :3], outlines, options)
+                found |= style_parts(drawn.swap, drawn.known, own[:, :3], outlines, options)
             if self.embedder is not None:
                 distance = identity_loss(self.embedder(drawn.swap), self.centroids[drawn.person], targets)
                 found["identity"] = options.identity * distance
         if self.is_late(progress):
-            if "gan" in self.adversaries:
-                found["gan"] = options.gan * self.adversaries["gan"].deceive(self._shown(drawn.rgb, truth), len(hull))
+            if gan is not None:
+                fake = self._shown(gan.weighed(drawn.rgb, options.gan), truth)
+                found["gan"] = options.gan * gan.deceive(fake, len(hull))
             if "true_face" in self.adversaries:
                 target = drawn.latent.split(drawn.counts)[TARGET]
                 found["true_face"] = options.true_face * self.adversaries["true_face"].deceive(target, targets)

@@ -59,7 +59,7 @@ LONG = {
 WAYS: dict[PresetName, dict[str, Any]] = {
     "draft": {"backups": 0},  # ten minutes are made again sooner than looked for
     "standard": {**LONG, "backups": 3},
-    "final": {**LONG, "losses": {"focal_frequency": 50.0, "gan": 0.01, "finish": 0.2}, "backups": 4},
+    "final": {**LONG, "losses": {"focal_frequency": 50.0, "gan": 0.1, "finish": 0.2}, "backups": 4},
 }
 # On CUDA and elsewhere: an afternoon or a night, a night or a weekend. With `--until plateau` they are the latest end.
 MINUTES: dict[PresetName, tuple[float, float]] = {"draft": (10, 10), "standard": (240, 480), "final": (720, 2880)}
@@ -325,8 +325,8 @@ def merged(*layers: Mapping[str, Any]) -> Values:
 def difference(before: Values, after: Values, prefix: str = "--") -> list[str]:
     """What `after` has that `before` has not, as one would write it on the command line.
 
-    >>> difference({"batch": 8}, {"batch": 8, "losses": {"gan": 0.05}, "save_every": 50})
-    ['--losses.gan 0.05', '--save-every 50']
+    >>> difference({"batch": 8}, {"batch": 8, "losses": {"gan": 0.1}, "save_every": 50})
+    ['--losses.gan 0.1', '--save-every 50']
     >>> difference({}, {"checkpointing": True})
     ['--checkpointing']
     >>> difference({}, {"settings": {"encoder": (96, 192, 320)}})

@@ -32,7 +32,7 @@ from visagist.settings import save_call
 from visagist.training.data import Crops, crops_of, held_out_count
 from visagist.training.loop import TrainSummary, go, prepare, resolved, tell_memory, together
 from visagist.training.options import TrainOptions
-from visagist.training.plan import STEP, known_record, network_size
+from visagist.training.plan import STEP, network_size
 from visagist.training.preview import own_seal
 
 CALL = "pretrain.toml"  # in the run: the resolved call
@@ -70,10 +70,8 @@ def pretrain(folder: Path, run: Path, options: TrainOptions, events: Events) -> 
             return sum(len(Faceset.open(each)) for each in facesets_in(folder))
 
         options = resolved(options, run, ("source", "target"), crops, events)
-        size = network_size(options)
-        known_record(run, options)  # refuses other options before crops are read
         tell_memory(options, run, ("source", "target"), crops, events)
-        pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
+        pool = load_pool(folder, options.coverage, network_size(options), options.margin, options.held_out)
         people = {"source": pool.crops, "target": pool.crops}
         loop = prepare(people, run, options, events, own_seal() if world.leads else None)
         if world.leads:

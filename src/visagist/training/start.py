@@ -1,6 +1,6 @@
 """What a training begins with, other than random weights, and what of that stays as it is.
 
-- `Start`: another run's weights, and where those come from; `start_from` reads them
+- `Start`: another run's weights, and where those come from; `start_from` reads them, `check_start` does not
 - `take_over`: into a fresh network, person by person
 - `frozen`: the weights that are not trained
 
@@ -39,10 +39,28 @@ def start_from(folder: Path, options: TrainOptions) -> Start:
         options: of the run that begins.
 
     Raises:
+        What `check_start` raises.
+    """
+    record = check_start(folder, options)
+    earlier = record.beginning.footage if record.beginning else ()
+    footage = {name: None for origin in record.origins.values() for name in origin.footage}
+    weights, digest = load_weights(folder / WEIGHTS)
+    made = Beginning(
+        weights_sha256=digest,
+        identities=record.identities,
+        footage=tuple(dict.fromkeys([*earlier, *footage])),
+    )
+    return Start(made, weights)
+
+
+def check_start(folder: Path, options: TrainOptions) -> RunRecord:
+    """The record of a run, if another one can begin with it.
+
+    Raises:
         RunError: the folder is not a run, has no weights yet, or is of another model, size or width.
     """
-    record, path = RunRecord.read(folder), folder / WEIGHTS
-    if not path.is_file():
+    record = RunRecord.read(folder)
+    if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder}: this run has no weights yet, nothing can begin with it; continue it first")
     there, here = record.options.model, options.model
     if there != here:
@@ -58,15 +76,7 @@ def start_from(folder: Path, options: TrainOptions) -> Start:
             f"{folder}: its faces are '{record.options.coverage}', here '{options.coverage}'; to begin with it, give "
             f"--coverage {record.options.coverage}"
         )
-    earlier = record.beginning.footage if record.beginning else ()
-    footage = {name: None for origin in record.origins.values() for name in origin.footage}
-    weights, digest = load_weights(path)
-    made = Beginning(
-        weights_sha256=digest,
-        identities=record.identities,
-        footage=tuple(dict.fromkeys([*earlier, *footage])),
-    )
-    return Start(made, weights)
+    return record
 
 
 def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str, ...]) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ class Trainer:
         network: the weights as the optimizer leaves them.
         trained: those that are not frozen, by name.
         average: exponential moving average of every weight by name; what predictions use.
+        known: what that was when face style began to act, for faces to keep all but their light; empty before.
         rate: the learning rate that the schedule scales; the guard halves it.
         landing: the plan that a plateau has cut short, where one has.
         attempt: how often the guard has gone back; part of every seed.
@@ -120,6 +121,7 @@ class Trainer:
         """Averages, optimizer and objective anew, for the weights that the network has."""
         self.weights = dict(self.network.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
+        self.known: dict[str, Tensor] = {}
         kept = frozen(self.network, self.options.freeze)
         for name in kept:
             self.weights[name].requires_grad_(False)
@@ -198,7 +200,8 @@ class Trainer:
 
     def draw(self, seen: Tensor, counts: tuple[int, ...], iteration: int, generator: torch.Generator) -> Drawn:
         """Encode a batch, or a part of one with so many faces of each person, and decode all that losses look at."""
-        person, swap = self.objective.appears(iteration), None
+        person, swap, known = self.objective.appears(iteration), None, None
+        progress = iteration / self.iterations
         with self.autocast():
             latent = self.passes.encode(seen)
             parts = latent.split(counts)
@@ -206,10 +209,15 @@ class Trainer:
                 self.passes.decode_in_training(part, name, generator)
                 for part, name in zip(parts, self.sides, strict=True)
             ]
-            if self.objective.draws_swap(iteration / self.iterations):
+            if self.objective.draws_swap(progress):
                 swap, _ = self.passes.decode_for_swap(parts[TARGET], person)
+        if self.objective.draws_known_swap(progress):
+            self.known = self.known or {name: average.clone() for name, average in self.average.items()}
+            known, _ = self.predict(seen.split(counts)[TARGET], person, self.known)
+        else:
+            self.known = {}  # of an end that has become the middle of a longer training
         rgb, mask = (torch.cat(planes) for planes in zip(*drawn, strict=True))
-        return Drawn(latent, rgb, mask, swap, person, counts)
+        return Drawn(latent, rgb, mask, swap, known, person, counts)
 
     def variation(self, drawn: Sequence[Drawn], truth: Tensor) -> dict[str, Tensor]:
         """How much each person's faces just drawn differ from each other, against the real ones."""
@@ -257,16 +265,21 @@ class Trainer:
         kind, dtype = self.compute.device.type, self.compute.autocast
         return torch.autocast(kind, dtype=dtype, enabled=dtype is not None)
 
-    def predict(self, faces: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        """Draw `(B, 3, R, R)` faces on the device as one person, with the EMA weights."""
+    def predict(
+        self, faces: Tensor, identity: str, weights: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw `(B, 3, R, R)` faces on the device as one person, with the EMA weights or others."""
         faces = faces.to(memory_format=self.compute.memory_format)
         with torch.no_grad(), self.autocast():
-            return torch.func.functional_call(self.network, self.average, (faces, identity))
+            return torch.func.functional_call(
+                self.network, dict(self.average if weights is None else weights), (faces, identity)
+            )
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name; no copies."""
         found = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
         found |= {f"average/{name}": average for name, average in self.average.items()}
+        found |= {f"known/{name}": known for name, known in self.known.items()}
         return found | state_tensors(self.optimizer, self.weights) | self.objective.tensors()
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -280,6 +293,11 @@ class Trainer:
                 for name, weight in self.weights.items():
                     weight.copy_(tensors[f"weight/{name}"])
                     self.average[name].copy_(tensors[f"average/{name}"])
+                self.known = {
+                    name: torch.empty_like(average).copy_(tensors[f"known/{name}"])
+                    for name, average in self.average.items()
+                    if f"known/{name}" in tensors
+                }
             restore_state(self.optimizer, self.weights, tensors, self.options.optimizer.name)
             self.objective.restore(tensors)
         except (KeyError, RuntimeError) as error:

@@ -149,6 +149,26 @@ def test_to_deceive_changes_nothing_in_the_discriminator_and_to_learn_nothing_in
     assert not all(torch.equal(tensor, opponent.tensors()[name]) for name, tensor in before.items())
 
 
+@pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3])
+def test_it_pulls_as_strongly_as_asked_for_however_strong_it_is_itself(strength: float) -> None:
+    opponent, (drawn, pattern) = adversary(), pictures(24)
+
+    def pull() -> Tensor:
+        """Its own on a face, of which another loss sees `pattern`."""
+        face = drawn.clone().requires_grad_()
+        (others,) = torch.autograd.grad((pattern * opponent.measured(face)).sum(), face)
+        assert torch.equal(others, pattern)
+        return torch.autograd.grad(strength * opponent.deceive(opponent.weighed(face, 0.3), 2), face)[0]
+
+    assert pull().abs().max().item() == 0  # before anything has been measured
+    opponent.measure_pulls()
+    found = pull()
+    torch.testing.assert_close(found.norm(), 0.3 * pattern.norm(), rtol=1e-3, atol=0)
+    for _ in range(60):
+        opponent.measure_pulls()  # nothing is felt any more: both means fall alike
+    torch.testing.assert_close(pull(), found, rtol=1e-3, atol=0)
+
+
 def test_a_discriminator_goes_on_to_the_last_bit_where_it_was_saved() -> None:
     opponent = adversary()
     learnt(opponent, 3)

@@ -55,13 +55,18 @@ def test_focal_frequency_sees_the_face_and_not_the_priority_of_eyes_and_mouth(
     assert parts["focal_frequency"].item() == pytest.approx(expected.item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["face_style", "background_style"])
-def test_styles_are_parts_of_their_own(name: str) -> None:
+def test_styles_are_parts_of_their_own() -> None:
     swap, target = pictures(SIZE)
-    assert losses.style_parts(swap, target, disc(SIZE), LossOptions()) == {}
-    parts = losses.style_parts(swap, target, disc(SIZE), LossOptions.model_validate({name: 2.0}))
-    assert list(parts) == [name]
-    assert parts[name].item() == pytest.approx(2 * getattr(losses, name)(swap, target, disc(SIZE)).item())
+    known, mask = swap.flip(-1), disc(SIZE)
+    assert losses.style_parts(swap, None, target, mask, LossOptions()) == {}
+    face = losses.style_parts(swap, known, target, mask, LossOptions(face_style=2))
+    assert list(face) == ["face_style"]
+    assert face["face_style"].item() == pytest.approx(2 * losses.face_style(swap, known, target, mask).item())
+    surroundings = losses.style_parts(swap, None, target, mask, LossOptions(background_style=2))
+    assert list(surroundings) == ["background_style"]
+    assert surroundings["background_style"].item() == pytest.approx(
+        2 * losses.background_style(swap, target, mask).item()
+    )
 
 
 def test_does_not_depend_on_the_number_of_faces(drawn: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]) -> None:

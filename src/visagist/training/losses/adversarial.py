@@ -22,7 +22,7 @@ contrast. So the discriminator is shown that by itself, enlarged, beside the pic
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,7 @@ from visagist.training.optimizers import restore_state, state_tensors
 SLOPE = 0.2  # of leaky_relu, usual in discriminators
 RATE, BETAS = 1e-3, (0.5, 0.99)  # of Adam: fast, for a discriminator has the last part of a training to learn in
 DETAIL = 16.0  # times as strong as it is: about as strong as the colours
+MEMORY = 0.9  # of the running means by which pulls are compared: some ten iterations
 WIDEST = 8  # times the width: no layer has more channels
 
 
@@ -247,6 +248,33 @@ class Adversary:
         self.network, self.compute = network.eval(), compute  # in eval mode spectral norms stay what they are
         self.weights = dict(self.network.named_parameters())
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=RATE, betas=BETAS)
+        self.felt = torch.zeros(2, device=compute.device)  # squared gradients of this iteration: its own, all others'
+        self.pulls = torch.zeros(2, device=compute.device)  # running means of them
+
+    def weighed(self, fake: Tensor, weight: float) -> Tensor:
+        """What deceives it, with a gradient that is `weight` times as strong as that of what is `measured`.
+
+        So strong in the mean of some iterations, and 0 in the first. How strong a discriminator's own gradient is tells
+        little: from one iteration to the next that it wins or loses by a hair, it is tenfold, and each network, size
+        and moment of a training has its own. (Esser, Rombach and Ommer 2021, "Taming Transformers for High-Resolution
+        Image Synthesis", weigh theirs by the same ratio, of one layer and one iteration.)
+        """
+        own, others = self.pulls
+        factor = weight * (others / own.clamp_min(torch.finfo(own.dtype).tiny)).sqrt()
+
+        def scaled(gradient: Tensor) -> Tensor:
+            self.felt[0] += gradient.float().square().sum()
+            return factor.to(gradient.dtype) * gradient
+
+        return _with_hook(fake, scaled)
+
+    def measured(self, drawn: Tensor) -> Tensor:
+        """The same, for all losses to look at that the discriminator's pull is weighed against."""
+
+        def tell(gradient: Tensor) -> None:
+            self.felt[1] += gradient.float().square().sum()
+
+        return _with_hook(drawn, tell)
 
     def deceive(self, fake: Tensor, faces: int) -> Tensor:
         """What the swapper minimises, a scalar; see `generator_loss`. Gradients go to `fake` alone."""
@@ -270,6 +298,7 @@ class Adversary:
             late: by then the weights may have been saved.
         """
         self.measure_norms()
+        self.measure_pulls()
         faces = sum(len(real) for real, _ in parts), sum(len(fake) for _, fake in parts)
         losses: list[Tensor] = []
         for real, fake in parts:
@@ -283,6 +312,13 @@ class Adversary:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return torch.where(norm.isfinite(), torch.stack(losses).detach().sum(), torch.nan)
+
+    @torch.no_grad()
+    def measure_pulls(self) -> None:
+        """Take this iteration's gradients into the running means, all processes' together."""
+        felt = torch.stack(list(World.now().added(dict(zip(("own", "others"), self.felt, strict=True))).values()))
+        self.pulls.copy_(torch.where(self.pulls > 0, torch.lerp(felt, self.pulls, MEMORY), felt))
+        self.felt.zero_()
 
     @torch.no_grad()
     def measure_norms(self) -> None:
@@ -302,7 +338,7 @@ class Adversary:
     def tensors(self) -> dict[str, Tensor]:
         """Everything that changes, by name; no copies."""
         found = {f"state/{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
-        return found | state_tensors(self.optimizer, self.weights)
+        return found | {"pulls": self.pulls} | state_tensors(self.optimizer, self.weights)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over what `tensors` gave at another time.
@@ -312,6 +348,15 @@ class Adversary:
         """
         try:
             self.network.load_state_dict({name: tensors[f"state/{name}"] for name in self.network.state_dict()})
+            self.pulls.copy_(tensors["pulls"])
             restore_state(self.optimizer, self.weights, tensors, "adamw")  # which remembers what Adam does
         except (KeyError, RuntimeError) as error:
             raise RunError(f"the checkpoint's {type(self.network).__name__} is not as it is here ({error})") from error
+
+
+def _with_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Tensor:
+    """A view of a tensor whose gradient, apart from that of other views, goes through `hook`."""
+    view = tensor.view_as(tensor)
+    if view.requires_grad:  # nothing that is frozen has one
+        view.register_hook(hook)
+    return view

@@ -51,19 +51,20 @@ class LossOptions(Settings):
     the beginning). Before, they would work against what is still to be learnt."""
 
     face_style: Weight = 0.0
-    """The swap takes on light and colours of the target's face; 0 to 100. From 1 to 10, where the
-    merge's colour transfer does not do; too much makes the swap look like the target."""
+    """The swap takes on light and colours of the target's face, where the merge's colour transfer does not do; 0 to
+    100. Try 1; its features stay those that it had when this began to act."""
 
     background_style: Weight = 0.0
     """The swap continues the target's own surroundings of the face; 0 to 100. Try 1 with coverages whole and head."""
 
     identity: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """One minus the swap's SFace similarity to the source; 0 to 10. Try 0.01, a third of what the defaults pull, where
-    the swap resembles the source too little; costs one more network on every swapped face."""
+    """One minus the swap's SFace similarity to the source; 0 to 10. Try 0.03 where the swap resembles the
+    source too little, or falls apart in poses that the source's footage has not; costs one more network on every
+    swapped face."""
 
     gan: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Deceive a network that tells drawn from real, for pores and lashes; 0 to 10. Start with
-    0.05."""
+    """Deceive a network that tells drawn from real, for pores and lashes: how strongly, as a part of what the losses
+    of faces drawn as themselves pull; 0 to 10. Try 0.1 to 0.3, and look at the previews."""
 
     gan_patch: Annotated[int, Field(ge=5, le=640)] | None = None
     """Side in px of what that network looks at as one piece, odd (an even one sees one more); 5 to 640. Without it, an
@@ -92,6 +93,11 @@ class LossOptions(Settings):
     def styles(self) -> bool:
         """Whether a loss compares the swap with the target's own crops."""
         return bool(self.face_style or self.background_style)
+
+    @property
+    def late(self) -> tuple[str, ...]:
+        """The losses asked for that act in the training's end alone."""
+        return tuple(name for name in ("face_style", "background_style", "gan", "true_face") if getattr(self, name))
 
     def patch(self, size: int) -> int:
         """`gan_patch`, or what stands for it at faces of `size` px.

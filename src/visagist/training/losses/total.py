@@ -48,11 +48,14 @@ def reconstruction_parts(
     return parts
 
 
-def style_parts(swap: Tensor, target: Tensor, hull: Tensor, options: LossOptions) -> dict[str, Tensor]:
+def style_parts(
+    swap: Tensor, known: Tensor | None, target: Tensor, hull: Tensor, options: LossOptions
+) -> dict[str, Tensor]:
     """The losses of the swap against the target's own crops, by the names of their weights.
 
     Args:
         swap: `(B, 3, H, W)`: the source's decoder on the target's latent, detached; see `style.py`.
+        known: what the network of before face style draws of the same; None where face style is not asked for.
         target: the real crops that were encoded.
         hull: their landmark hulls, `(B, 1, H, W)` in [0, 1].
         options: a loss of weight 0 is not computed.
@@ -61,8 +64,8 @@ def style_parts(swap: Tensor, target: Tensor, hull: Tensor, options: LossOptions
         Scalars, already weighed.
     """
     parts: dict[str, Tensor] = {}
-    if options.face_style:
-        parts["face_style"] = options.face_style * face_style(swap, target, hull)
+    if known is not None:
+        parts["face_style"] = options.face_style * face_style(swap, known, target, hull)
     if options.background_style:
         parts["background_style"] = options.background_style * background_style(swap, target, hull)
     return parts

@@ -1,0 +1,115 @@
+"""What each loss does to real faces: the same end of a training, each time with one loss more.
+
+    python -m benchmarks.losses RUN [--iterations 300] [--only gan identity ...] [--pair "C to A"] [--keep FOLDER]
+
+RUN is a training of the pair, made by `benchmarks.quality` for instance. From its weights each variant trains on by the
+same random numbers, without random warp, with its loss from the first iteration; then it is merged and evaluated. A
+table of the figures that say something is printed as it grows, and a sheet with the same frames of all renders shows
+what they look like (of the developers' footage: it is not to be copied anywhere). What is there is not made again.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from benchmarks.quality import PAIRS, figures, rendered, say
+from visagist.faceset import ExtractOptions, extract
+from visagist.media import Reader
+from visagist.training import TrainOptions, train
+from visagist.training.run import RunRecord
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "none": {},
+    "gan": {"gan": 0.01},
+    "identity": {"identity": 0.03},
+    "face style": {"face_style": 5.0},
+    "background style": {"background_style": 1.0},
+    "focal frequency": {"focal_frequency": 50.0},
+    "true face": {"true_face": 0.01},
+}
+RATE = 3e-4
+SEED = 1
+FRAMES = (60, 200, 330, 450)  # of the sheet
+SHOWN = (
+    "source_ssim",
+    "target_ssim",
+    "identity_calibrated",
+    "identity_sface",
+    "leakage",
+    "expression_landmarks",
+    "expression_correlation",
+    "sharpness",
+    "seam_color",
+    "seam_gradient",
+    "flicker",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="training of the pair to go on from")
+    parser.add_argument("--iterations", type=int, default=300, help="of each variant")
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--weight", type=float, help="of the loss, in place of the one tried here")
+    parser.add_argument("--pair", choices=list(PAIRS), default="C to A")
+    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "losses", help="folder for what is made")
+    chosen = parser.parse_args(arguments)
+    if not PAIRS[chosen.pair][0].exists():
+        print("losses: skipped, the developers' footage is not here")
+        return
+    renders: dict[str, Path] = {}
+    print(f"{'':<24}" + "".join(f"{name:>24}" for name in SHOWN), flush=True)
+    for name in chosen.only:
+        losses = VARIANTS[name] if chosen.weight is None else dict.fromkeys(VARIANTS[name], chosen.weight)
+        title = " ".join([name, *(f"{weight:g}" for weight in losses.values())])
+        work = chosen.keep / title.replace(" ", "-")
+        if not (work / "figures.json").is_file():
+            found = measure(chosen.run, losses, chosen.iterations, chosen.pair, work)
+            (work / "figures.json").write_text(json.dumps(found))
+        found = json.loads((work / "figures.json").read_text())
+        print(f"{title:<24}" + "".join(f"{found.get(each, ''):>24}" for each in SHOWN), flush=True)
+        renders[title] = work / "render.mp4"
+    draw(renders, chosen.keep / "sheet.png")
+
+
+def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, work: Path) -> dict[str, str]:
+    """Train on from a run with some losses more, merge and evaluate; figures by name."""
+    source, target = PAIRS[pair]
+    folder = work.parent
+    extract(source, folder / "source", ExtractOptions(), say)
+    extract(target, folder / "target", ExtractOptions(), say, tables=folder / "tables")
+    record = RunRecord.read(start)
+    options = TrainOptions(
+        model=record.options.model,
+        settings=record.options.settings,
+        start=start,
+        iterations=iterations,
+        seed=SEED,
+        learning_rate=RATE,
+        losses={**losses, "finish": 1.0},
+        augmentation={"warp": 0.0},
+        preview_every=iterations,
+    )
+    train(folder / "source", folder / "target", work / "run", options, say)
+    return figures(rendered(work, folder, source, target))
+
+
+def draw(renders: dict[str, Path], path: Path) -> None:
+    """The same frames of all renders, a row each."""
+    rows: list[np.ndarray] = []
+    for title, render in renders.items():
+        with Reader(render, last=max(FRAMES)) as reader:
+            frames = [np.rint(frame.rgb() * 255).astype(np.uint8) for frame in reader if frame.index in FRAMES]
+        row = Image.fromarray(np.hstack(frames))
+        ImageDraw.Draw(row).text((6, 6), title, fill=(255, 255, 0))
+        rows.append(np.asarray(row))
+    Image.fromarray(np.vstack(rows)).save(path)
+
+
+if __name__ == "__main__":
+    main()
