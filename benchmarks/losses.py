@@ -1,39 +1,49 @@
 """What each loss does to real faces: the same end of a training, each time with one loss more.
 
-    python -m benchmarks.losses RUN [--iterations 300] [--only gan identity ...] [--pair "C to A"] [--keep FOLDER]
+    python -m benchmarks.losses RUN [--iterations 300] [--only gan "face style" ...] [--pair "C to A"] [--keep FOLDER]
+    python -m benchmarks.losses RUN --times
 
 RUN is a training of the pair, made by `benchmarks.quality` for instance. From its weights each variant trains on by the
 same random numbers, without random warp, with its loss from the first iteration; then it is merged and evaluated. A
 table of the figures that say something is printed as it grows, and a sheet with the same frames of all renders shows
-what they look like (of the developers' footage: it is not to be copied anywhere). What is there is not made again.
+what they look like (of the developers' footage: it is not to be copied anywhere). What is there is not made again. The
+learning rate falls from 3e-4 by a cosine. `--times` measures what an iteration takes with each instead, all of them in
+turns.
 """
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.quality import PAIRS, figures, rendered, say
+from visagist.device import choose
 from visagist.faceset import ExtractOptions, extract
+from visagist.files import sha256
 from visagist.media import Reader
 from visagist.training import TrainOptions, train
+from visagist.training.data import Side, load_crops
 from visagist.training.run import RunRecord
+from visagist.training.trainer import Trainer
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "none": {},
-    "gan": {"gan": 0.01},
+    "gan": {"gan": 0.3},
     "identity": {"identity": 0.03},
-    "face style": {"face_style": 5.0},
+    "face style": {"face_style": 1.0},
     "background style": {"background_style": 1.0},
     "focal frequency": {"focal_frequency": 50.0},
     "true face": {"true_face": 0.01},
 }
 RATE = 3e-4
 SEED = 1
+TIMED = 9  # iterations of each
 FRAMES = (60, 200, 330, 450)  # of the sheet
 SHOWN = (
     "source_ssim",
@@ -53,28 +63,38 @@ SHOWN = (
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="training of the pair to go on from")
-    parser.add_argument("--iterations", type=int, default=300, help="of each variant")
-    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--weight", type=float, help="of the loss, in place of the one tried here")
+    parser.add_argument("--iterations", type=int, default=300, help="of each variant (default 300)")
+    weights = ", ".join(f"{name} {weight:g}" for name, losses in VARIANTS.items() for weight in losses.values())
+    parser.add_argument(
+        "--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help=f"of these: none, {weights}"
+    )
+    parser.add_argument("--times", action="store_true", help="measure iterations in place of pictures")
+    parser.add_argument("--weight", type=float, help="of the loss, in place of the one listed above")
     parser.add_argument("--pair", choices=list(PAIRS), default="C to A")
     parser.add_argument("--keep", type=Path, default=Path("bench-output") / "losses", help="folder for what is made")
     chosen = parser.parse_args(arguments)
     if not PAIRS[chosen.pair][0].exists():
         print("losses: skipped, the developers' footage is not here")
         return
+    if chosen.times:
+        time_all(chosen.run, chosen.pair, chosen.keep)
+        return
+    # What another run, pair or length has made is another thing.
+    run = sha256(chosen.run / "weights.safetensors")[:8]
+    keep = chosen.keep / f"{chosen.pair.replace(' ', '-')}-{run}-{chosen.iterations}"
     renders: dict[str, Path] = {}
     print(f"{'':<24}" + "".join(f"{name:>24}" for name in SHOWN), flush=True)
     for name in chosen.only:
         losses = VARIANTS[name] if chosen.weight is None else dict.fromkeys(VARIANTS[name], chosen.weight)
         title = " ".join([name, *(f"{weight:g}" for weight in losses.values())])
-        work = chosen.keep / title.replace(" ", "-")
+        work = keep / title.replace(" ", "-")
         if not (work / "figures.json").is_file():
             found = measure(chosen.run, losses, chosen.iterations, chosen.pair, work)
             (work / "figures.json").write_text(json.dumps(found))
         found = json.loads((work / "figures.json").read_text())
         print(f"{title:<24}" + "".join(f"{found.get(each, ''):>24}" for each in SHOWN), flush=True)
         renders[title] = work / "render.mp4"
-    draw(renders, chosen.keep / "sheet.png")
+    draw(renders, keep / "sheet.png")
 
 
 def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, work: Path) -> dict[str, str]:
@@ -87,6 +107,7 @@ def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, w
     options = TrainOptions(
         model=record.options.model,
         settings=record.options.settings,
+        coverage=record.options.coverage,
         start=start,
         iterations=iterations,
         seed=SEED,
@@ -97,6 +118,39 @@ def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, w
     )
     train(folder / "source", folder / "target", work / "run", options, say)
     return figures(rendered(work, folder, source, target))
+
+
+def time_all(start: Path, pair: str, folder: Path) -> None:
+    """What an iteration takes with each loss, against one without, in turns."""
+    record, compute = RunRecord.read(start), choose("auto")
+    sides: dict[str, Side] = {}
+    for name, footage in zip(("source", "target"), PAIRS[pair], strict=True):
+        extract(footage, folder / name, ExtractOptions(), say)
+        crops = load_crops(folder / name, record.options.coverage, record.size, record.options.margin)
+        sides[name] = Side(crops, record.options.held_out, compute.device)
+    trainers = {
+        name: Trainer(
+            sides,
+            TrainOptions(
+                model=record.options.model,
+                settings=record.options.settings,
+                coverage=record.options.coverage,
+                losses={**losses, "finish": 1.0},
+            ),
+            10**6,
+            compute,
+        )
+        for name, losses in VARIANTS.items()
+    }
+    times: dict[str, list[float]] = {name: [] for name in trainers}
+    for iteration in range(1 + TIMED):
+        for name, trainer in trainers.items():
+            before = time.perf_counter()
+            trainer.step(iteration)  # ends by reading the loss: all is done
+            times[name].append(time.perf_counter() - before)
+    each = {name: median(found[1:]) for name, found in times.items()}
+    for name, seconds in each.items():
+        print(f"{name:<24}{seconds:8.3f} s an iteration, {seconds / each['none']:.2f} of one without")
 
 
 def draw(renders: dict[str, Path], path: Path) -> None:

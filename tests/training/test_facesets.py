@@ -78,6 +78,7 @@ def test_a_training_that_cannot_fit_is_refused_before_it_begins(
         ({"batch": 8, "optimizer": {"accumulate": 5}}, "accumulate"),
         ({"freeze": ("inter",)}, "no part 'inter'"),
         ({"start": Path("nowhere")}, "not a run"),
+        ({"losses": {"face_style": 1.0, "finish": 1.0}}, "give less --losses.finish, or --start"),
     ],
 )
 def test_what_asks_for_the_impossible_is_refused_before_a_crop_is_read(

@@ -17,6 +17,7 @@ from visagist.errors import RunError
 from visagist.events import Event, Metric, Note, Progress, Warned, silent
 from visagist.settings import read_toml
 from visagist.training import Crops, Run, TrainOptions, train_crops
+from visagist.training.checkpoint import load_checkpoint
 
 Make = Callable[..., TrainOptions]
 FULL_RATE = 1e-3  # of the model `quick`
@@ -49,6 +50,21 @@ def twice(source: Crops, target: Crops, options: Make, tmp_path_factory: pytest.
     train_crops(source, target, run, options(), silent)
     train_crops(source, target, run, options(iterations=24), silent)
     return run
+
+
+def test_what_face_style_keeps_is_that_of_a_longer_training(
+    source: Crops, target: Crops, options: Make, tmp_path: Path
+) -> None:
+    """Where the old end lay in the new one, too, it stayed that of the middle of the old training."""
+
+    def kept(iterations: int) -> torch.Tensor:
+        asked = options(iterations=iterations, losses={"face_style": 1.0, "finish": 0.5})
+        train_crops(source, target, tmp_path, asked, silent)
+        latest = load_checkpoint(tmp_path / "checkpoint")
+        assert latest is not None
+        return torch.cat([tensor.flatten() for name, tensor in latest.tensors.items() if name.startswith("known/")])
+
+    assert not torch.equal(kept(12), kept(24))
 
 
 def test_more_iterations_train_on_by_the_schedules_of_the_new_length(

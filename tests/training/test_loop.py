@@ -21,7 +21,7 @@ from torch import Tensor
 from visagist.device import choose
 from visagist.errors import CollapseError, ConfigError, OutputError, RunError
 from visagist.events import Event, Metric, Note, Progress, Result, Warned, silent
-from visagist.training import Crops, Run, TrainOptions, rewind, train_crops
+from visagist.training import Crops, Run, TrainOptions, plan, rewind, train_crops
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data import Side
 from visagist.training.loop import Loop
@@ -332,6 +332,21 @@ def poisoned(source: Crops, target: Crops, options: TrainOptions, times: int) ->
     trainer = Poisoned(dict(zip(("source", "target"), sides, strict=True)), options, 12, compute)
     trainer.times = times
     return trainer
+
+
+def test_minutes_know_that_losses_of_the_end_take_time(
+    source: Crops, target: Crops, options: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A discriminator made a training take two or three times the minutes that it was given."""
+    monkeypatch.setattr(plan, "measured", lambda _, asked, __: 3.0 if asked.losses.finish == 1 else 1.0)
+    sides = {"source": Side(source, 0.2, choose("cpu").device), "target": Side(target, 0.2, choose("cpu").device)}
+
+    def planned(**losses: float) -> int:
+        return plan.plan_iterations(sides, options(losses=losses), choose("cpu"), silent, 600)
+
+    everything = planned(finish=0.25)
+    assert planned(gan=1.0, finish=0.25) == pytest.approx(everything / 1.5, rel=1e-3)
+    assert planned(gan=1.0, finish=1.0) == pytest.approx(everything / 3, rel=1e-3)
 
 
 def test_losses_of_an_end_that_never_comes_are_told(

@@ -89,8 +89,9 @@ def test_a_pretraining_draws_nobody_in_particular(pretrained: Path, options: Mak
             run.origin(name)
     with pytest.raises(RunError, match="a pretraining of 10 people"):
         evaluate(TARGET, TARGET, tmp_path, EvaluateOptions(), pretrained, None, tmp_path / "space", "cpu", silent)
-    with pytest.raises(ConfigError, match="the identity loss needs one person"):
-        pretrain(tmp_path, tmp_path / "run", options(losses={"identity": 1.0}), silent)
+    for name in ("identity", "face_style", "background_style", "true_face"):
+        with pytest.raises(ConfigError, match=f"{name} needs a swap of one person for another"):
+            pretrain(tmp_path, tmp_path / "run", options(losses={name: 1.0}), silent)
 
 
 def test_a_folder_of_facesets_is_pretrained_on_and_fitted_by_command(

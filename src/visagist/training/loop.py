@@ -220,6 +220,11 @@ def resolved(
         check_untrained(run)
         if options.start is not None:
             check_start(options.start, options)
+        elif options.losses.face_style and options.losses.finish == 1:
+            raise ConfigError(
+                "face_style keeps the faces that the network draws when it begins to act, and with --losses.finish 1 "
+                "there are none yet; give less --losses.finish, or --start"
+            )
     return options
 
 
@@ -503,6 +508,7 @@ class Loop:
         self.guard = Guard.of(latest.numbers)
         if self.plan_left() is not None:
             self.guard = Guard()  # with the random warp back, the loss may double without anything being wrong
+            self.trainer.known = {}  # what face style is to keep has become better
         return changes
 
     def plan_left(self) -> Instalment | None:

@@ -40,7 +40,7 @@ GIB = 2**30
 BASE = {"cpu": 450 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
 SLACK = {"cpu": 1.08, "cuda": 1.1, "mps": 1.1}  # allocators' gaps, and the libraries' own scratch memory
 DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}  # crops as read, and as the trainer holds them, if in one memory
-WEIGHT = 40  # bytes that a weight never takes: itself, average, optimizer, and copies for saving or a step
+WEIGHT = 48  # bytes that a weight never takes: itself, averages, optimizer, and copies for saving or a step
 PIXEL = 2 * 2**10  # bytes that the losses never take for a pixel of a batch, networks of their own aside: measured 590
 SMALLER = (0.75, 0.5)  # parts of the size that are tried
 

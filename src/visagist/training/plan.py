@@ -208,20 +208,32 @@ def asked_iterations(record: RunRecord, options: TrainOptions, measure: Measure)
 def plan_iterations(
     sides: Mapping[str, Side], options: TrainOptions, compute: Compute, events: Events, minutes: float
 ) -> int:
-    """Turn minutes into iterations by measuring some on a network that is thrown away."""
+    """Turn minutes into iterations by measuring some on a network that is thrown away.
+
+    Where losses act in the end alone, some are measured with them, too: a discriminator may take twice the time of all
+    the rest.
+    """
     start = time.perf_counter()
+    each, losses = measured(sides, options, compute), options.losses
+    if losses.late and losses.finish < 1:
+        end = options.model_copy(update={"losses": losses.model_copy(update={"finish": 1.0})})
+        each += losses.finish * (measured(sides, end, compute) - each)
+    left = max(0.0, 60 * minutes - (time.perf_counter() - start))
+    iterations = World.now().agreed(max(1, int(left * (1 - BESIDES) / each)))  # clocks differ, the plan may not
+    rate = speed(options.batch / each)
+    events(Note(STEP, f"{compute}: {rate}, so {minutes:g} minutes are {iterations} iterations"))
+    return iterations
+
+
+def measured(sides: Mapping[str, Side], options: TrainOptions, compute: Compute) -> float:
+    """Seconds that an iteration of the beginning takes: the median of some."""
     trainer = Trainer(sides, options, ENDLESS, compute)
     times: list[float] = []
     for iteration in range(DISCARDED + MEASURED):
         before = time.perf_counter()
         trainer.step(iteration)
         times.append(time.perf_counter() - before)
-    each = median(times[DISCARDED:])
-    left = max(0.0, 60 * minutes - (time.perf_counter() - start))
-    iterations = World.now().agreed(max(1, int(left * (1 - BESIDES) / each)))  # clocks differ, the plan may not
-    rate = speed(options.batch / each)
-    events(Note(STEP, f"{compute}: {rate}, so {minutes:g} minutes are {iterations} iterations"))
-    return iterations
+    return median(times[DISCARDED:])
 
 
 def speed(rate: float) -> str:

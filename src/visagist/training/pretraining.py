@@ -51,15 +51,16 @@ def pretrain(folder: Path, run: Path, options: TrainOptions, events: Events) -> 
 
     Raises:
         FacesetError: there is no faceset, the facesets are not apart, a crop is damaged, or there is one person only.
-        ConfigError: an unknown model, setting or device; a loss that needs to know who somebody is; or the run would
+        ConfigError: an unknown model, setting or device; a loss that looks at the swap; or the run would
             lie among the facesets.
         RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
     """
-    if options.losses.identity:
-        raise ConfigError(
-            "the identity loss needs one person to be like, and a pretraining has many; leave --losses.identity at 0, "
-            "and give it in the training that begins with this run"
-        )
+    for name in ("identity", "face_style", "background_style", "true_face"):
+        if getattr(options.losses, name):
+            raise ConfigError(
+                f"{name} needs a swap of one person for another, and both people of a pretraining are everybody; leave "
+                f"--losses.{name.replace('_', '-')} at 0, and give it in the training that begins with this run"
+            )
     if run.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
     with together(run) as world:

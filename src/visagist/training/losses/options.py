@@ -81,7 +81,7 @@ class LossOptions(Settings):
 
     true_face: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Deceive a network that tells from the latent whose face was encoded: the swap comes out more like the source; 0
-    to 1. From 0.001 to 0.01; light and pose may suffer."""
+    to 1. From 0.001 to 0.005; more wipes out what only the target does with lids and lips."""
 
     @model_validator(mode="after")
     def _draws_something(self) -> Self:
