@@ -64,6 +64,7 @@ def test_a_training_that_cannot_fit_is_refused_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], facesets: tuple[Path, Path]
 ) -> None:
     monkeypatch.setattr("visagist.training.memory.available", lambda _: 300 * 2**20)
+    monkeypatch.setattr("visagist.training.memory.what_fits", lambda *_: [])  # test_memory.py has it; it takes a while
     call = ["train", *map(str, facesets), "-o", str(tmp_path / "run"), "--settings.size", "32", "--device", "cpu"]
     assert main(call) == 1
     said = capsys.readouterr().err
