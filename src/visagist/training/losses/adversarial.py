@@ -33,7 +33,7 @@ from torch.nn.utils.parametrize import is_parametrized
 from visagist.device import Compute
 from visagist.errors import ConfigError, RunError
 from visagist.models.base import depth_to_space
-from visagist.training.distributed import World, part_of_mean
+from visagist.training.distributed import World, part_of_mean, whole
 from visagist.training.optimizers import restore_state, state_tensors
 
 SLOPE = 0.2  # of leaky_relu, usual in discriminators
@@ -316,7 +316,7 @@ class Adversary:
     @torch.no_grad()
     def measure_pulls(self) -> None:
         """Take this iteration's gradients into the running means, all processes' together."""
-        felt = torch.stack(list(World.now().added(dict(zip(("own", "others"), self.felt, strict=True))).values()))
+        felt = whole(self.felt)
         self.pulls.copy_(torch.where(self.pulls > 0, torch.lerp(felt, self.pulls, MEMORY), felt))
         self.felt.zero_()
 
