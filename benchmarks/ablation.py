@@ -28,15 +28,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.device import choose
-from visagist.evaluation.expression import eye_openness, mouth_openness
+from visagist.core.device import choose
+from visagist.evaluation.metrics.expression import eye_openness, mouth_openness
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.base import depth_to_space, scale, space_to_depth, start_even
-from visagist.training.data import Side, load_crops
-from visagist.training.judging import judge, swap_similarity
-from visagist.training.options import TrainOptions
+from visagist.training.config import TrainOptions
+from visagist.training.data.crops import Side, load_crops
 from visagist.training.trainer import Trainer
-from visagist.weights import session
+from visagist.training.validation import judge, swap_similarity
+from visagist.zoo.sessions import session
 
 SLOPE = 0.1
 JUDGED = 120  # of the target's crops, to see whether the swap moves

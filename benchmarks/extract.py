@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.measure import SHARED, report
 from visagist.demo import SOURCE
-from visagist.faceset import ExtractOptions, extract
+from visagist.jobs.extract import ExtractOptions, extract
 
 RUNS = 3
 

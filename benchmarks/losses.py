@@ -23,13 +23,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.quality import PAIRS, figures, rendered, say
-from visagist.device import choose
-from visagist.faceset import ExtractOptions, extract
-from visagist.files import sha256
+from visagist.core.device import choose
+from visagist.core.files import sha256
+from visagist.jobs.extract import ExtractOptions, extract
 from visagist.media import Reader
-from visagist.training import TrainOptions, train
-from visagist.training.data import Side, load_crops
+from visagist.training import TrainOptions
+from visagist.training.data.crops import Side, load_crops
 from visagist.training.run import RunRecord
+from visagist.training.train import train
 from visagist.training.trainer import Trainer
 
 VARIANTS: dict[str, dict[str, Any]] = {

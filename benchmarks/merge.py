@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import SHARED, records, report
+from visagist.core.events import silent
 from visagist.demo import SOURCE, TARGET
-from visagist.events import silent
-from visagist.faceset import ExtractOptions, extract
+from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.merge import merge
 from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions, merge
-from visagist.training import TrainOptions, train
+from visagist.merging import MergeOptions
+from visagist.training import TrainOptions
+from visagist.training.train import train
 
 RUNS = 3
 

@@ -19,14 +19,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.measure import SHARED, records
+from visagist.core.events import Event, Note, Warned
 from visagist.demo import TARGET
-from visagist.evaluation import EvaluateOptions, Evaluation, evaluate
-from visagist.events import Event, Note, Warned
-from visagist.faceset import ExtractOptions, extract
+from visagist.evaluation import Evaluation
+from visagist.jobs.evaluate import EvaluateOptions, evaluate
+from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.merge import merge
 from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions, merge
+from visagist.merging import MergeOptions
 from visagist.models import ARCHITECTURES
-from visagist.training import TrainOptions, train
+from visagist.training import TrainOptions
+from visagist.training.train import train
 
 TABLE = Path(__file__).with_name("quality.csv")
 REFERENCE = "quick"

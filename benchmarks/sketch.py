@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from visagist.device import choose, kept_memory
+from visagist.core.device import choose, kept_memory
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.base import depth_to_space
-from visagist.training.data import Crops, Side
-from visagist.training.options import TrainOptions
+from visagist.training.config import TrainOptions
+from visagist.training.data.crops import Crops, Side
 from visagist.training.trainer import Trainer
 
 

@@ -29,10 +29,10 @@ from benchmarks.measure import peak_memory_gb
 from benchmarks.plain import PlainDf
 from benchmarks.sketch import random_crops
 from benchmarks.waste import leavers, top_ops
-from visagist.device import Compute, choose, kept_memory
+from visagist.core.device import Compute, choose, kept_memory
 from visagist.models import ARCHITECTURES, configure
-from visagist.training.data import Side
-from visagist.training.options import TrainOptions
+from visagist.training.config import TrainOptions
+from visagist.training.data.crops import Side
 from visagist.training.trainer import Trainer
 
 SIDES = ("source", "target")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from visagist.evaluation import METRICS, Metric
-from visagist.evaluation.aims import aim_text
+from visagist.evaluation.thresholds import aim_text
 
 DOC = Path(__file__).parents[1] / "docs" / "evaluation.md"
 BEGIN, END = "<!-- metrics: begin -->", "<!-- metrics: end -->"

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from benchmarks.synthetic.cases import RATE, Bench
 from visagist.evaluation import Appearance, Case
-from visagist.evaluation.gather import crop_size
-from visagist.evaluation.look import COVERAGE, crop_of, look, look_at_source
-from visagist.evaluation.outside import outside_psnr
-from visagist.evaluation.strangers import strangers_to
+from visagist.evaluation.collect_frames import crop_size
+from visagist.evaluation.impostors import strangers_to
+from visagist.evaluation.metrics.background import outside_psnr
+from visagist.evaluation.observe import COVERAGE, crop_of, look, look_at_source
 from visagist.faces import AnalyzeOptions, Face, analyze, crop_matrix, hull_mask, invert, transform
-from visagist.faceset import ExtractOptions, Faceset, extract
+from visagist.faceset import Faceset
+from visagist.jobs.extract import ExtractOptions, extract
 from visagist.media import find_footage, frame_from_rgb, write_picture
 
 

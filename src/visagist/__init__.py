@@ -18,14 +18,19 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from visagist.errors import VisagistError
-    from visagist.evaluation import EvaluateOptions, Evaluation, evaluate
-    from visagist.events import silent
+    from visagist.core.errors import VisagistError
+    from visagist.core.events import silent
+    from visagist.evaluation import Evaluation
     from visagist.faces import AnalyzeOptions, FaceTable, analyze
-    from visagist.faceset import ExtractOptions, Faceset, extract
-    from visagist.machine import examine
+    from visagist.faceset import Faceset
+    from visagist.jobs.diagnostics import examine
+    from visagist.jobs.evaluate import EvaluateOptions, evaluate
+    from visagist.jobs.extract import ExtractOptions, extract
+    from visagist.jobs.merge import MergeSummary, merge
+    from visagist.jobs.preview import preview_merge
+    from visagist.jobs.swap import SourceOptions, demo_swap, new_consent, swap
     from visagist.media import EncodeOptions, Footage, Frame, Reader, find_footage, probe
-    from visagist.merging import MergeOptions, MergeSummary, merge, preview_merge
+    from visagist.merging import MergeOptions
     from visagist.provenance import (
         Consent,
         Verification,
@@ -35,8 +40,8 @@ if TYPE_CHECKING:
         remove_known_signer,
         verify,
     )
-    from visagist.training import Run, TrainOptions, pretrain, rewind, train
-    from visagist.workspace import SourceOptions, demo_swap, new_consent, swap
+    from visagist.training import Run, TrainOptions, pretrain, rewind
+    from visagist.training.train import train
 
 __all__ = [
     "AnalyzeOptions",
@@ -81,14 +86,19 @@ __all__ = [
 
 # Where each public name lives. Loaded at first use: whoever verifies a file does not wait for torch.
 _ROOMS = {
-    "errors": ("VisagistError",),
-    "evaluation": ("EvaluateOptions", "Evaluation", "evaluate"),
-    "events": ("silent",),
+    "core.errors": ("VisagistError",),
+    "core.events": ("silent",),
+    "evaluation": ("Evaluation",),
     "faces": ("AnalyzeOptions", "FaceTable", "analyze"),
-    "faceset": ("ExtractOptions", "Faceset", "extract"),
-    "machine": ("examine",),
+    "faceset": ("Faceset",),
+    "jobs.diagnostics": ("examine",),
+    "jobs.evaluate": ("EvaluateOptions", "evaluate"),
+    "jobs.extract": ("ExtractOptions", "extract"),
+    "jobs.merge": ("MergeSummary", "merge"),
+    "jobs.preview": ("preview_merge",),
+    "jobs.swap": ("SourceOptions", "demo_swap", "new_consent", "swap"),
     "media": ("EncodeOptions", "Footage", "Frame", "Reader", "find_footage", "probe"),
-    "merging": ("MergeOptions", "MergeSummary", "merge", "preview_merge"),
+    "merging": ("MergeOptions",),
     "provenance": (
         "Consent",
         "Verification",
@@ -98,8 +108,8 @@ _ROOMS = {
         "remove_known_signer",
         "verify",
     ),
-    "training": ("Run", "TrainOptions", "pretrain", "rewind", "train"),
-    "workspace": ("SourceOptions", "demo_swap", "new_consent", "swap"),
+    "training": ("Run", "TrainOptions", "pretrain", "rewind"),
+    "training.train": ("train",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -14,11 +14,11 @@ import tomli_w
 
 from tests.cli.conftest import Ended, Swap, command, visagist
 from visagist.cli import main
+from visagist.core.device import choose
+from visagist.core.errors import ConfigError
+from visagist.core.events import silent
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.device import choose
-from visagist.errors import ConfigError
-from visagist.events import silent
-from visagist.workspace import demo_swap
+from visagist.jobs.swap import demo_swap
 
 CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
 

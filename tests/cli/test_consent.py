@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Ended, visagist
+from visagist.core.files import sha256
 from visagist.demo import TARGET, TARGET_CONSENT
-from visagist.files import sha256
 from visagist.media import write_picture
 from visagist.provenance import load_consent
 

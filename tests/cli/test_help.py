@@ -11,8 +11,8 @@ from tests.cli.conftest import visagist
 from tests.cli.test_train_options import BOUNDS, tables
 from visagist.cli.app import COMMANDS, app, main
 from visagist.training import TrainOptions
-from visagist.training.augmentation import Augmentation
-from visagist.training.options import DEFAULT_MINUTES
+from visagist.training.augment import Augmentation
+from visagist.training.config import DEFAULT_MINUTES
 
 CONSENT = ("new", "show", "trust", "signers", "untrust")
 

@@ -19,9 +19,7 @@ from pydantic import ValidationError
 
 import visagist
 from tests.cli.conftest import CLIPS, command, first_frames, write_frames
-from visagist import weights
-from visagist.demo import SOURCE, TARGET
-from visagist.errors import (
+from visagist.core.errors import (
     ConfigError,
     ConsentError,
     DamagedError,
@@ -33,18 +31,21 @@ from visagist.errors import (
     SafeguardError,
     SubjectError,
 )
-from visagist.events import Event, Progress, silent
+from visagist.core.events import Event, Progress, silent
+from visagist.core.locks import lock
+from visagist.demo import SOURCE, TARGET
 from visagist.faces import AnalyzeOptions, analyze, known_table
-from visagist.faceset import ExtractOptions, extract
-from visagist.faceset.extract import LOCK
-from visagist.locks import lock
+from visagist.jobs.consent_checks import Records, check_footage
+from visagist.jobs.extract import LOCK, ExtractOptions, extract
+from visagist.jobs.merge import MergeSummary
 from visagist.media import EncodeOptions, Reader, probe, write_picture
-from visagist.merging import MergeOptions, MergeSummary
-from visagist.merging.permission import Records, check_footage
+from visagist.merging import MergeOptions
 from visagist.provenance import record_sha256
-from visagist.training import Run, TrainOptions, train
-from visagist.training.data import load_crops
+from visagist.training import Run, TrainOptions
+from visagist.training.data.crops import load_crops
 from visagist.training.run import RECORD
+from visagist.training.train import train
+from visagist.zoo import sessions as weights
 
 FRAMES = 30
 SMALL = TrainOptions.model_validate(

@@ -9,8 +9,8 @@ import pytest
 from tests.cli.conftest import CLIPS, Swap, first_frames, visagist, write_frames
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.faces import FaceTable, crop_matrix, picture_embeddings
+from visagist.jobs.preview import SIDE
 from visagist.media import Reader, frame_from_rgb, read_picture, write_picture
-from visagist.merging.preview import SIDE
 
 
 def tiles(sheet: Path) -> np.ndarray:

@@ -12,8 +12,8 @@ import pytest
 
 from tests.cli.conftest import Swap, first_frames, killed_when, swap_arguments, visagist, write_frames
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.jobs.swap import new_consent
 from visagist.media import Reader, write_picture
-from visagist.workspace import new_consent
 
 
 def times(path: Path) -> list[Fraction]:

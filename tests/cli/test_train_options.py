@@ -12,13 +12,13 @@ import tomli_w
 from pydantic.fields import FieldInfo
 
 from visagist.cli.app import app, main
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
+from visagist.core.settings import Settings
+from visagist.jobs.swap import SourceOptions
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions
 from visagist.models import configure
-from visagist.settings import Settings
 from visagist.training import TrainOptions
-from visagist.workspace import SourceOptions
 
 GIVEN: dict[str, Any] = {  # another value than the default, of every option that is no table
     "model": "df",

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from visagist.demo import SOURCE, TARGET
-from visagist.evaluation.case import Appearance, Case, Source
+from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.faces import (
     align,
     crop_matrix,

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import spsolve
 
 from visagist.demo import SOURCE, TARGET
 from visagist.evaluation.baselines import Paster, choose_views, jittered, membrane, paste, triangles, warp_map
-from visagist.evaluation.case import Source
+from visagist.evaluation.evaluation_data import Source
 from visagist.faces import Face, crop_matrix, describe, embed, find_landmarks, hull_mask, mean_mesh, transform_landmarks
 from visagist.media import frame_from_rgb, read_picture
 

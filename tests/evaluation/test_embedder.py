@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from visagist import demo
-from visagist.errors import GeometryError
+from visagist.core.errors import GeometryError
 from visagist.evaluation.embedder import (
     LIPS,
     SIDE,

@@ -12,17 +12,19 @@ from tests.cli.conftest import first_frames, write_frames
 from tests.cli.conftest import visagist as command
 
 import visagist
+from visagist.core.errors import EvaluationError, FootageError, NoFaceError
+from visagist.core.events import silent
 from visagist.demo import SOURCE, TARGET
-from visagist.errors import EvaluationError, FootageError, NoFaceError
-from visagist.evaluation import EvaluateOptions, Evaluation, metric
+from visagist.evaluation import Evaluation, metric
 from visagist.evaluation.baselines import Paster
-from visagist.evaluation.case import Source
-from visagist.evaluation.look import crop_of, look_at_source
+from visagist.evaluation.evaluation_data import Source
+from visagist.evaluation.observe import crop_of, look_at_source
 from visagist.evaluation.result import NOISE, PASTE, RENDER
 from visagist.evaluation.result import TARGET as UNSWAPPED
-from visagist.events import silent
 from visagist.faces import Face, FaceTable, analyze, crop_matrix, invert, transform
-from visagist.faceset import ExtractOptions, Faceset, extract
+from visagist.faceset import Faceset
+from visagist.jobs.evaluate import EvaluateOptions
+from visagist.jobs.extract import ExtractOptions, extract
 from visagist.media import frame_from_rgb
 
 COUNT, SIZE = 18, 160

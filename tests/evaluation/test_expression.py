@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from visagist.evaluation.case import Appearance, Case, Source
-from visagist.evaluation.expression import (
+from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.metric import Figure, evaluate_metric
+from visagist.evaluation.metrics.expression import (
     METRICS,
     blendshape_error,
     eye_openness,
@@ -14,7 +15,6 @@ from visagist.evaluation.expression import (
     landmark_error,
     mouth_openness,
 )
-from visagist.evaluation.metric import Figure, evaluate_metric
 from visagist.faces import mean_mesh, transform
 
 SCALE = 60.0  # px between the pupils

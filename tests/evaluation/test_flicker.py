@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tests.evaluation.constructed import SIZE, blurred, brightness_flicker, judging, moved, noised, real_case, seen_as
 
-from visagist.evaluation.case import Case
-from visagist.evaluation.flicker import backward_flow, flicker, warp_errors
+from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.metrics.flicker import backward_flow, flicker, warp_errors
 
 
 def median(case: Case) -> float:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from visagist.evaluation.case import Appearance, Case, Source
-from visagist.evaluation.identity import (
+from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.metric import evaluate_metric
+from visagist.evaluation.metrics.identity import (
     METRICS,
     identity,
     identity_calibrated,
@@ -15,7 +16,6 @@ from visagist.evaluation.identity import (
     identity_sface_share,
     identity_share,
 )
-from visagist.evaluation.metric import evaluate_metric
 
 AXES = np.eye(128)
 SOURCE = AXES[0]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.evaluation.constructed import real_case, seen_as
 
-from visagist.evaluation.case import Case
-from visagist.evaluation.jitter import jitter
+from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.metrics.jitter import jitter
 
 
 def displaced(shifts: np.ndarray) -> Case:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from visagist.evaluation.case import Appearance, Case, Source
-from visagist.evaluation.leakage import METRICS, leakage, retrieval
+from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.evaluation.metric import evaluate_metric
+from visagist.evaluation.metrics.leakage import METRICS, leakage, retrieval
 
 AXES = np.eye(128)
 OWN, OTHER = 0.96, 0.84  # cosine of the performer's frames to one another, and to other people's faces

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from visagist.evaluation.case import Appearance, Case, Source
-from visagist.evaluation.pose import METRICS, placement, stable_fit
+from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.metrics.pose import METRICS, placement, stable_fit
 from visagist.faces import head_pose, head_rotation, mean_mesh, similarity, transform_landmarks
 from visagist.faces.align import STABLE
 

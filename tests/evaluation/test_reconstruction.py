@@ -9,16 +9,17 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from visagist.errors import RunError
+from visagist.core.errors import RunError
+from visagist.core.events import silent
 from visagist.evaluation.reconstruction import reconstruct
-from visagist.events import silent
 from visagist.faces import crop_matrix, invert, mean_mesh, transform_landmarks
 from visagist.faceset import Faceset, Record, write_crop
 from visagist.models import create
-from visagist.training import Run, TrainOptions, TrainSummary, train
+from visagist.training import Run, TrainOptions, TrainSummary
 from visagist.training.checkpoint import save_tensors
-from visagist.training.data import Side, load_crops
+from visagist.training.data.crops import Side, load_crops
 from visagist.training.run import RECORD, WEIGHTS, RunRecord
+from visagist.training.train import train
 
 COUNT, HELD_OUT = 24, 0.2
 NARROW = {"encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}

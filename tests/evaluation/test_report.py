@@ -16,10 +16,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from visagist.evaluation.aims import aim_text, furthest, is_better, standing, standings, wins
-from visagist.evaluation.curves import LEFT, RIGHT, WIDTH, Line, curve_svg, nice_ticks, stretches, value_range
 from visagist.evaluation.metric import Figure, Metric
-from visagist.evaluation.report import report_html, write_report
+from visagist.evaluation.report.curves import LEFT, RIGHT, WIDTH, Line, curve_svg, nice_ticks, stretches, value_range
+from visagist.evaluation.report.page import report_html, write_report
+from visagist.evaluation.report.summary import grouped_flags, sentences, summary_text
 from visagist.evaluation.result import (
     BASELINES,
     NOISE,
@@ -32,7 +32,7 @@ from visagist.evaluation.result import (
     Flag,
     Strip,
 )
-from visagist.evaluation.summary import grouped_flags, sentences, summary_text
+from visagist.evaluation.thresholds import aim_text, furthest, is_better, standing, standings, wins
 from visagist.provenance import verify
 
 CHROMIUM = shutil.which("chromium")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tests.evaluation.constructed import SIZE, blurred, hard, judging, moved, noised, real_case, seen_as
 
-from visagist.evaluation.case import Case
-from visagist.evaluation.seam import METRICS, outline, seam_color, seam_gradient
+from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.metrics.seam import METRICS, outline, seam_color, seam_gradient
 
 
 def gradient(case: Case) -> float:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from visagist.core.device import choose
+from visagist.core.errors import EvaluationError
 from visagist.demo import SOURCE, TARGET
-from visagist.device import choose
-from visagist.errors import EvaluationError
-from visagist.evaluation.case import Appearance, Case, Source
 from visagist.evaluation.embedder import embed_independent
+from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training
 from visagist.faces import describe, embed
 from visagist.media import frame_from_rgb, read_picture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.evaluation.constructed import blurred, brightness_flicker, judging, moved, noised, real_case
 
-from visagist.evaluation.sharpness import METRICS, detail, sharpness, sharpness_to_target
+from visagist.evaluation.metrics.sharpness import METRICS, detail, sharpness, sharpness_to_target
 
 
 def test_the_target_itself_is_as_sharp_as_the_target() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from skimage.transform import SimilarityTransform
 
-from visagist.errors import GeometryError
+from visagist.core.errors import GeometryError
 from visagist.faces import (
     COVERAGES,
     FaceTable,

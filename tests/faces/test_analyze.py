@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visagist.errors import FootageError, NoFaceError, SeveralError
-from visagist.events import Event, Progress
+from visagist.core.errors import FootageError, NoFaceError, SeveralError
+from visagist.core.events import Event, Progress
+from visagist.core.files import sha256
 from visagist.faces import AnalyzeOptions, FaceTable, analyze, choose_identity, cluster, describe
 from visagist.faces.analyze import PART
-from visagist.files import sha256
 from visagist.media import write_picture
 
 from .conftest import SHARED, SOURCES, TARGET, frames_of, pixels_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.measure import blur_effect
 
-from visagist.errors import NoFaceError
+from visagist.core.errors import NoFaceError
 from visagist.faces import (
     BLENDSHAPE_NAMES,
     FaceTable,

@@ -15,23 +15,13 @@ import pytest
 from PIL import Image
 
 import visagist
-from visagist.errors import FacesetError, NoFaceError, OutputError, SeveralError
-from visagist.events import Event, Progress
+from visagist.core.errors import FacesetError, NoFaceError, OutputError, SeveralError
+from visagist.core.events import Event, Progress
+from visagist.core.settings import Settings, read_toml
 from visagist.faces import FaceTable, crop_matrix, hull_mask, transform
-from visagist.faceset import (
-    ExtractOptions,
-    ExtractSummary,
-    Faceset,
-    Record,
-    choose,
-    extract,
-    read_crop,
-    read_record,
-    write_crop,
-)
-from visagist.faceset.extract import LOCK
+from visagist.faceset import Faceset, Record, choose, read_crop, read_record, write_crop
+from visagist.jobs.extract import LOCK, ExtractOptions, ExtractSummary, extract
 from visagist.media import Reader, write_picture
-from visagist.settings import Settings, read_toml
 
 DEMO = Path(visagist.__file__).parent / "demo" / "footage"
 TARGET = DEMO / "target" / "sbia1a.mpg"

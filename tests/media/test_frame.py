@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.media.conftest import pattern, random_frame
-from visagist.errors import GeometryError
+from visagist.core.errors import GeometryError
 from visagist.media import Color, Display, Frame, Region, align_region, frame_from_rgb
 from visagist.media.layout import layout
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.media.conftest import Maker, pattern
-from visagist.errors import ConfigError, OutputError
+from visagist.core.errors import ConfigError, OutputError
 from visagist.media import ChunkWriter, EncodeOptions, Footage, Frame, JoinSummary, Reader, join, probe, write_picture
 from visagist.media.timecode import moved_timecode
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.media.conftest import Maker, pattern
-from visagist.events import Event, Note
+from visagist.core.events import Event, Note
+from visagist.core.settings import Settings
 from visagist.media import (
     ChunkWriter,
     EncodeOptions,
@@ -24,7 +25,6 @@ from visagist.media import (
     probe,
     write_picture,
 )
-from visagist.settings import Settings
 
 FILM = Fraction(24000, 1001)
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.media.conftest import Maker, pattern
-from visagist.errors import FootageError, InterlacedError
-from visagist.events import Event, Warned
+from visagist.core.errors import FootageError, InterlacedError
+from visagist.core.events import Event, Warned
 from visagist.media import Frame, Reader, find_footage, probe, read_picture, write_picture
 
 DEMO = Path(__file__).parents[2] / "src/visagist/demo/footage/target/sbia1a.mpg"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.models import create
 from visagist.models.amp import Amp
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.models.plain import count
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, Swapper, configure, create
 from visagist.models.base import depth_to_space, space_to_depth
 from visagist.training.losses import face_loss

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.models.plain import conv, count, plain_residual, plain_up
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.models import create
 from visagist.models.saehd import (
     Decoder,

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.models.plain import count, plain_shuffle
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.models import configure, create
 from visagist.models.visage import Visage
 

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import visagist
-from visagist.errors import ConsentError, FootageError
-from visagist.files import sha256
+from visagist.core.errors import ConsentError, FootageError
+from visagist.core.files import sha256
 from visagist.media import footage_sha256, probe
 from visagist.provenance import Consent, check_person, load_consent, new_consent, record_sha256
 from visagist.provenance.consent import SAME_PERSON, commented, same_person

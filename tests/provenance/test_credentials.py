@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visagist.errors import CredentialsError, OutputError
+from visagist.core.errors import CredentialsError, OutputError
 from visagist.provenance import Claim, Signer, Stamp, sidecar, sign, verify
 from visagist.provenance.credentials import SETTINGS, SYNTHETIC
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import visagist
-from visagist.errors import SafeguardError
+from visagist.core.errors import SafeguardError
 from visagist.media import Reader
 from visagist.provenance import Safeguard, inspect_footage, refuses
 from visagist.provenance import safeguard as room

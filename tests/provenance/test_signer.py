@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtensionOID
 
-from visagist.errors import ConfigError, CredentialsError, OutputError
+from visagist.core.errors import ConfigError, CredentialsError, OutputError
 from visagist.provenance import Signer, add_known_signer, known_signers, remove_known_signer
 from visagist.provenance.signer import make_certificate
 

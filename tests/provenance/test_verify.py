@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from visagist.errors import CredentialsError
+from visagist.core.errors import CredentialsError
 from visagist.provenance import VERDICTS, Claim, Signer, add_known_signer, sidecar, sign, verify
 from visagist.provenance.credentials import SETTINGS
 from visagist.provenance.jumbf import signing_certificate

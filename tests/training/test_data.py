@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from visagist.errors import ConfigError, FacesetError
+from visagist.core.errors import ConfigError, FacesetError
 from visagist.training import Crops
-from visagist.training.data import Side, detail, yaw_weights
+from visagist.training.data.crops import Side, detail, yaw_weights
 
 CPU = torch.device("cpu")
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from tests.models.test_models import SMALL
 from tests.training.conftest import people
-from visagist.device import Compute
-from visagist.errors import ConfigError
+from visagist.core.device import Compute
+from visagist.core.errors import ConfigError
 from visagist.training import TrainOptions
+from visagist.training.budget import network_size
 from visagist.training.checkpoint import checkpoint_iteration, load_checkpoint, load_tensors
-from visagist.training.data import Side
+from visagist.training.data.crops import Side
 from visagist.training.distributed import World, joined, own_device, own_parts, part_of_mean, whole
 from visagist.training.optimizers import micro_batches
-from visagist.training.plan import network_size
 from visagist.training.trainer import Trainer, faces_each
 
 Make = Callable[..., TrainOptions]
@@ -34,19 +34,19 @@ RANK = """
 import os, signal, sys
 from pathlib import Path
 import torch
-import visagist.device
-import visagist.training.loop
+import visagist.core.device
+import visagist.training.train
 from tests.training.conftest import people, small_options
 from tests.models.test_models import SMALL
 from tests.training.test_distributed import EVERY_LOSS, followed
-from visagist.errors import RunError
-from visagist.events import silent, Warned
+from visagist.core.errors import RunError
+from visagist.core.events import silent, Warned
 from visagist.training import train_crops
 from visagist.training.checkpoint import save_tensors
 from visagist.training.distributed import joined
 from visagist.training.trainer import Trainer
 
-visagist.device.cpu_has_bf16 = lambda: False  # float32
+visagist.core.device.cpu_has_bf16 = lambda: False  # float32
 torch.set_num_threads(1)
 task, folder = sys.argv[1], Path(sys.argv[2])
 batch = Trainer.batch
@@ -97,7 +97,7 @@ if task == "all":
         Trainer.batch = batch
         assert train("killed").resumed_at == 4
         # The first process alone sees a plateau, at iteration 16; both go back to it, whatever failed before.
-        visagist.training.loop.judge = lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95}
+        visagist.training.train.judge = lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95}
         def fails(trainer, now):
             seen, truth = batch(trainer, now)
             return (seen * float("nan") if (now, trainer.attempt) in ((15, 0), (17, 1)) else seen), truth

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 import visagist
-from tests.training.test_loop import Signalled
+from tests.training.test_train import Signalled
 from visagist.cli.app import main
-from visagist.errors import FacesetError, VisagistError
-from visagist.events import silent
-from visagist.faceset import Faceset, extract
-from visagist.training import Run, TrainOptions, train
+from visagist.core.errors import FacesetError, VisagistError
+from visagist.core.events import silent
+from visagist.faceset import Faceset
+from visagist.jobs.extract import extract
+from visagist.training import Run, TrainOptions
 from visagist.training.checkpoint import checkpoint_iteration
-from visagist.training.data import load_crops
+from visagist.training.data.crops import load_crops
+from visagist.training.train import train
 
 FOOTAGE = Path(visagist.__file__).parent / "demo" / "footage"
 
@@ -90,7 +92,7 @@ def test_what_asks_for_the_impossible_is_refused_before_a_crop_is_read(
     facesets: tuple[Path, Path],
     options: Callable[..., TrainOptions],
 ) -> None:
-    monkeypatch.setattr("visagist.training.loop.load_crops", lambda *_: pytest.fail("has read crops"))
+    monkeypatch.setattr("visagist.training.train.load_crops", lambda *_: pytest.fail("has read crops"))
     with pytest.raises(VisagistError, match=message):
         train(*facesets, tmp_path / "run", options(**asked), silent)
     assert not (tmp_path / "run" / "run.toml").exists()
@@ -115,7 +117,7 @@ def test_a_second_ctrl_c_lost_iterations_and_the_command_said_that_they_were_sav
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("visagist.training.loop.Trainer", Signalled)
+    monkeypatch.setattr("visagist.training.train.Trainer", Signalled)
     monkeypatch.setattr(Signalled, "signals", signals)
     run = tmp_path / "run"
     assert main(["train", *map(str, facesets), "-o", str(run), "--iterations", "9", "--batch", "4", *SMALL]) == 130

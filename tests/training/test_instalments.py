@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.cli.conftest import CLIPS, SMALL, visagist
+from visagist.core.errors import RunError
+from visagist.core.events import Event, Metric, Note, Progress, Warned, silent
+from visagist.core.settings import read_toml
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.errors import RunError
-from visagist.events import Event, Metric, Note, Progress, Warned, silent
-from visagist.settings import read_toml
 from visagist.training import Crops, Run, TrainOptions, train_crops
 from visagist.training.checkpoint import load_checkpoint
 
@@ -105,7 +105,7 @@ from pathlib import Path
 spec = importlib.util.spec_from_file_location("people", sys.argv[1])
 people = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(people)
-from visagist.events import Note, Progress
+from visagist.core.events import Note, Progress
 from visagist.training import train_crops
 
 def kill(event):

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from tests.training.conftest import people
-from visagist.errors import ConfigError, RunError
-from visagist.events import silent
+from visagist.core.errors import ConfigError, RunError
+from visagist.core.events import silent
 from visagist.training import Crops, Run, TrainOptions, train_crops
 from visagist.training.trainer import faces_each
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.conftest import small_options
-from visagist.device import Compute
-from visagist.errors import ConfigError
-from visagist.events import silent
+from visagist.core.device import Compute
+from visagist.core.errors import ConfigError
+from visagist.core.events import silent
 from visagist.models import create
 from visagist.training import Crops, train_crops
-from visagist.training.data import Side
+from visagist.training.data.crops import Side
 from visagist.training.memory import (
     GIB,
     Ledger,

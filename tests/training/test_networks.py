@@ -7,10 +7,10 @@ import torch
 
 from tests.models.test_models import SMALL
 from tests.training.conftest import people, small_options
-from visagist.device import choose
-from visagist.events import silent
+from visagist.core.device import choose
+from visagist.core.events import silent
 from visagist.training import Run, TrainOptions, train_crops
-from visagist.training.data import Side
+from visagist.training.data.crops import Side
 from visagist.training.trainer import Trainer
 
 CPU = choose("cpu")

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tests.training.conftest import small_options
-from visagist.device import Compute
-from visagist.errors import ConfigError
-from visagist.events import silent
+from visagist.core.device import Compute
+from visagist.core.errors import ConfigError
+from visagist.core.events import silent
 from visagist.models import Quick
 from visagist.training import Crops, TrainOptions, train_crops
-from visagist.training.data import Side
+from visagist.training.data.crops import Side
 from visagist.training.memory import estimate_memory
 from visagist.training.passes import check_compiler
 from visagist.training.trainer import Trainer

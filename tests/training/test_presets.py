@@ -8,13 +8,13 @@ import torch
 
 from tests.training.conftest import small_options
 from visagist.cli.app import app
-from visagist.device import Compute, choose
-from visagist.errors import ConfigError, RunError
-from visagist.events import Event, Note, silent
-from visagist.settings import read_toml, save_call
+from visagist.core.device import Compute, choose
+from visagist.core.errors import ConfigError, RunError
+from visagist.core.events import Event, Note, silent
+from visagist.core.settings import read_toml, save_call
 from visagist.training import Crops, TrainOptions, presets, train_crops
+from visagist.training.budget import fixed_options, known_record
 from visagist.training.memory import GIB, estimate_memory
-from visagist.training.plan import fixed_options, known_record
 from visagist.training.presets import resolve, seconds_an_iteration
 from visagist.training.run import RunRecord
 

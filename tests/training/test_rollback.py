@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from visagist.device import choose
-from visagist.events import Event, Metric, Progress, Warned, silent
+from visagist.core.device import choose
+from visagist.core.events import Event, Metric, Progress, Warned, silent
 from visagist.training import Crops, Run, TrainOptions, rewind, train_crops
 from visagist.training.checkpoint import checkpoint_iteration
-from visagist.training.data import Side
-from visagist.training.guard import Guard
-from visagist.training.loop import Loop
+from visagist.training.data.crops import Side
 from visagist.training.losses import Adversary
 from visagist.training.run import RunRecord
+from visagist.training.stability import Guard
+from visagist.training.train import Loop
 from visagist.training.trainer import Trainer
 
 Make = Callable[..., TrainOptions]
@@ -168,7 +168,7 @@ def test_killed_while_it_goes_back_a_training_ends_the_same(
 
         def roll_back(loop: Loop, reason: str) -> None:
             if loop.trainer.attempt == 1:  # the second time, when it goes to the checkpoint before
-                patch.setattr(f"visagist.training.loop.{where}", lambda *_: 1 / 0)
+                patch.setattr(f"visagist.training.train.{where}", lambda *_: 1 / 0)
             go_back(loop, reason)
 
         patch.setattr(Loop, "roll_back", roll_back)
@@ -222,7 +222,7 @@ def test_a_plateau_that_is_gone_back_past_has_not_been_and_after_a_crash_neither
     for name in ("whole", "killed"):
         said: list[Event] = []
         gain = (0.0 if i < 17 else 0.01 * i for i in range(1000))  # flat until the first plateau
-        monkeypatch.setattr("visagist.training.loop.judge", lambda *_, gain=gain: {"ssim_source": 0.5 + next(gain)})
+        monkeypatch.setattr("visagist.training.train.judge", lambda *_, gain=gain: {"ssim_source": 0.5 + next(gain)})
         if name == "killed":
             with pytest.raises(ZeroDivisionError):
                 train_crops(source, target, tmp_path / name, asked, killed_at_second(said))
@@ -246,7 +246,7 @@ def test_nothing_is_saved_while_faces_are_much_more_alike_than_they_were(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("visagist.training.loop.OVERDUE", overdue)
+    monkeypatch.setattr("visagist.training.train.OVERDUE", overdue)
     device = choose("cpu").device
     sides = {"source": Side(source, 0.2, device), "target": Side(target, 0.2, device)}
     before: list[int] = []

@@ -9,10 +9,10 @@ import torch
 from pydantic import ValidationError
 from scipy.ndimage import gaussian_filter1d
 
-from visagist.device import choose
-from visagist.errors import ConfigError
+from visagist.core.device import choose
+from visagist.core.errors import ConfigError
 from visagist.training import Crops, TrainOptions
-from visagist.training.data import Side
+from visagist.training.data.crops import Side
 from visagist.training.schedule import RateCurve, ScheduleOptions, learning_rate, range_test, smooth
 from visagist.training.trainer import Trainer
 

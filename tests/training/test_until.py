@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from visagist.device import choose
-from visagist.errors import ConfigError
-from visagist.events import Event, Note, silent
+from visagist.core.device import choose
+from visagist.core.errors import ConfigError
+from visagist.core.events import Event, Note, silent
 from visagist.training import Crops, Run, TrainOptions, train_crops
-from visagist.training.augmentation import Draws, random_draws
-from visagist.training.data import Side
-from visagist.training.plan import find_rate, known_record
+from visagist.training.augment import Draws, random_draws
+from visagist.training.budget import find_rate, known_record
+from visagist.training.data.crops import Side
 from visagist.training.run import RunRecord
-from visagist.training.session import logged_looks
+from visagist.training.signals import logged_looks
 from visagist.training.trainer import Trainer
 
 Make = Callable[..., TrainOptions]
@@ -30,7 +30,7 @@ def notes(said: list[Event]) -> list[str]:
 @pytest.fixture
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
     """Held-out figures that gain nothing."""
-    monkeypatch.setattr("visagist.training.loop.judge", lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95})
+    monkeypatch.setattr("visagist.training.train.judge", lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95})
 
 
 @pytest.mark.usefixtures("flat")
@@ -96,7 +96,7 @@ def test_a_warm_up_that_leaves_no_full_rate_is_refused(
 def test_trying_learning_rates_does_not_come_to_the_end_of_a_training(
     source: Crops, target: Crops, options: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visagist.training.plan.TRIED", 24)
+    monkeypatch.setattr("visagist.training.budget.TRIED", 24)
     compute = choose("cpu")
     sides = {"source": Side(source, 0.2, compute.device), "target": Side(target, 0.2, compute.device)}
     plain, with_gan = (

@@ -17,8 +17,8 @@ from cyclopts import App, ArgumentCollection, Parameter, Token
 from visagist import __version__
 from visagist.cli.console import console_events
 from visagist.cli.usage import tables_are_tables, usage_message
-from visagist.errors import VisagistError
-from visagist.settings import read_toml
+from visagist.core.errors import VisagistError
+from visagist.core.settings import read_toml
 
 INTERRUPTED = 130
 HELP = ("--help", "-h")

@@ -3,8 +3,8 @@
 - `training_is_possible`, `device_is_named`: validators for cyclopts
 """
 
-from visagist.device import check_name
-from visagist.errors import ConfigError
+from visagist.core.device import check_name
+from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, configure
 from visagist.training import TrainOptions
 

@@ -22,8 +22,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from visagist.events import Event, Events, Metric, Note, Result, Warned, as_json
-from visagist.events import Progress as Advance
+from visagist.core.events import Event, Events, Metric, Note, Result, Warned, as_json
+from visagist.core.events import Progress as Advance
 
 PLAIN_SECONDS = 10.0  # between two plain lines of one step
 

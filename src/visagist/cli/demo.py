@@ -7,8 +7,8 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import device_is_named
-from visagist.events import Events
-from visagist.merging import MergeSummary
+from visagist.core.events import Events
+from visagist.jobs.merge import MergeSummary
 
 
 def iterations_are_some(_: type, iterations: int | None) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import visagist
-from visagist.machine import Finding
+from visagist.jobs.diagnostics import Finding
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 - `encoding_is_possible`: a validator for cyclopts
 """
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.media import EncodeOptions
 
 

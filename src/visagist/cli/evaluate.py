@@ -7,8 +7,9 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import device_is_named
-from visagist.evaluation import EvaluateOptions, Evaluation
-from visagist.events import Events
+from visagist.core.events import Events
+from visagist.evaluation import Evaluation
+from visagist.jobs.evaluate import EvaluateOptions
 
 
 def report_is_html(_: type, path: Path | None) -> None:

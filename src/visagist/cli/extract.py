@@ -6,9 +6,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
-from visagist.errors import SeveralError
-from visagist.events import Events, Note
-from visagist.faceset import ExtractOptions, ExtractSummary
+from visagist.core.errors import SeveralError
+from visagist.core.events import Events, Note
+from visagist.jobs.extract import ExtractOptions, ExtractSummary
 
 
 def extract(

@@ -8,11 +8,12 @@ from cyclopts import Parameter
 import visagist
 from visagist.cli.computing import device_is_named
 from visagist.cli.encoding import encoding_is_possible
-from visagist.errors import ConfigError
-from visagist.events import Events, Note
+from visagist.core.errors import ConfigError
+from visagist.core.events import Events, Note
+from visagist.jobs.merge import MergeSummary
+from visagist.jobs.preview import PreviewSummary, parse_frames
 from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions, MergeSummary, PreviewSummary
-from visagist.merging.preview import parse_frames
+from visagist.merging import MergeOptions
 
 
 def frames_are_listed(_: type, frames: str | None) -> None:

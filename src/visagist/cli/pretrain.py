@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import training_is_possible
-from visagist.events import Events
+from visagist.core.events import Events
 from visagist.training import TrainOptions, TrainSummary
 
 

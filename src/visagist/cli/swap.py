@@ -8,11 +8,12 @@ from cyclopts import Parameter
 import visagist
 from visagist.cli.computing import training_is_possible
 from visagist.cli.encoding import encoding_is_possible
-from visagist.events import Events
+from visagist.core.events import Events
+from visagist.jobs.merge import MergeSummary
+from visagist.jobs.swap import SourceOptions
 from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions, MergeSummary
+from visagist.merging import MergeOptions
 from visagist.training import TrainOptions
-from visagist.workspace import SourceOptions
 
 
 def swap(

@@ -14,7 +14,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, UnknownOptionError,
 from cyclopts.argument import Argument
 from pydantic import ValidationError as SettingsError
 
-from visagist.settings import first_fault, read_toml, unknown_name
+from visagist.core.settings import first_fault, read_toml, unknown_name
 
 
 def tables_are_tables(

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.evaluation.case import Source
+from visagist.evaluation.evaluation_data import Source
 from visagist.faces import Face, hull_mask, mean_mesh
 from visagist.faces.align import OVAL
 

@@ -17,11 +17,11 @@ as often either way, in 0.5 % of the pairs. So a cosine of 0.85 is nothing, and 
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import GeometryError
+from visagist.core.errors import GeometryError
 from visagist.faces import mean_embedding
 from visagist.faces.identity import LEFT_EYE, RIGHT_EYE
 from visagist.media import Frame
-from visagist.weights import session
+from visagist.zoo.sessions import session
 
 SIDE = 150  # px, the network's input
 CENTRE = (0.5, 0.43)  # of the side, where the mean of both eyes and the mouth lies

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.evaluation.case import Case
+from visagist.evaluation.evaluation_data import Case
 
 RESAMPLES = 400
 BLOCK = 1.0  # s; neighbouring frames are alike, so whole stretches are drawn

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from visagist.errors import RunError
+from visagist.core.errors import RunError
 from visagist.evaluation.fidelity import LEAST_SIDE, masked_ms_ssim, masked_psnr, masked_ssim
 from visagist.faceset import Faceset
 from visagist.training import Run
-from visagist.training.data import held_out_count
+from visagist.training.data.crops import held_out_count
 
 BATCH = 16  # faces that go through the network at a time
 

@@ -98,7 +98,7 @@ class Evaluation:
 
     def as_text(self) -> str:
         """The figures as a table for a terminal, and what they say in words."""
-        from visagist.evaluation.summary import summary_text  # which reads this file's classes
+        from visagist.evaluation.report.summary import summary_text  # which reads this file's classes
 
         return summary_text(self)
 

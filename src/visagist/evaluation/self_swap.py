@@ -20,12 +20,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import EvaluationError
-from visagist.evaluation.case import Case
+from visagist.core.errors import EvaluationError
+from visagist.evaluation.collect_frames import NOT_SWAPPED, Gathered
 from visagist.evaluation.embedder import SAME_PERSON as SAME_IN_DLIB
 from visagist.evaluation.embedder import mean_direction
+from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.fidelity import masked_psnr, masked_ssim
-from visagist.evaluation.gather import NOT_SWAPPED, Gathered
 from visagist.provenance.consent import SAME_PERSON as SAME_IN_SFACE
 from visagist.training import Run
 

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import GeometryError
+from visagist.core.errors import GeometryError
 
 Array = NDArray[Any]
 Coverage = Literal["mouth", "half", "mid", "full", "whole", "head"]

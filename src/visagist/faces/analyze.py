@@ -25,8 +25,9 @@ import numpy as np
 from PIL import Image
 from pydantic import Field, FiniteFloat
 
-from visagist.errors import FootageError
-from visagist.events import Events, Progress, silent
+from visagist.core.errors import FootageError
+from visagist.core.events import Events, Progress, silent
+from visagist.core.settings import Settings
 from visagist.faces.align import align
 from visagist.faces.clusters import cluster, split_changed
 from visagist.faces.detection import DETECTION_SIZE, Detection, detect_faces
@@ -37,8 +38,7 @@ from visagist.faces.smoothing import smooth_alignments
 from visagist.faces.table import Face, FaceTable, read_faces, write_faces
 from visagist.faces.tracking import START, Sighting, Tracker, TrackerState
 from visagist.media import Footage, Frame, Reader, footage_sha256, frame_from_rgb, probe, read_picture
-from visagist.settings import Settings
-from visagist.weights import model_sha256
+from visagist.zoo.sessions import model_sha256
 
 PART = 125  # frames between parts: what a kill can cost
 WAITING = 24  # faces waiting to be described, at most

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.weights import session
+from visagist.zoo.sessions import session
 
 DETECTION_SIZE = 640  # px
 STRIDES = (8, 16, 32)

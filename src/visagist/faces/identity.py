@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visagist.faces.align import similarity
 from visagist.media import Frame
-from visagist.weights import session
+from visagist.zoo.sessions import session
 
 # ArcFace's five points in 112 x 112: right eye, left eye, nose tip, right and left mouth corner (the person's own)
 TEMPLATE = np.array(

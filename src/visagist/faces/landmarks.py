@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from visagist.faces.detection import Detection
 from visagist.media import Frame
-from visagist.weights import session
+from visagist.zoo.sessions import session
 
 CROP = 256  # px, the mesh's input
 MARGIN = 1.5  # crop side over face box side, as the mesh was trained

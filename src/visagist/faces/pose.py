@@ -12,9 +12,9 @@ yaw about its own vertical axis, then by pitch, then by roll in the picture's pl
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import GeometryError
+from visagist.core.errors import GeometryError
 from visagist.faces.align import STABLE, mean_mesh
-from visagist.weights import session
+from visagist.zoo.sessions import session
 
 RIGID = (*STABLE, 127, 356, 234, 454, 10)  # with the rim at ears and hairline, which gives depth
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.weights import session
+from visagist.zoo.sessions import session
 
 SIDE = 256  # px, the model's input
 

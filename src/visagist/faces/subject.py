@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from visagist.errors import NoFaceError, OutputError, SeveralError
+from visagist.core.errors import NoFaceError, OutputError, SeveralError
+from visagist.core.files import atomic
 from visagist.faces.analyze import describe
 from visagist.faces.clusters import SAME
 from visagist.faces.table import Face, FaceTable, faces_embedding
-from visagist.files import atomic
 from visagist.media import frame_from_rgb, read_picture
 
 PASSING = 0.05  # a person with less than this part of the frames of the one seen most is not asked about

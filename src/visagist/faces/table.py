@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from visagist.errors import FootageError, NoFaceError
+from visagist.core.errors import FootageError, NoFaceError
+from visagist.core.files import atomic
 from visagist.faces.identity import embedding_weight, mean_embedding
-from visagist.files import atomic
 
 VERSION = 1
 METADATA = b"visagist"

@@ -1,20 +1,8 @@
-"""A subject's crops on disk: `extract` fills a folder, `Faceset` opens it; each crop carries its own `Record`."""
+"""A subject's crops on disk: `Faceset` opens a folder; each crop carries its own `Record`."""
 
-from visagist.faceset.extract import ExtractOptions, ExtractSummary, crop_face, extract, is_alone
+from visagist.faceset.crop import crop_face
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, read_crop, read_record, write_crop
-from visagist.faceset.store import Faceset
+from visagist.faceset.store import Faceset, is_alone
 
-__all__ = [
-    "ExtractOptions",
-    "ExtractSummary",
-    "Faceset",
-    "Record",
-    "choose",
-    "crop_face",
-    "extract",
-    "is_alone",
-    "read_crop",
-    "read_record",
-    "write_crop",
-]
+__all__ = ["Faceset", "Record", "choose", "crop_face", "is_alone", "read_crop", "read_record", "write_crop"]

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from visagist.errors import ConfigError, FacesetError
+from visagist.core.errors import ConfigError, FacesetError
+from visagist.core.files import atomic
+from visagist.core.settings import Settings
 from visagist.faces import Face, compose, invert, transform_landmarks
-from visagist.files import atomic
-from visagist.settings import Settings
 
 VERSION = 1
 PNG_KEY = "visagist"

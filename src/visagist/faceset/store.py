@@ -4,6 +4,7 @@
 - `index.parquet`: the records once more, a cache that is rebuilt where the folder changed by hand
 """
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,15 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from visagist.errors import FacesetError, OutputError
+from visagist.core.errors import FacesetError, OutputError
+from visagist.core.files import atomic
 from visagist.faces import Coverage, crop_matrix, embed, feature_mask, hull_mask, mean_embedding, transform
 from visagist.faces.identity import embedding_weight
 from visagist.faces.subject import SHEET
 from visagist.faceset.record import SUFFIXES, VERSION, Record, read_crop, read_record
-from visagist.files import atomic
 from visagist.media import frame_from_rgb
 
 INDEX = "index.parquet"
+STATE = "extract.json"  # what the faceset is made from, and when it is finished
 WORKERS = 2
 SAMPLE = 32  # crops embedded for a centroid where no record has an embedding
 
@@ -116,6 +118,23 @@ class Faceset:
 
         _in_parallel(fill, len(self))
         return images, hulls, features
+
+
+def is_alone(faceset: Faceset) -> bool | None:
+    """Whether the footage of a faceset's crops shows its subject and nobody else, so that its hash tells who it is.
+
+    Returns:
+        None where nobody knows: the extraction has not ended, or crops were brought here by hand whose footage this
+        folder's `extract.json` says nothing of.
+    """
+    try:
+        state = json.loads((faceset.folder / STATE).read_text())
+        looked_at, summary = set(state["key"]["footage"]), state["summary"]
+        if summary is None or not looked_at.issuperset(faceset.footage_hashes):
+            return None
+        return summary["others"] == 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _place(record: Record) -> tuple[str, int, int]:

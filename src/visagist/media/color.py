@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from visagist.errors import FootageError
+from visagist.core.errors import FootageError
 from visagist.media.layout import Layout
 
 MATRICES = {

@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from visagist.errors import FootageError
+from visagist.core.errors import FootageError
 from visagist.media.color import Color, declared_color
 from visagist.media.display import UPRIGHT, Display
 from visagist.media.footage import Footage

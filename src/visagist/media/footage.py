@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-from visagist.files import sha256
+from visagist.core.files import sha256
 from visagist.media.color import Color
 from visagist.media.display import Display
 from visagist.media.frame import Siting

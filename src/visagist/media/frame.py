@@ -16,7 +16,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from visagist.errors import GeometryError
+from visagist.core.errors import GeometryError
 from visagist.media.color import Color, from_rgb_change, legal_codes, to_rgb
 from visagist.media.display import Display, Region
 from visagist.media.layout import Layout, layout

@@ -24,8 +24,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from visagist.errors import OutputError
-from visagist.files import write_atomic
+from visagist.core.errors import OutputError
+from visagist.core.files import write_atomic
 from visagist.media.footage import Footage
 from visagist.media.options import EncodeOptions, encoding_for
 from visagist.media.sound import Window, sound_tracks

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
+from visagist.core.settings import Settings
 from visagist.media.color import Color
 from visagist.media.footage import Footage
 from visagist.media.layout import Layout, layout
-from visagist.settings import Settings
 
 Codec = Literal["h264", "h265", "prores", "png"]
 _CODECS: dict[str, tuple[Codec, ...]] = {

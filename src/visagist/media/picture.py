@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from visagist.errors import OutputError
-from visagist.files import write_atomic
+from visagist.core.errors import OutputError
+from visagist.core.files import write_atomic
 from visagist.media.probe import probe
 from visagist.media.reader import Reader
 

@@ -14,7 +14,7 @@ import av.error as av_error
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from visagist.errors import FootageError
+from visagist.core.errors import FootageError
 from visagist.media.decoded import describe, open_container, video_stream
 from visagist.media.footage import AudioTrack, Chapter, Footage
 from visagist.media.rate import DEFAULT_RATE

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import PlainSerializer, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from visagist.events import Events, Note
+from visagist.core.events import Events, Note
 from visagist.media.footage import Footage
 
 DEFAULT_RATE = Fraction(25)

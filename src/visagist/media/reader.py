@@ -20,8 +20,8 @@ import av.filter
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from visagist.errors import FootageError, InterlacedError
-from visagist.events import Events, Note, Warned, silent
+from visagist.core.errors import FootageError, InterlacedError
+from visagist.core.events import Events, Note, Warned, silent
 from visagist.media.decoded import frame_of, open_container
 from visagist.media.footage import Footage
 from visagist.media.frame import Frame

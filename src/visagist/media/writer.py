@@ -19,8 +19,8 @@ from av.container.output import OutputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from visagist.errors import OutputError
-from visagist.files import atomic
+from visagist.core.errors import OutputError
+from visagist.core.files import atomic
 from visagist.media.color import PRIMARIES, TRANSFERS
 from visagist.media.encoded import video_frame
 from visagist.media.footage import Footage

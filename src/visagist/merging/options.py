@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from visagist.errors import ConfigError, FootageError, OutputError
+from visagist.core.errors import ConfigError, FootageError, OutputError
+from visagist.core.settings import Settings
 from visagist.media import DEFAULT_RATE, Footage, FrameRate
-from visagist.settings import Settings
 from visagist.training import Run
 
 

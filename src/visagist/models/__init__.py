@@ -13,7 +13,8 @@ from typing import Any, cast, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
+from visagist.core.settings import first_fault
 from visagist.models.amp import Amp, AmpConfig
 from visagist.models.base import Swapper, SwapperConfig
 from visagist.models.df import Df, DfConfig
@@ -21,7 +22,6 @@ from visagist.models.liae import Liae, LiaeConfig
 from visagist.models.original import Original, OriginalConfig
 from visagist.models.quick import Quick, QuickConfig
 from visagist.models.visage import Visage, VisageConfig
-from visagist.settings import first_fault
 
 __all__ = [
     "ARCHITECTURES",

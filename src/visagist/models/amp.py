@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.models.base import Swapper, check_size, check_widths
 from visagist.models.saehd import SEGMENTS, SIZES, Decoder, Encoder, Variant, start
 

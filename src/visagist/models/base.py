@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 
 WIDEST = 4096  # channels, or numbers of a latent
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.models.base import depth_to_space, laid_out, leaky, scale
 
 SLOPE = 0.1  # of leaky_relu

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from visagist.errors import ConfigError, ConsentError
-from visagist.files import sha256, write_atomic
+from visagist.core.errors import ConfigError, ConsentError
+from visagist.core.files import sha256, write_atomic
+from visagist.core.settings import Settings
 from visagist.media import footage_sha256, probe
-from visagist.settings import Settings
 
 Basis = Literal["self", "signed-release", "licensed-performer", "estate", "research-corpus", "synthetic"]
 SHA256 = r"^[0-9a-f]{64}$"

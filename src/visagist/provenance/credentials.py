@@ -25,8 +25,8 @@ from typing import Any, BinaryIO, Self
 
 import c2pa
 
-from visagist.errors import CredentialsError, OutputError
-from visagist.files import atomic
+from visagist.core.errors import CredentialsError, OutputError
+from visagist.core.files import atomic
 from visagist.provenance.signer import Signer
 
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.errors import SafeguardError
-from visagist.weights import session
+from visagist.core.errors import SafeguardError
+from visagist.zoo.sessions import session
 
 INTERVAL = Fraction(1, 2)  # seconds between the frames that are looked at
 SIDE = 224  # px

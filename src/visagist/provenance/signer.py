@@ -25,9 +25,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from visagist.errors import CredentialsError, OutputError
-from visagist.files import config_dir
-from visagist.settings import Settings, read_toml
+from visagist.core.errors import CredentialsError, OutputError
+from visagist.core.files import config_dir
+from visagist.core.settings import Settings, read_toml
 
 YEARS = 10
 _CLAIM_SIGNING = ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # C2PA 2.2's own purpose

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import c2pa
 from cryptography import x509
 
-from visagist.errors import CredentialsError
+from visagist.core.errors import CredentialsError
 from visagist.provenance.credentials import ASSERTION, EMBEDS, SETTINGS, SIDECARS, SYNTHETIC, TOOL, sidecar
 from visagist.provenance.jumbf import signing_certificate
 from visagist.provenance.signer import fingerprint, known_signers

@@ -1,19 +1,19 @@
 """Facesets to a trained run.
 
-- `train`: the whole way; `train_crops` from arrays in memory
+- `train.py`: `train`, the whole way; `train_crops` from arrays in memory
 - `TrainOptions`, `Augmentation`: what may be chosen
 - `pretrain`: a run of many people, for others to begin with
 - `rewind`: back to a backup of a run
 - `Run`: a finished training, ready to draw
 """
 
-from visagist.training.augmentation import Augmentation
-from visagist.training.data import Crops
-from visagist.training.loop import TrainSummary, train, train_crops
-from visagist.training.options import TrainOptions
-from visagist.training.pretraining import pretrain
-from visagist.training.rewinding import Rewound, rewind
+from visagist.training.augment import Augmentation
+from visagist.training.config import TrainOptions
+from visagist.training.data.crops import Crops
+from visagist.training.recipes.pretrain import pretrain
+from visagist.training.rollback import Rewound, rewind
 from visagist.training.run import Run
+from visagist.training.train import TrainSummary, train_crops
 
 __all__ = [
     "Augmentation",
@@ -24,6 +24,5 @@ __all__ = [
     "TrainSummary",
     "pretrain",
     "rewind",
-    "train",
     "train_crops",
 ]

@@ -25,8 +25,8 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from visagist.errors import OutputError, RunError
-from visagist.files import atomic, sha256, write_atomic
+from visagist.core.errors import OutputError, RunError
+from visagist.core.files import atomic, sha256, write_atomic
 
 FORMAT = 1
 GO_BACK = "go back to an earlier state with `visagist rewind`, or delete the run and train again"

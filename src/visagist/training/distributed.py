@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from visagist.errors import ConfigError, RunError
+from visagist.core.errors import ConfigError, RunError
 
 # A process that is killed is noticed at once, by its connection; this is for a machine that vanishes without a word,
 # and the longest that the others wait while the first rank judges, saves and draws previews.

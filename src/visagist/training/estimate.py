@@ -8,10 +8,10 @@ from statistics import median
 
 import numpy as np
 
-from visagist.device import choose
-from visagist.training.data import Crops, Side
-from visagist.training.options import TrainOptions
-from visagist.training.plan import BESIDES, DISCARDED, network_size
+from visagist.core.device import choose
+from visagist.training.budget import BESIDES, DISCARDED, network_size
+from visagist.training.config import TrainOptions
+from visagist.training.data.crops import Crops, Side
 from visagist.training.trainer import Trainer
 
 MEASURED = 5  # iterations

@@ -26,13 +26,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from visagist.device import Compute
-from visagist.errors import ConfigError
+from visagist.core.device import Compute
+from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, configure, create
-from visagist.training.data import PLANES, Side
+from visagist.training.config import TrainOptions
+from visagist.training.data.crops import PLANES, Side
 from visagist.training.losses import FaceEmbedder
 from visagist.training.optimizers import state_tensors
-from visagist.training.options import TrainOptions
 from visagist.training.trainer import Trainer
 
 GIB = 2**30

@@ -23,9 +23,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from visagist.device import Compute
-from visagist.errors import ConfigError, RunError
-from visagist.settings import Settings
+from visagist.core.device import Compute
+from visagist.core.errors import ConfigError, RunError
+from visagist.core.settings import Settings
 
 EMA_EVERY = 4  # iterations
 NUMBERS = {"step": int, "weight_sum": float, "lr_max": float}  # that pytorch_optimizer keeps for a group of weights

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from visagist.device import Compute
-from visagist.errors import ConfigError
+from visagist.core.device import Compute
+from visagist.core.errors import ConfigError
 from visagist.models import Swapper
 
 RECOMPILES = 128  # people, times sizes of parts of a batch: torch gives up at 8

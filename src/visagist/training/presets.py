@@ -26,13 +26,13 @@ from typing import Any
 
 import torch
 
-from visagist.device import Compute, choose
-from visagist.errors import ConfigError
-from visagist.events import Events, Note
+from visagist.core.device import Compute, choose
+from visagist.core.errors import ConfigError
+from visagist.core.events import Events, Note
 from visagist.models import ARCHITECTURES, configure, create
+from visagist.training.budget import STEP
+from visagist.training.config import PresetName, TrainOptions, plain
 from visagist.training.memory import GIB, Memory, available, bound, estimate_memory
-from visagist.training.options import PresetName, TrainOptions, plain
-from visagist.training.plan import STEP
 from visagist.training.run import RECORD, RunRecord
 from visagist.training.trainer import faces_each
 

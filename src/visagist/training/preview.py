@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from visagist.errors import OutputError
+from visagist.core.errors import OutputError
 from visagist.provenance import Claim, Signer, sign
 
 Seal = Callable[[Path, Path], object]  # signs an unsigned file into its final place

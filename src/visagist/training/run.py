@@ -22,13 +22,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from visagist.device import Compute, choose
-from visagist.errors import RunError
+from visagist.core.device import Compute, choose
+from visagist.core.errors import RunError
+from visagist.core.settings import Settings, read_toml
 from visagist.models import Swapper, create
-from visagist.settings import Settings, read_toml
 from visagist.training.checkpoint import backed_up, listed, load_notes, load_weights, save_tensors
-from visagist.training.data import Crops
-from visagist.training.options import Coverage, TrainOptions
+from visagist.training.config import Coverage, TrainOptions
+from visagist.training.data.crops import Crops
 
 FORMAT = 1
 RECORD, WEIGHTS, EVENTS = "run.toml", "weights.safetensors", "events.jsonl"

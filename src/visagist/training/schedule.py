@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from visagist.errors import ConfigError
-from visagist.settings import Settings
+from visagist.core.errors import ConfigError
+from visagist.core.settings import Settings
 
 WARM_UP = 60  # iterations until the full learning rate
 COOL_DOWN = 0.2  # part of the training in which `late` goes down

@@ -19,15 +19,15 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from visagist.device import Compute
-from visagist.errors import RunError
+from visagist.core.device import Compute
+from visagist.core.errors import RunError
 from visagist.models import Swapper, create
-from visagist.training.augmentation import random_draws, vary
-from visagist.training.data import Side
+from visagist.training.augment import random_draws, vary
+from visagist.training.config import TrainOptions
+from visagist.training.criterion import TARGET, Drawn, Objective
+from visagist.training.data.crops import Side
 from visagist.training.distributed import World, own_parts
-from visagist.training.guard import output_variation
 from visagist.training.losses import RECONSTRUCTION, FaceEmbedder
-from visagist.training.objective import TARGET, Drawn, Objective
 from visagist.training.optimizers import (
     build,
     improve,
@@ -37,11 +37,11 @@ from visagist.training.optimizers import (
     suited_rate,
     update_average,
 )
-from visagist.training.options import TrainOptions
 from visagist.training.passes import Passes, recompute
 from visagist.training.run import Instalment
 from visagist.training.schedule import landing_warp, learning_rate, warp_strength
-from visagist.training.start import Start, frozen, take_over
+from visagist.training.stability import output_variation
+from visagist.training.warm_start import Start, frozen, take_over
 
 VARIATION_EVERY = 10  # iterations
 DECODING = 1 << 31  # bit of the seed of what networks draw at random; no run has so many iterations

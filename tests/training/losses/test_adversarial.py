@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tests.training.losses.conftest import pictures
-from visagist.device import choose
-from visagist.errors import ConfigError, RunError
+from visagist.core.device import choose
+from visagist.core.errors import ConfigError, RunError
 from visagist.training.losses import (
     Adversary,
     LatentDiscriminator,

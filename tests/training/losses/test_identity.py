@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.faces import Coverage, Face, align, crop_matrix, similarity
 from visagist.faces.align import mean_mesh, transform
 from visagist.faces.identity import TEMPLATE, five_points
 from visagist.media import Frame
 from visagist.training.losses import FaceEmbedder, identity_loss
 from visagist.training.losses.identity import aligned_grid
-from visagist.weights import session
+from visagist.zoo.sessions import session
 
 FRONTAL = 0.9  # cosine of the same face through face space and through its own five points
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.training.losses import LossOptions, options
 
 DEFAULTS = {"dssim": 1, "absolute": 1, "edges": 1, "mask": 0.5, "eyes_mouth": 8, "outside": 0.05}

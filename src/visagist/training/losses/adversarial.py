@@ -30,8 +30,8 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.nn.utils.parametrize import is_parametrized
 
-from visagist.device import Compute
-from visagist.errors import ConfigError, RunError
+from visagist.core.device import Compute
+from visagist.core.errors import ConfigError, RunError
 from visagist.models.base import depth_to_space
 from visagist.training.distributed import World, part_of_mean, whole
 from visagist.training.optimizers import restore_state, state_tensors

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.errors import ConfigError
+from visagist.core.errors import ConfigError
 from visagist.faces.align import COVERAGES, Coverage, compose, crop_matrix, invert, mean_mesh, similarity
 from visagist.faces.identity import TEMPLATE, five_points
 from visagist.training.distributed import part_of_mean
-from visagist.training.losses.graph import FrozenGraph
-from visagist.weights import locate
+from visagist.zoo.onnx_module import FrozenGraph
+from visagist.zoo.sessions import locate
 
 SIDE = 112  # px, SFace's input
 

@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from visagist.errors import ConfigError
-from visagist.settings import Settings
+from visagist.core.errors import ConfigError
+from visagist.core.settings import Settings
 
 Weight = Annotated[float, Field(ge=0, le=100)]
 

@@ -1,0 +1,136 @@
+"""What happened outside the face, and whether anything happened inside it.
+
+- `outside_psnr`: how near a frame of the render is to the target's outside the face
+- `is_changed`: whether the face of a frame was replaced at all, or only encoded again
+- `planes_changed_outside`: what a merge changed outside its mask, before encoding
+- `METRICS`: the first over all frames
+"""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.core.errors import EvaluationError
+from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.metric import Metric
+from visagist.faces import hull_mask
+from visagist.media import Frame
+from visagist.merging.pipeline import Merged
+
+GROWN = 1.3  # the face's hull that is left out, times its size: feathers and the encoder's blocks reach beyond it
+EQUAL = 100.0  # dB that stand for equal pictures; a single 8-bit code in a picture of 100,000 px gives 98
+
+SOFT = 0.01  # of the crop's side, sigma: what is finer is mostly the encoder's
+WIDE = 0.04  # of the crop's side, sigma of the neighbourhoods whose difference is compared
+RIM = 0.05  # of the crop's side, left out on either side of the face's outline
+CALM = 0.25  # of the picture outside the face, the part that differs least: it was not replaced, hair or neck may be
+# Re-encoded at crf 18 to 30 with H.264, H.265 and MPEG-4, faces of four clips differed at most 1.75 times as much as
+# what is calm around them, at crf 40 up to 2.5 times; swapped ones 10 times as much, 4.4 encoded at crf 30, 2.2 at 40.
+CHANGED = 2.2
+COARSEST = 8.0  # code values; no encoder that is worth judging does more to the calm part of a picture
+NOTHING = 0.3  # code values, added to the calm part's: without an encoder's noise, what is less than 0.7 is no change
+
+
+def outside_psnr(target: Frame, render: Frame, landmarks: NDArray[np.floating]) -> float:
+    """PSNR of the render to the target outside the face.
+
+    Args:
+        target: its frame.
+        render: the frame of the same time.
+        landmarks: `(478, 2 or 3)` frame px, of the target's face.
+
+    Returns:
+        dB, over R'G'B'; infinite where all is equal, NaN where the face fills the picture.
+
+    Raises:
+        EvaluationError: the frames differ in size.
+    """
+    if (target.width, target.height) != (render.width, render.height):
+        sizes = f"{render.width}x{render.height} against {target.width}x{target.height}"
+        raise EvaluationError(f"frame {target.index}: {sizes}; give the render at the target's own size")
+    points = landmarks[:, :2].astype(np.float64)
+    centre = (points.min(0) + points.max(0)) / 2
+    hull = hull_mask(centre + GROWN * (points - centre), max(target.width, target.height))
+    is_outside = hull[: target.height, : target.width] == 0
+    if not is_outside.any():
+        return np.nan
+    error = cv2.absdiff(target.rgb(), render.rgb())[is_outside]  # (P, 3)
+    mean = float(np.mean(error * error, dtype=np.float64))
+    return float(-10 * np.log10(mean)) if mean > 0 else np.inf
+
+
+def is_changed(target: NDArray[np.uint8], render: NDArray[np.uint8], hull: NDArray[np.uint8]) -> bool:
+    """Whether a face was replaced, rather than encoded again with all around it.
+
+    What an encoder does, it does to the whole picture; so the face must differ clearly more than the calm part of its
+    surroundings. A change of colour of the whole picture does not count, unless it is much stronger on the face.
+
+    Args:
+        target: `(S, S, 3)` RGB crop.
+        render: the same place in the render.
+        hull: `(S, S)` 255 inside the face.
+    """
+    size = len(hull)
+    difference = cv2.GaussianBlur(render.astype(np.float32) - target.astype(np.float32), (0, 0), SOFT * size)
+    energy = cv2.GaussianBlur((difference**2).mean(2), (0, 0), WIDE * size)
+    side = 2 * round(RIM * size) + 1
+    rim = np.ones((side, side), np.uint8)
+    inside, outside = cv2.erode(hull, rim) > 127, cv2.dilate(hull, rim) < 128
+    if not inside.any():
+        return False
+    calm = min(COARSEST, float(np.sqrt(np.quantile(energy[outside], CALM)))) if outside.any() else 0.0
+    return float(np.sqrt(energy[inside].mean())) > CHANGED * (calm + NOTHING)
+
+
+def planes_changed_outside(merged: Merged) -> int:
+    """The greatest absolute change of a plane sample where the merge's mask is 0, in codes of the frame's own depth.
+
+    Of luma, or R'G'B', alpha too, at each sample; of chroma in each cell of its grid that holds no masked luma sample.
+    """
+    kind = merged.frame.layout
+    is_masked = _masked_samples(merged)  # (rows, columns) as stored
+    across, down = kind.chroma
+    rows, columns = is_masked.shape
+    whole = np.pad(is_masked, ((0, -rows % (1 << down)), (0, -columns % (1 << across))))
+    cells = whole.reshape(whole.shape[0] >> down, 1 << down, whole.shape[1] >> across, 1 << across).any((1, 3))
+    greatest = 0
+    for plane, (new, old) in enumerate(zip(merged.frame.planes, merged.original.planes, strict=True)):
+        if new is old:
+            continue
+        change = cv2.absdiff(np.ascontiguousarray(new), np.ascontiguousarray(old)).reshape(new.shape)
+        change[cells if kind.is_chroma(plane) else is_masked] = 0
+        greatest = max(greatest, int(change.max()) >> kind.shift)
+    return greatest
+
+
+def _masked_samples(merged: Merged) -> NDArray[np.bool_]:
+    """`(rows, columns)` of the stored picture: where the merge's mask is above 0."""
+    frame, region = merged.frame, merged.region
+    shown = np.zeros((frame.height, frame.width), np.float32)
+    if region is not None:
+        shown[region.y0 : region.y1, region.x0 : region.x1] = merged.weight > 0
+    if frame.display.is_stretched:
+        size = (frame.display.columns, frame.display.rows)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(shown, frame.display.from_stored[:2], size, flags=flags) > 0
+    return frame.display.turn_back(shown) > 0
+
+
+def _outside(case: Case) -> NDArray[np.float64]:
+    return np.minimum(case.judged.outside, EQUAL)
+
+
+METRICS = (
+    Metric(
+        name="outside_psnr",
+        title="Outside the face, PSNR",
+        unit="dB",
+        better="higher",
+        formula="10 log10(1 / mean squared difference of R'G'B' in [0, 1]) over the picture outside the face's hull "
+        f"grown by {100 * GROWN - 100:.0f} %; {EQUAL:g} where that is more, or all is equal",
+        source="PSNR; after encoding, so that it tells of the encoder where the merge itself changed nothing",
+        fooled_by="plain backgrounds, which any encoder keeps well, and noise, which none does; the less of the "
+        "picture the face leaves, the less it says. 40 dB and more is hard to see.",
+        measure=_outside,
+    ),
+)

@@ -1,0 +1,161 @@
+"""Whether the edge of the mask shows.
+
+- `outline`: the mask's contour at half height, with its outward normals
+- `seam_gradient`: how much more steeply brightness changes across it in the render than in the target
+- `seam_color`: how much farther the colour inside is from that outside
+- `METRICS`: both
+
+A seam is an edge that the target does not have there. So each point of the contour is compared with the same point in
+the target, only what is steeper than there counts, and the ratios are averaged in their logarithms: the jaw before the
+background is no seam, a jaw that lies elsewhere or is blurred cannot make up for a seam along the cheek, and a few
+strong edges cannot hide what happens along smooth skin. Pictures are first averaged a little along the contour, because
+a seam goes on along it and skin and noise do not.
+"""
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.metric import Metric
+
+NARROW = 0.0125  # of the crop's side, either way of the contour: where a hard edge shows
+NEAR, FAR = 0.007, 0.02  # of the crop's side: the rings whose colours are compared; between them lies the feather
+ALONG = 0.015  # of the crop's side, sigma of the average along the contour
+SMOOTH = 0.01  # of the crop's side, sigma by which the contour itself is smoothed
+LEAST_POINTS = 16  # of the contour, inside the crop
+STEEP = 0.5  # code values a px, added on both sides: a flat target has no gradient, and what is below is not seen
+SEEN = 1.0  # CIE Lab, added on both sides: half of what is just noticed
+
+Points = NDArray[np.float64]
+Measure = Callable[[NDArray[np.uint8], Points, Points], NDArray[np.float64]]  # crop, contour, normals to (K,) above 0
+
+
+def outline(mask: NDArray[np.uint8], reach: float) -> tuple[Points, Points] | None:
+    """The contour of a mask at half height, a point a px, and its outward normals.
+
+    Args:
+        mask: `(S, S)`; of several pieces the largest counts.
+        reach: px from the crop's border, within which points are left out.
+
+    Returns:
+        `(K, 2)` px and `(K, 2)` unit vectors; None where fewer than `LEAST_POINTS` are left.
+    """
+    contours, _ = cv2.findContours((mask > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not contours:
+        return None
+    corners = max(contours, key=cv2.contourArea)[:, 0].astype(np.float64)
+    closed = np.vstack([corners, corners[:1]])
+    lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
+    count = int(lengths[-1])
+    if count < LEAST_POINTS:
+        return None
+    places = np.arange(count) * lengths[-1] / count
+    points = np.column_stack([np.interp(places, lengths, closed[:, axis]) for axis in (0, 1)])
+    points = _smoothed(points, SMOOTH * len(mask))
+    tangents = np.roll(points, -2, 0) - np.roll(points, 2, 0)
+    normals = np.column_stack([tangents[:, 1], -tangents[:, 0]])
+    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    x, y = points.T
+    if float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) < 0:
+        normals = -normals
+    points = points + normals / 2  # OpenCV's contours run through the outermost pixels inside
+    inside = ((points >= reach) & (points <= len(mask) - 1 - reach)).all(1)
+    return (points[inside], normals[inside]) if inside.sum() >= LEAST_POINTS else None
+
+
+def seam_gradient(case: Case) -> NDArray[np.float64]:
+    """`(N,)`: the steepness of the luma across the mask's edge, judged over target."""
+    half = max(1.5, NARROW * case.size)
+    offsets = np.linspace(-half, half, 2 * round(2 * half) + 1)
+
+    def steepness(crop: NDArray[np.uint8], points: Points, normals: Points) -> NDArray[np.float64]:
+        luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.float32)
+        profiles = _smoothed(_sampled(luma, points, normals, offsets), ALONG * case.size)  # (K, T)
+        slopes = np.gradient(profiles, offsets[1] - offsets[0], axis=1)  # code values a px
+        # The root mean square: a hard edge counts for more than a soft one of the same height.
+        return np.sqrt((slopes**2).mean(1)) + STEEP
+
+    return _ratios(case, half, steepness)
+
+
+def seam_color(case: Case) -> NDArray[np.float64]:
+    """`(N,)`: the colour difference across the mask's edge, judged over target."""
+    near, far = max(1.0, NEAR * case.size), max(3.0, FAR * case.size)
+    ring = np.linspace(near, far, max(3, round(far - near) + 1))
+
+    def difference(crop: NDArray[np.uint8], points: Points, normals: Points) -> NDArray[np.float64]:
+        offsets = np.concatenate([-ring, ring])
+        both = _sampled(crop.astype(np.float32), points, normals, offsets) / 255  # (K, 2R, 3)
+        lab = cv2.cvtColor(both.astype(np.float32), cv2.COLOR_RGB2LAB)
+        inside, outside = (half.mean(1) for half in np.split(lab, 2, axis=1))  # (K, 3)
+        return np.linalg.norm(_smoothed(inside - outside, ALONG * case.size), axis=1) + SEEN
+
+    return _ratios(case, far, difference)
+
+
+def _ratios(case: Case, reach: float, measure: Measure) -> NDArray[np.float64]:
+    """Geometric mean along the contour of the judged crop's measure over the target's where it is more, `(N,)`."""
+    values = np.full(len(case.frames), np.nan)
+    for i, mask in enumerate(case.masks):
+        edge = outline(mask, reach)
+        if edge is not None:
+            judged, target = (measure(seen.crops[i], *edge) for seen in (case.judged, case.target))
+            values[i] = np.exp(np.log(np.maximum(1, judged / target)).mean())
+    return values
+
+
+def _sampled(picture: NDArray[np.floating], points: Points, normals: Points, offsets: Points) -> NDArray[np.float64]:
+    """`picture` `(S, S)` or `(S, S, 3)` at each point and offset along its normal, `(K, T)` or `(K, T, 3)`."""
+    places = (points[:, None] + normals[:, None] * offsets[:, None]).astype(np.float32)  # (K, T, 2)
+    x, y = np.ascontiguousarray(places[..., 0]), np.ascontiguousarray(places[..., 1])
+    return cv2.remap(picture, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float64)
+
+
+def _smoothed(values: Points, sigma: float) -> Points:
+    """`(K, C)` values along a closed contour, averaged with their neighbours."""
+    kernel = cv2.getGaussianKernel(2 * round(3 * sigma) + 1, sigma)
+    reach = len(kernel) // 2
+    wrapped = np.take(values, np.arange(-reach, len(values) + reach), axis=0, mode="wrap")
+    smooth = cv2.sepFilter2D(wrapped, -1, np.ones(1), kernel)[reach : reach + len(values)]
+    return np.asarray(smooth, np.float64)
+
+
+METRICS = (
+    Metric(
+        name="seam_gradient",
+        title="Seam, steepness across the edge",
+        unit="",
+        better="lower",
+        formula="geometric mean along the mask's contour at half height of max(1, g(judged) / g(target)), g = root "
+        f"mean square of the luma's slope across the contour within {100 * NARROW:g} % of the crop's side either way "
+        f"+ {STEEP} code values a px",
+        source="our own",
+        fooled_by="a feather so wide that the two faces show through each other; a seam laid along an edge that the "
+        "target has. What the render shows at the mask's edge and the target does not counts as a seam, such as the "
+        "source's hair; a whole picture moved by 2 px has 1.05 to 1.2. Where the mask of the render is not known, the "
+        "outline of the face stands in for it, and a seam that runs elsewhere is not seen. The unswapped target has 1, "
+        "which is the least.",
+        measure=seam_gradient,
+        aim=1.15,
+        needs_mask=True,
+    ),
+    Metric(
+        name="seam_color",
+        title="Seam, colour across the edge",
+        unit="",
+        better="lower",
+        formula="geometric mean along the mask's contour of max(1, c(judged) / c(target)), c = CIE Lab difference "
+        f"(1976) between the means of {100 * NEAR:g} to {100 * FAR:g} % of the crop's side inside and outside "
+        f"+ {SEEN:g}",
+        source="our own; CIE 1976 L*a*b*",
+        fooled_by="a face whose colour is wrong all over but fades out softly, which shows little of it here; a seam "
+        "laid along an edge that the target has; where the mask is not known, as above. The unswapped target has 1, "
+        "which is the least.",
+        measure=seam_color,
+        aim=1.15,
+        needs_mask=True,
+    ),
+)

@@ -1,0 +1,223 @@
+"""Time curves as SVG, drawn by hand: a report needs no plotting library for lines.
+
+- `Line`: one curve and its name
+- `curve_svg`: the render's curve above those of the baselines, with the aim and the worst frame
+- `stretches`: where a curve runs without a break
+
+A line breaks where frames are missing (the performer is not there, the shot changes) and where nothing was measured.
+Colours are those of Okabe and Ito, which people with any colour vision tell apart; dashes tell them apart in grey.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import pairwise
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from visagist.evaluation.thresholds import number
+
+WIDTH, HEIGHT = 700, 190
+LEFT, RIGHT, TOP, BOTTOM = 46, 146, 16, 24  # margins; names of the lines stand in the right one
+MOST_SPANS = 2  # a baseline may stretch the scale by so many times what the render and the aim need
+BEYOND = 40  # px that a line is followed beyond the scale, unseen
+LABEL = 13  # px between names
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A curve over the frames: `(N,)`, NaN where there is nothing."""
+
+    name: str
+    values: NDArray[np.float64]
+
+
+def curve_svg(
+    title: str,
+    frames: NDArray[np.int64],
+    follows: NDArray[np.bool_],
+    times: NDArray[np.float64],
+    lines: Sequence[Line],
+    aims: Sequence[float],
+    aim_name: str,
+    worst: int | None,
+    link: str | None,
+) -> Markup:
+    """Curves over time.
+
+    Args:
+        title: what is measured, for screen readers.
+        frames: `(N,)` index of each entry in the target, rising; a larger step than usual breaks the lines.
+        follows: `(N,)` whether the entry before is the frame before, in the same shot; a new shot breaks them too.
+        times: `(N,)` s.
+        lines: the render's first, then the baselines'.
+        aims: values at which a line is drawn across.
+        aim_name: what stands beside the last of these.
+        worst: entry that is marked as the worst of the first line.
+        link: where the mark leads to, such as `#frame-12`.
+
+    Returns:
+        One `<svg>` element without any outside reference.
+    """
+    start, end = float(times[0]), float(times[-1])
+    low, high = value_range([line.values for line in lines], aims)
+    right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
+
+    def across(seconds: NDArray[np.float64]) -> NDArray[np.float64]:
+        return LEFT + (seconds - start) / max(end - start, 1e-9) * (right - LEFT)
+
+    def down(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return bottom - (values - low) / (high - low) * (bottom - TOP)
+
+    parts = [
+        f'<svg class="curve" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)} over time" '
+        f'data-time="{start!r} {end!r}" data-value="{low!r} {high!r}" '
+        f'data-box="{LEFT} {TOP} {right} {bottom} {BEYOND}">'
+    ]
+    x = across(times)
+    for gap_start, gap_end in _gaps(frames, x):
+        parts.append(f'<path class="gap" d="M{gap_start:.1f} {TOP}H{gap_end:.1f}V{bottom}H{gap_start:.1f}Z"/>')
+    ticks, places = nice_ticks(low, high, 4)
+    for tick, y in zip(ticks, down(np.array(ticks)), strict=True):
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{right}"/>')
+        parts.append(f'<text class="tick end" x="{LEFT - 6}" y="{y + 3.5:.1f}">{number(tick, places)}</text>')
+    ticks, places = nice_ticks(start, end, 6)
+    for tick, at in zip(ticks, across(np.array(ticks)), strict=True):
+        parts.append(f'<path class="axis" d="M{at:.1f} {bottom}v4"/>')
+        unit = " s" if tick == ticks[-1] else ""
+        parts.append(f'<text class="tick mid" x="{at:.1f}" y="{bottom + 16}">{number(tick, places)}{unit}</text>')
+    parts.append(f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>')
+    for y in down(np.array(aims, np.float64)):
+        parts.append(f'<path class="aim" d="M{LEFT} {y:.1f}H{right}"/>')
+    names: list[tuple[float, str, str]] = [(y, "aim", aim_name) for y in down(np.array(aims[-1:], np.float64))]
+    box = f"{LEFT} {TOP} {right - LEFT} {bottom - TOP}"
+    parts.append(
+        f'<svg x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}" viewBox="{box}">'  # cuts lines off
+    )
+    for i in reversed(range(len(lines))):  # the render last, above the others
+        y = np.clip(down(lines[i].values), TOP - BEYOND, bottom + BEYOND)
+        kind = f"line-{min(i, 3)}"
+        path = "".join(_path(x, y, part) for part in stretches(frames, follows, lines[i].values))
+        if path:
+            parts.append(f'<path class="line {kind}" d="{path}"/>')
+            names.append((float(y[np.isfinite(y)][-1]), kind, lines[i].name + _beyond(lines[i].values, low, high)))
+    parts.append("</svg>")
+    for y, kind, name in _spread(names, TOP + 4, bottom):
+        parts.append(f'<text class="name {kind}" x="{right + 8}" y="{y + 3.5:.1f}">{escape(name)}</text>')
+    if worst is not None and math.isfinite(lines[0].values[worst]):
+        at, y = x[worst], float(down(lines[0].values[worst]))
+        mark = (
+            f'<circle class="worst" cx="{at:.1f}" cy="{y:.1f}" r="4.5">'
+            f"<title>worst: frame {frames[worst]}</title></circle>"
+        )
+        parts.append(mark if link is None else f'<a href="{escape(link)}">{mark}</a>')
+    parts.append("</svg>")
+    return Markup("".join(parts))  # all text in it is escaped above
+
+
+def stretches(frames: NDArray[np.int64], follows: NDArray[np.bool_], values: NDArray[np.float64]) -> list[slice]:
+    """Where `values` run without a break: neither NaN, nor a larger step of `frames` than usual, nor a new shot.
+
+    A new shot or track is where frames are next to each other and the second does not follow the first.
+
+    >>> frames, follows = np.array([0, 1, 2, 8, 9]), np.array([False, True, True, False, True])
+    >>> stretches(frames, follows, np.array([1.0, 1.0, np.nan, 1.0, 1.0]))
+    [slice(0, 2, None), slice(3, 5, None)]
+    """
+    is_known = np.isfinite(values)
+    step = np.diff(frames, prepend=frames[:1] - _step(frames))
+    is_new = (step > 1.5 * _step(frames)) | ((step == 1) & ~follows)
+    found: list[slice] = []
+    start: int | None = None
+    for i in range(len(values) + 1):
+        is_over = i == len(values) or not is_known[i] or is_new[i]
+        if start is not None and is_over:
+            found.append(slice(start, i))
+            start = None
+        if start is None and i < len(values) and is_known[i]:
+            start = i
+    return found
+
+
+def value_range(curves: Sequence[NDArray[np.float64]], aims: Sequence[float]) -> tuple[float, float]:
+    """The scale: all of the render and the aim, and of the baselines what does not flatten those.
+
+    >>> low, high = value_range([np.array([1.0, 2.0]), np.array([50.0])], [1.5])
+    >>> low < 1 < 2 < high < 5
+    True
+    """
+    first, *others = ([float(v) for v in curve[np.isfinite(curve)]] for curve in curves)
+    needed = [*first, *aims]
+    if not needed:
+        needed = [v for other in others for v in other] or [0.0, 1.0]
+    low, high = min(needed), max(needed)
+    span = max(high - low, 0.1 * max(abs(low), abs(high)), 1e-9)
+    for other in others:
+        if other:
+            under, over = (float(v) for v in np.quantile(other, [0.02, 0.98]))
+            low = min(low, max(under, min(needed) - MOST_SPANS * span))
+            high = max(high, min(over, max(needed) + MOST_SPANS * span))
+    pad = 0.06 * max(high - low, span)
+    return low - pad, high + pad
+
+
+def nice_ticks(low: float, high: float, count: int) -> tuple[list[float], int]:
+    """About `count` round values between `low` and `high`, and their decimals.
+
+    >>> nice_ticks(0.0, 1.0, 4)
+    ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 1)
+    >>> nice_ticks(5.0, 5.0, 4)
+    ([5.0], 1)
+    """
+    if high <= low:
+        return [low], 1
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next((step * power for step in (1, 2, 5) if step * power >= 0.75 * rough), 10 * power)
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(i * step, places) for i in range(first, last + 1)], places
+
+
+def _step(frames: NDArray[np.int64]) -> float:
+    return float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
+
+
+def _gaps(frames: NDArray[np.int64], x: NDArray[np.float64]) -> list[tuple[float, float]]:
+    """Where no frame was judged, in px."""
+    after = np.flatnonzero(np.diff(frames) > 1.5 * _step(frames))
+    return [(float(x[i]), float(x[i + 1])) for i in after]
+
+
+def _path(x: NDArray[np.float64], y: NDArray[np.float64], part: slice) -> str:
+    """A stretch as a path; one that is denser than pixels keeps the lowest and highest value of each."""
+    across, down = x[part], y[part]
+    bins = max(1, math.ceil(float(across[-1] - across[0])))
+    if len(across) > 4 * bins:
+        edges = np.linspace(0, len(across), bins + 1).astype(int)
+        kept = sorted({int(a + pick(down[a:b])) for a, b in pairwise(edges) for pick in (np.argmin, np.argmax)})
+        across, down = across[kept], down[kept]
+    points = [f"{a:.1f} {b:.1f}" for a, b in zip(across, down, strict=True)]
+    return f"M{points[0]}h0" if len(points) == 1 else "M" + "L".join(points)
+
+
+def _beyond(values: NDArray[np.float64], low: float, high: float) -> str:
+    middle = float(np.median(values[np.isfinite(values)]))
+    return " ↑" if middle > high else " ↓" if middle < low else ""
+
+
+def _spread(names: Sequence[tuple[float, str, str]], top: float, bottom: float) -> list[tuple[float, str, str]]:
+    """Names moved apart so that none covers another, as near to their lines as that allows."""
+    placed: list[tuple[float, str, str]] = []
+    for y, kind, name in sorted(names):
+        placed.append((max(y, top if not placed else placed[-1][0] + LABEL), kind, name))
+    limit = bottom
+    for i in reversed(range(len(placed))):
+        y, kind, name = placed[i]
+        placed[i] = (min(y, limit), kind, name)
+        limit = placed[i][0] - LABEL
+    return placed

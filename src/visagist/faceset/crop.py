@@ -1,0 +1,32 @@
+"""Cutting a face out of a frame, aligned, at head coverage and native size."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from visagist.faces import Face, crop_matrix, crop_side, invert, transform
+from visagist.media import Frame, Region
+
+MARGIN = 1.2  # of a crop over the head square, so that `whole` may be shifted and scaled by a quarter
+LARGEST = 1024  # px, side of a crop
+LARGE = 512  # px; up to here a crop is warped by cubics, which keep small faces sharp, beyond it bilinearly: faster
+
+
+def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A face at head coverage and native size.
+
+    Returns:
+        `(S, S, 3)` uint8 RGB, S even, and the matrix `(2, 3)` frame px to crop px.
+    """
+    side = min(LARGEST, 2 * round(crop_side(face.alignment, "head") * MARGIN / 2))
+    matrix = crop_matrix(face.alignment, "head", side, MARGIN)
+    if side > LARGE:
+        return cv2.convertScaleAbs(frame.warp(matrix, (side, side)), alpha=255).astype(np.uint8, copy=False), matrix
+    corners = transform(invert(matrix), np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float64))
+    limits = np.array([frame.width, frame.height])
+    x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0)) - 4, 0, limits - 2))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0)) + 4, [x0 + 1, y0 + 1], limits))
+    part = cv2.convertScaleAbs(frame.rgb(Region(x0, y0, x1, y1)), alpha=255)  # cubic is five times faster on bytes
+    shifted = np.column_stack([matrix[:, :2], matrix[:, 2] + matrix[:, :2] @ [x0, y0]])
+    crop = cv2.warpAffine(part, shifted, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, np.uint8), matrix

@@ -1,0 +1,322 @@
+"""Footage to a faceset.
+
+- `extract`: find one subject's face in footage and keep each as an aligned crop
+- `ExtractOptions`, `ExtractSummary`
+
+Two passes: what the footage shows (tables, which merge uses again), then the crops. A crop that is there is whole and
+is not made twice; `extract.json` says what the faceset is made from, and when it is finished.
+"""
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import Timeout
+from pydantic import FiniteFloat
+
+from visagist.core.errors import DamagedError, FacesetError, NoFaceError, SeveralError
+from visagist.core.events import Events, Note, Progress, Result, Warned, silent
+from visagist.core.files import write_atomic
+from visagist.core.locks import lock
+from visagist.core.settings import Settings, save_call
+from visagist.faces import (
+    AnalyzeOptions,
+    Face,
+    FaceTable,
+    analyze,
+    choose_identity,
+    cluster,
+)
+from visagist.faces.analyze import face_models
+from visagist.faces.subject import SHEET, is_sheet
+from visagist.faceset.crop import crop_face
+from visagist.faceset.filter import choose
+from visagist.faceset.record import Record, write_crop
+from visagist.faceset.store import STATE
+from visagist.jobs.parallel import run_together
+from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, find_footage, note_rate
+
+STEP = "extract"
+LOCK = ".extract.lock"
+VERSION = 2
+WORKERS = 2
+WAITING = 8  # crops in work; each holds a frame
+
+
+class ExtractOptions(Settings):
+    """Whose face is kept, and which crops are good enough."""
+
+    reference: Path | None = None
+    """A picture of the person, where the footage shows several."""
+
+    identity: int | None = None
+    """The person's number, as the list of several people gives it."""
+
+    min_size: FiniteFloat = 40.0
+    """px, least width of a face."""
+
+    min_score: FiniteFloat = 5.0
+    """Least score of the landmarks, below which something hides the face (frontal faces: 0.65 of the usual too)."""
+
+    min_sharpness: FiniteFloat = 0.4
+    """Least sharpness, 0 to 1."""
+
+    min_change: FiniteFloat = 0.0015
+    """How much a face must differ from the ones before, in pupils' distances; 0 keeps duplicates too."""
+
+    format: Literal["jpeg", "png"] = "jpeg"
+    """File format of the crops."""
+
+    rate: FrameRate = DEFAULT_RATE
+    """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
+
+    deinterlace: bool = False
+    """Turn interlaced pictures into whole ones."""
+
+    allow_damaged: bool = True
+    """Use what can be decoded of damaged footage."""
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """What was extracted."""
+
+    faceset: Path
+    crops: int  # made by this call, now or before
+    frames: int  # of all footage
+    faces: int  # of the subject, before any was left out
+    identity: int
+    left_out: dict[str, int]  # by reason
+    others: int  # faces of other people
+
+    def as_text(self) -> str:
+        """A line for people."""
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
+        text = f"{self.faceset}: {self.crops} crops of {self.faces} faces in {self.frames} frames"
+        return f"{text}; left out: {reasons}" if reasons else text
+
+
+def extract(
+    footage: Path | Footage | Sequence[Path | Footage],
+    faceset: Path,
+    options: ExtractOptions | None = None,
+    events: Events = silent,
+    tables: Path | None = None,
+) -> ExtractSummary:
+    """Find one subject's face in footage and keep each as a crop at head coverage and native size.
+
+    Args:
+        footage: files, folders of footage, or what `probe` said of them, whose rate then holds.
+        faceset: the folder to fill. One that the same call filled is left as it is; one that it began is gone on with.
+        options: who is meant, what is left out.
+        events: told progress, and what was left out.
+        tables: folder of the tables of faces; inside the faceset by default.
+
+    Raises:
+        FootageError: footage cannot be used; DamagedError where `allow_damaged` is off and frames are lost.
+        NoFaceError: the subject is not in the footage.
+        SeveralError: several people are there and none was chosen; `people.png` in the faceset shows them.
+        FacesetError: the folder holds a faceset of another call or the footage itself, another extraction is at work
+            there, or no crop is good enough.
+        OutputError: the folder cannot be written.
+    """
+    options = options or ExtractOptions()
+    clips = _clips(footage, options, events)
+    for clip in clips:
+        if faceset.resolve() in (clip.path.resolve(), *clip.path.resolve().parents):
+            raise FacesetError(f"{faceset}: holds the footage {clip.path.name}; extract into another folder")
+    try:
+        alone = lock(faceset / LOCK, wait=False)
+    except Timeout as error:
+        raise FacesetError(f"{faceset}: another extraction is at work there; wait for its end") from error
+    with alone:
+        return _extract(clips, faceset, options, events, tables)
+
+
+def _extract(
+    clips: list[Footage], faceset: Path, options: ExtractOptions, events: Events, tables: Path | None
+) -> ExtractSummary:
+    folder = tables or faceset / "tables"
+    found = _analyzed(clips, folder, options, events)
+    labels = cluster(found)
+    found = [table.with_identities(own) for table, own in zip(found, labels, strict=True)]
+    shown = clips[0].path if len(clips) == 1 else clips[0].path.parent
+    try:
+        identity = choose_identity(found, options.reference, options.identity, faceset)
+    except SeveralError as error:
+        raise SeveralError(f"{shown}: {error}") from error
+    except NoFaceError as error:
+        raise NoFaceError(f"{shown}: {error}") from error
+    if is_sheet(faceset / SHEET):
+        (faceset / SHEET).unlink()  # of an earlier call that had not chosen
+    key = _key(clips, found, identity, options)
+    summary = _begun(faceset, key)
+    if summary is not None:
+        return summary
+    given = [str(clip.path.absolute()) for clip in clips]
+    save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
+    write_atomic(faceset / STATE, json.dumps({"key": key, "summary": None}, indent=1))
+
+    for torn in faceset.glob(".*.part.*"):
+        torn.unlink()  # of a call that was killed
+    left_out: dict[str, int] = {}
+    chosen: list[list[Face]] = []
+    faces = others = 0
+    for table in found:
+        mine = [face for face in table if face.identity == identity]
+        kept, dropped = choose(
+            mine,
+            min_size=options.min_size,
+            min_score=options.min_score,
+            min_sharpness=options.min_sharpness,
+            min_change=options.min_change,
+        )
+        chosen.append(kept)
+        faces, others = faces + len(mine), others + len(table) - len(mine)
+        left_out = {reason: left_out.get(reason, 0) + count for reason, count in dropped.items()}
+    total = sum(len(kept) for kept in chosen)
+    if total == 0:
+        raise FacesetError(
+            f"{shown}: none of {faces} faces is good enough ({_reasons(left_out)}); give better footage, or lower the "
+            "thresholds of `visagist extract`"
+        )
+    jobs = [
+        partial(_crop, clip, table, kept, faceset, options)
+        for clip, table, kept in zip(clips, found, chosen, strict=True)
+    ]
+    run_together(jobs, [len(kept) for kept in chosen], events)
+    if any(left_out.values()):
+        events(Note(STEP, f"left out: {_reasons(left_out)}"))
+    frames = sum(table.frames for table in found)
+    summary = ExtractSummary(faceset, total, frames, faces, identity, left_out, others)
+    plain = {name: value for name, value in asdict(summary).items() if name != "faceset"}
+    write_atomic(faceset / STATE, json.dumps({"key": key, "summary": plain}, indent=1))
+    events(Result(STEP, faceset))
+    return summary
+
+
+def _clips(
+    footage: Path | Footage | Sequence[Path | Footage], options: ExtractOptions, events: Events
+) -> list[Footage]:
+    given = [footage] if isinstance(footage, Path | Footage) else list(footage)
+    clips: list[Footage] = []
+    for entry in given:
+        if isinstance(entry, Footage):
+            clips.append(entry)
+        else:
+            found = find_footage(entry, options.rate)
+            note_rate(found, STEP, events)
+            clips.extend(found)
+    return clips
+
+
+def _analyzed(clips: Sequence[Footage], folder: Path, options: ExtractOptions, events: Events) -> list[FaceTable]:
+    """A table for each clip; the name of a clip that another clip bears too gets a number."""
+    names: dict[str, int] = {}
+    jobs: list[Callable[[Events], FaceTable]] = []
+    for clip in clips:
+        count = names[clip.path.name] = names.get(clip.path.name, 0) + 1
+        name = clip.path.name if count == 1 else f"{clip.path.name}.{count}"
+        settings = AnalyzeOptions(deinterlace=options.deinterlace)
+        jobs.append(partial(analyze, clip, folder / f"{name}.parquet", settings))
+    found = run_together(jobs, [clip.frames for clip in clips], events)
+    for clip, table in zip(clips, found, strict=True):
+        if table.lost and not options.allow_damaged:
+            raise DamagedError(f"{clip.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on")
+        if table.lost:
+            events(Warned(STEP, f"{clip.path}: damaged, {table.lost} frames are lost"))
+    return found
+
+
+def _key(
+    clips: Sequence[Footage], found: Sequence[FaceTable], identity: int, options: ExtractOptions
+) -> dict[str, Any]:
+    """All that decides what the crops are; in whatever way the person was chosen, it is the same person."""
+    kept = options.model_dump(mode="json", exclude={"reference", "identity", "rate", "allow_damaged"})
+    rates = [str(clip.rate) for clip in clips if clip.kind == "sequence"]  # of other footage the option says nothing
+    return {
+        "version": VERSION,
+        "footage": [table.footage_sha256 for table in found],
+        "models": face_models(),
+        "options": {
+            "person": identity,
+            **{f"--{name.replace('_', '-')}": value for name, value in kept.items()},
+            "--rate": ", ".join(rates) or None,
+        },
+    }
+
+
+def _begun(faceset: Path, key: dict[str, Any]) -> ExtractSummary | None:
+    """The summary of a finished call with this key; None where it is to be begun or gone on with."""
+    path = faceset / STATE
+    if not path.is_file():
+        return None
+    try:
+        state = json.loads(path.read_text())
+        known, summary = state["key"], state["summary"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FacesetError(f"{path}: damaged; delete it, and the call makes what is missing") from error
+    what = _other(known, key)
+    if what is not None:
+        raise FacesetError(f"{faceset}: a faceset made {what} is here; delete it or choose another folder")
+    return None if summary is None else ExtractSummary(faceset=faceset, **summary)
+
+
+def _other(known: dict[str, Any], key: dict[str, Any]) -> str | None:
+    """What sets the faceset that is there apart from the one that is asked for; None where they are the same."""
+    if known.get("version") != VERSION:
+        return "by another version of visagist"
+    for part, name in (("footage", "footage"), ("models", "face models")):
+        if known.get(part) != key[part]:
+            return f"with other {name}"
+    before, now = known["options"], key["options"]
+    changed = [f"{name} was {before.get(name)}, now {now[name]}" for name in now if before.get(name) != now[name]]
+    return f"with other options ({', '.join(changed)})" if changed else None
+
+
+def _crop(
+    clip: Footage, table: FaceTable, faces: Sequence[Face], faceset: Path, options: ExtractOptions, events: Events
+) -> None:
+    """Write the crops of one clip that are not there yet."""
+    digest, lost = table.footage_sha256, table.lost
+    suffix = ".png" if options.format == "png" else ".jpg"
+    missing: dict[int, list[tuple[Face, Path]]] = {}
+    for face in faces:
+        path = faceset / f"{digest[:10]}_{face.frame:07d}_{face.track:03d}{suffix}"
+        if not path.is_file():
+            missing.setdefault(face.frame, []).append((face, path))
+    done = len(faces) - sum(len(entries) for entries in missing.values())
+    events(Progress(STEP, done, len(faces), "crops"))
+    if not missing:
+        return
+    waiting: deque[Future[None]] = deque()
+    with (
+        # Where frames are lost, only counting gives each the number that the table knows it by.
+        Reader(clip, first=min(missing), last=max(missing), deinterlace=options.deinterlace, seek=not lost) as reader,
+        ThreadPoolExecutor(WORKERS, "crops") as pool,
+    ):
+        for frame in reader:
+            for face, path in missing.get(frame.index, []):
+                waiting.append(pool.submit(_write, frame, face, digest, path))
+            while len(waiting) > WAITING:
+                waiting.popleft().result()
+                done += 1
+                if done % 10 == 0:
+                    events(Progress(STEP, done, len(faces), "crops"))
+        for future in waiting:
+            future.result()
+    events(Progress(STEP, len(faces), len(faces), "crops"))
+
+
+def _write(frame: Frame, face: Face, digest: str, path: Path) -> None:
+    pixels, matrix = crop_face(frame, face)
+    write_crop(path, pixels, Record.of(face, digest, matrix, len(pixels)))
+
+
+def _reasons(left_out: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)

@@ -1,0 +1,77 @@
+"""Jobs beside each other that tell their progress as one.
+
+- `run_together`: several pieces of footage at once
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from threading import Lock
+from typing import TypeVar
+
+from visagist.core.events import Event, Events, Progress
+
+AT_ONCE = 4  # jobs; each holds some forty frames
+T = TypeVar("T")
+
+
+class _Stopped(Exception):  # noqa: N818 - not an error: another job failed, or the user ended it
+    pass
+
+
+class _Told:
+    """Takes the events of all jobs, one at a time, and adds up their progress."""
+
+    def __init__(self, events: Events, totals: Sequence[int | None]) -> None:
+        self.events = events
+        self.totals = list(totals)
+        self.done = [0] * len(totals)
+        self.lock = Lock()
+        self.is_stopped = False
+
+    def take(self, job: int, event: Event) -> None:
+        with self.lock:
+            if self.is_stopped:
+                raise _Stopped
+            if isinstance(event, Progress):
+                self.done[job] = event.done
+                if event.done == event.total:
+                    self.totals[job] = event.total  # a job knows better at its end than the file at its start
+                known = [total for total in self.totals if total is not None]
+                total = sum(known) if len(known) == len(self.totals) else None
+                event = Progress(event.step, sum(self.done), total, event.unit)
+            self.events(event)
+
+
+def run_together(jobs: Sequence[Callable[[Events], T]], totals: Sequence[int | None], events: Events) -> list[T]:
+    """Run jobs, as many at once as there are cores, up to `AT_ONCE`.
+
+    When one fails, or the user interrupts, the others end at their next event.
+
+    Args:
+        jobs: each takes where to tell its progress, all of one step, and must tell it often.
+        totals: how much each has to do, where that is known.
+        events: told the progress of all jobs in one.
+
+    Returns:
+        what the jobs return, in their order.
+
+    Raises:
+        what a job raises; of several the first one's.
+    """
+    told = _Told(events, totals)
+    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1), "jobs") as pool:
+        futures = [
+            pool.submit(job, lambda event, number=number: told.take(number, event)) for number, job in enumerate(jobs)
+        ]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+        finally:
+            told.is_stopped = any(not future.done() for future in futures)
+            for future in futures:
+                future.cancel()
+    errors = [future.exception() for future in futures if not future.cancelled()]
+    for error in errors:
+        if error is not None and not isinstance(error, _Stopped):
+            raise error
+    return [future.result() for future in futures]

@@ -1,0 +1,151 @@
+"""What a user may choose about a training.
+
+- `TrainOptions`: everything that decides what the network becomes, and how often it is looked at and saved
+- `plain`: the value of one, as it is written on the command line
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from visagist.core.settings import Settings
+from visagist.faces import Coverage
+from visagist.training.augment import Augmentation
+from visagist.training.losses import LossOptions
+from visagist.training.optimizers import OptimizerOptions
+from visagist.training.schedule import ScheduleOptions
+
+DEFAULT_MINUTES = 8.5
+
+PresetName = Literal["draft", "standard", "final"]
+
+
+class TrainOptions(Settings):
+    """Settings of a training. Give `iterations` or `minutes`, of the run as a whole.
+
+    With neither, a new run takes 8.5 minutes and one that is there keeps the length that it has. When a run goes on,
+    its length, `until`, `device`, `checkpointing`, `compile`, and how often it is looked at and saved may be others;
+    all else must be what it was begun with.
+    """
+
+    preset: PresetName | None = None
+    """`draft` (10 minutes, to see whether the footage will do), `standard` (some hours) or `final` (the best there is
+    time for): fills all that you do not give, network, size, batch, losses and length, by the device and its memory;
+    docs/training.md says with what. The run's run.toml has the result, and keeps it when the run goes on."""
+
+    model: str = "quick"
+    """Architecture: `quick` (128 px, minutes on a CPU), `visage` (128 to 640 px, the most for the time), `original`
+    (the classic, 64 px), `df` or `liae` (SAEHD's), or `amp` (which morphs); docs/networks.md compares them."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of the model's config, such as --settings.latent 512; the rest keep their defaults."""
+
+    coverage: Coverage = "full"
+    """How much of the head the network's faces show."""
+
+    iterations: int | None = Field(default=None, ge=1, le=99_999_999)
+    """Of the run in all, not of this call; 1 to 99999999. More than before trains on. Or give minutes; with neither, a
+    new run takes 8.5 minutes, and one that is there keeps its length."""
+
+    minutes: float | None = Field(default=None, gt=0, le=100_000)
+    """Training time of the run in all, not of this call, above 0 to 100000 (ten weeks); measured, and turned into
+    iterations. More trains on; 8.5 for a new run where neither minutes nor iterations are given."""
+
+    start: Annotated[Path, AfterValidator(Path.absolute)] | None = None
+    """A run of the same model and settings whose weights this one begins with: to fit a pretrained network to two
+    people, to go on with other options, or to add a person with --others (who begins as a copy of the last known)."""
+
+    freeze: tuple[str, ...] = ()
+    """Parts of the network that keep their weights, such as encoder, or people, whose own weights are meant, or shared,
+    all weights that are nobody's own; to add a person to a good run without changing the others, freeze shared, source
+    and target, each with its own --freeze."""
+
+    until: Literal["end", "plateau"] = "end"
+    """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the
+    learning rate (with --schedule.decay late, which it needs, or none) then goes down over a last fifth of the
+    training, and the random warp over the first half of that. Looks count until the warp begins to fade by itself, at
+    60 % of the latest end (--schedule.warp-end 1: 70 %): give a late one."""
+
+    batch: int = Field(default=8, ge=2, le=4096)
+    """Faces an iteration, everybody's together; 2 to 4096, at least one of each person. More steps beat larger ones."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    """How far a step goes, above 0 to 1. Without it, the one that suits the model and the optimizer."""
+
+    find_rate: bool = False
+    """Try learning rates from 0.000001 to 0.1 before a new run begins, 100 iterations in all, and take the one found.
+    For networks and batches of your own, where nobody knows what suits. Where --learning-rate is given, none is
+    tried."""
+
+    losses: LossOptions = LossOptions()
+    """What training minimises."""
+
+    optimizer: OptimizerOptions = OptimizerOptions()
+    """How gradients become steps."""
+
+    schedule: ScheduleOptions = ScheduleOptions()
+    """How the learning rate changes over the training."""
+
+    seed: int = Field(default=0, ge=0, lt=2**28)
+    """Of all random numbers; the same seed gives the same run. 0 to below 268435456."""
+
+    device: str = "auto"
+    """auto, cpu, mps, cuda or cuda:N."""
+
+    checkpointing: bool = False
+    """Less memory for a third more time: what the blocks of the network compute is not kept for the backward pass but
+    computed again there (gradient checkpointing). For sizes and batches that do not fit else; the network becomes the
+    same."""
+
+    compile: bool = False
+    """Let torch.compile fuse the network's operations: minutes before the first iteration, perhaps faster ones after
+    it on GPUs; not on the CPUs that were measured (df at 128 px: 2.9 s an iteration in place of 2.0). Needs a C++
+    compiler on a CPU and Triton on a GPU; the network becomes the same but for rounding."""
+
+    margin: float = Field(default=1.25, ge=1, le=2)
+    """How much larger than the network's faces the crops in memory are; 1 to 2 times."""
+
+    augmentation: Augmentation = Augmentation()
+    """How far faces are varied."""
+
+    held_out: float = Field(default=0.06, gt=0, lt=0.5)
+    """Part of each faceset, its end, that is only judged; above 0 to below 0.5."""
+
+    preview_every: int = Field(default=500, ge=1)
+    """Iterations between previews and figures of held-out faces; 1 or more."""
+
+    save_every: int = Field(default=250, ge=1)
+    """Iterations between checkpoints, of which the last two stay, and between weights to merge with; 1 or more."""
+
+    backup_every: int = Field(default=5000, ge=1)
+    """Iterations between backups: checkpoints that are kept beside the latest one; `visagist rewind RUN N` goes
+    back. 1 or more."""
+
+    backups: int = Field(default=3, ge=0)
+    """How many backups are kept, each of the size of a checkpoint; 0 (none) or more."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.iterations is not None and self.minutes is not None:
+            raise ValueError("give iterations or minutes, not both")
+        return self
+
+    @model_validator(mode="after")
+    def _sees_a_plateau(self) -> Self:
+        is_open = self.preset is not None and "decay" not in self.schedule.model_fields_set  # the preset takes late
+        if self.until == "plateau" and self.schedule.decay not in ("late", "none") and not is_open:
+            raise ValueError(
+                "until: a falling learning rate makes a plateau of its own; give --schedule.decay late (or "
+                f"none), not {self.schedule.decay}"
+            )
+        return self
+
+
+def plain(value: object) -> str:
+    """The value of an option, as one would write it on the command line.
+
+    >>> plain((96, 192, 320)), plain(0.05)
+    ('96,192,320', '0.05')
+    """
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)  # pyright: ignore[reportUnknownArgumentType]

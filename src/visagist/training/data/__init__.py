@@ -1,0 +1,1 @@
+"""Facesets in memory, on the device, as the trainer wants them."""

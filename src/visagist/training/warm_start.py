@@ -1,0 +1,147 @@
+"""What a training begins with, other than random weights, and what of that stays as it is.
+
+- `Start`: another run's weights, and where those come from; `start_from` reads them, `check_start` does not
+- `take_over`: into a fresh network, person by person
+- `frozen`: the weights that are not trained
+
+This is how a pretrained network is fitted to two people, how a finished run is trained on with other options, and how
+a person joins a network that knows others.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from visagist.core.errors import ConfigError, RunError
+from visagist.models import Swapper, configure
+from visagist.training.checkpoint import load_weights
+from visagist.training.config import TrainOptions, plain
+from visagist.training.run import WEIGHTS, Beginning, RunRecord
+
+SHARED = "shared"  # among what can be frozen: all weights that are nobody's own
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins with: weights by name, and where they come from."""
+
+    beginning: Beginning
+    weights: Mapping[str, Tensor]
+
+
+def start_from(folder: Path, options: TrainOptions) -> Start:
+    """The weights of a run that another one is to begin with.
+
+    Args:
+        folder: the run, finished or not.
+        options: of the run that begins.
+
+    Raises:
+        What `check_start` raises.
+    """
+    record = check_start(folder, options)
+    earlier = record.beginning.footage if record.beginning else ()
+    footage = {name: None for origin in record.origins.values() for name in origin.footage}
+    weights, digest = load_weights(folder / WEIGHTS)
+    made = Beginning(
+        weights_sha256=digest,
+        identities=record.identities,
+        footage=tuple(dict.fromkeys([*earlier, *footage])),
+    )
+    return Start(made, weights)
+
+
+def check_start(folder: Path, options: TrainOptions) -> RunRecord:
+    """The record of a run, if another one can begin with it.
+
+    Raises:
+        RunError: the folder is not a run, has no weights yet, or is of another model, size or width.
+    """
+    record = RunRecord.read(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder}: this run has no weights yet, nothing can begin with it; continue it first")
+    there, here = record.options.model, options.model
+    if there != here:
+        raise RunError(f"{folder}: a run of model '{there}', '{here}' cannot begin with it; give --model {there}")
+    before, now = vars(configure(there, record.options.settings)), vars(configure(here, options.settings))
+    changed = [
+        f"--settings.{name} {plain(before[name])}, here {plain(now[name])}" for name in now if now[name] != before[name]
+    ]
+    if changed:
+        raise RunError(f"{folder}: a run of {', '.join(changed)}; to begin with it, take its settings")
+    if record.options.coverage != options.coverage:
+        raise RunError(
+            f"{folder}: its faces are '{record.options.coverage}', here '{options.coverage}'; to begin with it, give "
+            f"--coverage {record.options.coverage}"
+        )
+    return record
+
+
+def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str, ...]) -> tuple[str, ...]:
+    """Give a network another one's weights, as far as people go by their names.
+
+    Whoever the other one does not know begins as a copy of the last person that it knows: what draws one face is nearer
+    to drawing another than what has never drawn any.
+
+    Args:
+        network: to be changed.
+        weights: of a network with the same settings.
+        people: its identities.
+
+    Returns:
+        The people who are new.
+
+    Raises:
+        RunError: the weights are not of such a network.
+
+    >>> from visagist.models import create
+    >>> two, three = create("quick", ("source", "target")), create("quick", ("source", "target", "anna"))
+    >>> take_over(three, two.state_dict(), two.identities)
+    ('anna',)
+    """
+    taken: dict[str, Tensor] = {}
+    for name in network.state_dict():
+        person = network.whose(name)
+        taken[name] = weights.get(name if person is None else _counterpart(name, person, people), Tensor())
+    try:
+        network.load_state_dict(taken)
+    except RuntimeError as error:
+        raise RunError(f"the weights to begin with are not of this network ({error})") from error
+    return tuple(person for person in network.identities if person not in people)
+
+
+def _counterpart(name: str, person: str, people: tuple[str, ...]) -> str:
+    """The name that a person's own weight has in a network of these people."""
+    part, _, rest = name.split(".", 2)
+    return f"{part}.{people.index(person) if person in people else len(people) - 1}.{rest}"
+
+
+def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
+    """Names of the weights that `parts` keep as they are.
+
+    Args:
+        network: whose weights they are.
+        parts: of the network (`encoder`); people, whose own weights are meant (`source`); or `shared`, all weights
+            that are nobody's own, whatever the network's parts are.
+
+    Raises:
+        ConfigError: the network has no such part, or nothing would be left to train.
+
+    >>> from visagist.models import create
+    >>> network = create("quick", ("source", "target"))
+    >>> kept = frozen(network, ["shared", "source"])
+    >>> {name.split(".")[1] for name in dict(network.named_parameters()) if name not in kept}
+    {'1'}
+    """
+    known = [SHARED, *(name for name, _ in network.named_children()), *network.identities]
+    for part in parts:
+        if part not in known:
+            raise ConfigError(f"this network has no part '{part}' to freeze (it has: {', '.join(known)})")
+    weights = [name for name, _ in network.named_parameters()]
+    owners = {name: network.whose(name) or SHARED for name in weights}
+    kept = frozenset(name for name in weights if name.partition(".")[0] in parts or owners[name] in parts)
+    if len(kept) == len(weights):
+        raise ConfigError(f"with {', '.join(parts)} frozen nothing is left to train")
+    return kept

@@ -1,0 +1,8 @@
+"""Embedded ONNX models: files, hashes, sessions, and the user's replacements.
+
+`onnx_module` runs such a file as a torch module, for losses; importing it imports torch.
+"""
+
+from visagist.zoo.sessions import FOLDER, MODELS, FaceModel, locate, model_sha256, replacements, session
+
+__all__ = ["FOLDER", "MODELS", "FaceModel", "locate", "model_sha256", "replacements", "session"]

@@ -1,0 +1,186 @@
+"""What is outside the face: PSNR, whether a face was changed at all, and the planes before encoding."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from tests.evaluation.constructed import blurred, crop_of, judging, real_case, target_frames
+
+from visagist.core.errors import EvaluationError
+from visagist.demo import TARGET
+from visagist.evaluation.metric import evaluate_metric
+from visagist.evaluation.metrics.background import METRICS, is_changed, outside_psnr, planes_changed_outside
+from visagist.media import ChunkWriter, Color, Display, EncodeOptions, Frame, Reader, Region, frame_from_rgb, probe
+from visagist.media.layout import layout
+from visagist.merging.composite import composite
+from visagist.merging.pipeline import Merged
+
+COLOR = Color("bt709", "tv", "bt709", "bt709")
+
+
+def encoded(frames: list[Frame], path: Path, crf: int) -> list[Frame]:
+    with ChunkWriter(path, probe(TARGET), EncodeOptions(codec="h264", crf=crf, encoder_preset="veryfast")) as writer:
+        for frame in frames:
+            writer.write(frame)
+    with Reader(path) as reader:
+        return list(reader)
+
+
+def changed(frames: list[Frame]) -> list[bool]:
+    case = real_case()
+    crops = [crop_of(frame, matrix) for frame, matrix in zip(frames, case.matrices, strict=True)]
+    return [is_changed(*crop) for crop in zip(case.target.crops, crops, case.hulls, strict=True)]
+
+
+@pytest.mark.parametrize("crf", [16, 30, 36])
+def test_a_target_that_was_only_encoded_again_is_not_changed(crf: int, tmp_path: Path) -> None:
+    frames = encoded(list(target_frames()[0]), tmp_path / "again.nut", crf)
+    assert not any(changed(frames))
+
+
+@pytest.mark.parametrize("crf", [16, 30])
+def test_another_face_is_a_change_however_it_is_encoded(crf: int, tmp_path: Path) -> None:
+    """The source's face under the mask, as a swap without any colour matching has it."""
+    case = real_case()
+    frames, _ = target_frames()
+    swapped = [
+        composite(frame, face.astype(np.float32) / 255, mask.astype(np.float32) / 255, matrix)[0]
+        for frame, face, mask, matrix in zip(
+            frames, np.resize(case.source.crops, case.target.crops.shape), case.masks, case.matrices, strict=True
+        )
+    ]
+    assert all(changed(encoded(swapped, tmp_path / "swap.nut", crf)))
+
+
+def test_small_changes_are_changes_where_nothing_else_changed() -> None:
+    case = real_case()
+    softer = judging(case, blurred(case.target.crops, 1)).judged.crops
+    assert all(is_changed(*crop) for crop in zip(case.target.crops, softer, case.hulls, strict=True))
+    same = case.target.crops
+    assert not any(is_changed(*crop) for crop in zip(same, same, case.hulls, strict=True))
+
+
+def test_a_regraded_picture_is_not_a_changed_face() -> None:
+    case = real_case()
+    graded = np.clip(case.target.crops * 1.06 + 3, 0, 255).astype(np.uint8)
+    assert not any(is_changed(*crop) for crop in zip(case.target.crops, graded, case.hulls, strict=True))
+
+
+def test_a_whole_head_that_was_replaced_is_a_changed_face() -> None:
+    """Other tools replace hair and ears too: the ring around the face is no measure of the encoder then."""
+    case = real_case()
+    wide = np.stack([cv2.dilate(hull, np.ones((25, 25), np.uint8)) for hull in case.hulls])
+    other = np.resize(case.source.crops, case.target.crops.shape)
+    head = judging(case, other, wide).judged.crops
+    assert all(is_changed(*crop) for crop in zip(case.target.crops, head, case.hulls, strict=True))
+
+
+def test_psnr_outside_is_that_of_a_known_noise() -> None:
+    frames, landmarks = target_frames()
+    target = frames[0].rgb()
+    bright = np.clip(target, 0, 0.97)
+    shifted = bright + np.float32(0.02)
+    found = outside_psnr(frame_from_rgb(bright), frame_from_rgb(shifted), landmarks[0])
+    assert found == pytest.approx(-20 * np.log10(0.02), abs=0.05)
+
+
+def test_what_happens_to_the_face_does_not_count_outside() -> None:
+    frames, landmarks = target_frames()
+    case = real_case()
+    white = np.ones((case.size, case.size, 3), np.float32)
+    swapped, _, _ = composite(frames[0], white, case.masks[0].astype(np.float32) / 255, case.matrices[0])
+    assert outside_psnr(frames[0], swapped, landmarks[0]) == np.inf
+    assert outside_psnr(frames[0], swapped, landmarks[0] + 60) < 30
+
+
+def test_a_coarser_encoding_has_less_psnr(tmp_path: Path) -> None:
+    frames, landmarks = target_frames()
+    found = []
+    for crf in (12, 24, 36):
+        again = encoded(list(frames), tmp_path / f"{crf}.nut", crf)
+        found.append(np.median([outside_psnr(*one) for one in zip(frames, again, landmarks, strict=True)]))
+    assert 50 > found[0] > found[1] > found[2] > 25
+
+
+def test_a_face_that_fills_the_picture_leaves_nothing_to_measure() -> None:
+    frames, landmarks = target_frames()
+    middle = landmarks[0].mean(0)
+    assert np.isnan(outside_psnr(frames[0], frames[0], middle + 30 * (landmarks[0] - middle)))
+
+
+def test_frames_of_two_sizes_are_refused() -> None:
+    frames, landmarks = target_frames()
+    with pytest.raises(EvaluationError, match="180x144 against 360x288"):
+        outside_psnr(frames[0], frame_from_rgb(np.zeros((144, 180, 3), np.uint8)), landmarks[0])
+
+
+def test_the_metric_writes_100_db_for_equal_and_nothing_for_unknown() -> None:
+    case = real_case()
+    outside = np.full(12, 41.0)
+    outside[:3], outside[3] = np.inf, np.nan
+    figure, curve = evaluate_metric(METRICS[0], case.judging(replace(case.judged, outside=outside)))
+    assert (figure.value, figure.count) == (41, 11)
+    np.testing.assert_array_equal(curve[:3], 100)
+
+
+def noisy_frame(name: str, display: Display) -> Frame:
+    kind = layout(name)
+    assert kind is not None
+    random = np.random.default_rng(3)
+    planes = []
+    for number, channels in enumerate(kind.channels):
+        columns, rows = kind.plane_size(number, display.columns, display.rows)
+        low, high = (v << (kind.depth - 8) for v in ((60, 180) if number == 0 else (118, 138)))
+        shape = (rows, columns) if channels == 1 else (rows, columns, channels)
+        planes.append((random.integers(low, high, shape) << kind.shift).astype(kind.dtype))
+    return Frame(0, Fraction(0), name, tuple(planes), COLOR, display)
+
+
+def merged_disc(frame: Frame) -> Merged:
+    mask = np.zeros((64, 64), np.float32)
+    cv2.circle(mask, (32, 32), 20, 1.0, -1)
+    mask = cv2.GaussianBlur(mask, (9, 9), 2)
+    matrix = cv2.getRotationMatrix2D((frame.width / 2, frame.height / 2), 20, 1.1)
+    matrix[:, 2] += 32 - np.array([frame.width, frame.height]) / 2
+    new, weight, region = composite(frame, np.full((64, 64, 3), 0.9, np.float32), mask, matrix)
+    return Merged(new, frame, None, weight, region)
+
+
+TURNED, ANAMORPHIC, ODD = Display(160, 120, turn=(0, -1, 1, 0)), Display(160, 120, Fraction(16, 11)), Display(161, 119)
+
+
+@pytest.mark.parametrize("display", [Display(160, 120), TURNED, ANAMORPHIC, ODD], ids=["plain", "turned", "sar", "odd"])
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p10le", "yuv444p", "nv12", "p010le", "gbrp", "rgb24", "yuva420p"])
+def test_a_merge_changes_nothing_outside_its_mask(name: str, display: Display) -> None:
+    merged = merged_disc(noisy_frame(name, display))
+    assert planes_changed_outside(merged) == 0
+    nothing = replace(merged, weight=np.zeros_like(merged.weight))
+    assert planes_changed_outside(nothing) > 20  # the same change, with a mask that does not cover it
+
+
+@pytest.mark.parametrize("plane", [0, 1])
+@pytest.mark.parametrize(("name", "shift"), [("yuv420p", 0), ("p010le", 6)])
+def test_one_sample_outside_is_found(name: str, shift: int, plane: int) -> None:
+    merged = merged_disc(noisy_frame(name, Display(160, 120)))
+    planes = [samples.copy() for samples in merged.frame.planes]
+    planes[plane][2, 3] -= 3 << shift
+    assert planes_changed_outside(replace(merged, frame=replace(merged.frame, planes=tuple(planes)))) == 3
+
+
+def test_a_chroma_cell_with_one_masked_sample_is_inside() -> None:
+    frame = noisy_frame("yuv420p", Display(16, 16))
+    planes = [samples.copy() for samples in frame.planes]
+    planes[1][2, 3] += 9
+    moved = replace(frame, planes=tuple(planes))
+    weight = np.zeros((4, 4), np.float32)
+    weight[1, 2] = 0.1  # luma (7, 5): within the cell (3, 2)
+    assert planes_changed_outside(Merged(moved, frame, None, weight, Region(5, 4, 9, 8))) == 0
+    assert planes_changed_outside(Merged(moved, frame, None, weight, Region(3, 4, 7, 8))) == 9
+
+
+def test_a_frame_that_went_through_is_unchanged() -> None:
+    frame = noisy_frame("yuv420p", Display(16, 16))
+    assert planes_changed_outside(Merged(frame, frame, "no face", np.zeros((0, 0), np.float32), None)) == 0
