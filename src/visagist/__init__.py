@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from visagist.jobs.swap import SourceOptions, demo_swap, new_consent, swap
     from visagist.media import EncodeOptions, Footage, Frame, Reader, find_footage, probe
     from visagist.merging import MergeOptions
+    from visagist.models.bundle import TrainedNetwork
     from visagist.provenance import (
         Consent,
         Verification,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
         remove_known_signer,
         verify,
     )
-    from visagist.training import Run, TrainOptions, pretrain, rewind
+    from visagist.training import TrainOptions, pretrain, rewind
     from visagist.training.train import train
 
 __all__ = [
@@ -57,9 +58,9 @@ __all__ = [
     "MergeOptions",
     "MergeSummary",
     "Reader",
-    "Run",
     "SourceOptions",
     "TrainOptions",
+    "TrainedNetwork",
     "Verification",
     "VisagistError",
     "add_known_signer",
@@ -108,7 +109,8 @@ _ROOMS = {
         "remove_known_signer",
         "verify",
     ),
-    "training": ("Run", "TrainOptions", "pretrain", "rewind"),
+    "models.bundle": ("TrainedNetwork",),
+    "training": ("TrainOptions", "pretrain", "rewind"),
     "training.train": ("train",),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}

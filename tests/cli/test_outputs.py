@@ -40,8 +40,9 @@ from visagist.jobs.extract import LOCK, ExtractOptions, extract
 from visagist.jobs.merge import MergeSummary
 from visagist.media import EncodeOptions, Reader, probe, write_picture
 from visagist.merging import MergeOptions
+from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import record_sha256
-from visagist.training import Run, TrainOptions
+from visagist.training import TrainOptions
 from visagist.training.data.crops import load_crops
 from visagist.training.run import RECORD
 from visagist.training.train import train
@@ -166,7 +167,7 @@ def test_footage_of_several_people_does_not_bind_the_sources_record(production: 
     assert not list(tmp_path.glob("*.*4"))
     by_picture = {**by_hash, "source_consent": production.record("source_picture"), "frames": "0-3"}
     assert production.merge(tmp_path / "out.mp4", **by_picture).frames == 4
-    runs = [Run.open(run, "cpu") for run in (production.run, production.run_of_both)]
+    runs = [TrainedNetwork.open(run, "cpu") for run in (production.run, production.run_of_both)]
     assert [(run.origins["source"].is_alone, run.origins["target"].is_alone) for run in runs] == [
         (True, True),
         (False, True),

@@ -15,16 +15,15 @@ from visagist.evaluation.reconstruction import reconstruct
 from visagist.faces import crop_matrix, invert, mean_mesh, transform_landmarks
 from visagist.faceset import Faceset, Record, write_crop
 from visagist.models import create
-from visagist.training import Run, TrainOptions, TrainSummary
-from visagist.training.checkpoint import save_tensors
+from visagist.models.bundle import WEIGHTS, TrainedNetwork, save_network
+from visagist.training import TrainOptions, TrainSummary
 from visagist.training.data.crops import Side, load_crops
-from visagist.training.run import RECORD, WEIGHTS, RunRecord
 from visagist.training.train import train
 
 COUNT, HELD_OUT = 24, 0.2
 NARROW = {"encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
 
-Trained = tuple[Run, Faceset, Faceset, TrainSummary]
+Trained = tuple[TrainedNetwork, Faceset, Faceset, TrainSummary]
 
 
 def write_faceset(folder: Path, seed: int, count: int = COUNT) -> Path:
@@ -64,7 +63,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     source, target = write_faceset(folder / "source", 1), write_faceset(folder / "target", 2, COUNT + 5)
     options = {"settings": {**NARROW, "size": 32}, "batch": 2, "iterations": 20, "device": "cpu", "held_out": HELD_OUT}
     summary = train(source, target, folder / "run", TrainOptions.model_validate(options), silent)
-    return Run.open(folder / "run", "cpu"), Faceset.open(source), Faceset.open(target), summary
+    return TrainedNetwork.open(folder / "run", "cpu"), Faceset.open(source), Faceset.open(target), summary
 
 
 def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Trained) -> None:
@@ -98,7 +97,7 @@ def test_the_held_out_crops_are_those_of_the_training(small: Trained) -> None:
     run, source, target, summary = small
     found = reconstruct(run, {"source": source, "target": target})
     for name, faceset in (("source", source), ("target", target)):
-        crops = load_crops(faceset.folder, run.coverage, run.size, run.options.margin)
+        crops = load_crops(faceset.folder, run.coverage, run.size, TrainOptions().margin)
         assert len(found[name]["ssim"]) == Side(crops, HELD_OUT, torch.device("cpu")).held_out
         # The trainer judges the same faces by formulas of its own, over all pixels together.
         assert found[name]["psnr"].mean() == pytest.approx(summary.figures[f"psnr_{name}"], abs=0.5)
@@ -108,11 +107,9 @@ def test_the_held_out_crops_are_those_of_the_training(small: Trained) -> None:
 def test_large_faces_have_ms_ssim_too(small: Trained, tmp_path: Path) -> None:
     run, source, target, _ = small
     settings = {**NARROW, "size": 176}
-    record = RunRecord.read(run.folder)
-    options = record.options.model_copy(update={"settings": settings})
-    record.model_copy(update={"size": 176, "options": options}).save(tmp_path / RECORD)
-    save_tensors(tmp_path / WEIGHTS, create("quick", run.identities, **settings).state_dict(), {})
-    found = reconstruct(Run.open(tmp_path, "cpu"), {"source": source, "target": target})
+    record = run.record.model_copy(update={"config": settings, "size": 176})
+    save_network(tmp_path / WEIGHTS, create("quick", run.identities, **settings).state_dict(), record)
+    found = reconstruct(TrainedNetwork.open(tmp_path, "cpu"), {"source": source, "target": target})
     for values in found.values():
         assert values.keys() == {"ssim", "psnr", "ms_ssim"}
         assert len(values["ms_ssim"]) == len(values["ssim"])

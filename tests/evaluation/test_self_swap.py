@@ -17,8 +17,7 @@ from visagist.evaluation.self_swap import check_same_person, compare_self, seen_
 from visagist.faces import describe, embed
 from visagist.media import frame_from_rgb, read_picture
 from visagist.models import create
-from visagist.training import Run, TrainOptions
-from visagist.training.run import Origin
+from visagist.models.bundle import NetworkRecord, Origin, TrainedNetwork
 
 Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]  # (N, 128) dlib's, (N, 128) SFace's
 
@@ -123,16 +122,16 @@ def test_the_original_is_perfect_and_what_changes_it_is_not() -> None:
 def test_a_target_that_was_trained_on_is_known() -> None:
     settings = {"size": 32, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
     people = ("source", "target")
-    run = Run(
-        folder=Path("run"),
-        options=TrainOptions(settings=settings),
-        coverage="full",
-        size=32,
-        identities=people,
-        origins={
-            "source": Origin(crops=8, fingerprint="", footage=("a" * 64, "b" * 64)),
-            "target": Origin(crops=8, fingerprint="", footage=("c" * 64,)),
-        },
+    origins = {
+        "source": Origin(crops=8, footage=("a" * 64, "b" * 64)),
+        "target": Origin(crops=8, footage=("c" * 64,)),
+    }
+    record = NetworkRecord(
+        architecture="quick", config=settings, coverage="full", size=32, identities=people, origins=origins, iteration=1
+    )
+    run = TrainedNetwork(
+        path=Path("run"),
+        record=record,
         weights_sha256="",
         network=create("quick", people, **settings),
         compute=choose("cpu"),
@@ -140,4 +139,6 @@ def test_a_target_that_was_trained_on_is_known() -> None:
     assert seen_in_training(run, "b" * 64)
     assert seen_in_training(run, "c" * 64)
     assert not seen_in_training(run, "d" * 64)
-    assert not seen_in_training(replace(run, origins={"source": run.origins["source"]}), "c" * 64)
+    assert not seen_in_training(
+        replace(run, record=record.model_copy(update={"origins": {"source": origins["source"]}})), "c" * 64
+    )

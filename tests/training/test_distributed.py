@@ -19,9 +19,10 @@ from tests.models.test_models import SMALL
 from tests.training.conftest import people
 from visagist.core.device import Compute
 from visagist.core.errors import ConfigError
+from visagist.core.tensors import load_tensors
 from visagist.training import TrainOptions
 from visagist.training.budget import network_size
-from visagist.training.checkpoint import checkpoint_iteration, load_checkpoint, load_tensors
+from visagist.training.checkpoint import checkpoint_iteration, load_checkpoint
 from visagist.training.data.crops import Side
 from visagist.training.distributed import World, joined, own_device, own_parts, part_of_mean, whole
 from visagist.training.optimizers import micro_batches
@@ -42,7 +43,7 @@ from tests.training.test_distributed import EVERY_LOSS, followed
 from visagist.core.errors import RunError
 from visagist.core.events import silent, Warned
 from visagist.training import train_crops
-from visagist.training.checkpoint import save_tensors
+from visagist.core.tensors import save_tensors
 from visagist.training.distributed import joined
 from visagist.training.trainer import Trainer
 

@@ -15,7 +15,8 @@ from visagist.core.errors import FacesetError, VisagistError
 from visagist.core.events import silent
 from visagist.faceset import Faceset
 from visagist.jobs.extract import extract
-from visagist.training import Run, TrainOptions
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import TrainOptions
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data.crops import load_crops
 from visagist.training.train import train
@@ -37,7 +38,7 @@ def test_a_run_knows_whose_faces_it_was_trained_on(
     facesets: tuple[Path, Path], options: Callable[..., TrainOptions], tmp_path: Path
 ) -> None:
     train(*facesets, tmp_path / "run", options(iterations=3, augmentation={"yaw_bins": 18}), silent)
-    run = Run.open(tmp_path / "run", "cpu")
+    run = TrainedNetwork.open(tmp_path / "run", "cpu")
     source, target = (Faceset.open(folder) for folder in facesets)
     assert run.origins["source"].footage == source.footage_hashes
     assert run.origins["target"].footage == target.footage_hashes

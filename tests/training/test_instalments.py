@@ -16,7 +16,8 @@ from visagist.core.errors import RunError
 from visagist.core.events import Event, Metric, Note, Progress, Warned, silent
 from visagist.core.settings import read_toml
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.training import Crops, Run, TrainOptions, train_crops
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.checkpoint import load_checkpoint
 
 Make = Callable[..., TrainOptions]
@@ -127,7 +128,7 @@ def test_a_killed_instalment_ends_like_an_unbroken_one(
     killed = subprocess.run([sys.executable, "-c", KILLED, fixtures, tmp_path, moment], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert (weights(tmp_path) == finished) == (resumed_at == 12)  # those of the latest checkpoint
-    Run.open(tmp_path, "cpu").predict(torch.rand(1, 3, 32, 32), "source")
+    TrainedNetwork.open(tmp_path, "cpu").predict(torch.rand(1, 3, 32, 32), "source")
     assert train_crops(source, target, tmp_path, options(iterations=24), silent).resumed_at == resumed_at
     assert weights(tmp_path) == weights(twice)
 
@@ -161,7 +162,7 @@ def test_a_run_that_crashed_and_ends_at_its_checkpoint_has_weights(
     (tmp_path / "weights.safetensors").unlink()  # as in a run of before they were written with every checkpoint
     assert train_crops(source, target, tmp_path, options(iterations=4), silent).iterations == 4
     with torch.inference_mode():
-        Run.open(tmp_path, "cpu").predict(torch.rand(1, 3, 32, 32), "source")
+        TrainedNetwork.open(tmp_path, "cpu").predict(torch.rand(1, 3, 32, 32), "source")
 
 
 def test_fewer_iterations_than_are_done_are_refused_and_nothing_is_lost(

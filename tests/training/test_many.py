@@ -13,7 +13,8 @@ from PIL import Image
 from tests.training.conftest import people
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import silent
-from visagist.training import Crops, Run, TrainOptions, train_crops
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.trainer import faces_each
 
 Make = Callable[..., TrainOptions]
@@ -30,7 +31,7 @@ def test_three_people_are_learnt_and_told_apart(
     long = options(iterations=150, batch=6, save_every=150, preview_every=150)
     summary = train_crops(source, target, tmp_path, long, silent, shutil.copyfile, {"anna": anna})
     assert {f"ssim_{name}" for name in ("source", "target", "anna")} <= set(summary.figures)
-    run = Run.open(tmp_path, "cpu")
+    run = TrainedNetwork.open(tmp_path, "cpu")
     assert run.identities == ("source", "target", "anna")
     assert run.origin("anna").footage == anna.footage
     edge = (target.images.shape[1] - 32) // 2
@@ -61,10 +62,10 @@ def test_a_run_of_three_goes_on_with_the_same_three(
     with pytest.raises(RunError, match="another anna faceset"):
         train_crops(source, target, tmp_path / "run", options(), silent, None, {"anna": people(4)})
     train_crops(source, target, tmp_path / "run", options(), silent, None, {"anna": anna})
-    record = json.dumps(sorted(Run.open(tmp_path / "run", "cpu").origins))
+    record = json.dumps(sorted(TrainedNetwork.open(tmp_path / "run", "cpu").origins))
     assert record == json.dumps(["anna", "source", "target"])
     with pytest.raises(RunError, match="does not know 'bert'; --person can be source, target, anna"):
-        Run.open(tmp_path / "run", "cpu").origin("bert")
+        TrainedNetwork.open(tmp_path / "run", "cpu").origin("bert")
 
 
 @pytest.mark.parametrize("name", ["source", "target", "shared", "", "a b", "../x"])

@@ -9,7 +9,8 @@ from tests.models.test_models import SMALL
 from tests.training.conftest import people, small_options
 from visagist.core.device import choose
 from visagist.core.events import silent
-from visagist.training import Run, TrainOptions, train_crops
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import TrainOptions, train_crops
 from visagist.training.data.crops import Side
 from visagist.training.trainer import Trainer
 
@@ -54,7 +55,7 @@ def test_three_people_are_trained_gone_on_with_and_drawn(model: str, tmp_path: P
         summary = train_crops(source, target, tmp_path, options, silent, None, {"anna": anna})
         assert (summary.resumed_at, summary.iterations) == (begun, iterations)
         assert {f"ssim_{name}" for name in NAMES} <= set(summary.figures)
-    run = Run.open(tmp_path, "cpu")
+    run = TrainedNetwork.open(tmp_path, "cpu")
     assert run.identities == NAMES
     faces = torch.from_numpy(target.images[:2, 8:72, 8:72]).permute(0, 3, 1, 2).float() / 255
     drawn = [run.predict(faces, name)[0] for name in NAMES]

@@ -15,8 +15,8 @@ from tests.training.conftest import small_options
 from tests.training.test_distributed import EVERY_LOSS, followed
 from visagist.core.device import choose
 from visagist.core.errors import ConfigError, RunError
+from visagist.core.tensors import load_tensors, save_tensors
 from visagist.training import Crops, TrainOptions
-from visagist.training.checkpoint import load_tensors, save_tensors
 from visagist.training.data.crops import Side
 from visagist.training.losses import face_loss
 from visagist.training.optimizers import (

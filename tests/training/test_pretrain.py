@@ -14,11 +14,12 @@ from tests.training.conftest import people
 from visagist.cli.app import main
 from visagist.core.errors import ConfigError, FacesetError, RunError
 from visagist.core.events import silent
+from visagist.core.tensors import load_tensors
 from visagist.demo import TARGET
 from visagist.faceset import Faceset, Record
 from visagist.jobs.evaluate import EvaluateOptions, evaluate
-from visagist.training import Crops, Run, TrainOptions, pretrain, train_crops
-from visagist.training.checkpoint import load_tensors
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import Crops, TrainOptions, pretrain, train_crops
 from visagist.training.recipes.pretrain import arranged, facesets_in, load_pool, told_apart
 from visagist.training.run import RunRecord
 from visagist.training.train import prepare
@@ -63,7 +64,9 @@ def test_new_people_are_learnt_sooner_from_a_pretraining_of_others(
     beginning = RunRecord.read(tmp_path / "b").beginning
     assert beginning is not None
     assert beginning.footage == pool.footage
-    assert Run.open(tmp_path / "b", "cpu").origin("source").footage == source.footage  # of two people, as any other
+    assert (
+        TrainedNetwork.open(tmp_path / "b", "cpu").origin("source").footage == source.footage
+    )  # of two people, as any other
 
 
 def test_a_run_begins_with_all_that_was_pretrained(
@@ -82,7 +85,7 @@ def test_a_pool_is_held_once_for_both_identities(pool: Crops, options: Make, tmp
 
 
 def test_a_pretraining_draws_nobody_in_particular(pretrained: Path, options: Make, tmp_path: Path) -> None:
-    run = Run.open(pretrained, "cpu")
+    run = TrainedNetwork.open(pretrained, "cpu")
     for name in ("source", "target"):
         assert not run.origins[name].centroid
         with pytest.raises(RunError, match=f"a pretraining of 10 people .* --start {pretrained}"):

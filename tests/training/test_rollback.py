@@ -10,7 +10,8 @@ from torch import Tensor
 
 from visagist.core.device import choose
 from visagist.core.events import Event, Metric, Progress, Warned, silent
-from visagist.training import Crops, Run, TrainOptions, rewind, train_crops
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import Crops, TrainOptions, rewind, train_crops
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data.crops import Side
 from visagist.training.losses import Adversary
@@ -120,7 +121,7 @@ def test_from_a_checkpoint_that_fails_twice_a_training_goes_to_the_one_before(
     def say(event: Event) -> None:
         said.append(event)
         if isinstance(event, Warned):
-            drawing.append(Run.open(tmp_path, "cpu").weights_sha256)
+            drawing.append(TrainedNetwork.open(tmp_path, "cpu").weights_sha256)
             assert rewind(tmp_path).backups == ((4, 6) if len(drawing) == 1 else ())  # of a future that will not be
 
     summary = train_crops(source, target, tmp_path, options(save_every=2, backup_every=6), say)
@@ -209,7 +210,10 @@ def test_a_training_that_goes_back_past_an_extension_follows_its_plan_as_after_a
         assert [(plan.iterations, plan.until) for plan in RunRecord.read(tmp_path / name).instalments] == [(12, 8)]
     assert guards[0] == guards[1]
     assert guards[0].seen == 16  # from iteration 8 on
-    assert Run.open(tmp_path / "whole", "cpu").weights_sha256 == Run.open(tmp_path / "killed", "cpu").weights_sha256
+    assert (
+        TrainedNetwork.open(tmp_path / "whole", "cpu").weights_sha256
+        == TrainedNetwork.open(tmp_path / "killed", "cpu").weights_sha256
+    )
 
 
 def test_a_plateau_that_is_gone_back_past_has_not_been_and_after_a_crash_neither(
@@ -233,7 +237,10 @@ def test_a_plateau_that_is_gone_back_past_has_not_been_and_after_a_crash_neither
         assert (summary.iterations, summary.rollbacks) == (40, 2)
         record = RunRecord.read(tmp_path / name)
         assert (record.iterations, record.instalments, record.plateau) == (40, (), None)
-    assert Run.open(tmp_path / "whole", "cpu").weights_sha256 == Run.open(tmp_path / "killed", "cpu").weights_sha256
+    assert (
+        TrainedNetwork.open(tmp_path / "whole", "cpu").weights_sha256
+        == TrainedNetwork.open(tmp_path / "killed", "cpu").weights_sha256
+    )
 
 
 @pytest.mark.parametrize(("overdue", "saved"), [(100, 0), (4, 8)])
@@ -277,7 +284,7 @@ def test_a_run_that_was_cut_short_draws_with_what_it_saved_last(
 
     with pytest.raises(KeyboardInterrupt):
         train_crops(source, target, tmp_path / "stopped", options(), stop)
-    drawn = [Run.open(tmp_path / name, "cpu").weights_sha256 for name in ("crashed", "stopped")]
+    drawn = [TrainedNetwork.open(tmp_path / name, "cpu").weights_sha256 for name in ("crashed", "stopped")]
     assert drawn[0] == drawn[1]
     begun = options(start=tmp_path / "crashed", iterations=1)
     assert train_crops(source, target, tmp_path / "begun", begun, silent).iterations == 1

@@ -6,17 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from visagist.core import tensors as module
 from visagist.core.errors import CollapseError, OutputError, RunError
 from visagist.core.files import sha256
-from visagist.training import checkpoint as module
+from visagist.core.tensors import load_hashed, save_tensors
 from visagist.training.checkpoint import (
     Checkpoint,
     checkpoint_iteration,
     load_before,
     load_checkpoint,
-    load_weights,
     save_checkpoint,
-    save_tensors,
 )
 from visagist.training.stability import Guard, check_attempts
 
@@ -142,7 +141,7 @@ def test_weights_and_their_hash_are_of_one_file_though_a_training_replaces_it(
         return found
 
     monkeypatch.setattr(module, "load_tensors", load_while_training)
-    tensors, digest = load_weights(path)
+    tensors, _, digest = load_hashed(path)
     assert digest == sha256(path)
     assert all(torch.equal(tensor, load(path)[name]) for name, tensor in tensors.items())
 

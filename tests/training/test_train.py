@@ -21,7 +21,8 @@ from torch import Tensor
 from visagist.core.device import choose
 from visagist.core.errors import CollapseError, ConfigError, OutputError, RunError
 from visagist.core.events import Event, Metric, Note, Progress, Result, Warned, silent
-from visagist.training import Crops, Run, TrainOptions, rewind, train_crops
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import Crops, TrainOptions, rewind, train_crops
 from visagist.training import budget as plan
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.data.crops import Side
@@ -111,7 +112,7 @@ def test_interrupted_and_continued_ends_like_an_unbroken_run(
 
     with pytest.raises(KeyboardInterrupt):
         train_crops(source, target, tmp_path, options(), interrupt)
-    assert Run.open(tmp_path, "cpu").predict(torch.rand(1, 3, 32, 32), "source")[0].shape == (1, 3, 32, 32)
+    assert TrainedNetwork.open(tmp_path, "cpu").predict(torch.rand(1, 3, 32, 32), "source")[0].shape == (1, 3, 32, 32)
     summary = train_crops(source, target, tmp_path, options(), silent)
     assert summary.resumed_at == stop
     assert same_weights(tmp_path, unbroken)
@@ -434,7 +435,7 @@ def test_run_of_another_format_is_refused(
     with pytest.raises(RunError, match="run format 2"):
         train_crops(source, target, tmp_path, options(), silent)
     with pytest.raises(RunError, match="run format 2"):
-        Run.open(tmp_path)
+        TrainedNetwork.open(tmp_path)
 
 
 def test_run_that_cannot_be_written_is_said(source: Crops, target: Crops, options: Make, tmp_path: Path) -> None:
@@ -449,7 +450,7 @@ def test_run_draws_with_the_averaged_weights_and_knows_its_people(
     trainer = poisoned(source, target, options(), 0)
     Loop(trainer, tmp_path, options(), silent, None).finish()
     train_crops(source, target, tmp_path / "run", options(), silent)
-    run = Run.open(tmp_path / "run", "cpu")
+    run = TrainedNetwork.open(tmp_path / "run", "cpu")
     faces = torch.rand(2, 3, 32, 32)
     rgb, mask = run.predict(faces, "source")
     expected, _ = trainer.predict(faces, "source")
@@ -469,7 +470,7 @@ def test_run_draws_with_the_averaged_weights_and_knows_its_people(
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run"):
-        Run.open(tmp_path)
+        TrainedNetwork.open(tmp_path)
 
 
 def test_iterations_and_minutes_together_are_refused() -> None:

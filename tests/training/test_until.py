@@ -11,7 +11,7 @@ import torch
 from visagist.core.device import choose
 from visagist.core.errors import ConfigError
 from visagist.core.events import Event, Note, silent
-from visagist.training import Crops, Run, TrainOptions, train_crops
+from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.augment import Draws, random_draws
 from visagist.training.budget import find_rate, known_record
 from visagist.training.data.crops import Side
@@ -158,7 +158,7 @@ def test_a_learning_rate_is_found_once(source: Crops, target: Crops, options: Ma
     said: list[Event] = []
     asked = options(find_rate=True, iterations=4)
     train_crops(source, target, tmp_path, asked, said.append)
-    found = Run.open(tmp_path, "cpu").options.learning_rate
+    found = RunRecord.read(tmp_path).options.learning_rate
     assert found is not None
     assert 1e-6 < found < 0.1
     assert any(f"{found:.2g} suits this training" in note for note in notes(said))
@@ -166,4 +166,4 @@ def test_a_learning_rate_is_found_once(source: Crops, target: Crops, options: Ma
     again: list[Event] = []
     train_crops(source, target, tmp_path, asked.model_copy(update={"iterations": 6}), again.append)
     assert not any("suits" in note for note in notes(again))
-    assert Run.open(tmp_path, "cpu").options.learning_rate == found
+    assert RunRecord.read(tmp_path).options.learning_rate == found

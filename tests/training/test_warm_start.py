@@ -10,9 +10,10 @@ from tests.models.test_models import SMALL
 from tests.training.conftest import people
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import Event, Note, silent
+from visagist.core.tensors import load_tensors
 from visagist.models import ARCHITECTURES, create
-from visagist.training import Crops, Run, TrainOptions, train_crops
-from visagist.training.checkpoint import load_tensors
+from visagist.models.bundle import TrainedNetwork
+from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.run import RunRecord
 from visagist.training.warm_start import take_over
 
@@ -46,7 +47,7 @@ def test_a_person_joins_and_the_others_stay_as_they_are(model: str, options: Mak
     assert len(changed) == len(own)
     record = RunRecord.read(run)
     assert record.beginning is not None
-    assert record.beginning.weights_sha256 == Run.open(finished, "cpu").weights_sha256
+    assert record.beginning.weights_sha256 == TrainedNetwork.open(finished, "cpu").weights_sha256
     assert record.beginning.footage == (*source.footage, *target.footage)
 
 

@@ -31,7 +31,7 @@ from visagist.faces import Face, compose, crop_matrix, crop_side, hull_mask, inv
 from visagist.media import Footage, Frame, Reader
 from visagist.merging import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
-from visagist.training import Run
+from visagist.models.bundle import TrainedNetwork
 
 STEP = "evaluate"
 SMALLEST, LARGEST, GRAIN = 128, 384, 32  # px, side of the crops
@@ -58,7 +58,7 @@ class Performer:
 class Repeat:
     """A merge that is made again, without being written: the render's own, by its credentials and its saved call."""
 
-    run: Run
+    run: TrainedNetwork
     options: MergeOptions
     face_of: Callable[[int], Face | str]  # as the merge had it
 

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from visagist.core.errors import RunError
 from visagist.evaluation.fidelity import LEAST_SIDE, masked_ms_ssim, masked_psnr, masked_ssim
 from visagist.faceset import Faceset
-from visagist.training import Run
-from visagist.training.data.crops import held_out_count
+from visagist.models.bundle import TrainedNetwork
 
 BATCH = 16  # faces that go through the network at a time
 
 
-def reconstruct(run: Run, facesets: Mapping[str, Faceset]) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
+def reconstruct(
+    run: TrainedNetwork, facesets: Mapping[str, Faceset]
+) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
     """Draw the held-out crops of everybody as themselves, and compare inside the hull of their landmarks.
 
     Args:
@@ -43,7 +44,7 @@ def reconstruct(run: Run, facesets: Mapping[str, Faceset]) -> Mapping[str, Mappi
     return {name: _judged(run, faceset, name) for name, faceset in facesets.items()}
 
 
-def check_facesets(run: Run, facesets: Mapping[str, Faceset]) -> None:
+def check_facesets(run: TrainedNetwork, facesets: Mapping[str, Faceset]) -> None:
     """Refuse facesets that the run was not trained on: their last crops may be ones that it has seen.
 
     By number of crops and hashes of footage. The hash of the pixels, which the run knows too, may differ between
@@ -59,14 +60,14 @@ def check_facesets(run: Run, facesets: Mapping[str, Faceset]) -> None:
         missing = len(set(origin.footage) - set(faceset.footage_hashes))
         more = len(set(faceset.footage_hashes) - set(origin.footage))
         raise RunError(
-            f"{faceset.folder}: not the {name} faceset that {run.folder} was trained on: {len(faceset)} crops, then "
+            f"{faceset.folder}: not the {name} faceset that {run.path} was trained on: {len(faceset)} crops, then "
             f"{origin.crops}; {missing} of its {len(origin.footage)} pieces of footage are missing, {more} are new; "
             "give that one, to judge the run by faces that it has not seen"
         )
 
 
-def _judged(run: Run, faceset: Faceset, identity: str) -> dict[str, NDArray[np.float64]]:
-    first = len(faceset) - held_out_count(len(faceset), run.options.held_out)
+def _judged(run: TrainedNetwork, faceset: Faceset, identity: str) -> dict[str, NDArray[np.float64]]:
+    first = len(faceset) - run.origin(identity).validation
     unseen = replace(faceset, files=faceset.files[first:], records=faceset.records[first:])
     truths, hulls, _ = unseen.load(run.coverage, run.size, margin=1.0)  # (M, R, R, 3), (M, R, R)
     drawn = np.empty(truths.shape, np.float32)

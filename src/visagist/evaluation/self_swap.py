@@ -26,8 +26,8 @@ from visagist.evaluation.embedder import SAME_PERSON as SAME_IN_DLIB
 from visagist.evaluation.embedder import mean_direction
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.fidelity import masked_psnr, masked_ssim
+from visagist.models.bundle import TrainedNetwork
 from visagist.provenance.consent import SAME_PERSON as SAME_IN_SFACE
-from visagist.training import Run
 
 
 def compare_self(
@@ -83,7 +83,7 @@ def check_same_person(case: Case) -> None:
         )
 
 
-def seen_in_training(run: Run, target_sha256: str) -> bool:
+def seen_in_training(run: TrainedNetwork, target_sha256: str) -> bool:
     """Whether a run was trained on this very target, as either side: the floor is then lower than it looks.
 
     Args:

@@ -19,16 +19,16 @@ where the people's median is; made symmetric by averaging with its mirror, mirro
 
 import functools
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from visagist.core.errors import GeometryError
+from visagist.core.types import Coverage
 
 Array = NDArray[Any]
-Coverage = Literal["mouth", "half", "mid", "full", "whole", "head"]
 
 # Points that hardly move with expression: outer and inner eye corners and the skin beside them, bridge, tip, wings and
 # base of the nose, cheekbones below the eyes, mid forehead. In the footage above each wanders 0.012 to 0.021 of the

@@ -16,8 +16,8 @@ from visagist.core.errors import ConsentError
 from visagist.core.files import write_atomic
 from visagist.faces import FaceTable, picture_embeddings
 from visagist.media import Footage, Reader
+from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Consent, check_person, inspect_footage, load_consent, record_sha256
-from visagist.training import Run
 from visagist.zoo.sessions import model_sha256
 
 STEP = "consent"
@@ -49,7 +49,7 @@ class Records:
         hashes = record_sha256(source), record_sha256(target)
         return cls(load_consent(source), load_consent(target), source, target, hashes)
 
-    def check_trained(self, run: Run, person: str) -> None:
+    def check_trained(self, run: TrainedNetwork, person: str) -> None:
         """Check that the faces of the person who will appear, which a run was trained on, are those of the record.
 
         Args:
@@ -63,7 +63,7 @@ class Records:
         origin = run.origin(person)
         if origin.is_alone is None and not self.source.pictures:
             raise ConsentError(
-                f"{self.source_path} (--source-consent): has no reference pictures, and {run.folder} does not say "
+                f"{self.source_path} (--source-consent): has no reference pictures, and {run.path} does not say "
                 "whether the footage of its source shows one person alone, without which a hash binds nobody; give a "
                 "record with pictures (`visagist consent new --picture`), or extract the source again and call train "
                 "with it, which only adds what is missing"

@@ -41,9 +41,9 @@ from visagist.jobs.merge import claim_folder, default_workspace, find_faces, per
 from visagist.media import Footage, FrameRate, Reader, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
+from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Verification, verify
 from visagist.provenance.verify import KNOWN, UNKNOWN
-from visagist.training import Run
 from visagist.training.train import CALL
 
 MADE = (KNOWN, UNKNOWN)  # verdicts of renders of visagist that are as they were signed
@@ -116,7 +116,7 @@ def evaluate(
     note_rate([shown, changed], STEP, events)
     workspace = workspace or default_workspace(render)
     claim_folder(workspace)
-    trained = None if run is None else Run.open(run, device)
+    trained = None if run is None else TrainedNetwork.open(run, device)
     if trained is not None:
         trained.origin("source")  # a pretraining, which made no render, is refused before any long work
     faceset = _source_faceset(source, options, merging, workspace, events)
@@ -156,7 +156,7 @@ def _judge(
     target: Path,
     source: Path,
     target_sha256: str,
-    run: Run | None,
+    run: TrainedNetwork | None,
     options: EvaluateOptions,
     merging: MergeOptions,
     seen: Verification,
@@ -223,7 +223,7 @@ def _shown(table: FaceTable, number: int) -> Performer:
     )
 
 
-def _why_not_repeated(render: Path, run: Run | None, seen: Verification) -> str:
+def _why_not_repeated(render: Path, run: TrainedNetwork | None, seen: Verification) -> str:
     if run is None:
         return "no run was given"
     if seen.model_sha256 is None:
@@ -266,9 +266,9 @@ def _strips(case: Case, column: Column) -> tuple[Strip, ...]:
     )
 
 
-def _reconstruction(run: Run, notes: list[str]) -> Mapping[str, Mapping[str, Figure]]:
+def _reconstruction(run: TrainedNetwork, notes: list[str]) -> Mapping[str, Mapping[str, Figure]]:
     """Held-out reconstruction of both sides, from the facesets that the run's own call names; else a note why not."""
-    saved = run.folder / CALL
+    saved = run.path / CALL
     named = read_toml(saved) if saved.is_file() else {}
     given = {**{side: named.get(side, "") for side in ("source", "target")}, **dict(named.get("others", {}))}
     folders = {name: Path(str(folder)) for name, folder in given.items()}
@@ -359,11 +359,11 @@ def _offset(
     return float(start - render.start)
 
 
-def _settings(options: EvaluateOptions, merging: MergeOptions, run: Run | None) -> dict[str, Any]:
+def _settings(options: EvaluateOptions, merging: MergeOptions, run: TrainedNetwork | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "evaluation": options.model_dump(mode="json", exclude_none=True),
         "merge": merging.model_dump(mode="json", exclude_none=True),
     }
     if run is not None:
-        found["run"] = {"weights_sha256": run.weights_sha256, **run.options.model_dump(mode="json", exclude_none=True)}
+        found["run"] = {"weights_sha256": run.weights_sha256, **run.record.model_dump(mode="json", exclude_none=True)}
     return found

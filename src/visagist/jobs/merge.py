@@ -48,8 +48,8 @@ from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, 
 from visagist.media import EncodeOptions, Footage, join, note_rate, probe
 from visagist.merging.options import MergeOptions, check_frames, check_morph, frame_range
 from visagist.merging.pipeline import Untouched
+from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Claim, Signer, Stamp, sidecar
-from visagist.training import Run
 
 STEP = "merge"
 OWN = ("tables", "safeguard", "merge")  # folders of a workspace that no render belongs in
@@ -253,7 +253,7 @@ class _Job:
     target: Path
     output: Path
     footage: Footage
-    run: Run | None
+    run: TrainedNetwork | None
     records: Records
     options: MergeOptions
     encoding: EncodeOptions
@@ -282,7 +282,7 @@ class _Job:
         given = [path for path in (run, options.performer_reference) if path is not None]
         inputs = [*made_from([footage], records), *given, *(workspace / name for name in OWN)]
         check_output(output, options.matte, workspace, inputs)
-        trained = None if run is None else Run.open(run, device)
+        trained = None if run is None else TrainedNetwork.open(run, device)
         if trained is not None:
             records.check_trained(trained, options.person)
             check_morph(options.morph, trained)

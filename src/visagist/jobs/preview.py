@@ -27,8 +27,8 @@ from visagist.jobs.output_paths import check_output, made_from, report_of, stamp
 from visagist.media import Footage, Frame, Reader, footage_sha256, note_rate, probe, write_picture
 from visagist.merging.options import MergeOptions, check_morph
 from visagist.merging.pipeline import Merged, merge_frames
+from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Claim, Signer, inspect_footage, sign
-from visagist.training import Run
 from visagist.training.run import RunRecord
 
 STEP = "preview"
@@ -101,7 +101,7 @@ def preview_merge(
     workspace = workspace or run.parent
     given = [path for path in (run, options.performer_reference) if path is not None]
     check_output(output, None, workspace, [*made_from([footage], records), *given])
-    trained = Run.open(run, device)
+    trained = TrainedNetwork.open(run, device)
     records.check_trained(trained, options.person)
     check_morph(options.morph, trained)
     whole = known_faces(footage, workspace, options)
@@ -231,7 +231,7 @@ def _look_at(shown: list[Frame], footage: Footage) -> FaceTable:
     return table.with_identities(labels)
 
 
-def _covered_unseen(footage_sha256: str, trained: Run, target: Path, records: Records) -> set[str]:
+def _covered_unseen(footage_sha256: str, trained: TrainedNetwork, target: Path, records: Records) -> set[str]:
     """The hash of footage of which only single frames were looked at, if the run knows that it shows one person.
 
     Raises:

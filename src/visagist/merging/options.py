@@ -9,7 +9,7 @@ from pydantic import Field, FiniteFloat, field_validator
 from visagist.core.errors import ConfigError, FootageError, OutputError
 from visagist.core.settings import Settings
 from visagist.media import DEFAULT_RATE, Footage, FrameRate
-from visagist.training import Run
+from visagist.models.bundle import TrainedNetwork
 
 
 class MergeOptions(Settings):
@@ -102,11 +102,11 @@ def check_frames(frames: str | None, footage: Footage, output: Path) -> None:
         raise FootageError(f"{footage.path}: has frames 0 to {footage.frames - 1}; --frames {frames} goes beyond")
 
 
-def check_morph(morph: float | None, run: Run) -> None:
+def check_morph(morph: float | None, run: TrainedNetwork) -> None:
     """Refuse a morph of a network that knows no morphing.
 
     Raises:
         ConfigError: the run's network cannot.
     """
     if morph is not None and not run.network.morphs:
-        raise ConfigError(f"{run.folder}: --morph is for runs of amp, and this is one of {run.options.model}")
+        raise ConfigError(f"{run.path}: --morph is for runs of amp, and this is one of {run.record.architecture}")

@@ -4,7 +4,6 @@
 - `TrainOptions`, `Augmentation`: what may be chosen
 - `pretrain`: a run of many people, for others to begin with
 - `rewind`: back to a backup of a run
-- `Run`: a finished training, ready to draw
 """
 
 from visagist.training.augment import Augmentation
@@ -12,14 +11,12 @@ from visagist.training.config import TrainOptions
 from visagist.training.data.crops import Crops
 from visagist.training.recipes.pretrain import pretrain
 from visagist.training.rollback import Rewound, rewind
-from visagist.training.run import Run
 from visagist.training.train import TrainSummary, train_crops
 
 __all__ = [
     "Augmentation",
     "Crops",
     "Rewound",
-    "Run",
     "TrainOptions",
     "TrainSummary",
     "pretrain",

@@ -22,12 +22,13 @@ from visagist.core.device import Compute
 from visagist.core.errors import RunError
 from visagist.core.events import Events, Note
 from visagist.models import ARCHITECTURES, configure
+from visagist.models.bundle import Ancestor
 from visagist.training.checkpoint import checkpoint_iteration
 from visagist.training.config import DEFAULT_MINUTES, TrainOptions
 from visagist.training.data.crops import Crops, Side
 from visagist.training.distributed import World
 from visagist.training.optimizers import suited_rate
-from visagist.training.run import CHECKPOINT, RECORD, Beginning, Origin, RunRecord
+from visagist.training.run import CHECKPOINT, RECORD, RunRecord, origin_of
 from visagist.training.schedule import RateCurve, ScheduleOptions, check_warm_up, range_test
 from visagist.training.trainer import Trainer
 from visagist.training.warm_start import Start
@@ -51,7 +52,7 @@ def settle(
     options: TrainOptions,
     people: Mapping[str, Crops],
     measure: Measure,
-    beginning: Beginning | None = None,
+    beginning: Ancestor | None = None,
 ) -> RunRecord:
     """Decide how long a run trains and write it down: killed later, it is continued with the same plan.
 
@@ -78,7 +79,7 @@ def settle(
             identities=tuple(people),
             options=options,
             beginning=beginning,
-            **_origins(people),
+            **_origins(people, options.held_out),
         )
         write(record, run)
         return record
@@ -105,7 +106,7 @@ def settle(
     landed = known.plateau is not None and options.until == "plateau" and same_length(record.options, options)
     total = known.iterations if landed else asked_iterations(known, options, measure)
     # What else is known of the same crops may have changed, such as whether their footage shows other people.
-    known = known.model_copy(update=_origins(people))
+    known = known.model_copy(update=_origins(people, options.held_out))
     if total < done:
         asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
         raise RunError(
@@ -132,9 +133,9 @@ def write(record: RunRecord, run: Path) -> None:
         record.save(run / RECORD)
 
 
-def _origins(people: Mapping[str, Crops]) -> dict[str, Any]:
+def _origins(people: Mapping[str, Crops], part: float) -> dict[str, Any]:
     """The fields of a record that say where everybody's crops come from."""
-    origins = {name: Origin.of(crops) for name, crops in people.items()}
+    origins = {name: origin_of(crops, part) for name, crops in people.items()}
     return {"source": origins.pop("source"), "target": origins.pop("target"), "others": origins}
 
 

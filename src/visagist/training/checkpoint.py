@@ -5,8 +5,6 @@
 - `load_before`: the one before it, which is kept for when the latest turns out to be bad
 - `back_up`, `backed_up`, `forget_after`: earlier ones beside it
 - `earlier`, `listed`, `bring_back`: all that can be gone back to, in words, and going back
-- `save_tensors`, `load_tensors`, `load_notes`: safetensors files with a stated format
-- `load_weights`: a run's weights with their hash, from one and the same file
 
 A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them and those of the
 checkpoint before. The tensors are on the disk before `latest.json` is replaced, and older tensors go after that; so
@@ -21,16 +19,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
 from visagist.core.errors import OutputError, RunError
-from visagist.core.files import atomic, sha256, write_atomic
+from visagist.core.files import write_atomic
+from visagist.core.tensors import load_tensors, save_tensors
 
 FORMAT = 1
 GO_BACK = "go back to an earlier state with `visagist rewind`, or delete the run and train again"
-WRITE_ANEW = "delete it, and `visagist train` writes it anew from the checkpoint of its run"
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
         RunError: it is damaged or of another format.
     """
     for iteration, numbers in _entries(folder)[:1]:
-        return Checkpoint(iteration, numbers, _read(_tensors(folder, iteration), GO_BACK))
+        return Checkpoint(iteration, numbers, load_tensors(_tensors(folder, iteration), GO_BACK))
     return None
 
 
@@ -94,7 +90,7 @@ def load_before(folder: Path) -> Checkpoint | None:
     for iteration, numbers in _entries(folder)[1:]:
         path = _tensors(folder, iteration)
         if path.exists():  # not where a backup, which is one checkpoint alone, was put into the folder by hand
-            return Checkpoint(iteration, numbers, _read(path, GO_BACK))
+            return Checkpoint(iteration, numbers, load_tensors(path, GO_BACK))
     return None
 
 
@@ -250,69 +246,3 @@ def _entries(folder: Path) -> Entries:
     if found != FORMAT:
         raise RunError(f"{path}: checkpoint format {found}, this visagist reads {FORMAT}")
     return entries
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, str | int]) -> None:
-    """Write tensors to a safetensors file, atomically; the same tensors and notes give the same bytes.
-
-    Raises:
-        OutputError: it cannot be written, or the disk is full.
-    """
-    # one entry of metadata: safetensors writes several in random order
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
-        try:
-            safetensors.torch.save_file(plain, temporary, {"visagist": json.dumps({"format": FORMAT, **notes})})
-        except safetensors.SafetensorError as error:  # how safetensors reports a full disk
-            raise OSError(0, str(error), str(temporary)) from error
-
-
-def load_notes(path: Path) -> dict[str, str | int]:
-    """The notes of a file that `save_tensors` wrote; its tensors are not read.
-
-    Raises:
-        RunError: the file is missing or damaged.
-    """
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            return json.loads((file.metadata() or {}).get("visagist", "{}"))
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {WRITE_ANEW}") from error
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file that `save_tensors` wrote, on the CPU.
-
-    Raises:
-        RunError: the file is missing, damaged, or of another format.
-    """
-    return _read(path, WRITE_ANEW)
-
-
-def _read(path: Path, remedy: str) -> dict[str, Tensor]:
-    """`load_tensors`, with what can be done where they cannot be read."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            found = json.loads((file.metadata() or {}).get("visagist", "{}")).get("format")
-            if found != FORMAT:
-                raise RunError(f"{path}: weights format {found}, this visagist reads {FORMAT}")
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, safetensors.SafetensorError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {remedy}") from error
-
-
-def load_weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file that `save_tensors` wrote, on the CPU, and the SHA-256 of the file that they are from.
-
-    A training that runs meanwhile replaces the file with each checkpoint: what is read between two equal hashes is
-    of one file.
-
-    Raises:
-        RunError: the file is damaged, or of another format.
-    """
-    digest = sha256(path)
-    while True:
-        tensors = load_tensors(path)
-        before, digest = digest, sha256(path)
-        if digest == before:
-            return tensors, digest

@@ -63,7 +63,7 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
     if iteration is not None:
         with alone(run):
             found = bring_back(run / CHECKPOINT, run / BACKUPS, iteration)
-            save_weights(run, found.average, record.options.model, iteration)
+            save_weights(run, found.average, record, iteration)
             record = record.rewound(iteration)
             record.save(run / RECORD)
             forget_future(run, iteration)

@@ -9,61 +9,27 @@
       previews/            signed sheets
 
 - `RunRecord`: what `run.toml` holds
-- `Run`: the trained network, ready to draw; `save_weights`: what it draws with; `weights_iteration`: of when that is
+- `save_weights`: what it draws with; `weights_iteration`: of when that is
 - `check_untrained`: keeps a run that has lost its checkpoint from being begun anew
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from visagist.core.device import Compute, choose
 from visagist.core.errors import RunError
 from visagist.core.settings import Settings, read_toml
-from visagist.models import Swapper, create
-from visagist.training.checkpoint import backed_up, listed, load_notes, load_weights, save_tensors
-from visagist.training.config import Coverage, TrainOptions
-from visagist.training.data.crops import Crops
+from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, Origin, read_record, save_network
+from visagist.training.checkpoint import backed_up, listed
+from visagist.training.config import TrainOptions
+from visagist.training.data.crops import Crops, held_out_count
 
 FORMAT = 1
-RECORD, WEIGHTS, EVENTS = "run.toml", "weights.safetensors", "events.jsonl"
+RECORD, EVENTS = "run.toml", "events.jsonl"
 CHECKPOINT, BACKUPS, PREVIEWS = "checkpoint", "backups", "previews"
-
-
-class Origin(Settings):
-    """Where one person's crops come from."""
-
-    crops: int
-    fingerprint: str  # SHA-256 of their pixels
-    footage: tuple[str, ...] = ()  # SHA-256 of each footage file
-    centroid: tuple[float, ...] = ()  # 128 numbers, or none
-    is_alone: bool | None = None  # whether the footage shows this person and nobody else; runs of before do not say
-    people: int = 1  # more in a pretraining, whose crops are of many people
-
-    @classmethod
-    def of(cls, crops: Crops) -> Self:
-        """The origin of these crops."""
-        return cls(
-            crops=len(crops.images),
-            fingerprint=crops.fingerprint,
-            footage=crops.footage,
-            centroid=crops.centroid,
-            is_alone=crops.is_alone,
-            people=crops.people,
-        )
-
-
-class Beginning(Settings):
-    """Another run's weights, with which a run began."""
-
-    weights_sha256: str
-    identities: tuple[str, ...]  # whom they could draw
-    footage: tuple[str, ...] = ()  # SHA-256 of all footage that they come from, through all runs before
 
 
 class Instalment(Settings):
@@ -85,13 +51,26 @@ class RunRecord(Settings):
     source: Origin
     target: Origin
     others: dict[str, Origin] = Field(default_factory=dict)  # by name, where the run knows more people than two
-    beginning: Beginning | None = None  # None: random weights
+    beginning: Ancestor | None = None  # None: random weights
     plateau: int | None = None  # iteration at which held-out faces had stopped gaining, where the run was to end there
 
     @property
     def origins(self) -> dict[str, Origin]:
         """Where everybody's crops come from, by name, in the order of `identities`."""
         return {"source": self.source, "target": self.target, **self.others}
+
+    def network(self, iteration: int) -> NetworkRecord:
+        """The record of the weights of an iteration."""
+        return NetworkRecord(
+            architecture=self.options.model,
+            config=self.options.settings,
+            coverage=self.options.coverage,
+            size=self.size,
+            identities=self.identities,
+            origins=self.origins,
+            ancestor=self.beginning,
+            iteration=iteration,
+        )
 
     @property
     def landing(self) -> Instalment | None:
@@ -164,25 +143,38 @@ class RunRecord(Settings):
         return self.model_copy(update={"instalments": tuple(kept), "plateau": plateau})
 
 
-def save_weights(run: Path, average: Mapping[str, Tensor], model: str, iteration: int) -> None:
-    """Write the EMA weights of an iteration, for predictions; of iteration 0 there are none, and none are left.
+def origin_of(crops: Crops, part: float) -> Origin:
+    """The origin of crops of which `part` is held out for validation."""
+    return Origin(
+        crops=len(crops.images),
+        validation=held_out_count(len(crops.images), part) if crops.held_out is None else crops.held_out,
+        fingerprint=crops.fingerprint,
+        footage=crops.footage,
+        centroid=crops.centroid,
+        is_alone=crops.is_alone,
+        people=crops.people,
+    )
+
+
+def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, iteration: int) -> None:
+    """Write the EMA weights of an iteration, for predictions; at iteration 0 there are none, and none are left.
 
     Raises:
         OutputError: they cannot be written.
     """
     if iteration:
-        save_tensors(run / WEIGHTS, dict(average), {"model": model, "iteration": iteration})
+        save_network(run / WEIGHTS, dict(average), record.network(iteration))
     else:
         (run / WEIGHTS).unlink(missing_ok=True)
 
 
 def weights_iteration(run: Path) -> int:
-    """The iteration of the weights that are there, 0 where there are none or they do not say (of versions of before).
+    """The iteration of the weights of a run, 0 if there are none.
 
     Raises:
-        RunError: they are damaged.
+        RunError: they are damaged, or of another format.
     """
-    return int(load_notes(run / WEIGHTS).get("iteration", 0)) if (run / WEIGHTS).exists() else 0
+    return read_record(run).iteration if (run / WEIGHTS).exists() else 0
 
 
 def check_untrained(run: Path) -> None:
@@ -201,104 +193,3 @@ def check_untrained(run: Path) -> None:
             f"{run}: this run was trained, but its {CHECKPOINT}/ is gone, so that it cannot go on; "
             f"{'; '.join(remedies)}; to train anew, take another run folder (in a swap: another --workspace)"
         )
-
-
-@dataclass(frozen=True)
-class Run:
-    """A trained network, ready to draw.
-
-    Attributes:
-        folder: where it lies.
-        options: how it was trained.
-        coverage: how much of the head its faces show.
-        size: side of its faces in px.
-        identities: whom it can draw: source and target, and others by their names.
-        origins: where everybody's faces come from, by the same names.
-        weights_sha256: hash of the weights' file.
-    """
-
-    folder: Path
-    options: TrainOptions
-    coverage: Coverage
-    size: int
-    identities: tuple[str, ...]
-    origins: dict[str, Origin]
-    weights_sha256: str
-    network: Swapper
-    compute: Compute
-
-    @classmethod
-    def open(cls, folder: Path, device: str = "auto") -> "Run":
-        """The run in `folder`, its EMA weights on the device.
-
-        Raises:
-            RunError: the folder is not a run, one of another format, or one without finished weights.
-            ConfigError: the device is not there, or the record has a wrong field.
-        """
-        record = RunRecord.read(folder)
-        path = folder / WEIGHTS
-        if not path.is_file():
-            raise RunError(f"{folder}: this run has no weights yet; continue it with `visagist train`")
-        compute = choose(device)
-        network = create(record.options.model, record.identities, **record.options.settings)
-        weights, digest = load_weights(path)
-        try:
-            network.load_state_dict(weights)
-        except RuntimeError as error:
-            raise RunError(f"{path}: not of model '{record.options.model}' as it is here ({error})") from error
-        network = network.to(compute.device).eval()
-        network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
-        return cls(
-            folder=folder,
-            options=record.options,
-            coverage=record.options.coverage,
-            size=record.size,
-            identities=record.identities,
-            origins=record.origins,
-            weights_sha256=digest,
-            network=network,
-            compute=compute,
-        )
-
-    def origin(self, person: str) -> Origin:
-        """Where a person's faces come from.
-
-        Raises:
-            RunError: the run does not know the person, or is a pretraining, which knows nobody in particular.
-        """
-        if person not in self.origins:
-            raise RunError(f"{self.folder}: does not know '{person}'; --person can be {', '.join(self.origins)}")
-        origin = self.origins[person]
-        if origin.people > 1:
-            raise RunError(
-                f"{self.folder}: a pretraining of {origin.people} people draws nobody in particular; fit it to two "
-                f"people first: `visagist train SOURCE TARGET -o RUN --start {self.folder}`"
-            )
-        return origin
-
-    @torch.inference_mode()
-    def predict(self, faces: Tensor, identity: str, morph: float | None = None) -> tuple[Tensor, Tensor]:
-        """Draw faces as one person.
-
-        Args:
-            faces: `(B, 3, R, R)` float32 RGB in [0, 1], of this run's coverage and size.
-            identity: one of `identities`; another one than the person who is seen makes a swap.
-            morph: how much of that person is drawn, 0 to 1, by networks that can; None: all.
-
-        Returns:
-            `(B, 3, R, R)` float32 RGB and `(B, 1, R, R)` float32 mask in [0, 1], on the CPU.
-
-        Raises:
-            RunError: the faces have another size.
-            ConfigError: nobody has that name.
-        """
-        if faces.shape[1:] != (3, self.size, self.size):
-            raise RunError(f"faces of shape {tuple(faces.shape)}; this run draws (B, 3, {self.size}, {self.size})")
-        faces = faces.to(self.compute.device).to(memory_format=self.compute.memory_format)
-        dtype = self.compute.autocast
-        with torch.autocast(self.compute.device.type, dtype=dtype, enabled=dtype is not None):
-            if morph is None:
-                rgb, mask = self.network(faces, identity)
-            else:
-                rgb, mask = self.network.decode_morphed(self.network.encode(faces), identity, morph)
-        return rgb.float().cpu(), mask.float().cpu()

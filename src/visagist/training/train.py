@@ -31,6 +31,7 @@ from visagist.core.files import sha256
 from visagist.core.settings import save_call
 from visagist.faceset import Faceset
 from visagist.models import create
+from visagist.models.bundle import WEIGHTS
 from visagist.training.budget import (
     BESIDES,
     STEP,
@@ -66,7 +67,6 @@ from visagist.training.run import (
     EVENTS,
     PREVIEWS,
     RECORD,
-    WEIGHTS,
     Instalment,
     RunRecord,
     check_untrained,
@@ -545,7 +545,7 @@ class Loop:
 
     def save_weights(self) -> None:
         """Write the EMA weights for predictions."""
-        save_weights(self.run, self.trainer.average, self.options.model, self.iteration)
+        save_weights(self.run, self.trainer.average, RunRecord.read(self.run), self.iteration)
 
     def judge(self) -> dict[str, float]:
         """Figures of held-out faces, drawn with the EMA weights; by the first process alone."""

@@ -15,10 +15,11 @@ from pathlib import Path
 from torch import Tensor
 
 from visagist.core.errors import ConfigError, RunError
+from visagist.core.tensors import load_hashed
 from visagist.models import Swapper, configure
-from visagist.training.checkpoint import load_weights
+from visagist.models.bundle import WEIGHTS, Ancestor
 from visagist.training.config import TrainOptions, plain
-from visagist.training.run import WEIGHTS, Beginning, RunRecord
+from visagist.training.run import RunRecord
 
 SHARED = "shared"  # among what can be frozen: all weights that are nobody's own
 
@@ -27,7 +28,7 @@ SHARED = "shared"  # among what can be frozen: all weights that are nobody's own
 class Start:
     """What a training begins with: weights by name, and where they come from."""
 
-    beginning: Beginning
+    beginning: Ancestor
     weights: Mapping[str, Tensor]
 
 
@@ -44,8 +45,8 @@ def start_from(folder: Path, options: TrainOptions) -> Start:
     record = check_start(folder, options)
     earlier = record.beginning.footage if record.beginning else ()
     footage = {name: None for origin in record.origins.values() for name in origin.footage}
-    weights, digest = load_weights(folder / WEIGHTS)
-    made = Beginning(
+    weights, _, digest = load_hashed(folder / WEIGHTS)
+    made = Ancestor(
         weights_sha256=digest,
         identities=record.identities,
         footage=tuple(dict.fromkeys([*earlier, *footage])),
