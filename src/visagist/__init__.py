@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from visagist.jobs.merge import MergeSummary, merge
     from visagist.jobs.preview import preview_merge
     from visagist.jobs.swap import SourceOptions, demo_swap, new_consent, swap
+    from visagist.jobs.train import pretrain, train
     from visagist.media import EncodeOptions, Footage, Frame, Reader, find_footage, probe
     from visagist.merging import MergeOptions
     from visagist.models.bundle import TrainedNetwork
@@ -41,8 +42,7 @@ if TYPE_CHECKING:
         remove_known_signer,
         verify,
     )
-    from visagist.training import TrainOptions, pretrain, rewind
-    from visagist.training.train import train
+    from visagist.training import Run, TrainOptions, rewind
 
 __all__ = [
     "AnalyzeOptions",
@@ -58,6 +58,7 @@ __all__ = [
     "MergeOptions",
     "MergeSummary",
     "Reader",
+    "Run",
     "SourceOptions",
     "TrainOptions",
     "TrainedNetwork",
@@ -97,6 +98,7 @@ _ROOMS = {
     "jobs.extract": ("ExtractOptions", "extract"),
     "jobs.merge": ("MergeSummary", "merge"),
     "jobs.preview": ("preview_merge",),
+    "jobs.train": ("pretrain", "train"),
     "jobs.swap": ("SourceOptions", "demo_swap", "new_consent", "swap"),
     "media": ("EncodeOptions", "Footage", "Frame", "Reader", "find_footage", "probe"),
     "merging": ("MergeOptions",),
@@ -110,8 +112,7 @@ _ROOMS = {
         "verify",
     ),
     "models.bundle": ("TrainedNetwork",),
-    "training": ("TrainOptions", "pretrain", "rewind"),
-    "training.train": ("train",),
+    "training": ("Run", "TrainOptions", "rewind"),
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -43,6 +43,7 @@ def small_options(**changes: object) -> TrainOptions:
     """Options of a small training; give what should differ."""
     settings = {"size": SIZE, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
     base: dict[str, object] = {
+        "model": "quick",
         "settings": settings,
         "batch": 4,
         "iterations": 12,

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 import visagist
 from visagist.cli.computing import training_is_possible
 from visagist.core.events import Events
-from visagist.training import TrainOptions, TrainSummary
+from visagist.training import Run, TrainOptions
 
 
 def pretrain(
@@ -17,7 +17,7 @@ def pretrain(
     output: Annotated[Path, Parameter(alias="-o")],
     options: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
-) -> TrainSummary:
+) -> Run:
     """Train a network on all people in FOLDER, for `visagist train --start` to fit to two of your own.
 
     Ctrl-C and SIGTERM save; the same command goes on. A pretraining draws nobody in particular: it cannot be merged.
@@ -29,4 +29,4 @@ def pretrain(
     output:
         The folder of the run, outside of FOLDER.
     """
-    return visagist.pretrain(folder, output, options, events)
+    return visagist.pretrain(folder, output, options=options, on_event=events)

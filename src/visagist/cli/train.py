@@ -8,7 +8,7 @@ from cyclopts import Parameter
 import visagist
 from visagist.cli.computing import training_is_possible
 from visagist.core.events import Events, Note
-from visagist.training import TrainOptions, TrainSummary
+from visagist.training import Run, TrainOptions
 
 
 def train(
@@ -19,7 +19,7 @@ def train(
     others: Annotated[dict[str, Path] | None, Parameter(name="--others")] = None,
     options: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
-) -> TrainSummary:
+) -> Run:
     """Train a network on the facesets SOURCE (whose face will appear) and TARGET (the performer).
 
     Ctrl-C and SIGTERM save; the same command goes on. A finished run that is asked for more trains on.
@@ -36,4 +36,4 @@ def train(
         Facesets of more people by names of their own, such as --others.anna faces/anna; a merge then takes --person.
     """
     events(Note("train", "merging will ask for the consent of both people: `visagist consent new`"))
-    return visagist.train(source, target, output, options, events, others or {})
+    return visagist.train(source, target, output, others=others, options=options, on_event=events)

@@ -38,13 +38,13 @@ from visagist.faces import Face, FaceTable, choose_identity
 from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.merge import claim_folder, default_workspace, find_faces, performer_of
+from visagist.jobs.train import CALL
 from visagist.media import Footage, FrameRate, Reader, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Verification, verify
 from visagist.provenance.verify import KNOWN, UNKNOWN
-from visagist.training.train import CALL
 
 MADE = (KNOWN, UNKNOWN)  # verdicts of renders of visagist that are as they were signed
 STRIPS = 6  # frames shown besides the worst ones

@@ -27,9 +27,8 @@ from visagist.jobs.output_paths import check_output, made_from, report_of, stamp
 from visagist.media import Footage, Frame, Reader, footage_sha256, note_rate, probe, write_picture
 from visagist.merging.options import MergeOptions, check_morph
 from visagist.merging.pipeline import Merged, merge_frames
-from visagist.models.bundle import TrainedNetwork
+from visagist.models.bundle import TrainedNetwork, read_record
 from visagist.provenance import Claim, Signer, inspect_footage, sign
-from visagist.training.run import RunRecord
 
 STEP = "preview"
 SIDE = 320  # px of each picture on the sheet
@@ -258,7 +257,7 @@ def _recognised(table: FaceTable, run: Path, options: MergeOptions, target: Path
             return choose_identity(table, options.performer_reference, None, run)
         except NoFaceError as error:
             raise NoFaceError(f"{target}: {error}") from error
-    origins = RunRecord.read(run).origins
+    origins = read_record(run).origins
     known = [np.array(origin.centroid, np.float32) for name, origin in origins.items() if name != options.person]
     known = [centroid for centroid in known if centroid.size]
     remedy = "--performer-reference PICTURE says who is meant"

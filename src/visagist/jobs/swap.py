@@ -30,14 +30,14 @@ from visagist.jobs.consent_checks import Records, check_footage
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.merge import OWN, MergeSummary, claim_folder, default_workspace, merge
 from visagist.jobs.output_paths import check_output, made_from
+from visagist.jobs.train import train
 from visagist.media import EncodeOptions, find_footage, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import check_frames
 from visagist.models import configure
 from visagist.provenance import Signer
 from visagist.training import TrainOptions
-from visagist.training.estimate import estimate_seconds
-from visagist.training.train import train
+from visagist.training.budget import estimate_seconds
 
 STEP = "swap"
 DONE = "done.json"  # what the finished render was made from
@@ -194,7 +194,7 @@ def swap(
     records.check_target(set() if found.others else {footage_sha256}, faces_target.centroid())
     check_footage(footage, footage_sha256, workspace / "safeguard")
     done.unlink(missing_ok=True)  # from here on the run may be half way to another length
-    train(faceset_source, faceset_target, run, training, events)
+    train(faceset_source, faceset_target, run, options=training, on_event=events)
     summary = finish(run=run)
     write_atomic(done, stamps)
     return summary

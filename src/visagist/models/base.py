@@ -62,6 +62,11 @@ class Swapper(nn.Module):
         self.identities = tuple(identities)
         self.config = config
 
+    @classmethod
+    def presets(cls, device: str) -> list[dict[str, Any]]:
+        """Settings that presets try, best first; `device` is cpu, cuda or mps."""
+        return [{}]
+
     @property
     def size(self) -> int:
         """Side of the faces in px."""

@@ -8,6 +8,7 @@ swap has the source's face, and keeps its shape, whatever the target looks like.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -39,6 +40,12 @@ class Df(Swapper):
     learning_rate = 5e-5
     personal = ("decoders",)
     segments = SEGMENTS
+
+    @classmethod
+    def presets(cls, device: str) -> list[dict[str, Any]]:
+        # Unit norm, because likeness to the source is what a swap is for; 256 px for the arithmetic of 128.
+        sizes = (256, 192) if device == "cuda" else (192,)
+        return [{"size": size, "options": "ud"} for size in sizes]
 
     def __init__(self, identities: tuple[str, ...], config: DfConfig) -> None:
         super().__init__(identities, config)

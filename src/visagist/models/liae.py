@@ -12,6 +12,7 @@ swap may be less like the source.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,12 @@ class Liae(Swapper):
     learning_rate = 5e-5
     personal = ("inters",)
     segments = SEGMENTS
+
+    @classmethod
+    def presets(cls, device: str) -> list[dict[str, Any]]:
+        # Unit norm, because likeness to the source is what a swap is for; 256 px for the arithmetic of 128.
+        sizes = (256, 192) if device == "cuda" else (192,)
+        return [{"size": size, "options": "ud"} for size in sizes]
 
     def __init__(self, identities: tuple[str, ...], config: LiaeConfig) -> None:
         super().__init__(identities, config)

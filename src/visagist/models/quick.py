@@ -11,6 +11,7 @@ Contents: `QuickConfig`, `Residual`, `Encoder`, `Decoder`, `Quick`.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -120,6 +121,10 @@ class Quick(Swapper):
     learning_rate = 1e-3
     personal = ("decoders",)
     segments = (Residual,)
+
+    @classmethod
+    def presets(cls, device: str) -> list[dict[str, Any]]:
+        return [{"size": 192}, {"size": 128}]
 
     def __init__(self, identities: tuple[str, ...], config: QuickConfig) -> None:
         super().__init__(identities, config)

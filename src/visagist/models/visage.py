@@ -17,6 +17,7 @@ Contents: `VisageConfig`, `Layer`, `Bend`, `Block`, `Level`, `Encoder`, `Decoder
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -197,6 +198,11 @@ class Visage(Swapper):
     learning_rate = 1e-3
     personal = ("decoders", "bends")
     segments = (Block,)
+
+    @classmethod
+    def presets(cls, device: str) -> list[dict[str, Any]]:
+        # 192 px take 1.7 times the arithmetic of 256, whose lowest level has 8 px a side, not 12.
+        return [{"size": 256}, {"size": 128}]
 
     def __init__(self, identities: tuple[str, ...], config: VisageConfig) -> None:
         super().__init__(identities, config)

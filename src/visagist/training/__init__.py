@@ -1,25 +1,10 @@
-"""Facesets to a trained run.
-
-- `train.py`: `train`, the whole way; `train_crops` from arrays in memory
-- `TrainOptions`, `Augmentation`: what may be chosen
-- `pretrain`: a run of many people, for others to begin with
-- `rewind`: back to a backup of a run
-"""
+"""Facesets to a trained run. `train.py` has the loop; `visagist.jobs.train` is what users call."""
 
 from visagist.training.augment import Augmentation
 from visagist.training.config import TrainOptions
-from visagist.training.data.crops import Crops
-from visagist.training.recipes.pretrain import pretrain
+from visagist.training.data import Crops
 from visagist.training.rollback import Rewound, rewind
-from visagist.training.train import TrainSummary, train_crops
+from visagist.training.run import Run
+from visagist.training.train import train_crops
 
-__all__ = [
-    "Augmentation",
-    "Crops",
-    "Rewound",
-    "TrainOptions",
-    "TrainSummary",
-    "pretrain",
-    "rewind",
-    "train_crops",
-]
+__all__ = ["Augmentation", "Crops", "Rewound", "Run", "TrainOptions", "rewind", "train_crops"]

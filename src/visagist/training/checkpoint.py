@@ -1,47 +1,57 @@
-"""The state of a training on disk, whole or not there.
+"""Checkpoints of a training: everything from which it continues exactly.
 
-- `Checkpoint`: tensors and a few numbers
-- `save_checkpoint`, `load_checkpoint`, `checkpoint_iteration`, `has_checkpoint`: in a folder that keeps the latest one
-- `load_before`: the one before it, which is kept for when the latest turns out to be bad
-- `back_up`, `backed_up`, `forget_after`: earlier ones beside it
-- `earlier`, `listed`, `bring_back`: all that can be gone back to, in words, and going back
+    checkpoints/
+      state.json              which checkpoint is the latest, and what roll-backs changed
+      00000250.safetensors    one checkpoint: tensors, and a few numbers in the header
 
-A checkpoint is two files: tensors, named by their iteration, and `latest.json`, which names them and those of the
-checkpoint before. The tensors are on the disk before `latest.json` is replaced, and older tensors go after that; so
-whenever the process is killed, `latest.json` names whole files.
+Tensors are on the disk before `state.json` names them, and older ones are deleted after that: killed at any moment,
+`state.json` names a whole file. Files of later iterations are leftovers and do not count.
 """
 
 import json
-import os
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
 from torch import Tensor
 
 from visagist.core.errors import OutputError, RunError
 from visagist.core.files import write_atomic
-from visagist.core.tensors import load_tensors, save_tensors
+from visagist.core.settings import Settings
+from visagist.core.tensors import load_notes, load_tensors, save_tensors
+from visagist.training.schedule import Plan
 
-FORMAT = 1
-GO_BACK = "go back to an earlier state with `visagist rewind`, or delete the run and train again"
+FORMAT = 2
+STATE = "state.json"
+REMEDY = "go back to an earlier checkpoint with `visagist rewind`, or delete the run and train again"
+
+
+class State(Settings):
+    """Where a training is."""
+
+    format: int = FORMAT
+    latest: int  # iteration of the checkpoint to continue from
+    attempt: int = 0  # times that the training was rolled back; part of every seed
+    rate: float = 1.0  # factor on the learning rate, halved by each roll-back
+    failures: int = 0  # roll-backs to the latest checkpoint
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything from which a training continues exactly.
+    """The state after an iteration.
 
     Attributes:
         iteration: iterations done.
-        numbers: learning rate, attempt, the guard's memory.
-        tensors: weights, their averages and the optimizer's moments, by name.
+        plan: by which it was trained.
+        tensors: weights, their averages and the optimizers' state, by name.
+        stability: running means of the stability check, by name.
     """
 
     iteration: int
-    numbers: dict[str, float]
+    plan: Plan
     tensors: dict[str, Tensor]
+    stability: dict[str, float] = field(default_factory=dict)
 
     @property
     def average(self) -> dict[str, Tensor]:
@@ -50,108 +60,83 @@ class Checkpoint:
         return {name.removeprefix(prefix): each for name, each in self.tensors.items() if name.startswith(prefix)}
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Make `checkpoint` the latest of `folder`, and keep the one before it.
+def read_state(folder: Path) -> State | None:
+    """The state of a training, None if it has no checkpoint yet.
 
     Raises:
-        OutputError: the folder cannot be written, or the disk is full; the checkpoints before stay.
-        RunError: what is there is damaged or of another format.
+        RunError: the file is damaged or of another format.
     """
-    _save(folder, checkpoint, _entries(folder))
+    path = folder / STATE
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        state = State.model_validate(values)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, ValidationError) as error:
+        raise RunError(f"{path}: damaged ({error}); {REMEDY}") from error
+    if state.format != FORMAT:
+        raise RunError(f"{path}: checkpoint format {state.format}, this visagist reads {FORMAT}")
+    return state
 
 
-def save_numbers(folder: Path, checkpoint: Checkpoint) -> None:
-    """Make a checkpoint the latest, with these numbers, whose tensors are already there.
+def write_state(folder: Path, state: State) -> None:
+    """Make a checkpoint that is there the latest.
 
     Raises:
         OutputError: the folder cannot be written, or the disk is full.
-        RunError: what is there is damaged or of another format.
     """
-    _name(folder, checkpoint, _entries(folder))
+    write_atomic(folder / STATE, state.model_dump_json(indent=1) + "\n")
 
 
-def load_checkpoint(folder: Path) -> Checkpoint | None:
-    """The latest checkpoint of `folder`, on the CPU, or None where none was finished.
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, state: State) -> None:
+    """Write a checkpoint and make it the latest.
 
     Raises:
-        RunError: it is damaged or of another format.
+        OutputError: the folder cannot be written, or the disk is full; earlier checkpoints stay.
     """
-    for iteration, numbers in _entries(folder)[:1]:
-        return Checkpoint(iteration, numbers, load_tensors(_tensors(folder, iteration), GO_BACK))
-    return None
+    notes = {"iteration": checkpoint.iteration, "plan": checkpoint.plan.model_dump(), "stability": checkpoint.stability}
+    save_tensors(path_of(folder, checkpoint.iteration), checkpoint.tensors, notes)
+    write_state(folder, state)
 
 
-def load_before(folder: Path) -> Checkpoint | None:
-    """The checkpoint before the latest of `folder`, on the CPU, or None where there is none.
+def load_checkpoint(folder: Path, iteration: int) -> Checkpoint:
+    """The checkpoint of an iteration, on the CPU.
 
     Raises:
-        RunError: it is damaged or of another format.
+        RunError: it is missing, damaged or of another format.
     """
-    for iteration, numbers in _entries(folder)[1:]:
-        path = _tensors(folder, iteration)
-        if path.exists():  # not where a backup, which is one checkpoint alone, was put into the folder by hand
-            return Checkpoint(iteration, numbers, load_tensors(path, GO_BACK))
-    return None
-
-
-def checkpoint_iteration(folder: Path) -> int:
-    """Iterations done at the latest checkpoint of `folder`, 0 where there is none; its tensors are not read.
-
-    Raises:
-        RunError: it is damaged or of another format.
-    """
-    return next((iteration for iteration, _ in _entries(folder)), 0)
-
-
-def has_checkpoint(folder: Path) -> bool:
-    """Whether `folder` has a checkpoint, be it of iteration 0."""
-    return (folder / "latest.json").exists()
-
-
-def back_up(checkpoint: Path, backups: Path, keep: int) -> None:
-    """Keep what is the latest checkpoint now, and of all that are kept the last `keep`.
-
-    A backup is a folder like that of the checkpoint, named by its iteration; its tensors are a second name of the same
-    file where the file system knows such, and take no room until the checkpoint moves on.
-
-    Raises:
-        RunError: there is no checkpoint, or it is damaged.
-        OutputError: the backup cannot be written, or the disk is full; those before stay.
-    """
-    name = f"{checkpoint_iteration(checkpoint):08}"
+    path = path_of(folder, iteration)
+    notes = load_notes(path, REMEDY)
     try:
-        _copy(checkpoint, backups / name)
-        for older in backed_up(backups)[: -keep or None]:
-            shutil.rmtree(backups / f"{older:08}")
-    except OSError as error:
-        raise OutputError(f"{backups / name}: cannot be written ({error.strerror})") from error
+        plan = Plan.model_validate(notes["plan"])
+        stability = {str(name): float(value) for name, value in notes["stability"].items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(f"{path}: its header is damaged ({error}); {REMEDY}") from error
+    return Checkpoint(iteration, plan, load_tensors(path, REMEDY), stability)
 
 
-def backed_up(backups: Path) -> list[int]:
-    """Iterations of the backups that are there, in order."""
-    return sorted(int(folder.name) for folder in backups.glob("[0-9]" * 8))
-
-
-def forget_after(backups: Path, iteration: int) -> None:
-    """Delete the backups of later iterations: they are of a future that the run has gone back on.
+def plan_of(folder: Path, iteration: int) -> Plan:
+    """The plan by which a checkpoint was trained; its tensors are not read.
 
     Raises:
-        OutputError: one cannot be deleted.
+        RunError: it is missing, damaged or of another format.
     """
-    for later in [each for each in backed_up(backups) if each > iteration]:
-        folder = backups / f"{later:08}"
-        try:
-            shutil.rmtree(folder)
-        except OSError as error:
-            raise OutputError(f"{folder}: cannot be deleted ({error.strerror})") from error
+    path = path_of(folder, iteration)
+    try:
+        return Plan.model_validate(load_notes(path, REMEDY)["plan"])
+    except (KeyError, ValidationError) as error:
+        raise RunError(f"{path}: its header is damaged ({error}); {REMEDY}") from error
 
 
-def earlier(checkpoint: Path, backups: Path) -> list[int]:
-    """Iterations that can be gone back to, in order: those of backups, and of the checkpoint before the latest."""
-    before: list[int] = []
-    with suppress(RunError):  # a damaged one does not say what was before it
-        before = [iteration for iteration, _ in _entries(checkpoint)[1:] if _tensors(checkpoint, iteration).exists()]
-    return sorted({*backed_up(backups), *before})
+def path_of(folder: Path, iteration: int) -> Path:
+    """The file of a checkpoint."""
+    return folder / f"{iteration:08}.safetensors"
+
+
+def saved_iterations(folder: Path, until: int | None = None) -> list[int]:
+    """Iterations of the checkpoints in a folder, rising, up to `until` if given."""
+    found = sorted(int(file.stem) for file in folder.glob(f"{'[0-9]' * 8}.safetensors"))
+    return [iteration for iteration in found if until is None or iteration <= until]
 
 
 def listed(iterations: Sequence[int]) -> str:
@@ -163,86 +148,35 @@ def listed(iterations: Sequence[int]) -> str:
     return ", ".join(map(str, iterations)) or "none"
 
 
-def bring_back(checkpoint: Path, backups: Path, iteration: int) -> Checkpoint:
-    """Make a backup, or the checkpoint before the latest, the latest again.
-
-    Returns:
-        What it holds.
+def delete_after(folder: Path, iteration: int, suffix: str = ".safetensors") -> None:
+    """Delete numbered files of later iterations: the training has gone back before them.
 
     Raises:
-        RunError: nothing of that iteration is kept, or it is damaged.
-        OutputError: the checkpoint cannot be written, or the disk is full.
+        OutputError: one cannot be deleted.
     """
-    there = earlier(checkpoint, backups)
-    if iteration not in there:
-        raise RunError(f"{backups.parent}: nothing is kept of iteration {iteration} (there are: {listed(there)})")
-    folder = backups / f"{iteration:08}"
-    # All of it is read before what is there now goes.
-    found = load_checkpoint(folder) if folder.exists() else load_before(checkpoint)
-    if found is None:
-        raise RunError(f"{folder}: damaged (no latest.json); take another one")
-    _save(checkpoint, found, [])  # what is there now is not asked: it may be damaged
-    return found
+    for file in folder.glob(f"{'[0-9]' * 8}{suffix}"):
+        if int(file.stem) > iteration:
+            _delete(file)
 
 
-Entries = list[tuple[int, dict[str, float]]]  # iteration and numbers of checkpoints, the latest first
+def prune(folder: Path, plan: Plan, backup_every: int, backups: int) -> None:
+    """Delete all checkpoints but the last two, the last `backups` backups, and the one at which the cool-down began.
+
+    A backup is the first checkpoint at or after each multiple of `backup_every`.
+
+    Raises:
+        OutputError: one cannot be deleted.
+    """
+    there = saved_iterations(folder)
+    first = {iteration // backup_every: iteration for iteration in reversed(there) if iteration >= backup_every}
+    kept = {*there[-2:], *(sorted(first.values())[-backups:] if backups else ()), plan.cool_down_start}
+    for iteration in there:
+        if iteration not in kept:
+            _delete(path_of(folder, iteration))
 
 
-def _save(folder: Path, checkpoint: Checkpoint, there: Entries) -> None:
-    """Write a checkpoint and delete all but those that it names: itself and the one before among those `there`."""
-    save_tensors(_tensors(folder, checkpoint.iteration), checkpoint.tensors, {"iteration": checkpoint.iteration})
-    kept = [_tensors(folder, iteration) for iteration in _name(folder, checkpoint, there)]
-    for older in folder.glob("*.safetensors"):
-        if older not in kept:
-            older.unlink()
-
-
-def _name(folder: Path, checkpoint: Checkpoint, there: Entries) -> list[int]:
-    """Write `latest.json`; the iterations that it names."""
-    before = [each for each in there if each[0] < checkpoint.iteration][:1]
-    entry = {
-        "format": FORMAT,
-        "iteration": checkpoint.iteration,
-        "numbers": checkpoint.numbers,
-        "before": [{"iteration": iteration, "numbers": numbers} for iteration, numbers in before],
-    }
-    write_atomic(folder / "latest.json", json.dumps(entry, indent=1) + "\n")
-    return [checkpoint.iteration, *(iteration for iteration, _ in before)]
-
-
-def _copy(checkpoint: Path, backup: Path) -> None:
-    """A checkpoint's two files in a folder of their own, whole or not there."""
-    if backup.exists():  # the run came by here before: after a rewind, or a crash
-        shutil.rmtree(backup)
-    unfinished = backup.with_name(f".{backup.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
-    tensors = checkpoint / f"{backup.name}.safetensors"
+def _delete(file: Path) -> None:
     try:
-        os.link(tensors, unfinished / tensors.name)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(tensors, unfinished / tensors.name)
-    shutil.copyfile(checkpoint / "latest.json", unfinished / "latest.json")
-    unfinished.rename(backup)
-
-
-def _tensors(folder: Path, iteration: int) -> Path:
-    """The file with a checkpoint's tensors."""
-    return folder / f"{iteration:08}.safetensors"
-
-
-def _entries(folder: Path) -> Entries:
-    """Iteration and numbers of the latest checkpoint and of the one before it, as far as there are any."""
-    path = folder / "latest.json"
-    if not path.exists():
-        return []
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        found = entry["format"]
-        # Earlier versions kept no checkpoint but the latest.
-        entries = [(int(each["iteration"]), dict(each["numbers"])) for each in [entry, *entry.get("before", [])]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path}: damaged ({error}); {GO_BACK}") from error
-    if found != FORMAT:
-        raise RunError(f"{path}: checkpoint format {found}, this visagist reads {FORMAT}")
-    return entries
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{file}: cannot be deleted ({error.strerror})") from error

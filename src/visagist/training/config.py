@@ -25,8 +25,8 @@ class TrainOptions(Settings):
     """Settings of a training. Give `iterations` or `minutes`, of the run as a whole.
 
     With neither, a new run takes 8.5 minutes and one that is there keeps the length that it has. When a run goes on,
-    its length, `until`, `device`, `checkpointing`, `compile`, and how often it is looked at and saved may be others;
-    all else must be what it was begun with.
+    its length, `until`, `device`, `checkpointing`, and how often it is saved and validated may change; all else must be
+    what it was started with.
     """
 
     preset: PresetName | None = None
@@ -34,9 +34,9 @@ class TrainOptions(Settings):
     time for): fills all that you do not give, network, size, batch, losses and length, by the device and its memory;
     docs/training.md says with what. The run's run.toml has the result, and keeps it when the run goes on."""
 
-    model: str = "quick"
-    """Architecture: `quick` (128 px, minutes on a CPU), `visage` (128 to 640 px, the most for the time), `original`
-    (the classic, 64 px), `df` or `liae` (SAEHD's), or `amp` (which morphs); docs/networks.md compares them."""
+    model: str = "visage"
+    """Architecture: `visage` (128 to 640 px, the most for the time), `quick` (the smallest), `original` (the
+    classic, 64 px), `df` or `liae` (SAEHD's), or `amp` (which morphs); docs/networks.md compares them."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the model's config, such as --settings.latent 512; the rest keep their defaults."""
@@ -62,10 +62,8 @@ class TrainOptions(Settings):
     and target, each with its own --freeze."""
 
     until: Literal["end", "plateau"] = "end"
-    """`plateau`: end once held-out faces gain nothing more, at the latest with the iterations or minutes given: the
-    learning rate (with --schedule.decay late, which it needs, or none) then goes down over a last fifth of the
-    training, and the random warp over the first half of that. Looks count until the warp begins to fade by itself, at
-    60 % of the latest end (--schedule.warp-end 1: 70 %): give a late one."""
+    """`plateau`: begin the cool-down once validation faces gain nothing more, and end with it; at the latest with the
+    iterations or minutes given."""
 
     batch: int = Field(default=8, ge=2, le=4096)
     """Faces an iteration, everybody's together; 2 to 4096, at least one of each person. More steps beat larger ones."""
@@ -85,7 +83,7 @@ class TrainOptions(Settings):
     """How gradients become steps."""
 
     schedule: ScheduleOptions = ScheduleOptions()
-    """How the learning rate changes over the training."""
+    """How the learning rate and the random warp change over the training."""
 
     seed: int = Field(default=0, ge=0, lt=2**28)
     """Of all random numbers; the same seed gives the same run. 0 to below 268435456."""
@@ -98,11 +96,6 @@ class TrainOptions(Settings):
     computed again there (gradient checkpointing). For sizes and batches that do not fit else; the network becomes the
     same."""
 
-    compile: bool = False
-    """Let torch.compile fuse the network's operations: minutes before the first iteration, perhaps faster ones after
-    it on GPUs; not on the CPUs that were measured (df at 128 px: 2.9 s an iteration in place of 2.0). Needs a C++
-    compiler on a CPU and Triton on a GPU; the network becomes the same but for rounding."""
-
     margin: float = Field(default=1.25, ge=1, le=2)
     """How much larger than the network's faces the crops in memory are; 1 to 2 times."""
 
@@ -110,17 +103,17 @@ class TrainOptions(Settings):
     """How far faces are varied."""
 
     held_out: float = Field(default=0.06, gt=0, lt=0.5)
-    """Part of each faceset, its end, that is only judged; above 0 to below 0.5."""
+    """Part of each faceset, its end, held out for validation; above 0 to below 0.5."""
 
     preview_every: int = Field(default=500, ge=1)
-    """Iterations between previews and figures of held-out faces; 1 or more."""
+    """Iterations between validations, with a preview each; 1 or more."""
 
     save_every: int = Field(default=250, ge=1)
-    """Iterations between checkpoints, of which the last two stay, and between weights to merge with; 1 or more."""
+    """Iterations between checkpoints, of which the last two are kept, and between weights to merge with; 1 or more."""
 
     backup_every: int = Field(default=5000, ge=1)
-    """Iterations between backups: checkpoints that are kept beside the latest one; `visagist rewind RUN N` goes
-    back. 1 or more."""
+    """Iterations between backups: checkpoints that are kept beside the latest two; `visagist rewind RUN N` goes back to
+    one. 1 or more."""
 
     backups: int = Field(default=3, ge=0)
     """How many backups are kept, each of the size of a checkpoint; 0 (none) or more."""
@@ -129,16 +122,6 @@ class TrainOptions(Settings):
     def _one_length(self) -> Self:
         if self.iterations is not None and self.minutes is not None:
             raise ValueError("give iterations or minutes, not both")
-        return self
-
-    @model_validator(mode="after")
-    def _sees_a_plateau(self) -> Self:
-        is_open = self.preset is not None and "decay" not in self.schedule.model_fields_set  # the preset takes late
-        if self.until == "plateau" and self.schedule.decay not in ("late", "none") and not is_open:
-            raise ValueError(
-                "until: a falling learning rate makes a plateau of its own; give --schedule.decay late (or "
-                f"none), not {self.schedule.decay}"
-            )
         return self
 
 

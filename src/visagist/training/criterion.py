@@ -1,12 +1,4 @@
-"""What one iteration is to minimise: all losses that the options ask for, with the networks that some of them need.
-
-- `Objective`: the losses of a batch, in parts; it has discriminators that learn along
-- `Drawn`: what the network made of a batch
-
-Losses of three kinds meet here. Those of faces drawn as themselves need nothing but pictures. Those of the swap need
-one more drawing: the target's faces as somebody else, in turn as each person there is. And those of discriminators need
-networks that learn too; they change after the swapper has, and what they have learnt belongs to a checkpoint.
-"""
+"""The criterion: all losses that a training minimises, with the discriminators that some of them need."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,64 +9,63 @@ from torch import Tensor
 
 from visagist.core.device import Compute
 from visagist.core.errors import ConfigError
+from visagist.core.types import Coverage
 from visagist.models import Swapper
-from visagist.training.losses import (
-    Adversary,
-    FaceEmbedder,
-    LatentDiscriminator,
-    LossOptions,
-    PatchDiscriminator,
-    identity_loss,
-    pixel_weights,
-    reconstruction_parts,
-    style_parts,
-)
+from visagist.training.losses import LOSSES, FacePrediction, LossOptions, SwapPrediction
+from visagist.training.losses.adversary import Adversary
+from visagist.training.losses.discriminators import LatentDiscriminator, PatchDiscriminator
+from visagist.training.losses.identity import embedder
+from visagist.training.losses.pixels import pixel_weights
 
-TARGET = 1  # whose place among the people is the target's
+SOURCE, TARGET = 0, 1  # places of the two main identities
 LATENT_WIDTH = 64  # channels of the discriminator of latents
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What the network made of a batch, everybody's faces after each other.
+class Outputs:
+    """What the network made of a part of a batch, identity after identity.
 
     Attributes:
-        latent: `(B, ...)`, what the encoder gave.
-        rgb: `(B, 3, R, R)` faces drawn as themselves.
+        latent: `(B, ...)` from the encoder.
+        rgb: `(B, 3, R, R)` faces predicted as themselves.
         mask: `(B, 1, R, R)` their masks.
-        swap: `(T, 3, R, R)` the target's faces drawn as somebody else; None where no loss asks for it.
-        known: the same by the network as it was when face style began to act; None where no loss asks for it.
-        person: as whom.
-        counts: faces of each person.
+        truth: `(B, 5, R, R)` what should be predicted: RGB, hull, importance.
+        counts: faces of each identity.
+        swap: `(T, 3, R, R)` the target's faces predicted as `swapped_to`; None if no loss needs it.
+        before: the same by the network at the beginning of the cool-down; None if no loss needs it.
+        swapped_to: an identity.
     """
 
     latent: Tensor
     rgb: Tensor
     mask: Tensor
-    swap: Tensor | None
-    known: Tensor | None
-    person: str
+    truth: Tensor
     counts: tuple[int, ...]
+    swap: Tensor | None
+    before: Tensor | None
+    swapped_to: str
 
     def detached(self) -> Self:
-        """The same without the way back to the weights: what was kept for that is let go of."""
+        """The same without its graph."""
         swap = None if self.swap is None else self.swap.detach()
         return replace(self, latent=self.latent.detach(), rgb=self.rgb.detach(), mask=self.mask.detach(), swap=swap)
 
 
-class Objective:
+class Criterion:
     """All losses of a training.
 
     Args:
-        options: their weights.
+        options: weights.
         network: to be trained.
-        centroids: `(128,)` mean embedding of each person, empty where nobody knows.
-        embedder: where the identity loss is asked for.
-        compute: where and in which precision.
+        centroids: `(128,)` mean embedding of each identity, empty if unknown.
+        coverage: of the faces.
+        counts: faces of each identity in the whole batch, by which sums over faces are divided.
+        compute: device and precision.
 
     Raises:
-        ConfigError: a loss is asked for that cannot be had: the identity of a person without embeddings, or patches
-            larger than faces.
+        ConfigError: the identity loss is asked for without embeddings, or for a coverage that does not show the face,
+        or
+            the discriminator's patches are larger than faces.
     """
 
     def __init__(
@@ -82,19 +73,25 @@ class Objective:
         options: LossOptions,
         network: Swapper,
         centroids: Mapping[str, Sequence[float]],
-        embedder: FaceEmbedder | None,
+        coverage: Coverage,
+        counts: tuple[int, ...],
         compute: Compute,
     ) -> None:
-        self.options, self.compute = options, compute
-        self.people = network.identities
-        self.embedder = embedder
-        if embedder is not None:
-            nameless = [name for name in self.appearing if len(centroids.get(name, ())) == 0]
+        self.options, self.counts = options, counts
+        self.coverage: Coverage = coverage
+        self.losses = {name: (options.weight(name), LOSSES[name]) for name in options.active}
+        self.identities = network.identities
+        if any(loss.needs_centroid for _, loss in self.losses.values()):
+            nameless = [name for name in self.swappable if len(centroids.get(name, ())) == 0]
             if nameless:
                 raise ConfigError(f"the identity loss needs embeddings of {', '.join(nameless)}; leave it at 0")
-        self.centroids = {name: torch.tensor(centroids.get(name, ()), device=compute.device) for name in self.people}
+        if options.weight("identity"):
+            embedder(coverage, network.size, compute.device)  # refuses a coverage that does not show the face
+        self.centroids = {
+            name: torch.tensor(centroids.get(name, ()), device=compute.device) for name in self.identities
+        }
         self.adversaries: dict[str, Adversary] = {}
-        with compute.device:  # made where they work: what spectral norms hold cannot be moved in every mode of torch
+        with compute.device:  # spectral norms hold tensors that cannot be moved in every mode of torch
             if options.gan:
                 patches = PatchDiscriminator(options.patch(network.size), options.gan_dims)
                 self.adversaries["gan"] = Adversary(patches, compute)
@@ -104,98 +101,100 @@ class Objective:
                 self.adversaries["true_face"] = Adversary(LatentDiscriminator(shape, LATENT_WIDTH), compute)
 
     @property
-    def appearing(self) -> list[str]:
-        """Who may appear in place of the target."""
-        return [name for i, name in enumerate(self.people) if i != TARGET]
+    def swappable(self) -> list[str]:
+        """Identities that can appear in place of the target."""
+        return [name for i, name in enumerate(self.identities) if i != TARGET]
 
-    def appears(self, iteration: int) -> str:
-        """As whom the target's faces are drawn in an iteration."""
-        return self.appearing[iteration % len(self.appearing)]
+    def swapped_to(self, iteration: int) -> str:
+        """The identity that the target's faces are predicted as in an iteration: each in turn."""
+        return self.swappable[iteration % len(self.swappable)]
 
-    def is_late(self, progress: float) -> bool:
-        """Whether the losses for the end of a training act; `progress` is the part of it that is done, 0 to 1."""
-        return progress >= 1 - self.options.finish
-
-    def draws_swap(self, progress: float) -> bool:
+    def needs_swap(self, is_finishing: bool) -> bool:
         """Whether a loss looks at the swap."""
-        return bool(self.options.identity) or (self.options.styles and self.is_late(progress))
+        return any(loss.of_swap and (is_finishing or not loss.finishing) for _, loss in self.losses.values())
 
-    def draws_known_swap(self, progress: float) -> bool:
-        """Whether a loss looks at the swap as the network drew it when that loss began to act."""
-        return bool(self.options.face_style) and self.is_late(progress)
+    def needs_before(self, is_finishing: bool) -> bool:
+        """Whether a loss looks at the swap as it was when the cool-down began."""
+        return is_finishing and any(loss.needs_before for _, loss in self.losses.values())
 
-    def parts(self, drawn: Drawn, truth: Tensor, others: Sequence[Tensor], progress: float) -> dict[str, Tensor]:
-        """The losses of a batch, or of a part of one, by the names of their weights.
+    def __call__(self, outputs: Outputs, is_finishing: bool) -> dict[str, Tensor]:
+        """Weighted losses of a part of a batch, by name: its share of those of the whole batch.
 
         Args:
-            drawn: what the network made of it.
-            truth: `(B, 5, R, R)`: what should be drawn, hull, importance.
-            others: of each person hull and importance `(n, 2, R, R)` of this process's faces in the other parts of the
-                batch, by which losses divide, too; empty where there are no other parts.
-            progress: part of the training that is done, 0 to 1.
+            outputs: of the network.
+            is_finishing: whether the cool-down has begun.
 
         Returns:
-            Scalars on the device, already weighed: their sum, over all parts, is to be minimised.
+            Scalars on the device. Over all parts and processes, their sum is to be minimised.
         """
-        options = self.options
-        real, guides = truth[:, :3], truth[:, 3:]
-        if others:
-            guides = torch.cat([guides, *others])
-        hull, importance = guides[:, :1], guides[:, 1:]
-        weights = pixel_weights(hull, importance, options.outside, options.eyes_mouth, options.masked)
-        targets = drawn.counts[TARGET] + (len(others[TARGET]) if others else 0)
-        gan = self.adversaries.get("gan") if self.is_late(progress) else None
-        rgb = drawn.rgb if gan is None else gan.measured(drawn.rgb)
-        found = reconstruction_parts(rgb, drawn.mask, real, hull, weights, options)
-        if drawn.swap is not None:
-            if self.is_late(progress):
-                own = truth.split(drawn.counts)[TARGET]
-                outlines = own[:, 3:4]
-                if others:
-                    outlines = torch.cat([outlines, others[TARGET][:, :1]])
-                found |= style_parts(drawn.swap, drawn.known, own[:, :3], outlines, options)
-            if self.embedder is not None:
-                distance = identity_loss(self.embedder(drawn.swap), self.centroids[drawn.person], targets)
-                found["identity"] = options.identity * distance
-        if self.is_late(progress):
-            if gan is not None:
-                fake = self._shown(gan.weighed(drawn.rgb, options.gan), truth)
-                found["gan"] = options.gan * gan.deceive(fake, len(hull))
-            if "true_face" in self.adversaries:
-                target = drawn.latent.split(drawn.counts)[TARGET]
-                found["true_face"] = options.true_face * self.adversaries["true_face"].deceive(target, targets)
+        truth, hull, importance = outputs.truth.split((3, 1, 1), 1)
+        weights = pixel_weights(hull, importance, self.options.outside, self.options.eyes_mouth, self.options.masked)
+        gan = self.adversaries.get("gan") if is_finishing else None
+        rgb = outputs.rgb if gan is None else gan.measured(outputs.rgb)
+        faces = FacePrediction(rgb, outputs.mask, truth, hull, weights)
+        swap = self._swap(outputs)
+        batch, targets = sum(self.counts), self.counts[TARGET]
+        found: dict[str, Tensor] = {}
+        for name, (weight, loss) in self.losses.items():
+            if loss.finishing and not is_finishing:
+                continue
+            if not loss.of_swap:
+                found[name] = weight * loss(faces).sum() / batch
+            elif swap is not None:
+                found[name] = weight * loss(swap).sum() / targets
+        if gan is not None:
+            fake = self._shown(gan.weighted(outputs.rgb, self.options.gan), outputs.truth)
+            found["gan"] = self.options.gan * gan.deceive(fake).sum() / batch
+        if is_finishing and "true_face" in self.adversaries:
+            latent = outputs.latent.split(outputs.counts)[TARGET]
+            found["true_face"] = self.options.true_face * self.adversaries["true_face"].deceive(latent).sum() / targets
         return found
 
-    def learn(
-        self, parts: Sequence[tuple[Drawn, Tensor]], progress: float, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """One step of every discriminator, after the swapper's own, by all parts of a batch and their truth.
+    def reconstruction(self, losses: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the losses that act during the whole training, for the stability check."""
+        return torch.stack([part for name, part in losses.items() if self._acts_always(name)]).sum()
 
-        They learn from the beginning of the part in which they act: against the random drawings of before they would
-        only learn what is easy.
+    def _acts_always(self, name: str) -> bool:
+        return name in self.losses and not (self.losses[name][1].of_swap or self.losses[name][1].finishing)
+
+    def _swap(self, outputs: Outputs) -> SwapPrediction | None:
+        if outputs.swap is None:
+            return None
+        target = outputs.truth.split(outputs.counts)[TARGET]
+        centroid = self.centroids[outputs.swapped_to]
+        return SwapPrediction(outputs.swap, target[:, :3], target[:, 3:4], outputs.before, centroid, self.coverage)
+
+    def discriminate(self, parts: Sequence[Outputs], generator: torch.Generator) -> dict[str, Tensor]:
+        """Gradients of the discriminators' own losses; they learn during the cool-down only.
+
+        Args:
+            parts: detached outputs of this process's parts of the batch.
+            generator: of the CPU.
 
         Returns:
-            What each of them minimises, by name, scalars on the device; see `Adversary.learn`.
+            This process's shares of their losses, scalars without gradient.
         """
-        found: dict[str, Tensor] = {}
-        if not self.is_late(progress):
-            return found
         smoothing, noise = self.options.gan_smoothing, self.options.gan_noise
+        batch = sum(self.counts)
+        found: dict[str, Tensor] = {}
         if (gan := self.adversaries.get("gan")) is not None:
-            pictures = [(self._shown(truth[:, :3], truth), self._shown(drawn.rgb, truth)) for drawn, truth in parts]
-            found["gan"] = gan.learn(pictures, smoothing, noise, generator)
+            pictures = [
+                (self._shown(each.truth[:, :3], each.truth), self._shown(each.rgb, each.truth)) for each in parts
+            ]
+            found["gan"] = gan.backward(pictures, (batch, batch), smoothing, noise, generator)
         if (true_face := self.adversaries.get("true_face")) is not None:
-            latents = [drawn.latent.split(drawn.counts) for drawn, _ in parts]
-            pairs = [(each[0], each[TARGET]) for each in latents]
-            found["true_face"] = true_face.learn(pairs, smoothing, noise, generator)
+            latents = [each.latent.split(each.counts) for each in parts]
+            pairs = [(each[SOURCE], each[TARGET]) for each in latents]
+            faces = self.counts[SOURCE], self.counts[TARGET]
+            found["true_face"] = true_face.backward(pairs, faces, smoothing, noise, generator)
         return found
 
     def _shown(self, faces: Tensor, truth: Tensor) -> Tensor:
-        """What the discriminator of pictures sees: of masked training the faces alone."""
+        """What the discriminator of pictures sees: in masked training the faces alone."""
         return faces * truth[:, 3:4] if self.options.masked else faces
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the discriminators have learnt, by name; no copies."""
+        """The state of the discriminators by name; no copies."""
         return {
             f"{name}/{key}": tensor
             for name, adversary in self.adversaries.items()
@@ -203,11 +202,12 @@ class Objective:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `tensors` gave at another time.
+        """Take over what `tensors` returned at another time.
 
         Raises:
             RunError: they are not of these discriminators.
         """
         for name, adversary in self.adversaries.items():
-            own = {key.partition("/")[2]: tensor for key, tensor in tensors.items() if key.startswith(f"{name}/")}
-            adversary.restore(own)
+            adversary.restore(
+                {key.partition("/")[2]: tensor for key, tensor in tensors.items() if key.startswith(f"{name}/")}
+            )

@@ -2,7 +2,7 @@
 
 - `OptimizerOptions`: which one, and how it steps
 - `build`: makes it; `suited_rate`: the learning rate that suits it
-- `improve`: clip the gradients, step, perhaps drop part of the step (learning-rate dropout)
+- `optimizer_step`: clip the gradients, step, perhaps drop part of the step (learning-rate dropout)
 - `update_average`: the weights that predictions use
 - `micro_batches`: a batch in parts, whose gradients add up
 - `state_tensors`, `restore_state`: what an optimizer remembers as flat named tensors, for checkpoints
@@ -125,7 +125,7 @@ def build(weights: Iterable[Tensor], options: OptimizerOptions, rate: float, com
             return optimizer
 
 
-def improve(
+def optimizer_step(
     optimizer: torch.optim.Optimizer, weights: Iterable[Tensor], options: OptimizerOptions, seed: int
 ) -> Tensor:
     """Clip the gradients, step, and let go of the gradients.

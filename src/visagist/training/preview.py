@@ -2,8 +2,7 @@
 
 - `sheet`: faces, themselves drawn, and swapped; a row a face
 - `write_sheet`: as a PNG that goes through the signing function before it gets its name
-- `own_seal`: the signing function of the user's key
-- `preview_path`: of an iteration's sheet; `forget_previews_after` deletes those of later ones
+- `preview_path`: of an iteration's sheet
 """
 
 import tempfile
@@ -17,9 +16,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from visagist.core.errors import OutputError
-from visagist.provenance import Claim, Signer, sign
 
-Seal = Callable[[Path, Path], object]  # signs an unsigned file into its final place
+Sign = Callable[[Path, Path], object]  # signs an unsigned file into its final place
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
 
 HEADER = 16  # px
@@ -68,7 +66,7 @@ def _of_many(faces: Mapping[str, Tensor], predict: Predict) -> dict[str, Tensor]
     return {"real": everybody, **{f"as {name}": predict(everybody, name)[0] for name in faces}}
 
 
-def write_sheet(pixels: NDArray[np.uint8], output: Path, seal: Seal) -> None:
+def write_sheet(pixels: NDArray[np.uint8], output: Path, sign: Sign) -> None:
     """Write a sheet to `output`, signed; the unsigned file is private and goes again.
 
     Raises:
@@ -79,33 +77,13 @@ def write_sheet(pixels: NDArray[np.uint8], output: Path, seal: Seal) -> None:
         with tempfile.TemporaryDirectory(prefix="visagist-") as private:
             unsigned = Path(private) / "sheet.png"
             Image.fromarray(pixels).save(unsigned)
-            seal(unsigned, output)
+            sign(unsigned, output)
     except OSError as error:
         raise OutputError(
             f"{output}: cannot be written ({error.strerror}); choose another place or free some"
         ) from error
 
 
-def own_seal() -> Seal:
-    """Signs previews with the user's key, as made by a network that is still in training."""
-    signer = Signer.default()
-    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
-
-
 def preview_path(previews: Path, iteration: int) -> Path:
     """The sheet of an iteration among all previews of a run."""
     return previews / f"{iteration:08}.png"
-
-
-def forget_previews_after(previews: Path, iteration: int) -> None:
-    """Delete the sheets of later iterations: they are of a future that the run has gone back on.
-
-    Raises:
-        OutputError: one cannot be deleted.
-    """
-    for each in previews.glob(f"{'[0-9]' * 8}.png"):
-        if int(each.stem) > iteration:
-            try:
-                each.unlink()
-            except OSError as error:
-                raise OutputError(f"{each}: cannot be deleted ({error.strerror})") from error

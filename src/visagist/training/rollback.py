@@ -1,9 +1,4 @@
-"""Going back in a run.
-
-- `rewind`: to one of its backups, or to the checkpoint before the latest; `Rewound`: what came of it
-- `forget_future`: deletes what is later than where a run has gone back to
-- `alone`: keeps other trainings out of a run's folder
-"""
+"""Going back in a run by hand, and the lock that keeps two trainings out of one folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +9,17 @@ from filelock import Timeout
 
 from visagist.core.errors import OutputError, RunError
 from visagist.core.locks import lock
-from visagist.training.checkpoint import bring_back, checkpoint_iteration, earlier, forget_after, listed
-from visagist.training.preview import forget_previews_after
-from visagist.training.run import BACKUPS, CHECKPOINT, PREVIEWS, RECORD, RunRecord, save_weights
+from visagist.core.types import StrPath
+from visagist.training.checkpoint import (
+    State,
+    delete_after,
+    listed,
+    load_checkpoint,
+    read_state,
+    saved_iterations,
+    write_state,
+)
+from visagist.training.run import CHECKPOINTS, PREVIEWS, RECORD, RunRecord, save_weights
 
 LOCK = "train.lock"
 
@@ -26,80 +29,82 @@ class Rewound:
     """Where a run is, and where it can go back to.
 
     Attributes:
-        run: its folder.
-        iteration: done at its checkpoint.
-        iterations: planned in all.
-        backups: iterations that it can go back to: of backups, and of the checkpoint before the latest.
+        path: its folder.
+        iteration: iterations done.
+        iterations: iterations planned.
+        checkpoints: iterations that it can go back to.
     """
 
-    run: Path
+    path: Path
     iteration: int
     iterations: int
-    backups: tuple[int, ...]
+    checkpoints: tuple[int, ...]
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     def as_text(self) -> str:
-        """A line for people."""
-        done = f"{self.run}: {self.iteration} of {self.iterations} iterations are done"
-        return f"{done}; it can go back to: {listed(self.backups)}"
+        """One line."""
+        done = f"{self.path}: {self.iteration} of {self.iterations} iterations are done"
+        return f"{done}; it can go back to: {listed(self.checkpoints)}"
 
 
-def rewind(run: Path, iteration: int | None = None) -> Rewound:
-    """Go back to an earlier state of a run; `train` then goes on from there, and trains to the same length as before.
+def rewind(run: StrPath, iteration: int | None = None) -> Rewound:
+    """Go back to an earlier checkpoint of a run; `train` then continues from there, to the same length as before.
 
-    What the run draws with is then of that iteration, too, and later backups and previews are deleted: they are of a
-    future that will not be. Killed on the way, the same call, or `train`, finishes it (`settle`, `Loop.finish`).
+    The run's weights are then those of that iteration, and later checkpoints and previews are deleted. Killed on the
+    way, the same call, or `train`, finishes it.
 
     Args:
         run: its folder.
-        iteration: of a backup or of the checkpoint before the latest; None changes nothing, and only says which there
-            are.
+        iteration: of a checkpoint; None changes nothing, and lists those that there are.
 
     Raises:
-        RunError: the folder is no run, keeps nothing of that iteration, is damaged, or is being trained by another
-            process.
+        RunError: the folder is no run, keeps no checkpoint of that iteration, is damaged, or is being trained.
         OutputError: the run cannot be written.
     """
-    record = RunRecord.read(run)
+    run = Path(run)
+    record, folder = RunRecord.read(run), run / CHECKPOINTS
+    there = saved_iterations(folder)
     if iteration is not None:
-        with alone(run):
-            found = bring_back(run / CHECKPOINT, run / BACKUPS, iteration)
+        with run_lock(run):
+            if iteration not in there:
+                raise RunError(f"{run}: no checkpoint at iteration {iteration} (available: {listed(there)})")
+            found = load_checkpoint(folder, iteration)  # all of it, before anything is deleted
+            try:
+                state = read_state(folder) or State(latest=iteration)
+            except RunError:  # damaged, which is what this repairs
+                state = State(latest=iteration)
+            write_state(folder, state.model_copy(update={"latest": iteration, "failures": 0}))
+            delete_after(folder, iteration)
+            delete_after(run / PREVIEWS, iteration, ".png")
+            if record.finished is not None:
+                record = record.model_copy(update={"finished": None})
+                record.save(run / RECORD)
             save_weights(run, found.average, record, iteration)
-            record = record.rewound(iteration)
-            record.save(run / RECORD)
-            forget_future(run, iteration)
-    there = tuple(earlier(run / CHECKPOINT, run / BACKUPS))
     try:
-        done = checkpoint_iteration(run / CHECKPOINT)
-    except RunError as error:  # whose remedy is to call this with one of them
-        raise RunError(f"{error} (there are: {listed(there)})") from error
-    return Rewound(run, done, record.iterations, there)
-
-
-def forget_future(run: Path, iteration: int) -> None:
-    """Delete backups and previews of later iterations.
-
-    Raises:
-        OutputError: one cannot be deleted.
-    """
-    forget_after(run / BACKUPS, iteration)
-    forget_previews_after(run / PREVIEWS, iteration)
+        state = read_state(folder)
+        done = state.latest if state else 0
+    except RunError as error:
+        raise RunError(f"{error} (available: {listed(there)})") from error
+    return Rewound(run, done, record.plan.total, tuple(i for i in saved_iterations(folder) if i < done))
 
 
 @contextmanager
-def alone(run: Path) -> Iterator[None]:
+def run_lock(run: Path) -> Iterator[None]:
     """Keep other trainings out of a run's folder for the time of the block.
 
     Raises:
-        RunError: one is at work there.
-        OutputError: the folder cannot be written, or nothing can be locked there.
+        RunError: another process is training there.
+        OutputError: the folder cannot be written or locked.
     """
     if run.is_file():
-        raise OutputError(f"{run}: is a file, not a folder; give a run another name, or move the file away")
+        raise OutputError(f"{run}: is a file, not a folder; give the run another name, or move the file away")
     try:
         mine = lock(run / LOCK, wait=False)
     except Timeout as error:
         raise RunError(
-            f"{run}: another training is at work there; wait for its end, or train into another run"
+            f"{run}: another training is using this folder; wait for its end, or train into another run"
         ) from error
     with mine:
         yield

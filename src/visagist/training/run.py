@@ -1,82 +1,90 @@
-"""A training on disk, and what can be done with it.
+"""A training on disk.
 
-    run/
-      run.toml             what is trained, from what, for how long
-      weights.safetensors  EMA weights, for predictions
-      events.jsonl         figures and messages of the training
-      checkpoint/          from which it continues
-      backups/             earlier checkpoints, the last few
-      previews/            signed sheets
-
-- `RunRecord`: what `run.toml` holds
-- `save_weights`: what it draws with; `weights_iteration`: of when that is
-- `check_untrained`: keeps a run that has lost its checkpoint from being begun anew
+run/
+  run.toml             what is trained, from what, by which plan
+  weights.safetensors  EMA weights for predictions, with a record of what they are
+  events.jsonl         metrics and messages
+  checkpoints/         from which the training continues
+  previews/            signed sheets
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from pydantic import Field
 from torch import Tensor
 
 from visagist.core.errors import RunError
 from visagist.core.settings import Settings, read_toml
+from visagist.faceset.split import validation_count
 from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, Origin, read_record, save_network
-from visagist.training.checkpoint import backed_up, listed
+from visagist.training.checkpoint import listed, saved_iterations
 from visagist.training.config import TrainOptions
-from visagist.training.data.crops import Crops, held_out_count
+from visagist.training.data.crops import Crops
+from visagist.training.schedule import Plan
 
-FORMAT = 1
+FORMAT = 2
 RECORD, EVENTS = "run.toml", "events.jsonl"
-CHECKPOINT, BACKUPS, PREVIEWS = "checkpoint", "backups", "previews"
+CHECKPOINTS, PREVIEWS = "checkpoints", "previews"
 
 
-class Instalment(Settings):
-    """A plan that a run followed for a while."""
+@dataclass(frozen=True)
+class Run:
+    """A training that has come to its end, or to where it was asked to come.
 
-    iterations: int  # that it had in all
-    until: int  # iterations done when another plan took its place
+    Attributes:
+        path: its folder; a `Run` can be given wherever a path is.
+        iterations: done in all.
+        resumed_at: iteration from which this call continued; 0 for a new run.
+        seconds: that this call took.
+        faces_per_second: median over this call's iterations; 0 if there was nothing left to do.
+        metrics: of validation faces at the end: `ssim_source`, `psnr_source`, `ssim_target`, `psnr_target`, ...
+        rollbacks: how often the training was rolled back.
+        weights_sha256: hash of the weights file.
+    """
+
+    path: Path
+    iterations: int
+    resumed_at: int = 0
+    seconds: float = 0.0
+    faces_per_second: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
+    rollbacks: int = 0
+    weights_sha256: str = ""
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def as_text(self) -> str:
+        """One line."""
+        shown = {name: value for name, value in self.metrics.items() if not name.startswith("variation_")}
+        metrics = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
+        rate = f" at {speed(self.faces_per_second)}" if self.faces_per_second else ""
+        return f"{self.path}: {self.iterations} iterations{rate}; validation: {metrics}"
+
+
+def speed(rate: float) -> str:
+    """Faces per second in words.
+
+    >>> speed(0.309), speed(61.7)
+    ('0.31 faces/s', '62 faces/s')
+    """
+    return f"{rate:.{0 if rate >= 10 else 2}f} faces/s"
 
 
 class RunRecord(Settings):
-    """What a run is, decided before its first checkpoint; only its length can change, and what that was is kept."""
+    """What a run is, decided before its first checkpoint. Only its plan can change."""
 
     format: int = FORMAT
-    iterations: int  # in all
-    instalments: tuple[Instalment, ...] = ()  # before the plan that holds now, in order
+    plan: Plan
     size: int
-    identities: tuple[str, ...]
+    identities: tuple[str, ...]  # the source first, the target second
     options: TrainOptions
-    source: Origin
-    target: Origin
-    others: dict[str, Origin] = Field(default_factory=dict)  # by name, where the run knows more people than two
-    beginning: Ancestor | None = None  # None: random weights
-    plateau: int | None = None  # iteration at which held-out faces had stopped gaining, where the run was to end there
-
-    @property
-    def origins(self) -> dict[str, Origin]:
-        """Where everybody's crops come from, by name, in the order of `identities`."""
-        return {"source": self.source, "target": self.target, **self.others}
-
-    def network(self, iteration: int) -> NetworkRecord:
-        """The record of the weights of an iteration."""
-        return NetworkRecord(
-            architecture=self.options.model,
-            config=self.options.settings,
-            coverage=self.options.coverage,
-            size=self.size,
-            identities=self.identities,
-            origins=self.origins,
-            ancestor=self.beginning,
-            iteration=iteration,
-        )
-
-    @property
-    def landing(self) -> Instalment | None:
-        """The plan that a plateau has cut short, where one has: from there on the training only goes down."""
-        last = self.instalments[-1] if self.instalments else None
-        return last if last is not None and last.until == self.plateau else None
+    origins: dict[str, Origin]
+    ancestor: Ancestor | None = None  # None: random weights
+    plateau: int | None = None  # iteration at which early stopping began the cool-down
+    finished: int | None = None  # iteration of finished weights, which stay the run's until an extension has ended
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
@@ -97,57 +105,25 @@ class RunRecord(Settings):
             )
         return cls.parse(values, path)
 
-    def replanned(self, done: int, iterations: int, options: TrainOptions) -> Self:
-        """The record of the same run with another length.
-
-        Args:
-            done: iterations at the latest checkpoint.
-            iterations: in all, from now on.
-            options: that ask for them.
-        """
-        instalments, planned = self.instalments, self.iterations
-        if instalments and instalments[-1].until == done:  # nothing was trained by the latest plan: as if it never was
-            instalments, planned = instalments[:-1], instalments[-1].iterations
-        if done and planned != iterations:
-            instalments = (*instalments, Instalment(iterations=planned, until=done))
-        return self.model_copy(
-            update={"iterations": iterations, "instalments": instalments, "options": options, "plateau": None}
+    def network(self, iteration: int) -> NetworkRecord:
+        """The record of the weights of an iteration."""
+        return NetworkRecord(
+            architecture=self.options.model,
+            config=self.options.settings,
+            coverage=self.options.coverage,
+            size=self.size,
+            identities=self.identities,
+            origins=self.origins,
+            ancestor=self.ancestor,
+            iteration=iteration,
         )
-
-    def landed(self, done: int, iterations: int) -> Self:
-        """The record of the same run, which after a plateau has only to go down.
-
-        Args:
-            done: iterations at the plateau, which is the latest checkpoint.
-            iterations: in all, from now on.
-        """
-        return self.replanned(done, iterations, self.options).model_copy(update={"plateau": done})
-
-    def rewound(self, done: int) -> Self:
-        """The record of the same run, gone back to an earlier iteration; its length stays.
-
-        The same record where nothing in it is later. A plateau that is not known yet has not cut it short.
-
-        Args:
-            done: the iteration that it has gone back to, by whose plan it then was trained.
-        """
-        if self.landing is not None and self.landing.until > done:
-            update = {"iterations": self.landing.iterations, "instalments": self.instalments[:-1], "plateau": None}
-            return self.model_copy(update=update).rewound(done)
-        plans = [*self.instalments, Instalment(iterations=self.iterations, until=self.iterations)]
-        kept = [plan for plan in plans if plan.until < done]
-        then = plans[len(kept)]
-        if done and then.iterations != self.iterations:
-            kept.append(Instalment(iterations=then.iterations, until=done))
-        plateau = self.plateau if self.plateau is not None and self.plateau <= done else None
-        return self.model_copy(update={"instalments": tuple(kept), "plateau": plateau})
 
 
 def origin_of(crops: Crops, part: float) -> Origin:
     """The origin of crops of which `part` is held out for validation."""
     return Origin(
         crops=len(crops.images),
-        validation=held_out_count(len(crops.images), part) if crops.held_out is None else crops.held_out,
+        validation=validation_count(len(crops.images), part) if crops.validation is None else crops.validation,
         fingerprint=crops.fingerprint,
         footage=crops.footage,
         centroid=crops.centroid,
@@ -157,7 +133,7 @@ def origin_of(crops: Crops, part: float) -> Origin:
 
 
 def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, iteration: int) -> None:
-    """Write the EMA weights of an iteration, for predictions; at iteration 0 there are none, and none are left.
+    """Write the EMA weights of an iteration for predictions; iteration 0 has none, and removes those that are there.
 
     Raises:
         OutputError: they cannot be written.
@@ -169,7 +145,7 @@ def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, it
 
 
 def weights_iteration(run: Path) -> int:
-    """The iteration of the weights of a run, 0 if there are none.
+    """The iteration of the weights of a run, 0 if it has none.
 
     Raises:
         RunError: they are damaged, or of another format.
@@ -178,18 +154,18 @@ def weights_iteration(run: Path) -> int:
 
 
 def check_untrained(run: Path) -> None:
-    """Refuse to begin a run without a checkpoint that has been trained: what is left of it would be deleted.
+    """Refuse to begin a run that has been trained but has lost its state: what is left would be deleted.
 
     Raises:
-        RunError: it has weights or backups.
+        RunError: it has weights or checkpoints.
     """
     remedies: list[str] = []
-    if kept := backed_up(run / BACKUPS):
-        remedies.append(f"`visagist rewind {run} {kept[-1]}` brings back a backup (there are: {listed(kept)})")
+    if kept := [iteration for iteration in saved_iterations(run / CHECKPOINTS) if iteration]:
+        remedies.append(f"`visagist rewind {run} {kept[-1]}` brings back a checkpoint (available: {listed(kept)})")
     if (run / WEIGHTS).exists():
         remedies.append(f"its weights can still be merged, and `--start {run} -o ANOTHER` trains on from them")
     if remedies:
         raise RunError(
-            f"{run}: this run was trained, but its {CHECKPOINT}/ is gone, so that it cannot go on; "
-            f"{'; '.join(remedies)}; to train anew, take another run folder (in a swap: another --workspace)"
+            f"{run}: this run was trained, but the state of its {CHECKPOINTS}/ is gone, so it cannot continue; "
+            f"{'; '.join(remedies)}; to train from scratch, choose another run folder (in a swap: another --workspace)"
         )

@@ -1,7 +1,7 @@
 """What surrounds the loop of a training: signals, and the log.
 
 - `interrupts`: Ctrl-C and SIGTERM, answered between two iterations
-- `logged`: events that also go to the run's log; `logged_looks`: the held-out figures in it
+- `logged`: events that also go to the run's log; `logged_validations`: the held-out figures in it
 """
 
 import json
@@ -13,9 +13,9 @@ from pathlib import Path
 
 from visagist.core.errors import OutputError
 from visagist.core.events import Event, Events, Note, Progress, as_json
-from visagist.training.budget import STEP
 
-LOOK = "held out"  # the step of events with figures of held-out faces
+STEP = "train"
+VALIDATION = "validation"  # the step of events with metrics of validation faces
 STOPPING = "stopping after this iteration; Ctrl-C once more stops at once, without what came since the last checkpoint"
 AT_ONCE = "stopped at once; the same command continues from the last checkpoint"
 
@@ -90,7 +90,7 @@ def logged(events: Events, path: Path) -> Iterator[Events]:
         yield say
 
 
-def logged_looks(path: Path, until: int) -> dict[int, dict[str, float]]:
+def logged_validations(path: Path, until: int) -> dict[int, dict[str, float]]:
     """The figures of held-out faces in a log, by iteration.
 
     What a run has done twice, after a crash, a roll-back or a rewind, counts as it was done last.
@@ -99,14 +99,14 @@ def logged_looks(path: Path, until: int) -> dict[int, dict[str, float]]:
         path: of the log; one that is not there has none.
         until: iterations that are done; what was seen after them has been gone back on.
     """
-    looks: dict[int, dict[str, float]] = {}
+    validations: dict[int, dict[str, float]] = {}
     if not path.exists():
-        return looks
+        return validations
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             event = json.loads(line)
         except ValueError:  # cut short by a crash
             continue
-        if event.get("event") == "metric" and event.get("step") == LOOK and event["iteration"] <= until:
-            looks[event["iteration"]] = event["values"]
-    return dict(sorted(looks.items()))
+        if event.get("event") == "metric" and event.get("step") == VALIDATION and event["iteration"] <= until:
+            validations[event["iteration"]] = event["values"]
+    return dict(sorted(validations.items()))

@@ -1,25 +1,16 @@
-"""Training from facesets to a run: the loop around `Trainer`.
+"""The training loop, and what it needs to start, stop and continue.
 
-- `train`: two facesets to a run; continues a run that is there
-- `train_crops`: the same from crops in memory
-- `TrainSummary`: what came of it
-
-A run continues exactly: stopped, killed or crashed and started again, it ends with the weights that it would have had
-in one go (same machine, same number of threads). A run that is asked for more goes on from its last checkpoint, by
-schedules that span its new length (`plan.py` decides it); that, too, ends alike however often it is interrupted.
+A run continues exactly: stopped, killed or crashed and started again, it ends with the weights of an uninterrupted one
+(same machine, same number of threads).
 """
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from statistics import median
-from types import MappingProxyType
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,358 +19,269 @@ from visagist.core.device import choose, kept_memory
 from visagist.core.errors import CollapseError, ConfigError, RunError
 from visagist.core.events import Events, Metric, Note, Progress, Result, Warned, silent
 from visagist.core.files import sha256
-from visagist.core.settings import save_call
-from visagist.faceset import Faceset
-from visagist.models import create
-from visagist.models.bundle import WEIGHTS
-from visagist.training.budget import (
-    BESIDES,
-    STEP,
-    find_rate,
-    known_record,
-    network_size,
-    plan_iterations,
-    settle,
-    speed,
-    with_found_rate,
-)
-from visagist.training.checkpoint import (
-    Checkpoint,
-    back_up,
-    has_checkpoint,
-    load_before,
-    load_checkpoint,
-    save_checkpoint,
-    save_numbers,
-)
+from visagist.models import configure, create
+from visagist.models.bundle import WEIGHTS, read_record
+from visagist.training import checkpoint as disk
+from visagist.training.budget import BESIDES, find_rate, plan_iterations
+from visagist.training.checkpoint import Checkpoint, State, read_state, save_checkpoint, saved_iterations, write_state
 from visagist.training.config import TrainOptions
-from visagist.training.data.crops import Crops, Side, load_crops
+from visagist.training.data import Crops, IdentityDataset
 from visagist.training.distributed import World, joined, own_device, own_parts
 from visagist.training.early_stopping import outlook
 from visagist.training.memory import GIB, check_memory, explained, peak
 from visagist.training.optimizers import micro_batches
 from visagist.training.presets import with_preset
-from visagist.training.preview import Seal, own_seal, preview_path, sheet, write_sheet
-from visagist.training.rollback import alone, forget_future
+from visagist.training.preview import Sign, preview_path, sheet, write_sheet
+from visagist.training.resume import begin, known_record, leave_cool_down, resume, with_found_rate
+from visagist.training.rollback import run_lock
 from visagist.training.run import (
-    BACKUPS,
-    CHECKPOINT,
+    CHECKPOINTS,
     EVENTS,
     PREVIEWS,
     RECORD,
-    Instalment,
+    Run,
     RunRecord,
     check_untrained,
     save_weights,
     weights_iteration,
 )
-from visagist.training.schedule import COOL_DOWN, FADE, learning_rate, warmed_up, warp_strength
-from visagist.training.signals import LOOK, interrupts, logged, logged_looks
-from visagist.training.stability import ATTEMPTS, Guard, check_attempts
-from visagist.training.trainer import Trainer, faces_each
-from visagist.training.validation import held_out, judge
-from visagist.training.warm_start import SHARED, check_start, frozen, start_from
+from visagist.training.schedule import learning_rate
+from visagist.training.signals import STEP, VALIDATION, interrupts, logged, logged_validations
+from visagist.training.stability import CONFIRMATIONS, MAX_ROLLBACKS, CollapseWatch, LossWatch
+from visagist.training.trainer import Trainer, faces_per_identity
+from visagist.training.validation import validate, validation_faces
+from visagist.training.warm_start import check_start, frozen, start_from
 
 METRIC_EVERY = 10  # iterations
-CALL = "train.toml"  # in the run: the resolved call
 PREVIEW_ROWS = 4
-OVERDUE = 100  # iterations that a save waits for the guard to be sure: it is within 70
-FALLING = ("cosine", "linear")  # decays that go on all along
-
-
-@dataclass(frozen=True)
-class TrainSummary:
-    """What came of a training.
-
-    Attributes:
-        run: its folder.
-        iterations: done in all.
-        resumed_at: iteration from which this call went on; 0 for a new run.
-        seconds: that this call took.
-        faces_per_second: median over this call's iterations; 0 when there was nothing left to do.
-        figures: of held-out faces at the end: `ssim_source`, `psnr_source`, `ssim_target`, `psnr_target`.
-        rollbacks: how often the guard went back.
-        weights_sha256: hash of the weights' file.
-    """
-
-    run: Path
-    iterations: int
-    resumed_at: int
-    seconds: float
-    faces_per_second: float
-    figures: dict[str, float]
-    rollbacks: int
-    weights_sha256: str
-
-    def as_text(self) -> str:
-        """A line for people."""
-        judged = ", ".join(f"{name} {value:.3g}" for name, value in self.figures.items())
-        rate = f" at {speed(self.faces_per_second)}" if self.faces_per_second else ""
-        return f"{self.run}: {self.iterations} iterations{rate}; held-out faces: {judged}"
-
-
-def train(
-    source: Path,
-    target: Path,
-    run: Path,
-    options: TrainOptions,
-    events: Events,
-    others: Mapping[str, Path] = MappingProxyType({}),
-) -> TrainSummary:
-    """Train a network that draws the source's face with the target's expression.
-
-    Started by `torchrun`, all processes train one network together, and share each batch; the first of them writes the
-    run, tells events and has figures in its summary.
-
-    Args:
-        source: faceset of the person whose face will appear.
-        target: faceset of the performer whose face is to be replaced.
-        run: folder of the run. An unfinished one is continued; a finished one is left as it is, unless more iterations
-            or minutes are asked for: then it goes on, and its learning rate and random warps follow the new length.
-        options: settings; those of a run that is there must be the same, but for its length, the device, and how often
-            it is saved and looked at.
-        events: told progress, figures, warnings.
-        others: facesets of more people, by names of their own: any of all of them can then be swapped onto any.
-
-    Raises:
-        FacesetError: a folder is no faceset, or has too few crops.
-        RunError: the run is of other facesets, other options or another format, has trained longer than is asked, or
-            is being trained by another process; or another process of this training has ended.
-        CollapseError: training went wrong more often than it may.
-        OutputError: the run cannot be written.
-        ConfigError: an unknown model, setting or device, or the run would lie among somebody's crops.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless it says otherwise.
-    """
-    folders = named(source, target, others)
-    for name, folder in folders.items():
-        if run.resolve() == folder.resolve():
-            raise ConfigError(f"{run}: is the {name} faceset, and a run needs a folder of its own; give another one")
-    with together(run) as world:
-        events = events if world.leads else silent
-
-        @cache
-        def crops() -> int:
-            return sum(len(Faceset.open(folder)) for folder in folders.values())
-
-        options = resolved(options, run, tuple(folders), crops, events)
-        tell_memory(options, run, tuple(folders), crops, events)
-        size = network_size(options)
-        people = {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
-        loop = prepare(people, run, options, events, own_seal() if world.leads else None)
-        given = {"source": source, "target": target, "others": dict(others)}
-        # Not before all is agreed: a call that is refused must not take the place of the one that made the run.
-        if world.leads:
-            save_call(run / CALL, {**given, "output": run, **loop.options.model_dump()})
-        return go(loop)
+ADVICE = (
+    "look through the facesets for crops that do not show this subject's face, choose a smaller --learning-rate (half "
+    "of what it was) or another --seed, and train into a new run"
+)
 
 
 def train_crops(
-    source: Crops,
-    target: Crops,
+    crops: Mapping[str, Crops],
     run: Path,
     options: TrainOptions,
-    events: Events,
-    seal: Seal | None = None,
-    others: Mapping[str, Crops] = MappingProxyType({}),
-) -> TrainSummary:
-    """`train`, from crops in memory: `(N, S, S, 3)` with S the network's size times `options.margin`.
+    *,
+    on_event: Events | None = None,
+    sign: Sign | None = None,
+) -> Run:
+    """Train a network on crops in memory. Started by `torchrun`, all processes train one network together.
 
-    Without `seal` no previews are written: a picture of a synthetic face is signed or not made.
-
-    Raises:
-        What `train` raises.
-    """
-    people = named(source, target, others)
-    with together(run):
-        options = resolved(
-            options, run, tuple(people), lambda: sum(len(each.images) for each in people.values()), events
-        )
-        return go(prepare(people, run, options, events, seal))
-
-
-def resolved(
-    options: TrainOptions, run: Path, people: tuple[str, ...], crops: Callable[[], int], events: Events
-) -> TrainOptions:
-    """The options with all that their preset derives, by the first process's memory for all processes.
+    Args:
+        crops: by identity, `source` first, `target` second; `(N, S, S, 3)` with S the network's size times
+            `options.margin`.
+        run: its folder. An unfinished run is continued; a finished one is extended if it is asked for more.
+        options: settings; those of an existing run must be the same, except its length, the device, and how often it is
+            saved and validated.
+        on_event: callback receiving progress, metrics and warnings.
+        sign: signs a preview into its final place. Without it no previews are written: a picture of a synthetic face is
+            signed or not made.
 
     Raises:
-        ConfigError, RunError: whatever can be refused before a crop is read.
+        RunError: the run is of other crops or options, has trained longer than is asked, or is being trained by another
+            process.
+        CollapseError: the training went wrong too often, or collapsed.
+        OutputError: the run cannot be written.
+        ConfigError: an unknown model, setting or device, or it does not fit into memory.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
     """
-    world = World.now()
-    if world.leads:
-        options = with_preset(options, run, people, crops, events)
-    if world.size > 1:
-        options = TrainOptions.model_validate_json(world.told(options.model_dump_json()))
-    known_record(run, options)
-    if options.batch < len(people):
-        raise ConfigError(f"a batch of {options.batch} has no face of each of {len(people)} people; give more --batch")
-    own_parts(micro_batches(faces_each(options.batch, len(people)), options.optimizer.accumulate), world)
-    with torch.device("meta"):  # shapes only
-        frozen(create(options.model, people, **options.settings), options.freeze)
-    if not has_checkpoint(run / CHECKPOINT):  # with one, the run that this one began with is no longer needed
-        check_untrained(run)
-        if options.start is not None:
-            check_start(options.start, options)
-        elif options.losses.face_style and options.losses.finish == 1:
-            raise ConfigError(
-                "face_style keeps the faces that the network draws when it begins to act, and with --losses.finish 1 "
-                "there are none yet; give less --losses.finish, or --start"
-            )
-    return options
-
-
-def tell_memory(
-    options: TrainOptions, run: Path, people: tuple[str, ...], crops: Callable[[], int], events: Events
-) -> None:
-    """Say what a new run will take, by the first process; one that has been trained has fitted before.
-
-    Raises:
-        ConfigError: it does not fit.
-    """
-    if World.now().leads and not (run / RECORD).exists():
-        events(Note(STEP, check_memory(options, people, choose(own_device(options.device)), crops())))
+    with exclusive(run) as world:
+        events = (on_event or silent) if world.is_main else silent
+        count = sum(len(each.images) for each in crops.values())
+        options = checked_options(options, run, tuple(crops), lambda: count, events)
+        return prepare(crops, run, options, events, sign).finish()
 
 
 @contextmanager
-def together(run: Path) -> Iterator[World]:
-    """All processes that `torchrun` has started, at work in a run's folder that is kept from all others.
-
-    Raises:
-        What `joined` and `alone` raise.
-    """
-    with joined() as world, kept_memory(), alone(run) if world.leads else nullcontext():
-        world.wait()  # for the first one to have the folder, or to have ended because it cannot
+def exclusive(run: Path) -> Iterator[World]:
+    """All processes of this training, with the run's folder locked against others."""
+    with joined() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
+        world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
         yield world
 
 
-T = TypeVar("T")
+def checked_options(
+    options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: Events
+) -> TrainOptions:
+    """The options with what their preset fills in; whatever can be refused before a crop is read is refused here."""
+    world = World.now()
+    if world.is_main:
+        options = with_preset(options, run, identities, count_crops, events)
+    options = TrainOptions.model_validate_json(world.shared(options.model_dump_json())) if world.size > 1 else options
+    known_record(run, options)
+    if options.batch < len(identities):
+        raise ConfigError(
+            f"a batch of {options.batch} is too small for {len(identities)} identities; give more --batch"
+        )
+    own_parts(micro_batches(faces_per_identity(options.batch, len(identities)), options.optimizer.accumulate), world)
+    with torch.device("meta"):  # shapes only
+        frozen(create(options.model, identities, **options.settings), options.freeze)
+    if read_state(run / CHECKPOINTS) is None:
+        check_untrained(run)
+        if options.start is not None:
+            check_start(options.start, options)
+    if world.is_main and not (run / RECORD).exists():  # a run that has been trained has fitted before
+        memory = check_memory(options, identities, choose(own_device(options.device)), count_crops())
+        events(Note(STEP, memory))
+    return options
 
 
-def named(source: T, target: T, others: Mapping[str, T]) -> dict[str, T]:
-    """Everybody by name, the source first.
-
-    Raises:
-        ConfigError: one of the others has a name that is no name, or is taken.
-    """
-    for name in others:
-        if name in ("source", "target", SHARED) or not name.isidentifier():
-            raise ConfigError(
-                f"'{name}' cannot name a person; use letters, digits and _, and not source, target or {SHARED}"
-            )
-    return {"source": source, "target": target, **others}
-
-
-def prepare(people: Mapping[str, Crops], run: Path, options: TrainOptions, events: Events, seal: Seal | None) -> "Loop":
-    """A training that can begin, by options that are `resolved`: the run's record is on the disk."""
-    events = events if World.now().leads else silent
-    wanted = round(network_size(options) * options.margin)
-    for crops in people.values():
-        if crops.images.shape[1] != wanted:
-            raise RunError(f"{crops.name}: crops of {crops.images.shape[1]} px, model '{options.model}' takes {wanted}")
+def prepare(
+    crops: Mapping[str, Crops], run: Path, options: TrainOptions, events: Events, sign: Sign | None
+) -> "Training":
+    """A training that can begin, by `checked_options`; its record is written."""
+    size = configure(options.model, options.settings).size
+    wanted = round(size * options.margin)
+    for each in crops.values():
+        if each.images.shape[1] != wanted:
+            raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {wanted}")
     compute = choose(own_device(options.device))
-    distinct = {id(crops): crops for crops in people.values()}  # a pool is both people's, and held once
-    held = {
-        key: Side(crops, options.held_out, compute.device, options.augmentation.yaw_bins)
-        for key, crops in distinct.items()
-    }
-    sides = {name: held[id(crops)] for name, crops in people.items()}
-    is_new = not has_checkpoint(run / CHECKPOINT)
+    distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
+    bins = options.augmentation.yaw_bins
+    held = {key: IdentityDataset(each, options.held_out, compute.device, bins) for key, each in distinct.items()}
+    datasets = {name: held[id(each)] for name, each in crops.items()}
+    is_new = read_state(run / CHECKPOINTS) is None
     start = start_from(options.start, options) if options.start is not None and is_new else None
-    if options.find_rate and options.learning_rate is None and known_record(run, options) is None:
-        curve = find_rate(sides, options, compute, start)
+    record = known_record(run, options)
+    if record is None and options.find_rate and options.learning_rate is None:
+        curve = find_rate(datasets, options, compute, start)
         events(Note(STEP, curve.as_text()))
         options = options.model_copy(update={"learning_rate": curve.suggestion})
-    measure = partial(plan_iterations, sides, options, compute, events)
-    record = settle(run, options, people, measure, start.beginning if start else None)
-    options = with_found_rate(options, record.options)
+    measure = partial(plan_iterations, datasets, options, compute, events)
+    if record is None:
+        settled = begin(run, options, crops, measure, start.ancestor if start else None)
+    else:
+        options = with_found_rate(options, record.options)
+        settled = resume(run, record, options, crops, measure)
+        if start is not None and start.ancestor != record.ancestor:
+            raise RunError(
+                f"{options.start}: has been trained since {run} started from it; train into another run folder"
+            )
+    world = World.now()
+    world.wait()
+    if world.is_main and settled != record:
+        settled.save(run / RECORD)
     if options.iterations is None and options.minutes is None:
-        length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
-        options = options.model_copy(update=length)  # what the run has, so that the saved call says it
-    trainer = Trainer(sides, options, record.iterations, compute, start)
-    trainer.landing = record.landing
-    if options.losses.late and not trainer.objective.is_late((record.iterations - 1) / record.iterations):
-        never = f"of {record.iterations} iterations the last {options.losses.finish:.2g} is less than one"
-        events(Warned(STEP, f"{', '.join(options.losses.late)} will not act: {never}; give more --losses.finish"))
+        length = {name: getattr(settled.options, name) for name in ("iterations", "minutes")}
+        options = options.model_copy(update=length)  # so that the saved call states it
     if start is not None:
-        last = start.beginning.identities[-1]
-        new = [f"{name} begins as a copy of {last}" for name in people if name not in start.beginning.identities]
-        events(Note(STEP, "; ".join([f"begins with the weights of {options.start}", *new])))
-    return Loop(trainer, run, options, events, seal, record.instalments[-1] if record.instalments else None)
+        last = start.ancestor.identities[-1]
+        new = [f"{name} starts as a copy of {last}" for name in crops if name not in start.ancestor.identities]
+        events(Note(STEP, "; ".join([f"starts from the weights of {options.start}", *new])))
+    trainer = Trainer(datasets, options, settled.plan, compute, start)
+    return Training(trainer, run, settled, options, events, sign)
 
 
-def go(loop: "Loop") -> TrainSummary:
-    """Train to the end, with a log."""
-    if not World.now().leads:
-        return loop.finish()
-    with logged(loop.events, loop.run / EVENTS) as said:
-        return replace(loop, events=said).finish()
+class Training:
+    """One call of a training: the loop, and the state around the `Trainer`.
 
+    Attributes:
+        iteration: iterations done.
+        saved: iteration of the latest checkpoint, -1 without one.
+        state: where the training is, as on disk.
+        validations: metrics of validation faces by iteration.
+        step_in_progress: weights and optimizer state may be inconsistent.
+    """
 
-@dataclass
-class Loop:
-    """The state of one call of `train`."""
+    def __init__(
+        self, trainer: Trainer, run: Path, record: RunRecord, options: TrainOptions, events: Events, sign: Sign | None
+    ) -> None:
+        self.trainer, self.run, self.record, self.options = trainer, run, record, options
+        self.events, self.sign, self.world = events, sign, World.now()
+        self.folder, self.full_rate = run / CHECKPOINTS, trainer.rate
+        self.iteration, self.saved = 0, -1
+        self.state = State(latest=0)
+        self.watch, self.collapse = LossWatch(), CollapseWatch()
+        self.times: list[float] = []
+        self.validations: dict[int, dict[str, float]] = {}
+        self.metrics: dict[str, float] = {}
+        self.step_in_progress = False
 
-    trainer: Trainer
-    run: Path
-    options: TrainOptions
-    events: Events
-    seal: Seal | None
-    earlier: Instalment | None = None  # the plan before this one
-    guard: Guard = field(default_factory=Guard)
-    iteration: int = 0
-    saved: int = -1  # iteration of the latest checkpoint
-    failures: int = 0  # how often the guard has gone back to it
-    amid: bool = False  # an iteration is not done and judged: weights and optimizer may not belong together, or be bad
-    times: list[float] = field(default_factory=list)
-    looks: dict[int, dict[str, float]] = field(default_factory=dict)  # figures of held-out faces by iteration
-    figures: dict[str, float] = field(default_factory=dict)
-    world: World = field(default_factory=World.now)
+    def loop(self, stop: threading.Event) -> None:
+        """Train to the end of the plan, or until a signal asks to stop."""
+        trainer, options = self.trainer, self.options
+        while self.iteration < trainer.plan.total:
+            before, self.step_in_progress = time.perf_counter(), True
+            loss = trainer.step(self.iteration)  # random numbers seeded by (seed, attempt, iteration): exact resume
+            reason = self.watch.check(loss)
+            if reason is None:
+                self.iteration += 1
+                self.times.append(time.perf_counter() - before)
+            else:
+                self.roll_back(reason)  # to the last good checkpoint, with half the learning rate
+            self.step_in_progress = False
+            if reason is None:
+                self.report()
+                is_end = self.iteration == trainer.plan.total
+                if is_end or self.iteration % options.preview_every == 0:
+                    self.validate()  # early stopping may shorten the plan here
+                if is_end or self.is_save_due():
+                    self.save()
+            if self.world.any(stop.is_set()):  # on all processes or on none, and after everything is written
+                raise KeyboardInterrupt
 
-    def finish(self) -> TrainSummary:
-        """Train until the planned iterations are done."""
-        start = time.perf_counter()
-        self.go_back()
+    def finish(self) -> Run:
+        """Train to the end, with a log."""
+        log = logged(self.events, self.run / EVENTS) if self.world.is_main else nullcontext(silent)
+        with log as self.events:
+            return self._finish()
+
+    def _finish(self) -> Run:
+        started, plan = time.perf_counter(), self.trainer.plan
+        if self.world.is_main:
+            leave_cool_down(self.run, self.record)
+        self.world.wait()
+        is_new = not self.restore()
         begun = self.iteration
-        if self.world.leads:  # killed while going back, or while saving; or the weights have been deleted
-            if begun:
-                forget_future(self.run, begun)
-            if not (self.run / WEIGHTS).exists() or weights_iteration(self.run) > begun:
-                self.save_weights()
-        self.looks = logged_looks(self.run / EVENTS, begun)
-        if begun == 0:
+        if self.world.is_main:
+            self.tidy()
+        self.validations = logged_validations(self.run / EVENTS, begun)
+        for iteration, metrics in self.validations.items():
+            self.collapse.check(iteration, _variations(metrics))
+        if is_new:
             self.save()
-        if begun < self.trainer.iterations:
-            if (plan := self.plan_left()) is not None:
-                self.events(Note(STEP, self.change_of(plan)))
-            self.work()
+        if begun < plan.total:
+            if begun and self.record.finished is not None:
+                self.events(
+                    Note(
+                        STEP,
+                        f"extends the training from iteration {begun} to {plan.total}, with a cool-down from "
+                        f"{plan.cool_down_start}; until then the weights of iteration {self.record.finished} stay",
+                    )
+                )
+            self._run_loop()
         else:
-            if self.plan_left() is not None and self.world.leads:  # cut short here: a save after it may have been begun
-                self.save_weights()
             self.events(Note(STEP, f"all {begun} iterations are done; larger --iterations or --minutes train on"))
-            self.figures = self.judge()
+            self.metrics = self.measure()
             self.world.wait()  # for the weights
-        return TrainSummary(
-            run=self.run,
+        return Run(
+            path=self.run,
             iterations=self.iteration,
             resumed_at=begun,
-            seconds=time.perf_counter() - start,
+            seconds=time.perf_counter() - started,
             faces_per_second=self.options.batch / median(self.times) if self.times else 0.0,
-            figures=self.figures,
+            metrics=self.metrics,
             rollbacks=self.trainer.attempt,
             weights_sha256=sha256(self.run / WEIGHTS),
         )
 
-    def work(self) -> None:
-        """Iterate; on Ctrl-C, SIGTERM or collapse leave the last good weights behind."""
+    def _run_loop(self) -> None:
         trainer = self.trainer
-        crops = sum(len(side.planes) for side in set(trainer.sides.values()))  # a pool is one
-        fits = explained(self.options, tuple(trainer.sides), trainer.compute, crops)
-        # Until all is saved: a signal that comes twice must not undo its own first time.
-        with fits, interrupts(self.events) as (asked, self.events):
+        crops = sum(len(each.planes) for each in set(trainer.datasets.values()))
+        fits = explained(self.options, tuple(trainer.datasets), trainer.compute, crops)
+        with fits, interrupts(self.events) as (stop, self.events):
             try:
-                self.go_on(asked)
+                if self.iteration and self.iteration % self.options.preview_every == 0:
+                    if self.iteration not in self.validations:  # interrupted just before it
+                        self.validate()
+                    else:
+                        self.stop_early()
+                self.loop(stop)
             except KeyboardInterrupt:
-                if not self.amid:
+                if not self.step_in_progress:
                     self.save()
                     self.world.wait()  # torchrun soon kills all others once one has ended
                 raise
@@ -387,210 +289,176 @@ class Loop:
                 self.world.wait()  # for the weights
                 raise
 
-    def go_on(self, asked: threading.Event) -> None:
-        """Iterate to the end, or until a signal has asked for one."""
-        if self.iteration and self.iteration % self.options.preview_every == 0:
-            if self.iteration not in self.looks:  # interrupted just before it
-                self.look()
-            self.agree()
-        while self.iteration < self.trainer.iterations:
-            if self.iterate():
-                self.tend()
-            if self.world.any(asked.is_set()):  # on all or on none; and nobody goes on before all is written
-                raise KeyboardInterrupt
-
-    def tend(self) -> None:
-        """After an iteration: look at faces, save and back up, where it is time for that."""
-        ended = self.iteration == self.trainer.iterations
-        periods = [self.options.save_every] + [self.options.backup_every] * (self.options.backups > 0)
-        due = [(self.saved // period + 1) * period for period in periods]  # the first of each since the latest save
-        if self.iteration % self.options.preview_every == 0 or ended:
-            self.look()
-            self.agree()
-        waits = self.guard.is_suspicious and self.iteration < min(due) + OVERDUE
-        if ended or (self.iteration >= min(due) and not waits):
-            self.save()
-            if self.options.backups > 0 and self.iteration >= due[-1] and self.world.leads:
-                back_up(self.run / CHECKPOINT, self.run / BACKUPS, self.options.backups)
-
-    def agree(self) -> None:
-        """Take over the first process's plan: a look may have brought the end nearer."""
-        total = self.world.agreed(self.trainer.iterations)
-        if total != self.trainer.iterations:
-            self.follow(RunRecord.read(self.run))
-            self.saved, self.failures = self.iteration, 0  # as the first one did: all go back to the same checkpoint
-
-    def follow(self, record: RunRecord) -> None:
-        """Take over a record's plan, which a plateau has cut short, or which was that of before."""
-        self.trainer.iterations, self.trainer.landing = record.iterations, record.landing
-        self.earlier = record.instalments[-1] if record.instalments else None
-
-    def iterate(self) -> bool:
-        """One iteration, judged by the guard; whether it counts, or the training went back."""
-        before = time.perf_counter()
-        self.amid = True
-        loss = self.trainer.step(self.iteration)
-        self.iteration += 1
-        self.times.append(time.perf_counter() - before)
-        # Losses of the end, and of the swap, may come and grow without anything being wrong.
-        reason = self.guard.verdict(self.trainer.likeness() if math.isfinite(loss) else loss)
-        for name, variation in self.trainer.variations.items():
-            reason = reason or self.guard.variation_verdict(name, variation.item())
-        if reason is not None:
-            self.roll_back(reason)
-        self.amid = False
-        if reason is not None:
-            return False
-        total = self.trainer.iterations
+    def report(self) -> None:
+        """Emit progress, and metrics now and then."""
+        total = self.trainer.plan.total
         self.events(Progress(STEP, self.iteration, total, "iterations"))
-        if self.iteration % METRIC_EVERY == 0 or self.iteration == total:
-            self.events(Metric(STEP, self.iteration, self.state()))
-        return True
-
-    def state(self) -> dict[str, float]:
-        """Figures of the latest iteration; the parts of the loss are those of its sum, discriminators' are apart."""
+        if self.iteration % METRIC_EVERY and self.iteration != total:
+            return
         trainer, each = self.trainer, median(self.times[-50:])
-        rate = trainer.rate * learning_rate(self.iteration - 1, trainer.iterations, self.options.schedule)
-        parts = {name: part.item() for name, part in trainer.losses.items()}
-        most = peak(trainer.compute.device)
-        return {
-            "loss": parts.pop("loss"),
-            **{f"loss_{name}": part for name, part in parts.items()},
-            **{f"loss_{name}_judge": part.item() for name, part in trainer.judges.items()},
-            "learning_rate": rate,
+        memory = peak(trainer.compute.device)
+        metrics = {
+            "loss": sum(part.item() for part in trainer.losses.values()),
+            **{f"loss_{name}": part.item() for name, part in trainer.losses.items()},
+            **{f"loss_{name}_judge": part.item() for name, part in trainer.judged.items()},
+            "learning_rate": trainer.rate * learning_rate(self.iteration - 1, trainer.plan, self.options.schedule),
             "faces_per_second": self.options.batch / each,
-            "seconds_left": each * (trainer.iterations - self.iteration) * (1 + BESIDES),
-            **({} if most is None else {"memory_gib": most / GIB}),
+            "seconds_left": each * (total - self.iteration) * (1 + BESIDES),
+            **({} if memory is None else {"memory_gib": memory / GIB}),
         }
+        self.events(Metric(STEP, self.iteration, metrics))
 
-    def roll_back(self, reason: str) -> None:
-        """Return to the latest checkpoint with half the learning rate and other random numbers.
-
-        Where that has been gone back to before, it may be bad itself: then to the one before it.
-        """
-        failed, attempt, rate = self.iteration, self.trainer.attempt, self.trainer.rate
-        failures = self.failures + 1
-        before = load_before(self.run / CHECKPOINT) if failures > 1 else None
-        changes = self.go_back(before)
-        self.world.wait()  # all have read before the numbers change
-        self.failures = failures if before is None else 1
-        ends = attempt >= ATTEMPTS
-        self.trainer.attempt, self.trainer.rate = (attempt, rate) if ends else (attempt + 1, rate / 2)
-        if self.world.leads:
-            save_numbers(self.run / CHECKPOINT, self.checkpoint())  # or a crash would bring the old rate back
-            if changes:  # `settle` does it after a crash
-                RunRecord.read(self.run).rewound(self.iteration).save(self.run / RECORD)
-            if before is not None or ends:
-                self.save_weights()
-                forget_future(self.run, self.iteration)
-        check_attempts(attempt, failed, reason, self.iteration)
-        self.events(
-            Warned(
-                STEP,
-                f"iteration {failed}: {reason}; back to iteration {self.iteration} with learning rate {rate / 2:g} "
-                f"(time {attempt + 1} of 3)",
-            )
-        )
-
-    def go_back(self, before: Checkpoint | None = None) -> bool:
-        """Take over the latest checkpoint, if there is one, or the one `before`; whether that was by another plan."""
-        latest = before or load_checkpoint(self.run / CHECKPOINT)
-        if latest is None:
-            return False
-        self.trainer.restore(latest.tensors)
-        self.trainer.rate, self.trainer.attempt = latest.numbers["rate"], int(latest.numbers["attempt"])
-        self.failures = int(latest.numbers.get("failures", 0))
-        self.iteration = self.saved = latest.iteration
-        changes = before is not None and self.earlier is not None and self.iteration < self.earlier.until
-        if changes:
-            self.follow(RunRecord.read(self.run).rewound(self.iteration))
-        self.looks = {at: figures for at, figures in self.looks.items() if at <= self.iteration}
-        self.guard = Guard.of(latest.numbers)
-        if self.plan_left() is not None:
-            self.guard = Guard()  # with the random warp back, the loss may double without anything being wrong
-            self.trainer.known = {}  # what face style is to keep has become better
-        return changes
-
-    def plan_left(self) -> Instalment | None:
-        """The plan that ended at just this iteration, where there is one."""
-        return self.earlier if self.earlier is not None and self.earlier.until == self.iteration else None
-
-    def change_of(self, plan: Instalment) -> str:
-        """What leaving `plan` at this iteration does to the schedules, in words."""
-        at, total, before = self.iteration, self.trainer.iterations, plan.iterations
-        schedule = self.options.schedule
-        rate, warp = learning_rate(at, total, schedule), self.trainer.warp(at)
-        rate_before, warp_before = learning_rate(at, before, schedule), warp_strength(at, before, schedule)
-        return (
-            f"goes on from iteration {at} to {total} in place of {before}; the schedules now span {total}: the "
-            f"learning rate goes from {rate_before:.0%} to {rate:.0%} of {self.trainer.rate:g}, the random warp from "
-            f"{warp_before:.0%} to {warp:.0%} and from there down to 0"
-        )
-
-    def checkpoint(self) -> Checkpoint:
-        """The state now."""
-        numbers = {"rate": self.trainer.rate, "attempt": self.trainer.attempt, "failures": self.failures}
-        numbers |= self.guard.numbers()
-        return Checkpoint(self.iteration, numbers, self.trainer.tensors())
+    def is_save_due(self) -> bool:
+        """Whether a checkpoint is due; not while the loss jumps, when the state may be bad."""
+        is_cool_down = self.iteration == self.trainer.plan.cool_down_start
+        next_save = (self.saved // self.options.save_every + 1) * self.options.save_every
+        return (is_cool_down or self.iteration >= next_save) and not (self.watch.high or self.collapse.collapsed)
 
     def save(self) -> None:
-        """Make the state now the latest checkpoint, and what the run draws with."""
-        if self.saved != self.iteration:
-            self.failures = 0
-            if self.world.leads:
-                if self.iteration:  # before the checkpoint: once that says all is done, all is there
-                    self.save_weights()
-                save_checkpoint(self.run / CHECKPOINT, self.checkpoint())
-            self.saved = self.iteration
+        """Make the state now the latest checkpoint, and its average the run's weights."""
+        if self.saved == self.iteration:
+            return
+        self.saved = self.iteration
+        trainer = self.trainer
+        self.state = self.state.model_copy(update={"latest": self.iteration, "failures": 0})
+        if self.world.is_main:
+            if (
+                self.iteration and not self.keeps_finished_weights
+            ):  # first: a checkpoint of the end says that all is there
+                save_weights(self.run, trainer.average, self.record, self.iteration)
+            found = Checkpoint(self.iteration, trainer.plan, trainer.tensors(), self.watch.numbers())
+            save_checkpoint(self.folder, found, self.state)
+            disk.prune(self.folder, trainer.plan, self.options.backup_every, self.options.backups)
 
-    def save_weights(self) -> None:
-        """Write the EMA weights for predictions."""
-        save_weights(self.run, self.trainer.average, RunRecord.read(self.run), self.iteration)
+    @property
+    def keeps_finished_weights(self) -> bool:
+        """Whether the weights of a finished training stay the run's, because its extension has not ended."""
+        return self.record.finished is not None and self.iteration < self.trainer.plan.total
 
-    def judge(self) -> dict[str, float]:
-        """Figures of held-out faces, drawn with the EMA weights; by the first process alone."""
-        if not self.world.leads:
+    def restore(self) -> bool:
+        """Take over the latest checkpoint; False if there is none."""
+        state = read_state(self.folder)
+        if state is None:
+            return False
+        found = disk.load_checkpoint(self.folder, state.latest)
+        self.trainer.restore(found.tensors)
+        self.trainer.rate, self.trainer.attempt = self.full_rate * state.rate, state.attempt
+        self.state, self.watch = state, LossWatch.of(found.stability)
+        self.iteration = self.saved = state.latest
+        return True
+
+    def tidy(self) -> None:
+        """Delete what a kill has left, and write weights that are missing, of a future that was gone back on, or whose
+        record is out of date."""
+        disk.delete_after(self.folder, self.iteration)
+        disk.delete_after(self.run / PREVIEWS, self.iteration, ".png")
+        there = weights_iteration(self.run)
+        if there == self.record.finished and self.keeps_finished_weights:
+            return
+        is_current = there == self.iteration and (not there or read_record(self.run).origins == self.record.origins)
+        if not is_current:
+            save_weights(self.run, self.trainer.average, self.record, self.iteration)
+
+    def roll_back(self, reason: str) -> None:
+        """Restore the last good checkpoint with half the learning rate and other random numbers.
+
+        A checkpoint that has been gone back to before may be bad itself: then it is the one before.
+        """
+        failed, state = self.iteration + 1, self.state
+        earlier = saved_iterations(self.folder, state.latest - 1)
+        to = earlier[-1] if state.failures and earlier else state.latest
+        if state.attempt >= MAX_ROLLBACKS:
+            self.give_up(to, f"training went wrong {state.attempt + 1} times, last at iteration {failed}: {reason}")
+        update = {"latest": to, "attempt": state.attempt + 1, "rate": state.rate / 2}
+        self.go_to(state.model_copy(update=update | {"failures": state.failures + 1 if to == state.latest else 1}))
+        rate, count = self.trainer.rate, f"{self.trainer.attempt} of {MAX_ROLLBACKS}"
+        self.events(
+            Warned(STEP, f"iteration {failed}: {reason}; back to iteration {to} with learning rate {rate:g} ({count})")
+        )
+
+    def go_to(self, state: State) -> None:
+        """Make an earlier checkpoint the latest, delete what came after it, and restore it."""
+        self.world.wait()  # until every process has read the old state
+        if self.world.is_main:
+            write_state(self.folder, state)
+        self.world.wait()
+        self.restore()
+        self.validations = {at: metrics for at, metrics in self.validations.items() if at <= self.iteration}
+        if self.world.is_main:
+            self.tidy()
+
+    def give_up(self, kept: int, reason: str) -> None:
+        """End a training that went wrong, at the best checkpoint.
+
+        Raises:
+            CollapseError: always.
+        """
+        self.go_to(self.state.model_copy(update={"latest": kept, "failures": 0}))
+        left = f"the weights of iteration {kept} are kept" if kept else "no weights are kept"
+        raise CollapseError(f"{reason}; {left}. To go on, {ADVICE}")
+
+    def measure(self) -> dict[str, float]:
+        """Metrics of validation faces by the EMA weights; on the main process."""
+        if not self.world.is_main:
             return {}
         trainer = self.trainer
-        return judge(trainer.sides, trainer.predict, trainer.network.size, self.options.coverage)
+        return validate(trainer.datasets, trainer.predict, trainer.network.size, self.options.coverage)
 
-    def weigh(self) -> None:
-        """Say what going on would bring; end before the planned end, where that is nothing and is asked for."""
-        total, decay = self.trainer.iterations, self.options.schedule.decay
-        # Where the rate goes down late, or the warp fades, faces gain by that alone: the trend is that of before.
-        fades = self.options.schedule.warp_end - FADE if self.options.augmentation.warp else 1.0
-        full = total * min(fades, 1 - COOL_DOWN if decay == "late" else 1.0)
-        begun = warmed_up(total, self.options.schedule)
-        looks = {at: figures for at, figures in self.looks.items() if begun < at <= full}
-        if not looks:
-            return
-        ssim = [[figure for name, figure in figures.items() if name.startswith("ssim_")] for figures in looks.values()]
-        found = outlook(list(looks), np.array(ssim))
-        if not found.window or self.iteration > full:
-            return
-        aside = " (with a learning rate that falls, which brings gains of its own)" if decay in FALLING else ""
-        an_hour = 3600 / median(self.times[-50:]) if self.times else None  # none: interrupted just before this look
-        self.events(Note(STEP, found.as_text(an_hour) + aside))
-        landed = math.ceil(self.iteration / (1 - COOL_DOWN))
-        if self.options.until == "plateau" and found.is_plateau and landed < total and not self.guard.is_suspicious:
+    def validate(self) -> None:
+        """Measure and preview validation faces; stop early on a plateau, give up on a collapse."""
+        if self.world.is_main:
+            self.metrics = self.validations[self.iteration] = self.measure()
+            self.events(Metric(VALIDATION, self.iteration, self.metrics))
+            if self.sign is not None:
+                size = self.trainer.network.size
+                faces = {
+                    name: validation_faces(each, PREVIEW_ROWS, size)[:, :3]
+                    for name, each in self.trainer.datasets.items()
+                }
+                path = preview_path(self.run / PREVIEWS, self.iteration)
+                write_sheet(sheet(faces, self.trainer.predict), path, self.sign)
+                self.events(Result("preview", path))
+            if reason := self.collapse.check(self.iteration, _variations(self.metrics)):
+                self.events(Warned(STEP, f"iteration {self.iteration}: {reason}"))
+        if self.world.any(self.collapse.collapsed >= CONFIRMATIONS):
+            last_good = self.world.agreed(self.collapse.last_good)
+            there = saved_iterations(self.folder)
+            kept = [iteration for iteration in there if iteration <= last_good] or there[:1]
+            self.give_up(
+                kept[-1], f"the training collapsed after iteration {last_good}, seen {CONFIRMATIONS} times in a row"
+            )
+        self.stop_early()
+
+    def stop_early(self) -> None:
+        """Tell what going on would bring; begin the cool-down now if that is nothing, and it is asked for."""
+        plan, schedule = self.trainer.plan, self.options.schedule
+        shorter = plan.cut_short(self.iteration, schedule)
+        if self.world.any(self.is_plateau() and shorter.total < plan.total):
             self.save()  # the plan changes here: after a crash, too
-            record = RunRecord.read(self.run).landed(self.iteration, landed)
-            record.save(self.run / RECORD)
-            self.follow(record)
-            self.events(Note(STEP, f"plateau: the last fifth begins, and ends at iteration {landed}, not {total}"))
+            self.record = self.record.model_copy(update={"plan": shorter, "plateau": self.iteration})
+            if self.world.is_main:
+                self.record.save(self.run / RECORD)
+            self.trainer.plan = shorter
+            self.events(
+                Note(STEP, f"plateau: the cool-down begins; the training ends at {shorter.total}, not {plan.total}")
+            )
 
-    def look(self) -> None:
-        """Figures of held-out faces, and a signed preview of some."""
-        if not self.world.leads:
-            return
-        self.figures = self.judge()
-        self.events(Metric(LOOK, self.iteration, self.figures))
-        self.looks[self.iteration] = self.figures
-        self.weigh()
-        if self.seal is None:
-            return
-        sides, size = self.trainer.sides, self.trainer.network.size
-        faces = {name: held_out(side, PREVIEW_ROWS, size)[:, :3] for name, side in sides.items()}
-        path = preview_path(self.run / PREVIEWS, self.iteration)
-        write_sheet(sheet(faces, self.trainer.predict), path, self.seal)
-        self.events(Result("preview", path))
+    def is_plateau(self) -> bool:
+        """Whether validation faces gain nothing more; says so, where there is a trend. On the main process."""
+        plan = self.trainer.plan
+        if plan.is_finishing(self.iteration + 1) or self.watch.high or self.collapse.collapsed:
+            return False
+        seen = {at: found for at, found in self.validations.items() if plan.warm_up < at <= plan.cool_down_start}
+        if not seen:
+            return False
+        ssim = [[value for name, value in found.items() if name.startswith("ssim_")] for found in seen.values()]
+        trend = outlook(list(seen), np.array(ssim))
+        if not trend.window:
+            return False
+        an_hour = 3600 / median(self.times[-50:]) if self.times else None  # none: interrupted just before
+        self.events(Note(STEP, trend.as_text(an_hour)))
+        return self.options.until == "plateau" and trend.is_plateau
+
+
+def _variations(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name.removeprefix("variation_"): value for name, value in metrics.items() if name.startswith("variation_")}

@@ -1,8 +1,4 @@
-"""Figures of held-out faces: how well everybody is drawn, and whom the swap looks like.
-
-- `judge`: all figures; `held_out`: the faces
-- `swap_similarity`: SFace similarity of the target's faces, drawn as somebody else, to that person
-"""
+"""Metrics of validation faces: how well each identity is reconstructed, and who the swap looks like."""
 
 from collections.abc import Callable, Mapping
 
@@ -13,49 +9,56 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from visagist.core.errors import ConfigError
-from visagist.faces import Coverage
-from visagist.training.data.crops import Side
-from visagist.training.losses import aligned, aligned_grid, masked_psnr, masked_ssim
-from visagist.zoo.sessions import session
+from visagist.core.types import Coverage
+from visagist.training.data import IdentityDataset
+from visagist.training.losses.embedder import aligned, aligned_grid
+from visagist.training.losses.ssim import masked_psnr, masked_ssim
+from visagist.training.stability import output_variation
+from visagist.zoo import session
 
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
 
-FACES = 32  # of each person at most
+FACES = 32  # of each identity at most
 EMBEDDED = 12  # of the target at most: an embedding takes 17 ms
 
 
-def judge(sides: Mapping[str, Side], predict: Predict, size: int, coverage: Coverage) -> dict[str, float]:
-    """Figures of held-out faces.
+def validate(
+    datasets: Mapping[str, IdentityDataset], predict: Predict, size: int, coverage: Coverage
+) -> dict[str, float]:
+    """Metrics of validation faces.
 
     Args:
-        sides: everybody's crops by name, the target second.
-        predict: draws `(B, 3, R, R)` faces as somebody: `(rgb, mask)`.
+        datasets: by identity, the target second.
+        predict: `(B, 3, R, R)` faces and an identity to `(rgb, mask)`.
         size: R.
         coverage: of the faces.
 
     Returns:
-        Of each person `ssim_NAME` and `psnr_NAME` (dB) inside the hull, drawn as themselves; and of each who can appear
-        in the target `similarity_NAME` of the swap to them, -1 to 1, where embeddings are known and faces show enough
-        to tell. As in a merge, above 0.6 is the same person, below 0.35 another.
+        For each identity, reconstructed: `ssim_NAME` and `psnr_NAME` (dB) inside the hull, and `variation_NAME`
+        (`output_variation`) if there are at least two faces. For each identity that can appear in the target:
+        `similarity_NAME`, SFace similarity of the swap to it, -1 to 1, if embeddings are known and the coverage shows
+        enough; above 0.6 is the same subject, below 0.35 another one.
     """
-    figures: dict[str, float] = {}
-    for name, side in sides.items():
-        truth = held_out(side, FACES, size)
+    metrics: dict[str, float] = {}
+    for name, dataset in datasets.items():
+        truth = validation_faces(dataset, FACES, size)
         rgb, _ = predict(truth[:, :3], name)
-        figures[f"ssim_{name}"] = masked_ssim(rgb, truth[:, :3], truth[:, 3:4])
-        figures[f"psnr_{name}"] = masked_psnr(rgb, truth[:, :3], truth[:, 3:4])
-    target = list(sides)[1]
-    for name, side in sides.items():
-        if name != target and len(side.centroid):
-            faces = held_out(sides[target], EMBEDDED, size)[:, :3]
-            similarity = swap_similarity(faces, *predict(faces, name), np.array(side.centroid), coverage)
-            figures |= {} if similarity is None else {f"similarity_{name}": similarity}
-    return figures
+        metrics[f"ssim_{name}"] = masked_ssim(rgb, truth[:, :3], truth[:, 3:4])
+        metrics[f"psnr_{name}"] = masked_psnr(rgb, truth[:, :3], truth[:, 3:4])
+        if len(truth) > 1:
+            metrics[f"variation_{name}"] = output_variation(rgb, truth[:, :3], truth[:, 3:4])
+    target = list(datasets)[1]
+    for name, dataset in datasets.items():
+        if name != target and len(dataset.centroid):
+            faces = validation_faces(datasets[target], EMBEDDED, size)[:, :3]
+            similarity = swap_similarity(faces, *predict(faces, name), np.array(dataset.centroid), coverage)
+            metrics |= {} if similarity is None else {f"similarity_{name}": similarity}
+    return metrics
 
 
-def held_out(side: Side, count: int, size: int) -> Tensor:
-    """`(B, 5, size, size)`: at most `count` held-out crops of one person without their margin."""
-    crops = side.judged(count)
+def validation_faces(dataset: IdentityDataset, count: int, size: int) -> Tensor:
+    """`(B, 5, size, size)`: at most `count` validation crops of one identity without their margin."""
+    crops = dataset.validation_crops(count)
     edge = (crops.shape[-1] - size) // 2
     return crops[..., edge : edge + size, edge : edge + size]
 
@@ -63,17 +66,17 @@ def held_out(side: Side, count: int, size: int) -> Tensor:
 def swap_similarity(
     faces: Tensor, rgb: Tensor, mask: Tensor, centroid: NDArray[np.floating], coverage: Coverage
 ) -> float | None:
-    """Mean SFace similarity of swapped faces to a person.
+    """Mean SFace similarity of swapped faces to an identity.
 
     Args:
         faces: `(B, 3, R, R)` of the target, RGB in [0, 1].
-        rgb: what was drawn of them; laid over them by `mask`, as in a merge.
+        rgb: prediction, laid over the faces by `mask`, as in a merge.
         mask: `(B, 1, R, R)` in [0, 1].
-        centroid: `(128,)` the person's mean embedding.
+        centroid: `(128,)` mean embedding of the identity.
         coverage: of the faces.
 
     Returns:
-        -1 to 1; None where the coverage does not show eyes, nose and mouth.
+        -1 to 1; None if the coverage does not show eyes, nose and mouth.
     """
     try:
         grid, factor = aligned_grid(coverage, faces.shape[-1])
@@ -83,5 +86,5 @@ def swap_similarity(
     network = session("sface", threads=1)
     found = [network.run(None, {"data": (255 * face[None]).numpy()})[0] for face in aligned(swap, grid, factor)]
     embeddings = F.normalize(torch.from_numpy(np.concatenate([np.asarray(each, np.float32) for each in found])))
-    person = F.normalize(torch.from_numpy(np.asarray(centroid, np.float32)), dim=0)
-    return float((embeddings @ person).mean())
+    wanted = F.normalize(torch.from_numpy(np.asarray(centroid, np.float32)), dim=0)
+    return float((embeddings @ wanted).mean())

@@ -1,11 +1,7 @@
-"""What a training begins with, other than random weights, and what of that stays as it is.
+"""What a training starts from, other than random weights, and what of that stays as it is.
 
-- `Start`: another run's weights, and where those come from; `start_from` reads them, `check_start` does not
-- `take_over`: into a fresh network, person by person
-- `frozen`: the weights that are not trained
-
-This is how a pretrained network is fitted to two people, how a finished run is trained on with other options, and how
-a person joins a network that knows others.
+So a pretrained network is fitted to two people, a finished run is trained on with other options, and an identity joins
+a network that knows others.
 """
 
 from collections.abc import Collection, Mapping
@@ -17,65 +13,58 @@ from torch import Tensor
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.tensors import load_hashed
 from visagist.models import Swapper, configure
-from visagist.models.bundle import WEIGHTS, Ancestor
+from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, read_record
 from visagist.training.config import TrainOptions, plain
-from visagist.training.run import RunRecord
 
-SHARED = "shared"  # among what can be frozen: all weights that are nobody's own
+SHARED = "shared"  # among what can be frozen: all weights that belong to no identity
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a training begins with: weights by name, and where they come from."""
+    """Weights by name, and the run that they come from."""
 
-    beginning: Ancestor
+    ancestor: Ancestor
     weights: Mapping[str, Tensor]
 
 
 def start_from(folder: Path, options: TrainOptions) -> Start:
-    """The weights of a run that another one is to begin with.
-
-    Args:
-        folder: the run, finished or not.
-        options: of the run that begins.
+    """The weights of a run that another one is to start from.
 
     Raises:
-        What `check_start` raises.
+        RunError, ConfigError: see `check_start`.
     """
     record = check_start(folder, options)
-    earlier = record.beginning.footage if record.beginning else ()
+    earlier = record.ancestor.footage if record.ancestor else ()
     footage = {name: None for origin in record.origins.values() for name in origin.footage}
     weights, _, digest = load_hashed(folder / WEIGHTS)
     made = Ancestor(
-        weights_sha256=digest,
-        identities=record.identities,
-        footage=tuple(dict.fromkeys([*earlier, *footage])),
+        weights_sha256=digest, identities=record.identities, footage=tuple(dict.fromkeys([*earlier, *footage]))
     )
     return Start(made, weights)
 
 
-def check_start(folder: Path, options: TrainOptions) -> RunRecord:
-    """The record of a run, if another one can begin with it.
+def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
+    """The record of a run's weights, if another run can start from them.
 
     Raises:
-        RunError: the folder is not a run, has no weights yet, or is of another model, size or width.
+        RunError: the folder is not a run, has no weights yet, or is of another model, other settings or coverage.
     """
-    record = RunRecord.read(folder)
-    if not (folder / WEIGHTS).is_file():
-        raise RunError(f"{folder}: this run has no weights yet, nothing can begin with it; continue it first")
-    there, here = record.options.model, options.model
-    if there != here:
-        raise RunError(f"{folder}: a run of model '{there}', '{here}' cannot begin with it; give --model {there}")
-    before, now = vars(configure(there, record.options.settings)), vars(configure(here, options.settings))
+    record = read_record(folder)
+    if record.architecture != options.model:
+        raise RunError(
+            f"{folder}: a run of model '{record.architecture}', '{options.model}' cannot start from it; give --model "
+            f"{record.architecture}"
+        )
+    before, now = vars(configure(options.model, record.config)), vars(configure(options.model, options.settings))
     changed = [
         f"--settings.{name} {plain(before[name])}, here {plain(now[name])}" for name in now if now[name] != before[name]
     ]
     if changed:
-        raise RunError(f"{folder}: a run of {', '.join(changed)}; to begin with it, take its settings")
-    if record.options.coverage != options.coverage:
+        raise RunError(f"{folder}: a run of {', '.join(changed)}; to start from it, take its settings")
+    if record.coverage != options.coverage:
         raise RunError(
-            f"{folder}: its faces are '{record.options.coverage}', here '{options.coverage}'; to begin with it, give "
-            f"--coverage {record.options.coverage}"
+            f"{folder}: its faces are '{record.coverage}', here '{options.coverage}'; to start from it, give "
+            f"--coverage {record.coverage}"
         )
     return record
 

@@ -1,121 +1,38 @@
-"""Whose face the swap is, in the eyes of SFace: a loss that pulls it towards the source.
+"""Whose face the swap is, by SFace: pulls it towards the source."""
 
-- `aligned_grid`: the fixed way from a network's faces to the picture that SFace looks at
-- `FaceEmbedder`: a network's faces to SFace's embeddings, with gradients
-- `identity_loss`: one minus the cosine to the source's mean embedding
+import functools
 
-SFace, and never dlib's network: that one judges renders (`evaluation/embedder.py`), and a swapper that had learnt to
-please it would be praised by it whatever it looks like.
-"""
-
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from visagist.core.errors import ConfigError
-from visagist.faces.align import COVERAGES, Coverage, compose, crop_matrix, invert, mean_mesh, similarity
-from visagist.faces.identity import TEMPLATE, five_points
-from visagist.training.distributed import part_of_mean
-from visagist.zoo.onnx_module import FrozenGraph
-from visagist.zoo.sessions import locate
-
-SIDE = 112  # px, SFace's input
+from visagist.core.types import Coverage
+from visagist.training.losses.embedder import FaceEmbedder
+from visagist.training.losses.registry import SwapPrediction, loss
 
 
-def aligned_grid(coverage: Coverage, size: int) -> tuple[Tensor, int]:
-    """The way from SFace's picture back into a network's faces: one for all of them, because face space is.
+@loss(
+    maximum=10.0,
+    help="One minus the swap's SFace similarity to the source. Try 0.03 if the swap resembles the source too little, "
+    "or falls apart in poses that the source's footage has not; costs one more network on every swapped face.",
+    of_swap=True,
+    needs_centroid=True,
+)
+def identity(swap: SwapPrediction) -> Tensor:
+    """One minus the cosine to the identity's mean embedding, `(T,)` in [0, 2].
 
-    The mean face's five points are laid upon ArcFace's template as `faces.embed` does with each face's own.
+    Two views of one subject are below 0.4, two subjects above 0.65.
+    """
+    embeddings = embedder(swap.coverage, swap.rgb.shape[-1], swap.rgb.device)(swap.rgb)
+    return 1 - F.cosine_similarity(embeddings, swap.centroid.expand_as(embeddings), dim=1)
 
-    Args:
-        coverage: how much of the head the faces show.
-        size: their side in px.
 
-    Returns:
-        `(1, 112, 112, 2)` float32 for `grid_sample` (`align_corners=False`), and by what factor to reduce the faces
-        before, a divisor of `size`: large faces are averaged, as sampling single pixels of them would alias.
+@functools.lru_cache(maxsize=4)
+def embedder(coverage: Coverage, size: int, device: torch.device) -> FaceEmbedder:
+    """The embedder of faces of one kind on one device; it does not change by training.
 
     Raises:
         ConfigError: the coverage does not show eyes, nose and mouth.
-
-    >>> grid, factor = aligned_grid("full", 512)
-    >>> grid.shape, factor
-    (torch.Size([1, 112, 112, 2]), 4)
+        WeightsError: the embedder's file is missing, altered, or cannot be run with gradients.
     """
-    points = five_points(mean_mesh())  # (5, 2) in face space
-    square = COVERAGES[coverage]
-    if (np.abs(points - [0.0, square.y]) > square.side / 2).any():
-        raise ConfigError(f"coverage '{coverage}' does not show eyes, nose and mouth: leave the identity loss at 0")
-    to_faces = compose(crop_matrix(np.eye(2, 3), coverage, size), invert(similarity(points, TEMPLATE)))
-    reduction = np.sqrt(abs(np.linalg.det(to_faces[:, :2])))  # px of the faces a px of SFace's
-    factor = max(divisor for divisor in range(1, max(1, round(reduction)) + 1) if size % divisor == 0)
-    line = np.arange(SIDE, dtype=np.float64)
-    places = np.stack(np.meshgrid(line, line, indexing="xy"), -1) @ to_faces[:, :2].T + to_faces[:, 2]  # (112, 112, 2)
-    return torch.from_numpy((2 * places + 1) / size - 1).float()[None], factor
-
-
-def aligned(faces: Tensor, grid: Tensor, factor: int) -> Tensor:
-    """Faces as SFace wants to see them.
-
-    Args:
-        faces: `(B, C, R, R)`, such as RGB in [0, 1].
-        grid: `(1, 112, 112, 2)` of `aligned_grid`, on the same device.
-        factor: of `aligned_grid`.
-
-    Returns:
-        `(B, C, 112, 112)` float32; beyond the faces' rim 0.
-    """
-    faces = F.avg_pool2d(faces.float(), factor) if factor > 1 else faces.float()
-    return F.grid_sample(faces, grid.expand(len(faces), -1, -1, -1), align_corners=False)
-
-
-class FaceEmbedder(nn.Module):
-    """SFace on a network's faces, frozen; every gradient goes to the faces.
-
-    The file is the one that `faces.embed` uses (hash-checked, or the user's own). Beyond the faces' rim everything is
-    black: `mid` shows less than SFace looks at, and embeddings then have 0.90 in common with those of the whole picture
-    (0.81 where the border went on instead), 0.95 with `full`, 0.98 with `whole`, but only 0.72 with `half`.
-
-    Raises:
-        ConfigError: the coverage does not show eyes, nose and mouth.
-        WeightsError: the file is missing, altered, or has nodes that cannot be run here.
-    """
-
-    grid: Tensor
-
-    def __init__(self, coverage: Coverage, size: int) -> None:
-        super().__init__()
-        grid, self.factor = aligned_grid(coverage, size)
-        self.register_buffer("grid", grid, persistent=False)
-        self.network = FrozenGraph(locate("sface"))
-
-    def align(self, faces: Tensor) -> Tensor:
-        """`(B, 3, R, R)` faces as SFace wants to see them, `(B, 3, 112, 112)`, both RGB in [0, 1]."""
-        return aligned(faces, self.grid, self.factor)
-
-    def embed(self, aligned: Tensor) -> Tensor:
-        """`(B, 128)` embeddings, unit length, of `(B, 3, 112, 112)` aligned RGB in [0, 1]."""
-        return F.normalize(self.network(aligned * 255).float(), dim=1)
-
-    def forward(self, faces: Tensor) -> Tensor:
-        """`(B, 128)` embeddings, unit length, of `(B, 3, R, R)` faces, RGB in [0, 1]."""
-        return self.embed(self.align(faces))
-
-
-def identity_loss(embeddings: Tensor, centroid: Tensor, faces: int) -> Tensor:
-    """One minus the mean cosine between faces and the person they should be.
-
-    Args:
-        embeddings: `(B, 128)` of the swap: the source's decoder on the target's latent.
-        centroid: `(128,)` or `(B, 128)`: the source's mean embedding, as a faceset gives it.
-        faces: of this process in the whole batch, of which these may be a part; it adds up with the others.
-
-    Returns:
-        A scalar in [0, 2]; two views of one person are below 0.4, two people above 0.65.
-
-    >>> round(identity_loss(torch.tensor([[0.0, 2.0], [3.0, 0.0]]), torch.tensor([0.0, 1.0]), 2).item(), 4)
-    0.5
-    """
-    distance = 1 - F.cosine_similarity(embeddings, centroid.expand_as(embeddings), dim=1).mean()
-    return part_of_mean(distance, len(embeddings), faces)
+    return FaceEmbedder(coverage, size).to(device)

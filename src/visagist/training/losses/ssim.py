@@ -1,15 +1,10 @@
-"""Structural similarity, which sees what an eye sees where a mean of pixels does not.
-
-- `ssim_map`: structural similarity (Wang et al. 2004) in Gaussian windows, one value a pixel
-- `dssim`: what training minimises: 1 - SSIM at several sizes of the picture
-- `masked_ssim`, `masked_psnr`: what held-out faces are judged by
-"""
+"""Structural similarity (Wang et al. 2004), as a loss and as a measure of validation faces."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visagist.training.losses.pixel import batch_mean, weighted_mean
+from visagist.training.losses.pixels import face_mean
 
 SIGMA = 1.5  # px, of the window of Wang et al.
 RADIUS = 5  # px, where that window ends
@@ -54,10 +49,10 @@ def inner(weights: Tensor) -> Tensor:
 
 
 def scales(side: int) -> int:
-    """At how many sizes, each half the one before, a picture of `side` px is compared.
+    """How many scales, each half the one before, compare pictures of `side` px.
 
-    A window of 11 px sees a twelfth of a 128 px face and a fiftieth of a 512 px one: the larger the picture, the more
-    halvings it takes until the window sees where an eye is, and not only how its lashes are drawn.
+    The window of 11 px shows a twelfth of a 128 px face and a fiftieth of a 512 px one: larger pictures need more
+    halvings until it shows where an eye is.
 
     >>> [scales(side) for side in (64, 128, 256, 448, 512, 640)]
     [2, 2, 3, 3, 4, 4]
@@ -65,12 +60,11 @@ def scales(side: int) -> int:
     return 2 + (side >= THIRD) + (side >= FOURTH)
 
 
-def dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Structural dissimilarity, (1 - SSIM) / 2, at the pictures' size and at 1 to 3 halvings of it (see `scales`).
+def multiscale_dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
+    """Structural dissimilarity, (1 - SSIM) / 2, summed over scales.
 
-    The fine window sees pores and lashes, the coarse ones see where an eyelid is. Each size counts half as much as the
-    one before: a sum and not the product of Wang et al. 2003, "Multiscale structural similarity", so that no size can
-    silence the others while faces are still unlike.
+    Each scale counts half as much as the finer one. A sum rather than the product of Wang et al. 2003, "Multiscale
+    structural similarity": no scale can silence the others while faces are still unlike.
 
     Args:
         x: `(B, C, H, W)` in [0, 1], H and W at least 22.
@@ -78,30 +72,30 @@ def dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
         weights: `(B, 1, H, W)` >= 0.
 
     Returns:
-        A scalar, 0 for equal pictures, at most 1.
+        `(B,)`, 0 for equal pictures, at most 1.
 
     >>> x = torch.rand(1, 3, 32, 32)
-    >>> abs(round(dssim(x, x, torch.ones(1, 1, 32, 32)).item(), 5))
+    >>> abs(round(multiscale_dssim(x, x, torch.ones(1, 1, 32, 32)).item(), 5))
     0.0
     """
     count = scales(min(x.shape[-2:]))
-    total = 2 ** (count - 1) * batch_mean(1 - ssim_map(x, y), inner(weights))
+    total = 2 ** (count - 1) * face_mean(1 - ssim_map(x, y), inner(weights))
     for part in reversed(range(count - 1)):
         x, y, weights = (F.avg_pool2d(picture, 2) for picture in (x, y, weights))
-        total = total + 2**part * batch_mean(1 - ssim_map(x, y), inner(weights))
+        total = total + 2**part * face_mean(1 - ssim_map(x, y), inner(weights))
     return total / (2 * (2**count - 1))
 
 
 def masked_ssim(x: Tensor, y: Tensor, hull: Tensor) -> float:
-    """Mean of the SSIM map over the hull (> 0.5); outside it nothing counts."""
-    return weighted_mean(ssim_map(x, y), inner((hull > 0.5).float())).item()
+    """Mean over the faces of the SSIM map inside the hull (> 0.5)."""
+    return face_mean(ssim_map(x, y), inner((hull > 0.5).float())).mean().item()
 
 
 def masked_psnr(x: Tensor, y: Tensor, hull: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB inside the hull (> 0.5); at most 100.
+    """Mean over the faces of the peak signal-to-noise ratio in dB inside the hull (> 0.5); at most 100.
 
     >>> round(masked_psnr(torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), 0.1), torch.ones(1, 1, 4, 4)), 2)
     20.0
     """
-    error = weighted_mean((x - y) ** 2, (hull > 0.5).float())
-    return (-10 * torch.log10(error.clamp_min(1e-10))).item()
+    error = face_mean((x - y) ** 2, (hull > 0.5).float())
+    return (-10 * torch.log10(error.clamp_min(1e-10))).mean().item()

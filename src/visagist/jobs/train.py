@@ -1,0 +1,165 @@
+"""Facesets to a trained run: checks, locks and signed previews around `visagist.training`."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from visagist.core.errors import ConfigError
+from visagist.core.events import Events, Note, silent
+from visagist.core.options import combine
+from visagist.core.settings import save_call
+from visagist.core.types import StrPath
+from visagist.faceset import Faceset
+from visagist.models import configure
+from visagist.provenance import Claim, Signer, sign
+from visagist.training.config import TrainOptions
+from visagist.training.data import Crops, load_crops
+from visagist.training.preview import Sign
+from visagist.training.recipes.pretrain import facesets_in, load_pool
+from visagist.training.recipes.swap import by_identity
+from visagist.training.run import Run
+from visagist.training.signals import STEP
+from visagist.training.train import checked_options, exclusive, prepare
+
+CALL, PRETRAIN_CALL = "train.toml", "pretrain.toml"  # in the run: the resolved call
+
+
+def train(
+    source: Faceset | StrPath,
+    target: Faceset | StrPath,
+    run: StrPath,
+    *,
+    others: Mapping[str, Faceset | StrPath] | None = None,
+    iterations: int | None = None,
+    minutes: float | None = None,
+    model: str | None = None,
+    options: TrainOptions | None = None,
+    on_event: Events | None = None,
+) -> Run:
+    """Train a network that draws the source's face with the target's expression.
+
+    Started by `torchrun`, all processes train one network together and share each batch; the first of them writes the
+    run, emits events and has metrics in its result.
+
+    Args:
+        source: faceset of the subject whose face will appear.
+        target: faceset of the performer whose face is to be replaced.
+        run: folder of the run. An unfinished run is continued; a finished one is left as it is, unless it is asked for
+            more iterations or minutes: then it is extended from where its cool-down began.
+        others: facesets of more subjects by name; each identity can then be swapped onto the target.
+        iterations: of the run in all, not of this call.
+        minutes: training time of the run in all, instead of iterations; 8.5 for a new run with neither.
+        model: architecture, such as `visage` (the default) or `df`.
+        options: all other settings; those of an existing run must be the same, except its length, the device, and how
+            often it is saved and validated.
+        on_event: callback receiving progress, metrics and warnings.
+
+    Returns:
+        The run, with statistics; give it to `merge` or `evaluate`.
+
+    Raises:
+        FacesetError: a folder is no faceset, or has too few crops.
+        RunError: the run is of other facesets, other options or another format, has trained longer than is asked, or is
+            being trained by another process; or another process of this training has ended.
+        CollapseError: the training went wrong too often, or collapsed.
+        OutputError: the run cannot be written.
+        ConfigError: an unknown model, setting or device, a setting given twice, or the run would lie among the crops.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
+    """
+    options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model)
+    folders = {name: _folder(each) for name, each in by_identity(source, target, dict(others or {})).items()}
+    run = Path(run)
+    for name, folder in folders.items():
+        if run.resolve() == folder.resolve():
+            raise ConfigError(f"{run}: is the {name} faceset; a run needs a folder of its own")
+
+    def count() -> int:
+        return sum(len(Faceset.open(folder)) for folder in folders.values())
+
+    def load(options: TrainOptions, size: int) -> dict[str, Crops]:
+        return {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
+
+    source, target, *rest = folders.values()
+    given = {"source": source, "target": target, "others": dict(zip(list(folders)[2:], rest, strict=True))}
+    return _train(tuple(folders), run, options, count, load, run / CALL, given, on_event)
+
+
+def pretrain(
+    facesets: StrPath,
+    run: StrPath,
+    *,
+    iterations: int | None = None,
+    minutes: float | None = None,
+    model: str | None = None,
+    options: TrainOptions | None = None,
+    on_event: Events | None = None,
+) -> Run:
+    """Train a network on many people, for other runs to start from (`TrainOptions.start`).
+
+    Args:
+        facesets: folder with one faceset per subject, at any depth; or a single faceset of many subjects.
+        run: folder of the run, outside of `facesets`; an existing one is continued or extended, as in `train`.
+        iterations: see `train`.
+        minutes: see `train`.
+        model: see `train`.
+        options: see `train`; a run that starts from this one needs the same model, settings and coverage.
+        on_event: see `train`.
+
+    Raises:
+        FacesetError: there is no faceset, facesets lie within each other, a crop is damaged, or there is one subject
+        only. ConfigError: an unknown model, setting or device; a loss of the swap; or the run would lie among the
+        facesets. RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
+    """
+    options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model)
+    folder, run = Path(facesets), Path(run)
+    for name in options.losses.of_swap:
+        raise ConfigError(
+            f"{name} needs a swap of one subject for another, and both identities of a pretraining are everyone; leave "
+            f"--losses.{name.replace('_', '-')} at 0, and give it in the training that starts from this run"
+        )
+    if run.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
+
+    def count() -> int:
+        return sum(len(Faceset.open(each)) for each in facesets_in(folder))
+
+    def load(options: TrainOptions, size: int) -> dict[str, Crops]:
+        pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
+        (on_event or silent)(Note(STEP, pool.as_text()))
+        return {"source": pool.crops, "target": pool.crops}
+
+    given = {"folder": folder}
+    return _train(("source", "target"), run, options, count, load, run / PRETRAIN_CALL, given, on_event)
+
+
+def _train(
+    identities: tuple[str, ...],
+    run: Path,
+    options: TrainOptions,
+    count: Callable[[], int],
+    load: Callable[[TrainOptions, int], dict[str, Crops]],
+    call: Path,
+    given: dict[str, Any],
+    on_event: Events | None,
+) -> Run:
+    """Check, then load crops, then train."""
+    with exclusive(run) as world:
+        events = (on_event or silent) if world.is_main else silent
+        options = checked_options(options, run, identities, count, events)
+        crops = load(options, configure(options.model, options.settings).size)
+        training = prepare(crops, run, options, events, preview_signer() if world.is_main else None)
+        # Not before everything is accepted: a call that is refused must not replace the one that made the run.
+        if world.is_main:
+            save_call(call, {**given, "output": run, **training.options.model_dump()})
+        return training.finish()
+
+
+def preview_signer() -> Sign:
+    """Signs previews with the user's key, as made by a network that is still in training."""
+    signer = Signer.default()
+    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
+
+
+def _folder(faceset: Faceset | StrPath) -> Path:
+    return faceset.folder if isinstance(faceset, Faceset) else Path(os.fspath(faceset))

@@ -1,0 +1,23 @@
+"""The swap continues the target's own hair, ears and background around the face, which leaves no seam to hide."""
+
+from torch import Tensor
+
+from visagist.training.losses.pixels import face_mean
+from visagist.training.losses.registry import SwapPrediction, loss
+from visagist.training.losses.ssim import multiscale_dssim
+
+
+@loss(
+    help="The swap continues the target's own surroundings of the face. Try 1 with coverages whole and head.",
+    of_swap=True,
+    finishing=True,
+)
+def background_style(swap: SwapPrediction) -> Tensor:
+    """DSSIM and squared difference between the swap and the target's crop outside the hull, `(T,)`.
+
+    Inside the hull the target's own pixels stand in for the swap's, so that windows across the rim see no difference
+    there and the face gets no gradient.
+    """
+    outside = 1 - swap.hull
+    rgb = swap.target + (swap.rgb - swap.target) * outside
+    return multiscale_dssim(rgb, swap.target, outside) + face_mean((rgb - swap.target) ** 2, outside)

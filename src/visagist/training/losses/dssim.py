@@ -1,0 +1,12 @@
+"""Structural dissimilarity at several scales: what an eye sees where a mean of pixels does not."""
+
+from torch import Tensor
+
+from visagist.training.losses.registry import FacePrediction, loss
+from visagist.training.losses.ssim import multiscale_dssim
+
+
+@loss(default=1.0, help="Structural dissimilarity at several scales, what an eye sees. The main loss: leave it on.")
+def dssim(faces: FacePrediction) -> Tensor:
+    """`multiscale_dssim`, `(B,)`."""
+    return multiscale_dssim(faces.rgb, faces.truth, faces.weights)

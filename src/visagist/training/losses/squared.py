@@ -1,0 +1,12 @@
+"""L2: large differences count most."""
+
+from torch import Tensor
+
+from visagist.training.losses.pixels import face_mean
+from visagist.training.losses.registry import FacePrediction, loss
+
+
+@loss(help="Squared difference of the pixels (L2, MSE), softer than absolute. For runs like the old tools'.")
+def squared(faces: FacePrediction) -> Tensor:
+    """Mean squared difference, `(B,)`."""
+    return face_mean((faces.rgb - faces.truth) ** 2, faces.weights)
