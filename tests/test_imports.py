@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "faces": {"core", "media", "zoo"},
     "faceset": {"core", "media", "zoo", "faces"},
     "models": {"core"},
-    "training": {"core", "media", "zoo", "provenance", "faces", "faceset", "models"},
+    "training": {"core", "media", "zoo", "faces", "faceset", "models"},
     "merging": {"core", "media", "zoo", "faces", "faceset", "models", "training"},
     "evaluation": {"core", "media", "zoo", "provenance", "faces", "faceset", "models", "merging", "training"},
     "jobs": {

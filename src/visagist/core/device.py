@@ -14,8 +14,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+import psutil
 import torch
 
 from visagist.core.errors import ConfigError
@@ -106,3 +108,48 @@ def kept_memory() -> Iterator[bool]:
 
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+
+
+def available(device: torch.device) -> int | None:
+    """Bytes that a training could have on a device now, None if unknown.
+
+    On a CPU what the system calls available, or what is left under the container's limit.
+    """
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+    left = container_left(Path("/sys/fs/cgroup"))
+    everything = psutil.virtual_memory().available
+    return everything if left is None else min(left, everything)
+
+
+def container_left(cgroup: Path) -> int | None:
+    """Bytes left under the limit of a container (cgroup v2); None without one. Cached files do not count as used."""
+    try:
+        limit = (cgroup / "memory.max").read_text(encoding="utf-8").strip()
+        used = int((cgroup / "memory.current").read_text(encoding="utf-8"))
+        lines = (cgroup / "memory.stat").read_text(encoding="utf-8").splitlines()
+    except OSError:  # no container, or cgroup v1
+        return None
+    if limit == "max":
+        return None
+    inactive = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+    return max(0, int(limit) - used + inactive)
+
+
+def peak(device: torch.device) -> int | None:
+    """Most bytes that this process has had on a device so far, None if unknown."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device)
+    if device.type == "mps":
+        return torch.mps.driver_allocated_memory()
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    if sys.platform == "linux":  # not by rusage, which counts the memory of the process that started this one
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    import resource  # missing on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

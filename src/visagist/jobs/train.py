@@ -125,9 +125,9 @@ def pretrain(
         return sum(len(Faceset.open(each)) for each in facesets_in(folder))
 
     def load(options: TrainOptions, size: int) -> dict[str, Crops]:
-        pool = load_pool(folder, options.coverage, size, options.margin, options.held_out)
-        (on_event or silent)(Note(STEP, pool.as_text()))
-        return {"source": pool.crops, "target": pool.crops}
+        pool, description = load_pool(folder, options.coverage, size, options.margin, options.held_out)
+        (on_event or silent)(Note(STEP, description))
+        return {"source": pool, "target": pool}
 
     given = {"folder": folder}
     return _train(("source", "target"), run, options, count, load, run / PRETRAIN_CALL, given, on_event)

@@ -5,20 +5,18 @@ those of other distributions included.
 """
 
 import math
-import sys
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
-import psutil
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from visagist.core.device import Compute
+from visagist.core.device import Compute, available
 from visagist.core.errors import ConfigError
 from visagist.models import configure, create
 from visagist.training.config import TrainOptions
@@ -68,7 +66,9 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
 
     kind, size = compute.device.type, configure(options.model, options.settings).size
     ledger = Ledger()
-    placeholders = cast("dict[str, IdentityDataset]", {name: _NoCrops() for name in identities})
+    placeholders = cast(  # crops are not looked at
+        "dict[str, IdentityDataset]", {name: SimpleNamespace(centroid=(1.0,) * 128) for name in identities}
+    )
     finishing = Plan(warm_up=0, cool_down_start=0, total=2)  # with the losses of the cool-down
     cpu = torch.device("cpu")
     if options.losses.weight("identity"):
@@ -143,12 +143,6 @@ def explained(options: TrainOptions, identities: Sequence[str], compute: Compute
         raise ConfigError(f"{compute.device} ran out of memory; the last checkpoint is kept; {reason}") from error
 
 
-class _NoCrops:
-    """Stands in for the crops of an identity, which an estimate does not need."""
-
-    centroid: tuple[float, ...] = (1.0,) * 128
-
-
 def total_bytes(tensors: Iterable[Tensor]) -> int:
     """Bytes of some tensors.
 
@@ -188,48 +182,3 @@ class Ledger(TorchDispatchMode):
     def _forget(self, key: int, size: int) -> None:
         del self.known[key]
         self.live -= size
-
-
-def available(device: torch.device) -> int | None:
-    """Bytes that a training could have on a device now, None if unknown.
-
-    On a CPU what the system calls available, or what is left under the container's limit.
-    """
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
-    left = container_left(Path("/sys/fs/cgroup"))
-    everything = psutil.virtual_memory().available
-    return everything if left is None else min(left, everything)
-
-
-def container_left(cgroup: Path) -> int | None:
-    """Bytes left under the limit of a container (cgroup v2); None without one. Cached files do not count as used."""
-    try:
-        limit = (cgroup / "memory.max").read_text(encoding="utf-8").strip()
-        used = int((cgroup / "memory.current").read_text(encoding="utf-8"))
-        lines = (cgroup / "memory.stat").read_text(encoding="utf-8").splitlines()
-    except OSError:  # no container, or cgroup v1
-        return None
-    if limit == "max":
-        return None
-    inactive = next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
-    return max(0, int(limit) - used + inactive)
-
-
-def peak(device: torch.device) -> int | None:
-    """Most bytes that this process has had on a device so far, None if unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_reserved(device)
-    if device.type == "mps":
-        return torch.mps.driver_allocated_memory()
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset
-    if sys.platform == "linux":  # not by rusage, which counts the memory of the process that started this one
-        status = Path("/proc/self/status").read_text(encoding="utf-8")
-        return 1024 * int(status.partition("VmHWM:")[2].split()[0])
-    import resource  # missing on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS

@@ -1,16 +1,7 @@
-"""The optimizers of a training, and the step that they take once the gradients are there.
+"""The optimizers of a training, and their step once the gradients are there.
 
-- `OptimizerOptions`: which one, and how it steps
-- `build`: makes it; `suited_rate`: the learning rate that suits it
-- `optimizer_step`: clip the gradients, step, perhaps drop part of the step (learning-rate dropout)
-- `update_average`: the weights that predictions use
-- `micro_batches`: a batch in parts, whose gradients add up
-- `state_tensors`, `restore_state`: what an optimizer remembers as flat named tensors, for checkpoints
-
-AdamW is torch's own, fused. AdaBelief, Lion and schedule-free are those of pytorch_optimizer (Apache-2.0, needs torch
-and NumPy alone): all of its memory is tensors of weights and three numbers of groups, so that it resumes exactly, and
-rules of our own would save 0.2 s of a df-128 iteration. torch-optimizer is no longer kept, schedulefree has one of the
-three.
+AdamW is torch's own, fused. AdaBelief, Lion and schedule-free are those of pytorch_optimizer (Apache-2.0; needs torch
+and NumPy alone): its state is tensors per weight and three numbers per group, so it resumes exactly.
 """
 
 import math
@@ -92,7 +83,7 @@ class OptimizerOptions(Settings):
 
 
 def suited_rate(name: Name, rate: float) -> float:
-    """The learning rate that suits an optimizer where `rate` suits AdamW.
+    """The learning rate for an optimizer, if `rate` suits AdamW.
 
     >>> suited_rate("lion", 1e-3)
     0.0001
@@ -101,9 +92,9 @@ def suited_rate(name: Name, rate: float) -> float:
 
 
 def build(weights: Iterable[Tensor], options: OptimizerOptions, rate: float, compute: Compute) -> torch.optim.Optimizer:
-    """The optimizer of some weights, on the device of `compute`; a schedule sets each group's `lr` later."""
+    """The optimizer of some weights; a schedule sets each group's `lr` later."""
     weights = list(weights)
-    # two groups, since a bias far from 0 learns nothing by heart
+    # Biases do not decay: one far from 0 overfits nothing.
     split = {
         options.weight_decay: [weight for weight in weights if weight.ndim > 1],
         0.0: [weight for weight in weights if weight.ndim <= 1 or options.weight_decay == 0],
@@ -160,7 +151,7 @@ def optimizer_step(
 
 
 def path_of(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
-    """What schedule-free steps in place of the weight, once it is there; else the weight itself."""
+    """What schedule-free steps instead of the weight; else the weight itself."""
     return optimizer.state.get(weight, {}).get("z", weight.detach())
 
 
@@ -202,17 +193,17 @@ def update_average(
 
 
 def micro_batches(counts: tuple[int, ...], parts: int) -> list[tuple[list[int], tuple[int, ...]]]:
-    """A batch of several people's faces in parts with faces of everybody, all about as large.
+    """A batch in parts of about equal size, each with faces of every identity.
 
     Args:
-        counts: faces of each person, who stand in the batch one after the other.
-        parts: how many; 1 to the smallest of the counts.
+        counts: faces of each identity, which follow each other in the batch.
+        parts: 1 to the smallest of the counts.
 
     Returns:
-        Of each part the rows of the batch in it, person after person, and how many of each person they are.
+        For each part its rows of the batch, identity after identity, and how many of them show each identity.
 
     Raises:
-        ConfigError: more parts than somebody has faces.
+        ConfigError: more parts than faces of an identity.
 
     >>> micro_batches((5, 3), 2)
     [([0, 2, 4, 6], (3, 1)), ([1, 3, 5, 7], (2, 2))]
@@ -220,7 +211,7 @@ def micro_batches(counts: tuple[int, ...], parts: int) -> list[tuple[list[int], 
     if not 1 <= parts <= min(counts):
         raise ConfigError(
             f"a batch of {' + '.join(map(str, counts))} faces cannot be accumulated in {parts} parts with faces of "
-            f"everybody; give 1 to {min(counts)}, or a larger batch"
+            f"every identity; give 1 to {min(counts)}, or a larger batch"
         )
     bounds = list(pairwise([0, *accumulate(counts)]))
     every = [list(range(part, sum(counts), parts)) for part in range(parts)]
@@ -228,7 +219,7 @@ def micro_batches(counts: tuple[int, ...], parts: int) -> list[tuple[list[int], 
 
 
 def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All that an optimizer remembers: `MOMENT/NAME` of each weight, not copied, and `optimizer/GROUP/NUMBER`."""
+    """The state of an optimizer: `MOMENT/NAME` of each weight, not copied, and `optimizer/GROUP/NUMBER`."""
     found = {
         f"{key}/{name}": t for name, weight in weights.items() for key, t in optimizer.state.get(weight, {}).items()
     }
@@ -242,12 +233,12 @@ def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor
 def restore_state(
     optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], name: Name
 ) -> None:
-    """Take over what `state_tensors` gave at another time; gradients are let go of.
+    """Take over what `state_tensors` returned at another time, and drop gradients.
 
     Args:
-        optimizer: made by `build` of `weights` with the options of that time.
+        optimizer: made by `build` with the same options.
         weights: by name.
-        tensors: from any device, among others perhaps; a weight of which they know nothing begins afresh.
+        tensors: from any device; a weight without an entry starts afresh.
         name: of the optimizer.
 
     Raises:

@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
-from visagist.core.device import Compute, choose
+from visagist.core.device import Compute, available, choose
 from visagist.core.errors import ConfigError
 from visagist.core.events import Events, Note
 from visagist.models import ARCHITECTURES, configure, create
 from visagist.models.bundle import read_record
 from visagist.training.config import PresetName, TrainOptions, plain
-from visagist.training.memory import GIB, available, estimate_memory, upper_bound
+from visagist.training.memory import GIB, estimate_memory, upper_bound
 from visagist.training.run import RECORD, RunRecord
 from visagist.training.signals import STEP
 

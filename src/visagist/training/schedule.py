@@ -77,7 +77,7 @@ class Plan(Settings):
         >>> Plan.of(1000, ScheduleOptions()).cut_short(350, ScheduleOptions())
         Plan(warm_up=60, cool_down_start=350, total=500)
         """
-        left = math.ceil(position / max(1 - options.cool_down, 0.1))
+        left = round(position / max(1 - options.cool_down, 0.1))
         return self.model_copy(update={"cool_down_start": position, "total": min(self.total, left)})
 
     def is_finishing(self, iteration: int) -> bool:

@@ -15,7 +15,7 @@ from statistics import median
 import numpy as np
 import torch
 
-from visagist.core.device import choose, kept_memory
+from visagist.core.device import choose, kept_memory, peak
 from visagist.core.errors import CollapseError, ConfigError, RunError
 from visagist.core.events import Events, Metric, Note, Progress, Result, Warned, silent
 from visagist.core.files import sha256
@@ -28,7 +28,7 @@ from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
 from visagist.training.distributed import World, joined, own_device, own_parts
 from visagist.training.early_stopping import outlook
-from visagist.training.memory import GIB, check_memory, explained, peak
+from visagist.training.memory import GIB, check_memory, explained
 from visagist.training.optimizers import micro_batches
 from visagist.training.presets import with_preset
 from visagist.training.preview import Sign, preview_path, sheet, write_sheet

@@ -5,7 +5,7 @@ trained on everyone: each is as good a start for whomever it will be.
 """
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,31 +23,15 @@ from visagist.faceset.split import UNKNOWN, hold_out_identities
 from visagist.training.data import Crops, crops_of
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Crops of many people as one.
-
-    Attributes:
-        crops: of everybody, the held-out ones last.
-        unseen: how many people are held out as a whole; 0: the end of everybody's crops is.
-    """
-
-    crops: Crops
-    unseen: int
-
-    def as_text(self) -> str:
-        """A line for people."""
-        who = f"those of {self.unseen} of the people" if self.unseen else "the last of each person's"
-        everything, held = len(self.crops.images), self.crops.validation
-        return f"{everything} crops of {self.crops.people} people; held out are {held}, {who}"
-
-
-def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: float) -> Pool:
+def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: float) -> tuple[Crops, str]:
     """Everybody's crops for a network of `size` px faces, `margin` times as large.
 
     Args:
         folder: of `pretrain`.
-        part: of the people, or else of each person's crops, that is held out.
+        part: of the people, or else of each person's crops, that is held out for validation.
+
+    Returns:
+        The crops, those held out last, and a sentence about them.
 
     Raises:
         FacesetError: as in `pretrain`.
@@ -70,8 +54,9 @@ def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: 
     together = Faceset(folder, tuple(files[i] for i in order), tuple(records[i] for i in order))
     # No centroid: the mean of many people's embeddings is nobody's.
     crops = replace(crops_of(together, coverage, size, margin), is_alone=False, people=people, validation=held_out)
-    trained_on = set(who[order[:-held_out]].tolist())
-    return Pool(crops, len(set(who.tolist()) - trained_on))
+    unseen = len(set(who.tolist()) - set(who[order[:-held_out]].tolist()))
+    which = f"those of {unseen} of the people" if unseen else "the last of each person's"
+    return crops, f"{len(crops.images)} crops of {people} people; held out for validation are {held_out}, {which}"
 
 
 def facesets_in(folder: Path) -> list[Path]:
