@@ -106,17 +106,14 @@ def describe(frame: VideoFrame, stream: VideoStream, path: Path, *, is_picture: 
 
 
 def _turn(frame: VideoFrame, path: Path, *, is_picture: bool) -> tuple[int, int, int, int]:
-    """The linear part of the display matrix.
-
-    Only the rotation of a video's matrix is known, not a mirror: PyAV 18 frees a frame's side data twice, so that
-    looking at the matrix itself crashes the process sooner or later.
-    """
+    """The linear part of the display matrix; for video the rotation only, without mirroring."""
     if is_picture:
         try:
             with Image.open(path) as picture:
                 return _EXIF_TURNS.get(picture.getexif().get(0x0112, 1), UPRIGHT)
         except (OSError, ValueError, SyntaxError):  # a format that Pillow does not know carries no EXIF
             return UPRIGHT
+    # PyAV 18 frees a frame's side data twice: reading the matrix itself crashes the process sooner or later.
     clockwise = round(-frame.rotation / 90) % 4
     return (UPRIGHT, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[clockwise]
 

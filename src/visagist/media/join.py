@@ -182,14 +182,11 @@ def _video_stream(out: OutputContainer, model: VideoStream, target: Footage, clo
 def _film_packets(
     chunks: list[_Chunk], times: list[Fraction], shift: Fraction, last: Fraction, clock: Fraction, stream: VideoStream
 ) -> Iterator[tuple[Fraction, int, Packet]]:
-    """(decoding time in seconds, 0, packet) with decoding times that advance over the ends of chunks.
-
-    A decoding time is the presentation time as many packets earlier as the deepest reordering needs.
-    """
+    """(decoding time in seconds, 0, packet) with decoding times that advance over the ends of chunks."""
     ticks = [int((time - shift) / clock) for time in times]
     rank = {time: number for number, time in enumerate(times)}
     order = [rank[time] for chunk in chunks for time in chunk.times]
-    delay = max(number - place for number, place in enumerate(order))
+    delay = max(number - place for number, place in enumerate(order))  # of presentation after decoding, in packets
     step = min((b - a for a, b in pairwise(ticks)), default=1)
     # The last packet lasts until the sum of all durations, which MP4 states as the length, is that of the pictures.
     end = ticks[-1] + int(last / clock)

@@ -142,10 +142,7 @@ def _first_frame(container: av.container.InputContainer, stream: VideoStream, pa
 
 
 def _stated_frames(stream: VideoStream) -> int | None:
-    """The total by the file's index, less what an edit list discards; else what the header states.
-
-    Matroska's statistics tags are no statement: tools that cut a file copy them as they were.
-    """
+    """By the index, less what an edit list discards, or by the header; cutting tools copy Matroska's tags unchanged."""
     if stream.frames and len(stream.index_entries) >= stream.frames:
         return sum(not entry.is_discard for entry in stream.index_entries)
     return stream.frames or None

@@ -256,12 +256,7 @@ def remove_known_signer(entry: str) -> None:
 
 
 def _configured() -> tuple[Path, Path] | None:
-    """Key and certificate that `config.toml` names; None where it names none.
-
-    Raises:
-        ConfigError: it is not TOML.
-        CredentialsError: it names something else.
-    """
+    """Paths of key and certificate in `config.toml`, if it names any."""
     config = config_dir() / "config.toml"
     given = read_toml(config).get("signer") if config.is_file() else None
     if given is None:

@@ -1,6 +1,6 @@
 """Embedded ONNX models: files, hashes, sessions, and the user's replacements.
 
-`onnx_module` runs such a file as a torch module, for losses; importing it imports torch.
+`onnx_module` loads such a file as a torch module.
 """
 
 from visagist.zoo.sessions import FOLDER, MODELS, FaceModel, locate, model_sha256, replacements, session

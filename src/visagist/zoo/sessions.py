@@ -1,10 +1,6 @@
-"""The face models that travel with the package, and the user's own in their place.
+"""Embedded ONNX models, and the user's own in their place.
 
-- `session(name)`: an onnxruntime session, made once a process and hash-checked
-- `MODELS`: name, file and SHA-256 of each
-- `model_sha256(name)`: of the file in use, for what is kept of a model's results
-
-A user replaces one in `config.toml` of the config folder (`visagist doctor` prints its place):
+A user replaces one in `config.toml` of the config folder (`visagist doctor` prints its path):
 
     [weights]
     sface = "/models/my_embedder.onnx"
@@ -14,50 +10,54 @@ The replacement must take and return what `docs/face-models.md` states for that 
 
 import functools
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state  # pyright: ignore[reportAttributeAccessIssue]
 
 from visagist.core.errors import WeightsError
 from visagist.core.files import config_dir, sha256
 from visagist.core.settings import read_toml
 
 FOLDER = Path(__file__).parent / "weights"
+# onnxruntime's exceptions have no base class of their own.
+LOAD_ERRORS = tuple(
+    kind for kind in vars(onnxruntime_pybind11_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
+)
 
 
-@dataclass(frozen=True)
-class FaceModel:
-    """One embedded ONNX file."""
+class FaceModel(NamedTuple):
+    """An embedded ONNX file: its name, its SHA-256 and the name of its only input."""
 
     file: str
     sha256: str
-    inputs: tuple[str, ...]
+    input: str
 
 
 MODELS: dict[str, FaceModel] = {
     "yunet": FaceModel(
-        "yunet_2023mar.onnx", "0e4bde5eb1dffc342e305e208afa23a682cf656ae4bf9064a950dd7fcf9b1910", ("input",)
+        "yunet_2023mar.onnx", "0e4bde5eb1dffc342e305e208afa23a682cf656ae4bf9064a950dd7fcf9b1910", "input"
     ),
     "facemesh": FaceModel(
-        "facemesh478.onnx", "1a94934de8f5ded2970ceff1f9c678cc2fe483b5f7dda8b2ae5b87f9459d56ea", ("input_12",)
+        "facemesh478.onnx", "1a94934de8f5ded2970ceff1f9c678cc2fe483b5f7dda8b2ae5b87f9459d56ea", "input_12"
     ),
     "blendshapes": FaceModel(
         "blendshapes52.onnx",
         "5671681bc1c21a020abc6a3ba05658d9065b09d495181b89d9b368263851f0a7",
-        ("serving_default_input_points:0",),
+        "serving_default_input_points:0",
     ),
     "sface": FaceModel(
-        "sface_2021dec.onnx", "05b3e814f54be18aa41450e3fa68111efd6646c075fd7b233a5f7a2c9acf2921", ("data",)
+        "sface_2021dec.onnx", "05b3e814f54be18aa41450e3fa68111efd6646c075fd7b233a5f7a2c9acf2921", "data"
     ),
     "dlib": FaceModel(
-        "dlib_resnet128.onnx", "9d0c4e15c73d0df8f7240993b18f66668dbcd8abb69f72e5ba2815cd85ce65c6", ("input",)
+        "dlib_resnet128.onnx", "9d0c4e15c73d0df8f7240993b18f66668dbcd8abb69f72e5ba2815cd85ce65c6", "input"
     ),
     "person": FaceModel(
-        "selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", ("input_1:0",)
+        "selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", "input_1:0"
     ),
     "safeguard": FaceModel(
-        "nsfw_mobilenet_v2.onnx", "c807912ede70d17ffac65fd957a52f7549e7e85ad29482171b3d0aebb72a42ec", ("image",)
+        "nsfw_mobilenet_v2.onnx", "c807912ede70d17ffac65fd957a52f7549e7e85ad29482171b3d0aebb72a42ec", "image"
     ),
 }
 
@@ -66,60 +66,58 @@ def replacements() -> dict[str, Path]:
     """The user's own models by name, from the config folder.
 
     Raises:
-        WeightsError: the file names a model that does not exist here.
-        ConfigError: the file is not TOML.
+        WeightsError: the config names an unknown model, or gives no path.
+        ConfigError: the config is not TOML.
     """
-    path = config_dir() / "config.toml"
-    if not path.exists():
+    config = config_dir() / "config.toml"
+    if not config.exists():
         return {}
-    chosen = read_toml(path).get("weights", {})
-    unknown = sorted(set(chosen) - set(MODELS))
-    if unknown:
-        raise WeightsError(f"{path}: [weights] names {', '.join(unknown)}; known are {', '.join(MODELS)}")
-    for name, value in chosen.items():
-        if not isinstance(value, str):
-            raise WeightsError(f"{path}: [weights] {name} needs the path of an ONNX file, got {value}")
-    return {name: Path(value) for name, value in chosen.items()}
+    paths = read_toml(config).get("weights", {})
+    if unknown := sorted(set(paths) - set(MODELS)):
+        raise WeightsError(f"{config}: [weights] names {', '.join(unknown)}; known are {', '.join(MODELS)}")
+    for name, path in paths.items():
+        if not isinstance(path, str):
+            raise WeightsError(f"{config}: [weights] {name} needs the path of an ONNX file, got {path}")
+    return {name: Path(path) for name, path in paths.items()}
 
 
 def locate(name: str) -> Path:
-    """The file that is used for `name`; an embedded one is checked against its hash.
+    """The file in use for `name`; embedded files are checked against their hash.
 
     Raises:
         WeightsError: the file is missing, or the embedded one was altered.
     """
-    chosen = replacements().get(name)
-    path = chosen or FOLDER / MODELS[name].file
+    replacement = replacements().get(name)
+    path = replacement or FOLDER / MODELS[name].file
     if not path.is_file():
-        remedy = "correct config.toml in the config folder" if chosen else "install visagist again"
+        remedy = "correct config.toml in the config folder" if replacement else "install visagist again"
         raise WeightsError(f"{path}: face model '{name}' is missing; {remedy}")
-    if chosen is None and sha256(path) != MODELS[name].sha256:
+    if replacement is None and sha256(path) != MODELS[name].sha256:
         raise WeightsError(f"{path}: face model '{name}' is not the one that visagist ships; install visagist again")
     return path
 
 
 def model_sha256(name: str) -> str:
-    """Hexadecimal SHA-256 of the file that is used for `name`; of an embedded one as `MODELS` has it.
+    """Hexadecimal SHA-256 of the file in use for `name`, to be kept with its results.
 
     Raises:
         WeightsError: the user's own file is missing.
     """
-    path = locate(name) if name in replacements() else None
-    if path is None:
-        return MODELS[name].sha256  # which `session` sees to
+    if name not in replacements():
+        return MODELS[name].sha256  # `locate` checks the file
+    path = locate(name)
     stat = path.stat()
     return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.cache
-def _sha256_of(path: Path, size: int, changed: int) -> str:
-    """The hash of a file that stays the same as long as its size and time of change do."""
-    return sha256(path)
+def _sha256_of(path: Path, _size: int, _mtime_ns: int) -> str:
+    return sha256(path)  # cached until the file changes
 
 
 @functools.cache
 def session(name: str, threads: int = 1) -> onnxruntime.InferenceSession:
-    """The session of a face model on the CPU, made once for each number of threads.
+    """The onnxruntime session of a face model on the CPU, created once per process and number of threads.
 
     Raises:
         WeightsError: the file is missing, altered, unreadable, or takes other inputs.
@@ -130,10 +128,10 @@ def session(name: str, threads: int = 1) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        made = onnxruntime.InferenceSession(path.as_posix(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
+        loaded = onnxruntime.InferenceSession(path.as_posix(), options, providers=["CPUExecutionProvider"])
+    except (*LOAD_ERRORS, RuntimeError) as error:
         raise WeightsError(f"{path}: cannot be loaded as face model '{name}' ({str(error).splitlines()[0]})") from error
-    found = tuple(entry.name for entry in made.get_inputs())
-    if found != MODELS[name].inputs:
-        raise WeightsError(f"{path}: face model '{name}' must take {MODELS[name].inputs}, this one takes {found}")
-    return made
+    inputs = [entry.name for entry in loaded.get_inputs()]
+    if inputs != [MODELS[name].input]:
+        raise WeightsError(f"{path}: face model '{name}' must take {MODELS[name].input}, not {', '.join(inputs)}")
+    return loaded

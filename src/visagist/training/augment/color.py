@@ -1,22 +1,21 @@
-"""The colours of what the network sees.
+"""Colour and contrast of the network's input.
 
-- `Palette`, `random_colors`: gain and offset of each channel, part of the way to the other person's colours
-- `jitter_hsv`, `jitter_lab`: hue, saturation and value; lightness and tint
-
-Pictures are `(B, 3, H, W)` float32 sRGB in [0, 1].
+Images are `(B, 3, H, W)` float32 sRGB in [0, 1]; every face has its own parameters.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from visagist.training.augment.spaces import hsv_to_rgb, lab_to_rgb, rgb_to_hsv, rgb_to_lab
+from visagist.training.augment.spaces import hsv_to_rgb, lab_to_rgb, luma, rgb_to_hsv, rgb_to_lab
+
+LEVELS = 256  # of the histograms
 
 
-@dataclass(frozen=True)
-class Palette:
-    """The colours of one person's crops: mean and deviation of each channel inside the hull, `(3,)` float32."""
+class Palette(NamedTuple):
+    """Mean and standard deviation of each channel inside the face hulls of one identity, `(3,)` float32."""
 
     mean: Tensor
     deviation: Tensor
@@ -25,53 +24,85 @@ class Palette:
 def random_colors(
     own: Palette, other: Palette, reach: Tensor, deviation: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Gain and offset of each channel: part of the way to another person's colours, and jitter.
+    """Draw gain and offset of each channel, `(B, 3, 1, 1)` each: part of the way to another palette, and jitter.
 
     Args:
-        own: of the person whose faces these are.
-        other: whose colours they take on.
-        reach: `(B, 1)` in [0, 1], the longest way that each face may go.
-        deviation: of the jitter, as a part of full scale.
-        generator: of the CPU.
-
-    Returns:
-        Gain and offset, `(B, 3, 1, 1)` each.
+        own: palette of the faces.
+        other: palette that they approach.
+        reach: `(B, 1)` in [0, 1], the furthest that each face may go.
+        deviation: of the jitter, as a fraction of full scale.
+        generator: on the CPU.
     """
     way = torch.rand(len(reach), 1, generator=generator) * reach
     jitter = torch.randn(len(reach), 2, 3, generator=generator) * deviation
     common = torch.randn(len(reach), 2, 1, generator=generator) * deviation
-    gain, offset = (0.5 * jitter + common).unbind(1)  # mostly the same for all channels: light, not hue
+    gain, offset = (0.5 * jitter + common).unbind(1)  # mostly the same for all channels: light rather than hue
     gain = (other.deviation / own.deviation) ** way * torch.exp(gain)  # (B, 3)
     mean = own.mean + way * (other.mean - own.mean) + offset
     return gain[..., None, None], (mean - gain * own.mean)[..., None, None]
 
 
 def jitter_hsv(rgb: Tensor, change: Tensor) -> Tensor:
-    """Turn the hue and scale saturation and value.
-
-    Args:
-        rgb: `(B, 3, H, W)` in [0, 1].
-        change: `(B, 3)`: part of the colour circle, factor of the saturation, factor of the value.
-
-    >>> red = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)
-    >>> jitter_hsv(red, torch.tensor([[1 / 3, 0.5, 1.0]])).flatten().mul(100).round().tolist()
-    [50.0, 100.0, 50.0]
-    """
-    hue, factors = change[:, :1, None, None], change[:, 1:, None, None]
+    """Change hue, saturation and value by `(B, 3)`: a fraction of the colour circle and two factors."""
+    change = change[..., None, None]
     hsv = rgb_to_hsv(rgb)
-    return hsv_to_rgb(torch.cat([hsv[:, :1] + hue, (hsv[:, 1:] * factors).clamp(0, 1)], 1))
+    return hsv_to_rgb(torch.cat([hsv[:, :1] + change[:, :1], (hsv[:, 1:] * change[:, 1:]).clamp(0, 1)], 1))
 
 
 def jitter_lab(rgb: Tensor, change: Tensor) -> Tensor:
-    """Shift lightness and tint in CIE Lab.
+    """Shift CIE L*, a* and b* by `(B, 3)`."""
+    return lab_to_rgb(rgb_to_lab(rgb) + change[..., None, None]).clamp(0, 1)
+
+
+def equalize(rgb: Tensor, clip: Tensor, tiles: int) -> Tensor:
+    """`clahe` of the brightness; differences between channels are kept."""
+    gray = (luma(rgb) * 255).round() / 255  # what lies between two levels is added again: no banding
+    return (rgb + clahe(gray, clip, tiles) - gray).clamp(0, 1)
+
+
+def clahe(gray: Tensor, clip: Tensor, tiles: int) -> Tensor:
+    """Contrast-limited adaptive histogram equalisation, as OpenCV computes it but without rounding the result.
+
+    Zuiderveld 1994, "Contrast Limited Adaptive Histogram Equalization".
 
     Args:
-        rgb: `(B, 3, H, W)` in [0, 1].
-        change: `(B, 3)`: steps of L*, a* and b*.
+        gray: `(B, 1, H, W)` in [0, 1].
+        clip: `(B,)`: the most that a level may occur, in multiples of the mean; at least one pixel.
+        tiles: per side, at most half of H and W.
 
-    >>> grey = torch.full((1, 3, 1, 1), 0.5)
-    >>> redder = jitter_lab(grey, torch.tensor([[0.0, 10.0, 0.0]])).flatten()
-    >>> bool(redder[0] > 0.5 > redder[1])
-    True
+    Returns:
+        `(B, 1, H, W)` in [0, 1].
     """
-    return lab_to_rgb(rgb_to_lab(rgb) + change[..., None, None]).clamp(0, 1)
+    batch, _, height, width = gray.shape
+    levels = (gray * 255).round().clamp(0, 255)
+    padded = F.pad(levels, (0, -width % tiles, 0, -height % tiles), mode="reflect")
+    high, wide = padded.shape[2] // tiles, padded.shape[3] // tiles
+    area = high * wide
+    blocks = padded.reshape(batch, tiles, high, tiles, wide).transpose(2, 3).reshape(batch, tiles**2, area).long()
+    counts = torch.zeros(batch, tiles**2, LEVELS, device=gray.device)
+    counts.scatter_add_(2, blocks, torch.ones_like(blocks, dtype=counts.dtype))  # whole numbers: exact in any order
+    limit = (clip * area / LEVELS).floor().clamp_min(1)[:, None, None]
+    excess = (counts - limit).clamp_min(0).sum(2, keepdim=True)
+    level = torch.arange(LEVELS, device=gray.device)
+    rest = excess.remainder(LEVELS)  # after an equal share for all levels, evenly spaced ones get one more
+    step = (LEVELS / rest.clamp_min(1)).floor()
+    more = (level.remainder(step) == 0) & (level / step < rest)
+    counts = counts.minimum(limit) + (excess / LEVELS).floor() + more
+    curves = (counts.cumsum(2) * (255 / area)).round().clamp(0, 255).flatten(1)  # (B, tiles * tiles * LEVELS)
+    up, down, y = _neighbours(height, high, tiles, gray.device)
+    left, right, x = _neighbours(width, wide, tiles, gray.device)
+
+    def look_up(row: Tensor, column: Tensor) -> Tensor:
+        tile = row[:, None] * tiles + column  # (H, W)
+        return curves.gather(1, (tile * LEVELS + levels[:, 0].long()).flatten(1))
+
+    above = torch.lerp(look_up(up, left), look_up(up, right), x.repeat(height))
+    below = torch.lerp(look_up(down, left), look_up(down, right), x.repeat(height))
+    return (torch.lerp(above, below, y.repeat_interleave(width)) / 255).reshape(gray.shape)
+
+
+def _neighbours(size: int, tile: int, tiles: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """The tiles with the nearest centres before and after each pixel, and the pixel's position between them."""
+    position = torch.arange(size, device=device) / tile - 0.5
+    before = position.floor()
+    return before.clamp_min(0).long(), (before + 1).clamp_max(tiles - 1).long(), position - before

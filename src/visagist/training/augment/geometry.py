@@ -1,9 +1,6 @@
-"""Where pixels go: turn, scale, shift, mirror, and the random warp.
+"""Random similarity transforms and warps.
 
-- `random_similarity`, `random_warp`: the draws, on the CPU, from a generator
-- `base_grid`, `sample`: applying them
-
-Coordinates are (x, y) in [-1, 1] over the side: a unit that does not depend on the size.
+Coordinates are (x, y) in [-1, 1] across the image, as for `grid_sample`, so that draws do not depend on its size.
 """
 
 import math
@@ -14,19 +11,14 @@ from torch.nn import functional as F
 
 from visagist.training.augment.options import Augmentation
 
-CONTROLS = 5  # control points a side of the grid by which the warp's strength is counted
+REFERENCE_POINTS = 5  # control points per side of the grid for which the warp's strength is stated
 
 
 def random_similarity(augmentation: Augmentation, may_flip: Tensor, generator: torch.Generator) -> Tensor:
-    """Rotation, scale, shift and perhaps flip of faces.
-
-    Args:
-        augmentation: how far they go.
-        may_flip: `(B,)` bool, the faces of which half are mirrored.
-        generator: of the CPU.
+    """Draw rotation, scale and shift, and mirror half of the faces for which `may_flip`, `(B,)` bool, is true.
 
     Returns:
-        `(B, 2, 3)` float32: takes output coordinates in [-1, 1] to input coordinates in the same unit.
+        `(B, 2, 3)` matrices from output to input coordinates.
     """
     uniform = torch.rand(len(may_flip), 5, generator=generator) * 2 - 1
     angle = uniform[:, 0] * math.radians(augmentation.rotate)
@@ -39,26 +31,27 @@ def random_similarity(augmentation: Augmentation, may_flip: Tensor, generator: t
 
 
 def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Smooth random displacements, x and y drawn independently.
+    """Draw smooth displacements, x and y independently: bicubic interpolation of a grid of control points.
 
     Args:
-        count: faces.
-        size: side in px.
-        deviation: standard deviation of a control point of a 5x5 grid, as a part of the side; in other grids the same
-            part of a cell, so that no grid folds the face sooner than another.
-        grids: control points a side, 2 or more; each face draws one of them.
-        generator: of the CPU.
+        count: number of faces, B.
+        size: side in px, R.
+        deviation: standard deviation of a control point of a 5x5 grid, as a fraction of the side; in other grids the
+            same fraction of a cell, so that no grid folds the face sooner than another.
+        grids: control points per side; each face draws one of them.
+        generator: on the CPU.
 
     Returns:
-        `(B, size, size, 2)` float32 displacements (x, y) in units in which the side is 2 long.
+        `(B, R, R, 2)` displacements (x, y).
     """
 
     def smooth(faces: int, points: int) -> Tensor:
-        cell = (CONTROLS - 1) / (points - 1)
+        cell = (REFERENCE_POINTS - 1) / (points - 1)
         control = torch.randn(faces, 2, points, points, generator=generator) * 2 * deviation * cell
-        rows = torch.eye(points)[:, None, None].expand(-1, 1, 2, -1)  # one point up at a time, over two equal lines
-        curve = F.interpolate(rows, (2, size), mode="bicubic", align_corners=True)[:, 0, 0].T  # (R, points): a matrix
-        return torch.einsum("yi,bkij,xj->byxk", curve, control, curve)
+        # Interpolating unit vectors gives the matrix for rows and columns: faster than interpolating each warp.
+        unit = torch.eye(points)[None, None]
+        curves = F.interpolate(unit, (points, size), mode="bicubic", align_corners=True)[0, 0]
+        return torch.einsum("iy,bkij,jx->byxk", curves, control, curves)
 
     if len(grids) == 1:
         return smooth(count, grids[0])
@@ -70,34 +63,19 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
     return warp
 
 
-def base_grid(size: int) -> Tensor:
-    """`(size, size, 2)` coordinates (x, y) of pixel centres in [-1, 1].
-
-    >>> base_grid(2)[0].tolist()
-    [[-0.5, -0.5], [0.5, -0.5]]
-    """
-    line = (torch.arange(size) + 0.5) / size * 2 - 1
-    return torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)
-
-
-def sample(planes: Tensor, similarity: Tensor, warp: Tensor, margin: float, seen: int) -> tuple[Tensor, Tensor]:
-    """Sample a batch of crops twice, with the warp and without.
-
-    Args:
-        planes: `(B, C, S, S)` float32, S = R * margin.
-        similarity: `(B, 2, 3)` as of `random_similarity`, on the same device.
-        warp: `(B, R, R, 2)` as of `random_warp`, on the same device.
-        margin: how much larger the crops are than what is sampled.
-        seen: how many of the channels are sampled with the warp.
+def sample(planes: Tensor, similarity: Tensor, warp: Tensor, margin: float, warped: int) -> tuple[Tensor, Tensor]:
+    """Sample crops `(B, C, S, S)` with and without the warp, S = R * margin.
 
     Returns:
-        `(B, seen, R, R)` warped, and `(B, C, R, R)` not warped.
+        The first `warped` channels with the warp, `(B, warped, R, R)`, and all without, `(B, C, R, R)`.
     """
-    base = base_grid(warp.shape[1]).to(planes.device)
+    size = warp.shape[1]
+    line = (torch.arange(size, device=planes.device) + 0.5) / size * 2 - 1
+    base = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)  # (R, R, 2)
     turn, shift = similarity[:, :, :2], similarity[:, None, None, :, 2]
-    plain = torch.einsum("bij,yxj->byxi", turn, base) + shift  # (B, R, R, 2)
-    warped = torch.einsum("bij,byxj->byxi", turn, base + warp) + shift
+    plain_grid = torch.einsum("bij,yxj->byxi", turn, base) + shift
+    warped_grid = torch.einsum("bij,byxj->byxi", turn, base + warp) + shift
     return (
-        F.grid_sample(planes[:, :seen], warped / margin, padding_mode="border", align_corners=False),
-        F.grid_sample(planes, plain / margin, padding_mode="border", align_corners=False),
+        F.grid_sample(planes[:, :warped], warped_grid / margin, padding_mode="border", align_corners=False),
+        F.grid_sample(planes, plain_grid / margin, padding_mode="border", align_corners=False),
     )

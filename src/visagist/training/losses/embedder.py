@@ -14,7 +14,7 @@ from visagist.core.types import Coverage
 from visagist.faces.align import COVERAGES, compose, crop_matrix, invert, mean_mesh, similarity
 from visagist.faces.identity import TEMPLATE, five_points
 from visagist.zoo import locate
-from visagist.zoo.onnx_module import FrozenGraph
+from visagist.zoo.onnx_module import OnnxModule
 
 SIDE = 112  # px, SFace's input
 
@@ -84,7 +84,7 @@ class FaceEmbedder(nn.Module):
         super().__init__()
         grid, self.factor = aligned_grid(coverage, size)
         self.register_buffer("grid", grid, persistent=False)
-        self.network = FrozenGraph(locate("sface"))
+        self.network = OnnxModule(locate("sface"))
 
     def align(self, faces: Tensor) -> Tensor:
         """`(B, 3, R, R)` faces as SFace wants to see them, `(B, 3, 112, 112)`, both RGB in [0, 1]."""
