@@ -1,14 +1,14 @@
-"""Registries: named parts of visagist, one file each, and those that other distributions add through entry points.
+"""Registries: parts of visagist by name, one file each, and those that other distributions add by entry points.
 
     # visagist/merging/color/__init__.py
-    COLOR: Registry[Transfer] = Registry("colour transfer", "visagist.merging.color", "visagist.color")
+    COLOR: Registry[ColorTransfer] = Registry("colour transfer", "visagist.merging.color", "visagist.color")
 
     # visagist/merging/color/reinhard.py
     @COLOR.register
     def reinhard(...): ...
 
-A built-in part bears the name of its file; a part of another distribution bears the name of its entry point. Names are
-listed without importing anything; a part is imported when it is first asked for.
+A built-in part has the name of its file, a part of another distribution the name of its entry point. Listing names
+imports nothing; a part is imported at its first use.
 """
 
 import importlib
@@ -30,36 +30,39 @@ class Registry(Generic[T]):
 
     Args:
         kind: what a part is called in messages, such as `colour transfer`.
-        package: whose modules are the built-in parts. Sub-packages and names with a leading underscore are none.
+        package: package whose modules are the built-in parts; sub-packages and names with a leading underscore are not.
         group: entry-point group of other distributions.
-        besides: modules of the package that are no parts.
+        besides: modules of the package that are not parts.
     """
 
     def __init__(self, kind: str, package: str, group: str, besides: tuple[str, ...] = ()) -> None:
         self.kind, self.package, self.group, self.besides = kind, package, group, besides
-        self._registered: dict[str, T] = {}
+        self._loaded: dict[str, T] = {}
 
     def register(self, part: U, module: str | None = None) -> U:
-        """Add a built-in part under the name of its file; usable as a decorator of classes and functions.
+        """Add a part under the name of its file; a decorator for classes and functions.
 
         Args:
             part: the part.
-            module: `__name__` of the file, for parts that are neither a class nor a function.
+            module: `__name__` of the file, for parts that are neither a class nor a function; or a name of your own,
+                for parts of a script or a notebook.
+
+        >>> registry = Registry("number", "visagist.core", "example.numbers")
+        >>> registry.register(7, "seven")
+        7
+        >>> registry["seven"]
+        7
         """
         name = (module or str(part.__module__)).rpartition(".")[2]
-        self._registered[name] = part  # pyright: ignore[reportArgumentType] - the decorator keeps the part's own type
+        self._loaded[name] = part  # pyright: ignore[reportArgumentType] - the decorator keeps the part's own type
         return part
 
     @cached_property
     def _built_in(self) -> tuple[str, ...]:
         spec = importlib.util.find_spec(self.package)
-        places = spec.submodule_search_locations if spec else None
-        found = [
-            module.name
-            for module in pkgutil.iter_modules(places)
-            if not (module.ispkg or module.name.startswith("_") or module.name in self.besides)
-        ]
-        return tuple(sorted(found))
+        found = pkgutil.iter_modules(spec.submodule_search_locations if spec else None)
+        names = (module.name for module in found if not module.ispkg and not module.name.startswith("_"))
+        return tuple(sorted(name for name in names if name not in self.besides))
 
     @cached_property
     def _added(self) -> dict[str, EntryPoint]:
@@ -69,12 +72,12 @@ class Registry(Generic[T]):
             ConfigError: two distributions, or one and visagist, use the same name.
         """
         found: dict[str, EntryPoint] = {}
-        for entry in entry_points(group=self.group):
-            if entry.name in self._built_in or entry.name in found:
-                other = found[entry.name].value if entry.name in found else "visagist itself"
+        for entry in sorted(entry_points(group=self.group)):
+            known = found.get(entry.name)
+            if known or entry.name in self._built_in:
                 raise ConfigError(
-                    f"two {self.kind}s are called '{entry.name}': {entry.value} and one of {other}; uninstall one of "
-                    "the distributions"
+                    f"two {self.kind}s are called '{entry.name}': {_origin(entry)} and "
+                    f"{_origin(known) if known else 'one of visagist'}; uninstall one of the packages"
                 )
             found[entry.name] = entry
         return found
@@ -82,7 +85,7 @@ class Registry(Generic[T]):
     @property
     def names(self) -> tuple[str, ...]:
         """All names, built-in parts first; nothing is imported."""
-        return (*self._built_in, *sorted(self._added))
+        return tuple(dict.fromkeys((*self._built_in, *self._added, *self._loaded)))
 
     def __getitem__(self, name: str) -> T:
         """A part, imported at its first use.
@@ -90,21 +93,21 @@ class Registry(Generic[T]):
         Raises:
             ConfigError: no part has that name, or it cannot be imported.
         """
-        if name in self._registered:
-            return self._registered[name]
+        if name in self._loaded:
+            return self._loaded[name]
         if name in self._built_in:
             importlib.import_module(f"{self.package}.{name}")
-            if name not in self._registered:
+            if name not in self._loaded:
                 raise ConfigError(f"{self.package}.{name} registers no {self.kind}; decorate it with `register`")
         elif name in self._added:
             entry = self._added[name]
             try:
-                self._registered[name] = entry.load()
+                self._loaded[name] = entry.load()
             except (ImportError, AttributeError) as error:
-                raise ConfigError(f"{self.kind} '{name}' ({entry.value}) cannot be imported: {error}") from error
+                raise ConfigError(f"{self.kind} '{name}' ({_origin(entry)}) cannot be imported: {error}") from error
         else:
             raise ConfigError(f"no {self.kind} '{name}' (available: {', '.join(self.names)})")
-        return self._registered[name]
+        return self._loaded[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
@@ -118,5 +121,13 @@ class Registry(Generic[T]):
 
     @property
     def choice(self) -> Any:
-        """`Literal` of all names: an annotation for settings, whose help and validation then follow the registry."""
+        """`Literal` of all names, an annotation for settings: help, validation and schema then follow the registry.
+
+        Of the names at the time of the call: a part of a notebook is registered before the settings are imported.
+        """
         return Literal[self.names]
+
+
+def _origin(entry: EntryPoint) -> str:
+    """An entry point with its distribution."""
+    return f"{entry.value} of {entry.dist.name}" if entry.dist else entry.value

@@ -1,0 +1,123 @@
+"""Registries list names without importing, import a part at its first use, and take parts of other distributions."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from visagist.core.errors import ConfigError
+from visagist.core.registry import Registry
+
+GROUP = "visagist_test.shapes"
+PACKAGE = """
+from visagist.core.registry import Registry
+SHAPES = Registry("shape", __name__, "visagist_test.shapes", besides=("helpers",))
+"""
+SQUARE = """
+from {package} import SHAPES
+@SHAPES.register
+def square(): return 4
+"""
+
+
+def distribution(folder: Path, name: str, **entries: str) -> None:
+    """The metadata of an installed distribution with entry points."""
+    info = folder / f"{name}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    lines = "\n".join(f"{entry} = {value}" for entry, value in entries.items())
+    (info / "entry_points.txt").write_text(f"[{GROUP}]\n{lines}\n")
+
+
+@pytest.fixture
+def shapes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
+    """The registry of a package of its own with the parts `circle` and `square`."""
+    name = f"shapes_{abs(hash(request.node.nodeid))}"
+    package = tmp_path / name
+    (package / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text(PACKAGE)
+    (package / "inner" / "__init__.py").touch()
+    for other in ("helpers.py", "_private.py"):
+        (package / other).touch()
+    (package / "square.py").write_text(SQUARE.format(package=name))
+    (package / "circle.py").write_text(f"import {name}\n{name}.SHAPES.register((1, 2), __name__)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return __import__(name).SHAPES
+
+
+def test_names_are_those_of_the_files_and_nothing_is_imported(shapes: Registry[Any]) -> None:
+    assert shapes.names == ("circle", "square") == tuple(shapes)
+    assert "square" in shapes
+    assert "helpers" not in shapes
+    assert not [name for name in sys.modules if name.startswith(f"{shapes.package}.")]
+
+
+def test_a_part_is_imported_alone_at_its_first_use(shapes: Registry[Any]) -> None:
+    assert shapes["square"]() == 4
+    assert f"{shapes.package}.circle" not in sys.modules
+    assert [(name, type(part).__name__) for name, part in shapes.items()] == [
+        ("circle", "tuple"),
+        ("square", "function"),
+    ]
+
+
+def test_parts_of_other_distributions_come_by_entry_point(
+    shapes: Registry[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "their_shapes.py").write_text("def draw(): return 3\n")
+    distribution(other, "theirs", triangle="their_shapes:draw", gone="their_shapes:gone", lost="no_such_module:draw")
+    monkeypatch.syspath_prepend(str(other))
+    monkeypatch.syspath_prepend(str(other) + "/")  # found twice: PYTHONPATH and an editable installation
+    assert shapes.names == ("circle", "square", "gone", "lost", "triangle")
+    assert "their_shapes" not in sys.modules
+    assert shapes["triangle"]() == 3
+    for broken in ("gone", "lost"):
+        with pytest.raises(ConfigError, match=f"{broken}.*theirs"):
+            shapes[broken]
+
+
+@pytest.mark.parametrize("names", [("square",), ("hexagon", "hexagon")])
+def test_one_name_for_two_parts_is_refused_and_says_whose_they_are(
+    names: tuple[str, ...], shapes: Registry[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate(names):
+        distribution(tmp_path, f"theirs{number}", **{name: f"module{number}:part"})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match=f"{names[0]}.*module.*theirs"):
+        list(shapes)
+
+
+def test_an_unknown_name_is_refused_with_those_that_exist(shapes: Registry[Any]) -> None:
+    with pytest.raises(ConfigError, match=r"shape 'sqare'.*circle, square"):
+        shapes["sqare"]
+
+
+def test_a_file_that_registers_nothing_is_named(shapes: Registry[Any], tmp_path: Path) -> None:
+    (tmp_path / shapes.package / "blank.py").touch()
+    with pytest.raises(ConfigError, match=rf"{shapes.package}\.blank"):
+        shapes["blank"]
+
+
+def test_parts_of_a_notebook_have_the_name_that_they_are_given(shapes: Registry[Any]) -> None:
+    shapes.register(5, "mine")
+    assert shapes["mine"] == 5
+    assert shapes.names == ("circle", "square", "mine")
+
+
+def test_choice_validates_and_is_in_the_schema(shapes: Registry[Any]) -> None:
+    if TYPE_CHECKING:
+        Shape = str
+    else:
+        Shape = shapes.choice
+
+    class Options(BaseModel):
+        shape: Shape = "square"
+
+    assert Options(shape="circle").shape == "circle"
+    assert Options.model_json_schema()["properties"]["shape"]["enum"] == ["circle", "square"]
+    with pytest.raises(ValidationError, match="'circle' or 'square'"):
+        Options(shape="cube")
