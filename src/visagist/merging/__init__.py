@@ -1,6 +1,5 @@
-"""Predicted faces into frames: pixels alone. Files, consent and signatures are the business of `visagist.jobs`."""
+"""Predicted faces into frames: pixels only. Files, consent and signatures belong to `visagist.jobs`."""
 
 from visagist.merging.options import MergeOptions
-from visagist.merging.pipeline import Untouched
 
-__all__ = ["MergeOptions", "Untouched"]
+__all__ = ["MergeOptions"]

@@ -2,14 +2,24 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, FiniteFloat, field_validator
 
 from visagist.core.errors import ConfigError, FootageError, OutputError
 from visagist.core.settings import Settings
 from visagist.media import DEFAULT_RATE, Footage, FrameRate
-from visagist.models.bundle import TrainedNetwork
+from visagist.merging.color import COLOR
+from visagist.merging.masks import MASKS
+
+if TYPE_CHECKING:
+    from visagist.models.bundle import TrainedNetwork
+
+    ColorName = str
+    MaskName = str
+else:
+    ColorName = COLOR.choice
+    MaskName = MASKS.choice
 
 
 class MergeOptions(Settings):
@@ -24,7 +34,10 @@ class MergeOptions(Settings):
     mask_forehead: Annotated[float, Field(ge=0, le=1)] = 0.3
     """How much of the forehead is replaced: 1 to the hairline, 0 hardly more than the brows; a fringe wants less."""
 
-    color: Literal["reinhard", "mean", "none"] = "reinhard"
+    mask: MaskName = "combined"
+    """Where the face is replaced: inside the landmark hull, inside the mask that the network learned, or both."""
+
+    color: ColorName = "reinhard"
     """How the predicted face takes on the colours of the frame."""
 
     frames: str | None = None
@@ -102,7 +115,7 @@ def check_frames(frames: str | None, footage: Footage, output: Path) -> None:
         raise FootageError(f"{footage.path}: has frames 0 to {footage.frames - 1}; --frames {frames} goes beyond")
 
 
-def check_morph(morph: float | None, run: TrainedNetwork) -> None:
+def check_morph(morph: float | None, run: "TrainedNetwork") -> None:
     """Refuse a morph of a network that knows no morphing.
 
     Raises:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from visagist.faces import Coverage, Face, crop_matrix, hull_mask
 from visagist.media import Frame, Region
-from visagist.merging.color import TRANSFERS
+from visagist.merging.color import COLOR
 from visagist.merging.composite import composite
-from visagist.merging.mask import blend_mask, without_strays
+from visagist.merging.masks import MASKS, MaskInput
+from visagist.merging.masks.shape import feather
 from visagist.merging.options import MergeOptions
+from visagist.merging.strays import without_strays
 
 COMPOSITORS = 2  # threads; more than the cores of a small machine gains nothing
 BATCH = 16  # faces that go through the network at a time
@@ -146,8 +148,9 @@ def _finish(
     if isinstance(job, str) or prediction is None:
         return Merged(frame, frame, str(job), np.zeros((0, 0), np.float32), None)
     face, learned = prediction
-    mask = blend_mask(job.hull, learned, options.mask_erode, options.mask_feather)
-    matched = TRANSFERS[options.color](face, job.crop, mask)
+    mask = MASKS[options.mask](MaskInput(job.hull, learned, face, job.crop, options.mask_erode))
+    mask = feather(mask, options.mask_feather)
+    matched = COLOR[options.color](face, job.crop, mask)
     mask = without_strays(mask, matched, job.crop, job.outline, job.eyes)
     changed, weight, region = composite(frame, matched, mask, job.matrix)
     reason = None if region is not None else "the face lies outside the picture"

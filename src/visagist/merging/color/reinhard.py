@@ -1,0 +1,25 @@
+"""`reinhard`: mean and deviation in CIE Lab."""
+
+from visagist.merging.color import COLOR, Image, Mask
+from visagist.merging.color._lab import match_lab
+
+# A beard on one of the two faces widens the deviation by half and more. That is not contrast of the other face: matched
+# in full, skin becomes glaring and eyes black. Limited to this ratio, one swap went from SFace .726 to .730, flicker
+# from 2.4 to 2.0, seam from 2.8 to 2.6 (limit 2).
+RATIO_LIMITS = (0.8, 1.25)
+
+
+@COLOR.register
+def reinhard(predicted: Image, original: Image, mask: Mask) -> Image:
+    """Match mean and deviation in CIE Lab (Reinhard et al. 2001).
+
+    "Color Transfer between Images", in Lab (D65) instead of their lαβ and with a limited ratio of the deviations.
+
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> original = rng.uniform(0.3, 0.6, (32, 32, 3)).astype(np.float32)
+    >>> matched = reinhard(original * 0.8, original, np.ones((32, 32), np.float32))
+    >>> bool(abs(matched - original).mean() < 0.02)
+    True
+    """
+    return match_lab(predicted, original, mask, RATIO_LIMITS)

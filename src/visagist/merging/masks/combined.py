@@ -1,0 +1,10 @@
+"""`combined`: landmark hull times learned mask."""
+
+from visagist.merging.masks import MASKS, Mask, MaskInput
+from visagist.merging.masks.shape import grow, sharpen
+
+
+@MASKS.register
+def combined(face: MaskInput) -> Mask:
+    """Inside the landmark hull and inside the mask that the network drew; only the hull is eroded."""
+    return grow(face.hull, -face.erode) * sharpen(face.learned)
