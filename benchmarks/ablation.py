@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from visagist.core.device import choose
 from visagist.evaluation.metrics.expression import eye_openness, mouth_openness
 from visagist.models import ARCHITECTURES, Swapper
-from visagist.models.base import depth_to_space, scale, space_to_depth, start_even
+from visagist.models.blocks.layers import depth_to_space, scale, space_to_depth, start_even
 from visagist.training.config import TrainOptions
 from visagist.training.data.crops import Side, load_crops
 from visagist.training.trainer import Trainer
@@ -407,7 +407,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="options of the training, as name=value")
     parser.add_argument("--trial", help="settings of a variant of your own, as JSON; its name is the JSON")
     arguments = parser.parse_args()
-    ARCHITECTURES["trial"] = Trial
+    ARCHITECTURES.register(Trial, "trial")
     size = 128
     margin = TrainOptions().margin
     sides = {

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.models.base import Swapper
 from visagist.models.df import DfConfig
+from visagist.models.swapper import Swapper
 
 
 class Up(nn.Module):

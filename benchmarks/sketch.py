@@ -24,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from visagist.core.device import choose, kept_memory
 from visagist.models import ARCHITECTURES, Swapper
-from visagist.models.base import depth_to_space
+from visagist.models.blocks.layers import depth_to_space
 from visagist.training.config import TrainOptions
 from visagist.training.data.crops import Crops, Side
 from visagist.training.trainer import Trainer
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="turns of 3 iterations a network")
     arguments = parser.parse_args()
     compute = choose("auto")
-    ARCHITECTURES["sketch"] = Sketch
+    ARCHITECTURES.register(Sketch, "sketch")
     trainers: dict[str, Trainer] = {}
     for name in (arguments.model, "sketch"):
         options = TrainOptions(model=name, batch=arguments.batch)

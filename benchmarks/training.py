@@ -110,13 +110,8 @@ def build_reference(name: str, settings: dict[str, object], batch: int, device: 
     plain, kind = PLAIN.get(name, (name, ARCHITECTURES[name]))
     if configure(name, settings).__dict__.get("options"):
         plain, kind = name, ARCHITECTURES[name]  # the plain one has none of the options
-    known = dict(ARCHITECTURES)
-    ARCHITECTURES[plain] = kind
-    try:
-        return build(plain, settings, batch, Compute(device, None, torch.contiguous_format))
-    finally:
-        ARCHITECTURES.clear()
-        ARCHITECTURES.update(known)
+    ARCHITECTURES.register(kind, plain)
+    return build(plain, settings, batch, Compute(device, None, torch.contiguous_format))
 
 
 def compile_network(trainer: Trainer) -> None:

@@ -11,8 +11,8 @@ from visagist.training.data.crops import Side
 
 
 @pytest.fixture(autouse=True)
-def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ARCHITECTURES, "trial", ablation.Trial)
+def _known() -> None:
+    ARCHITECTURES.register(ablation.Trial, "trial")
 
 
 @pytest.mark.parametrize("name", sorted(ablation.VARIANTS))

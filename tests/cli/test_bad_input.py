@@ -13,12 +13,7 @@ import pytest
 import tomli_w
 
 from tests.cli.conftest import Ended, Swap, command, visagist
-from visagist.cli import main
-from visagist.core.device import choose
-from visagist.core.errors import ConfigError
-from visagist.core.events import silent
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.jobs.swap import demo_swap
 
 CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
 
@@ -30,20 +25,6 @@ def assert_refused(ended: Ended, *words: str) -> None:
     assert "Traceback" not in ended.err
     for word in words:
         assert word in last, last
-
-
-def assert_wrong_usage(ended: Ended, *words: str) -> None:
-    assert ended.code == 2, ended.err
-    (line,) = ended.err.strip().splitlines()
-    assert line.startswith("visagist: "), ended.err
-    for word in words:
-        assert word in line, line
-
-
-def called(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> Ended:
-    """The command line in this process, for what it finds before it works."""
-    code = main([str(argument) for argument in arguments])
-    return Ended(code, *capsys.readouterr())
 
 
 def write_video(path: Path, frames: int = 20) -> None:
@@ -169,89 +150,6 @@ def test_consent_record_of_another_person(swapped: Swap, tmp_path: Path) -> None
     assert not (tmp_path / "o.mp4").exists()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("swap",),
-        ("extract", "x.mp4", "--nonsense", "1"),
-        ("nonsense",),
-        ("train", "a", "b", "-o", "c", "--minutes", "x"),
-        ("extract", "x.mp4", "-o", "c", "--min-size", "inf"),
-        ("merge", "x.mp4", "--run", "r", "-o", "c", "--min-score", "nan"),
-    ],
-)
-def test_wrong_usage_is_exit_code_2(arguments: tuple[str, ...]) -> None:
-    ended = visagist(*arguments)
-    assert ended.code == 2
-    assert "Traceback" not in ended.err
-
-
-@pytest.mark.parametrize("command", [("merge", "x.mp4"), ("swap", "x.mp4", "y.mp4")])
-@pytest.mark.parametrize(
-    ("options", "allowed"),
-    [
-        (("--crf", "99"), "0 (lossless) to 51"),
-        (("--crf", "-1"), "0 (lossless) to 51"),
-        (("--encoder-preset", "warp"), "ultrafast"),
-        (("--codec", "av1"), "prores"),
-        (("--codec", "prores", "--crf", "4"), "h264"),
-    ],
-)
-def test_a_wrong_value_of_an_option_is_wrong_usage(
-    command: tuple[str, ...], options: tuple[str, ...], allowed: str
-) -> None:
-    assert_wrong_usage(visagist(*command, "-o", "o.mp4", *options), options[-2], allowed)
-
-
-TRAIN, SWAP, MERGE = ("train", "a", "b", "-o", "c"), ("swap", "a", "b", "-o", "c.mp4"), ("merge", "a", "-o", "c.mp4")
-
-
-@pytest.mark.parametrize("command", [TRAIN, SWAP])
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (("--model", "fast"), ("--model", "original, quick")),
-        (("--settings.latnt", "64"), ("--settings", "latnt", "latent")),
-        (("--settings.latent", "many"), ("--settings", "latent")),
-        (("--augmentation.warp", "7"), ("--augmentation.warp", "0.1")),
-        (("--iterations", "0"), ("--iterations", "1")),
-        (("--device", "cpu:x"), ("--device", "cpu:x", "cuda:N")),
-    ],
-)
-def test_a_training_that_cannot_be_is_wrong_usage(
-    command: tuple[str, ...], options: tuple[str, ...], words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert_wrong_usage(called(capsys, *command, *options), *words)
-
-
-@pytest.mark.parametrize("iterations", ["-4", "0"])
-def test_a_demo_of_no_iterations_is_wrong_usage(
-    iterations: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ended = called(capsys, "demo", "-o", tmp_path / "o.mp4", "--iterations", iterations)
-    assert_wrong_usage(ended, "--iterations", iterations, "1 or more")
-    with pytest.raises(ConfigError, match="iterations"):
-        demo_swap(tmp_path / "o.mp4", int(iterations), "cpu", silent)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("device", ["cpu:x", "cpu:1", "gpu", "cuda:", "cuda:x"])
-def test_what_names_no_device_is_wrong_usage(device: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (MERGE, ("evaluate", "a", "--target", "b", "--source", "c"), ("demo",)):
-        assert_wrong_usage(called(capsys, *words, "--device", device), "--device", device)
-    with pytest.raises(ConfigError, match="names no device"):
-        choose(device)
-
-
-def test_refusals_of_our_own_come_without_the_validators_words(capsys: pytest.CaptureFixture[str]) -> None:
-    ended = called(capsys, *MERGE, "--frames", "5")
-    assert_wrong_usage(ended, "--frames: '5' is not a range")
-    assert "alue error" not in ended.err
-    ended = called(capsys, *TRAIN, "--iterations", "3", "--minutes", "1")
-    assert_wrong_usage(ended, "visagist: give iterations or minutes, not both")
-    assert "alue error" not in ended.err
-
-
 @pytest.fixture
 def forty(tmp_path: Path) -> Path:
     """A target that states its 40 frames, in a folder of its own."""
@@ -310,25 +208,6 @@ def test_a_merge_with_the_record_of_another_source_is_refused_before_the_work(sw
     assert not output.parent.exists()
 
 
-def test_a_wrong_list_of_frames_is_wrong_usage() -> None:
-    assert_wrong_usage(visagist("merge", "x.mp4", "-o", "o.png", "--preview", "5-"), "--preview", "5,10-12")
-
-
-def test_a_wrong_value_in_a_file_is_wrong_usage(tmp_path: Path) -> None:
-    (tmp_path / "fine.toml").write_text("crf = 99")
-    ended = visagist("merge", "x.mp4", "-o", "o.mp4", "--config", tmp_path / "fine.toml")
-    assert_wrong_usage(ended, f"{tmp_path / 'fine.toml'}: crf 99", "51")
-
-
-def test_the_file_of_another_command_is_named_with_its_command(swapped: Swap, tmp_path: Path) -> None:
-    saved = swapped.workspace / "source" / "extract.toml"
-    ended = visagist("swap", "a", "b", "-o", tmp_path / "o.mp4", "--config", saved)
-    assert_wrong_usage(ended, str(saved), "footage", "`visagist swap`", "options of `visagist extract`")
-    saved = swapped.workspace / "run" / "train.toml"
-    ended = visagist("extract", "--config", saved)
-    assert_wrong_usage(ended, str(saved), "source", "`visagist extract`", "options of `visagist train`")
-
-
 def test_a_reader_that_has_gone_is_no_success(source: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         command("extract", source, "-o", tmp_path / "faces", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -342,76 +221,3 @@ def test_a_reader_that_has_gone_is_no_success(source: Path, tmp_path: Path) -> N
     assert process.wait() == 1
     assert b"Traceback" not in said
     assert b"Exception ignored" not in said
-
-
-def test_a_misspelt_option_of_a_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text("min_chnage = 0.1\n")
-    ended = visagist("extract", "a", "-o", "b", "--config", path)
-    assert_wrong_usage(ended, str(path), "min_chnage", "did you mean min_change?")
-    path.write_text("[augmentation]\nwrap = 0.1\n")
-    assert_wrong_usage(visagist(*TRAIN, "--config", path), f"{path}: [augmentation] has no wrap; did you mean warp?")
-
-
-@pytest.mark.parametrize("command", ["train", "pretrain", "swap"])
-def test_a_misspelt_name_in_a_table_does_not_lead_to_another_command(command: str, tmp_path: Path) -> None:
-    """`GAN = 1` was said to be an option of `visagist pretrain`, which does not know it either."""
-    path = tmp_path / "mine.toml"
-    path.write_text("[losses]\nGAN = 1\n")
-    ended = visagist(command, "a", *(["b"] if command != "pretrain" else []), "-o", "c.mp4", "--config", path)
-    assert_wrong_usage(ended, f"{path}: [losses] has no GAN; did you mean gan? (it has: masked, dssim, ")
-    assert "pretrain`" not in ended.err
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('[losses]\ngan = "much"', "losses.gan: must be from 0 to 10, not much"),
-        ("[losses]\ndssim = 0\nabsolute = 0", "losses: one of dssim, absolute"),
-        ("[losses]\ngan = 0.1\ngan_patch = 131", "losses.gan_patch: gan_patch 131 is larger than the faces"),
-        ("[settings]\nlatnt = 64", "settings: model 'quick' has no setting latnt"),
-        ('until = "plateau"', "until: a falling learning rate"),
-        ('device = "gpu"', "device: "),
-        ("losses = 3", "losses must be a table, [losses], of names and values, not 3"),
-        ("[batch]\nsize = 3", "batch is no table"),
-    ],
-)
-@pytest.mark.parametrize("command", [TRAIN, SWAP])
-def test_wrong_values_of_a_file_are_said_of_the_file(
-    command: tuple[str, ...], content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text(content)
-    assert_wrong_usage(called(capsys, *command, "--seed", "1", "--config", path), f"{path}: {message}")
-
-
-def test_values_of_a_file_that_do_not_go_together_are_said_of_the_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text("iterations = 3\nminutes = 3")
-    assert_wrong_usage(called(capsys, *TRAIN, "--config", path), f"{path}: give iterations or minutes, not both")
-
-
-def test_a_wrong_value_beside_a_file_is_said_of_the_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "mine.toml"
-    path.write_text("[losses]\ngan = 0.1\nedges = 2")
-    ended = called(capsys, *TRAIN, "--losses.gan", "50", "--config", path)
-    assert_wrong_usage(ended, "visagist: --losses.gan: must be from 0 to 10, not 50")
-
-
-@pytest.mark.parametrize("name", ["settings", "others"])
-def test_one_value_for_a_table_is_refused_beside_options_of_that_table(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It was dropped without a word."""
-    path = tmp_path / "mine.toml"
-    path.write_text(f'{name} = "ud"')
-    ended = called(capsys, *TRAIN, f"--{name}.latent", "64", "--config", path)
-    assert_wrong_usage(ended, f"{path}: {name} must be a table, [{name}]", "not ud")
-
-
-def test_missing_or_broken_config(tmp_path: Path) -> None:
-    assert_refused(visagist("extract", "--config", tmp_path / "none.toml"), "none.toml")
-    (tmp_path / "broken.toml").write_text("a = = 3")
-    assert_refused(visagist("extract", "--config", tmp_path / "broken.toml"), "broken.toml")

@@ -30,7 +30,7 @@ def options(command: str) -> dict[str, str]:
 @cache
 def known() -> set[str]:
     """All that may be written after `--`."""
-    settings = {name for kind in ARCHITECTURES.values() for name in kind.Config.__dataclass_fields__}
+    settings = {name for _, kind in ARCHITECTURES.items() for name in kind.Config.__dataclass_fields__}
     found = {name for command in COMMANDS for name in options(command)} | {f"--settings.{name}" for name in settings}
     tables = {name.partition(".")[0] for name in found if "." in name}
     return found | {f"{table}.NAME" for table in tables} | {"--config", "--json", "--help", "--version"}

@@ -1,15 +1,12 @@
 """Every option of a training, from the command line and from TOML, and values that are none."""
 
 import math
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import annotated_types
 import pytest
 import tomli_w
-from pydantic.fields import FieldInfo
 
 from visagist.cli.app import app, main
 from visagist.core.errors import ConfigError
@@ -38,11 +35,10 @@ GIVEN: dict[str, Any] = {  # another value than the default, of every option tha
     "backup_every": 11,
     "backups": 1,
     "preset": "final",
-    "compile": True,
     "checkpointing": True,
     "freeze": ["encoder", "source"],
     "settings": {"size": 192, "options": "ud"},
-    "schedule": {"warm_up": 5, "decay": "late", "floor": 0.1},
+    "schedule": {"warm_up": 5},
     "optimizer": {"name": "lion", "betas": [0.8, 0.9], "accumulate": 2},
     "augmentation": {"flip": "source", "warp_grids": [3, 9], "color_transfer": "mkl", "yaw_bins": 18},
     "losses": {"masked": False, "gan_patch": 31},
@@ -54,24 +50,6 @@ def tables() -> dict[str, type[Settings]]:
     """The tables among the options, by name."""
     found = {name: field.annotation for name, field in TrainOptions.model_fields.items()}
     return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, Settings)}
-
-
-def bounds(field: FieldInfo) -> Iterator[tuple[float, str]]:
-    """Values just beyond what a number may be, with both ends of that."""
-    limits = {type(limit).__name__.lower(): limit for limit in field.metadata if isinstance(limit, BOUNDS)}
-    ends = {name: getattr(limit, name) for name, limit in limits.items()}
-    words = {"ge": "(from|at least) ", "gt": "above ", "le": "(to|at most) ", "lt": "below "}
-    allowed = ".*".join(f"{words[name]}{re.escape(str(end))}" for name, end in ends.items())
-    for name, end in ends.items():
-        yield end + {"ge": -1, "gt": 0, "le": 1, "lt": 0}[name], allowed
-
-
-NUMBERS = [
-    (f"--{prefix}{name}".replace("_", "-"), value, allowed)
-    for prefix, kind in {"": TrainOptions, **{f"{name}.": kind for name, kind in tables().items()}}.items()
-    for name, field in kind.model_fields.items()
-    for value, allowed in bounds(field)
-]
 
 
 def parsed(*tokens: str) -> TrainOptions:
@@ -119,7 +97,7 @@ def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys
     path = tmp_path / "train.toml"
     path.write_text("[settings]\nencoder = [8, 16, 0]\n")
     assert main(["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]) == 2
-    assert "encoder 0 must be from 1 to 4096" in capsys.readouterr().err
+    assert "encoder 0 must be from 4 to 4096" in capsys.readouterr().err
     assert parsed("--settings.encoder", "8,16,16").settings == {"encoder": "8,16,16"}
     assert configure("quick", {"encoder": "8,16,16"}) == configure("quick", {"encoder": [8, 16, 16]})
 
@@ -142,54 +120,53 @@ def test_no_option_of_a_swap_has_two_meanings() -> None:
     assert len(names) == len(set(names))
 
 
-@pytest.mark.parametrize(("option", "value", "allowed"), NUMBERS)
-def test_values_beyond_the_range_are_usage_errors_that_name_both_ends(
-    option: str, value: float, allowed: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["train", "a", "b", "-o", "c", option, str(value)]) == 2
-    assert re.search(f"^visagist: {option}: must be .*{allowed}, not {value} ", said := capsys.readouterr().err), said
-
-
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_what_is_no_number_is_refused_with_the_range(value: float) -> None:
+def test_what_is_no_number_is_refused(value: float) -> None:
     """`--minutes inf` ended in a traceback, and a learning rate of infinity was trained with."""
     for table, kind in {"": TrainOptions, **tables()}.items():
         for name in (name for name, field in kind.model_fields.items() if "float" in str(field.annotation)):
             given = (value, value) if name == "betas" else value
-            with pytest.raises(ConfigError, match=f"options: .*{name}: must be .*, not {value}$"):
+            with pytest.raises(ConfigError, match=rf"options: {table}\.?{name}.*: .*, not {value}$"):
                 TrainOptions.parse({table: {name: given}} if table else {name: given}, "options")
 
 
 @pytest.mark.parametrize(
-    ("tokens", "message"),
+    ("tokens", "facts"),
     [
-        (["--minutes", "inf"], "--minutes: must be above 0 and at most 100000, not inf"),
-        (["--iterations", "1000000000"], "--iterations: must be a whole number from 1 to 99999999"),
-        (["--batch", "2.5"], "--batch: must be a whole number from 2 to 4096, not 2.5"),
-        (["--seed", "268435456"], "--seed: must be a whole number of at least 0 and below 268435456"),
-        (["--backups", "-1"], "--backups: must be a whole number of at least 0, not -1"),
-        (["--learning-rate", "nan"], "--learning-rate: must be above 0 and at most 1, not nan"),
-        (["--preset", "best"], "--preset: must be draft, standard or final, not best"),
-        (["--settings.size", "16"], "size 16 must be a multiple of 16 from 32 to 1024"),
-        (["--settings.encoder", "8,16"], "encoder must be 3 numbers such as 96,192,320, not 8,16"),
-        (["--model", "df", "--settings.options", "u,d"], "options 'u,d' must be of the letters"),
-        (["--losses.dssim", "0", "--losses.absolute", "0"], "one of dssim, absolute"),
-        (["--optimizer.name", "adam"], "adamw"),
-        (["--schedule.decay", "fast"], "cosine"),
-        (["--augmentation.color-transfer", "best"], "rct"),
-        (["--until", "plateau"], "visagist: --until: a falling learning rate"),
-        (["--augmentation.flip", "both"], "--augmentation.flip: must be source, target, true or false, not both"),
-        (["--augmentation.warp-grids", "1"], "--augmentation.warp-grids: must be 1 to 8 values, each a whole number"),
-        (["--augmentation.empty-warp-grids"], "--augmentation.warp-grids: must be 1 to 8 values"),
-        (["--optimizer.empty-betas"], "--optimizer.betas: must be 2 values, each at least 0 and below 1"),
-        (["--settings", "64"], "--settings: takes its values by name, as in --settings.NAME VALUE"),
-        (["--losses", "3"], "--losses: takes its values by name, as in --losses.NAME VALUE"),
-        (["--losses.gan", "0.1", "--losses.gan-patch", "131"], "--losses.gan-patch: gan_patch 131 is larger than"),
-        (["--optimizer.name", "schedule-free", "--optimizer.betas", "0", "0.9"], "first beta above 0"),
+        (["--minutes", "inf"], ["--minutes", "100000", "inf"]),
+        (["--iterations", "1000000000"], ["--iterations", "99999999", "1000000000"]),
+        (["--iterations", "0"], ["--iterations", "1", "0"]),
+        (["--batch", "2.5"], ["--batch", "integer", "2.5"]),
+        (["--learning-rate", "nan"], ["--learning-rate", "1", "nan"]),
+        (["--preset", "best"], ["--preset", "'draft', 'standard' or 'final'", "best"]),
+        (["--model", "fast"], ["--model", "'original', 'quick' or 'visage'", "fast"]),
+        (["--settings.size", "16"], ["--settings", "size 16", "multiple of 16 from 32 to 640"]),
+        (["--settings.latnt", "64"], ["--settings", "latnt", "latent"]),
+        (["--settings.latent", "many"], ["--settings", "latent", "many"]),
+        (["--settings.encoder", "8,16"], ["--settings", "encoder", "3 numbers such as 64,192,320", "8,16"]),
+        (["--model", "df", "--settings.options", "u,d"], ["--settings", "u,d", "letters u, d, t and c"]),
+        (["--losses.dssim", "0", "--losses.absolute", "0"], ["--losses", "dssim, absolute"]),
+        (["--losses.gan", "50"], ["--losses.gan", "10", "50"]),
+        (["--losses.gan", "0.1", "--losses.gan-patch", "131"], ["--losses.gan-patch", "131", "128"]),
+        (["--losses", "3"], ["--losses", "3"]),
+        (["--optimizer.name", "adam"], ["--optimizer.name", "adamw", "adam"]),
+        (["--optimizer.empty-betas"], ["--optimizer.betas"]),
+        (["--optimizer.name", "schedule-free", "--optimizer.betas", "0", "0.9"], ["--optimizer.betas", "above 0"]),
+        (["--augmentation.warp", "7"], ["--augmentation.warp", "0.1", "7"]),
+        (["--augmentation.flip", "both"], ["--augmentation.flip", "'source' or 'target'", "both"]),
+        (["--augmentation.warp-grids", "1"], ["--augmentation.warp-grids", "2", "1"]),
+        (["--until", "boredom"], ["--until", "'end' or 'plateau'", "boredom"]),
+        (["--device", "cpu:x"], ["--device", "cpu:x", "cuda:N"]),
+        (["--settings", "64"], ["--settings", "dictionary", "64"]),
+        (["--iterations", "3", "--minutes", "1"], ["iterations or minutes"]),
+        (["--losses.gann", "3"], ["--losses.gann", "Did you mean --losses.gan"]),
     ],
 )
-def test_values_that_do_not_go_together_are_usage_errors(
-    tokens: list[str], message: str, capsys: pytest.CaptureFixture[str]
+def test_wrong_values_are_usage_errors_that_name_option_value_and_limit(
+    tokens: list[str], facts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["train", "a", "b", "-o", "c", *tokens]) == 2
-    assert message in " ".join(capsys.readouterr().err.split())
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    for fact in facts:
+        assert fact in line, line
+    assert "alue error" not in line

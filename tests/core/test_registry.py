@@ -121,3 +121,5 @@ def test_choice_validates_and_is_in_the_schema(shapes: Registry[Any]) -> None:
     assert Options.model_json_schema()["properties"]["shape"]["enum"] == ["circle", "square"]
     with pytest.raises(ValidationError, match="'circle' or 'square'"):
         Options(shape="cube")
+    shapes.register(6, "cube")  # in a notebook, after the import of the options
+    assert Options(shape="cube").shape == "cube"

@@ -7,10 +7,10 @@ import pytest
 
 pytest.importorskip("embreex", reason="embreex is not installed: it has no wheel for this machine")
 
-from benchmarks import truth
 from benchmarks.synthetic import cases, detectors, model, paint, render
 from benchmarks.synthetic.scene import DISTANCE, Placement, encoded, photograph, scene
 
+from benchmarks import truth
 from visagist.evaluation import METRICS, Appearance, Figure
 from visagist.faces import Mesh, detect_faces, embed, find_best_landmarks
 from visagist.media import frame_from_rgb

@@ -1,41 +1,26 @@
 """Every architecture keeps the contract of `Swapper`, at sizes that are quick to compute."""
 
+from dataclasses import asdict
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from tests.models.plain import count
 from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, Swapper, configure, create
-from visagist.models.base import depth_to_space, space_to_depth
-from visagist.training.losses import face_loss
+from visagist.models.blocks.layers import depth_to_space, space_to_depth
 
 SMALL: dict[str, dict[str, object]] = {
-    "original": {"size": 32, "width": 8, "latent": 16},
-    "quick": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8)},
-    "visage": {"size": 32, "encoder": (8, 16, 16), "latent": 16, "shared": 8, "decoder": (16, 16, 8, 8), "rank": 2},
-    "df": {"size": 64, "latent": 16, "encoder": 4, "decoder": 4, "mask": 2},
-    "liae": {"size": 64, "latent": 8, "encoder": 4, "decoder": 4, "mask": 2},
-    "amp": {"size": 64, "latent": 16, "inter": 16, "encoder": 4, "decoder": 4, "mask": 2},
+    name: asdict(kind.tiny or kind.Config())  # pyright: ignore[reportArgumentType] - a dataclass
+    for name, kind in ARCHITECTURES.items()
 }
-ANNS = {
-    "liae": "nothing: her inter is everybody's",
-    "amp": "inters.0.",
-    "visage": "bends.0.",
-}  # weights of one person; else decoders.0.
 
 
-@pytest.fixture(params=sorted(ARCHITECTURES))
+@pytest.fixture(params=ARCHITECTURES.names)
 def network(request: pytest.FixtureRequest) -> Swapper:
     torch.manual_seed(0)
     return create(request.param, ("ann", "bob"), **SMALL[request.param])
-
-
-def test_every_architecture_has_a_small_version_here() -> None:
-    assert set(SMALL) == set(ARCHITECTURES)
 
 
 def test_draws_rgb_and_mask_at_the_size_of_the_input(network: Swapper) -> None:
@@ -49,7 +34,7 @@ def test_draws_rgb_and_mask_at_the_size_of_the_input(network: Swapper) -> None:
         assert drawn.max() <= 1
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
+@pytest.mark.parametrize("name", ARCHITECTURES.names)
 def test_default_size_draws_its_own_size(name: str) -> None:
     with torch.device("meta"):  # shapes without the work
         network = create(name, ("source", "target"))
@@ -57,27 +42,32 @@ def test_default_size_draws_its_own_size(name: str) -> None:
     assert rgb.shape == (1, 3, network.size, network.size)
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_docs_state_the_number_of_parameters(name: str) -> None:
-    with torch.device("meta"):
-        two, three = (count(create(name, people)) for people in (("a", "b"), ("a", "b", "c")))
-    rows = (Path(__file__).parents[2] / "docs" / "networks.md").read_text(encoding="utf-8").splitlines()
-    row = next(row for row in rows if row.startswith(f"| [`{name}`]"))
-    assert row.endswith(f"| {two / 1e6:.2f} M | {(three - two) / 1e6:.2f} M |")
-
-
-def test_decoding_one_person_trains_what_is_shared_and_that_persons_weights_only(
-    network: Swapper, request: pytest.FixtureRequest
-) -> None:
+def test_decoding_one_identity_trains_the_shared_weights_and_its_own_only(network: Swapper) -> None:
     rgb, mask = network(torch.rand(2, 3, network.size, network.size), "bob")
     (rgb.mean() + mask.mean()).backward()
-    anns = ANNS.get(request.node.callspec.params["network"], "decoders.0.")
     for name, weight in network.named_parameters():
-        if name.startswith(anns):
+        if network.whose(name) == "ann":
             assert weight.grad is None, name
         else:
             assert weight.grad is not None, name
             assert weight.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("amp", "inters.0.spread.weight"),
+        ("df", "decoders.0.draw.weight"),
+        ("original", "decoders.0.draw.weight"),
+        ("quick", "decoders.0.draw.weight"),
+        ("visage", "bends.0.0.left"),
+    ],
+)
+def test_weights_belong_to_the_identity_in_their_name(name: str, weight: str) -> None:
+    network = create(name, ("ann", "bob"), **SMALL[name])
+    other = weight.replace(".0", ".1", 1)
+    assert {weight, other} <= network.state_dict().keys()
+    assert (network.whose(weight), network.whose(other)) == ("ann", "bob")
 
 
 def test_the_people_share_the_latent_and_differ_in_the_picture(network: Swapper) -> None:
@@ -96,9 +86,10 @@ def test_only_amp_draws_in_training_what_it_draws_nowhere_else(network: Swapper)
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_every_convolution_gets_and_gives_the_layout_of_the_weights(
-    network: Swapper, layout: torch.memory_format
-) -> None:
+@pytest.mark.parametrize("name", ["amp", "df", "liae", "original", "quick", "visage"])
+def test_convolutions_get_and_give_the_layout_of_the_weights(name: str, layout: torch.memory_format) -> None:
+    """For speed; another architecture need not."""
+    network = create(name, ("ann", "bob"), **SMALL[name])
     network.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
     left: list[str] = []
 
@@ -110,8 +101,8 @@ def test_every_convolution_gets_and_gives_the_layout_of_the_weights(
         if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 3:
             layer.register_forward_hook(check)
     faces = torch.rand(2, 3, network.size, network.size).contiguous(memory_format=layout)
-    for name in network.identities:
-        network(faces, name)
+    for identity in network.identities:
+        network(faces, identity)
     assert left == []
 
 
@@ -181,7 +172,7 @@ def test_fewer_than_two_people_are_refused(identities: tuple[str, ...]) -> None:
 
 
 def test_wrong_names_are_refused_with_those_that_exist(network: Swapper) -> None:
-    with pytest.raises(ConfigError, match="original, quick"):
+    with pytest.raises(ConfigError, match=r"slow.*original, quick"):
         create("slow", ("a", "b"))
     with pytest.raises(ConfigError, match="latent"):
         configure("quick", {"depth": 3})
@@ -195,15 +186,11 @@ def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) 
         configure("quick", settings)
 
 
-@pytest.mark.parametrize("name", sorted(ARCHITECTURES))
-def test_the_smallest_size_can_be_trained_and_smaller_ones_are_refused(name: str) -> None:
-    """Faces of 16 px do not hold the windows of structural similarity: their training ended in its first iteration."""
-    with pytest.raises(ConfigError, match=rf"size 16 must be a multiple of \d+ from {SMALL[name]['size']} to \d+"):
+@pytest.mark.parametrize("name", ARCHITECTURES.names)
+def test_sizes_that_hold_no_window_of_structural_similarity_are_refused(name: str) -> None:
+    """Training at 16 px ended in its first iteration."""
+    with pytest.raises(ConfigError, match="size"):
         create(name, ("ann", "bob"), **{**SMALL[name], "size": 16})
-    network = create(name, ("ann", "bob"), **SMALL[name])
-    faces = torch.rand(1, 3, network.size, network.size)
-    hull = torch.ones(1, 1, network.size, network.size)
-    assert torch.isfinite(face_loss(*network(faces, "ann"), faces, hull, hull))
 
 
 @pytest.mark.parametrize(
@@ -216,9 +203,9 @@ def test_the_smallest_size_can_be_trained_and_smaller_ones_are_refused(name: str
         ("quick", {"decoder": [8, 8, 8, 8, 8]}, "decoder must be 4 numbers such as 320,256,160,64, not"),
         ("original", {"width": 1}, "width 1 must be from 2 to 4096"),
         ("df", {"options": "u,d"}, "options 'u,d' must be of the letters u, d, t and c, each once, such as ud"),
-        ("liae", {"latent": "64,64"}, "latent must be a whole number, not 64,64"),
-        ("df", {"latent": 1.5}, "latent must be a whole number, not 1.5"),
-        ("quick", {"encoder": "8,8,wide"}, "encoder must be 3 values, each a whole number, not wide"),
+        ("liae", {"latent": "64,64"}, "latent: .*integer.*64,64"),
+        ("df", {"latent": 1.5}, "latent: .*integer.*1.5"),
+        ("quick", {"encoder": "8,8,wide"}, "encoder.2: .*integer.*wide"),
     ],
 )
 def test_settings_that_make_no_network_are_refused_with_what_would(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from tests.models.plain import conv, count, plain_residual, plain_up
 from visagist.core.errors import ConfigError
 from visagist.models import create
-from visagist.models.saehd import (
+from visagist.models.blocks.saehd import (
     Decoder,
     Encoder,
     Heads,

@@ -11,12 +11,12 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
-import cyclopts
-from cyclopts import App, ArgumentCollection, Parameter, Token
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter, Token
+from cyclopts.config import Dict
 
 from visagist import __version__
 from visagist.cli.console import console_events
-from visagist.cli.usage import tables_are_tables, usage_message
+from visagist.cli.usage import usage_message
 from visagist.core.errors import VisagistError
 from visagist.core.settings import read_toml
 
@@ -68,8 +68,8 @@ def launch(
         if isinstance(settings := values.get("settings"), dict):  # whose types cyclopts does not know: it takes text
             lists = {name: ",".join(map(str, value)) for name, value in settings.items() if isinstance(value, list)}
             values["settings"] = {**settings, **lists}
-        taken = cyclopts.config.Dict(values, use_commands_as_keys=False, source=str(config))
-        app.config = (tables_are_tables(values, config), _rest_of_tables(values, config), taken)
+        taken = Dict(values, use_commands_as_keys=False, source=str(config))
+        app.config = (_rest_of_tables(values, config), taken)
     called, bound, ignored = app.parse_args(tokens, exit_on_error=False, print_error=False)
     if "events" in ignored:
         with console_events(json) as events:
@@ -83,15 +83,18 @@ def launch(
 
 
 def _rest_of_tables(values: dict[str, Any], file: Path) -> Callable[[App, tuple[str, ...], ArgumentCollection], None]:
-    """What a file has in tables of free names beside those of the command line, for which cyclopts drops the table."""
+    """Add what a file has in tables beside their entries on the command line: cyclopts drops the table then."""
 
     def fill(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         for argument in arguments:
-            given = {token.keys for token in argument.tokens}
-            table = values.get(argument.field_info.name)
-            if () not in given and given and isinstance(table, dict):
-                for name in table.keys() - {keys[0] for keys in given}:
-                    argument.append(Token(keyword=f"[{name}]", value=str(table[name]), source=str(file), keys=(name,)))
+            name = argument.field_info.name
+            if name not in values or argument.name != f"--{name}".replace("_", "-"):
+                continue
+            table, given = values[name], {token.keys[0] for token in argument.tokens if token.keys}
+            if (given or argument.children) and not isinstance(table, dict):
+                raise CycloptsError(msg=f"{file}: {name} must be a table, [{name}], not {table}")
+            for key in table.keys() - given if given else ():
+                argument.append(Token(keyword=f"[{key}]", value=str(table[key]), source=str(file), keys=(key,)))
 
     return fill
 
@@ -116,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except VisagistError as error:
         return _fail(str(error), 1, as_json)
-    except cyclopts.CycloptsError as error:
-        message = usage_message(error, app, list(COMMANDS))
+    except CycloptsError as error:
+        message = usage_message(error)
         return _fail(f"{message} (`visagist --help` lists the commands and options)", 2, as_json)
     except KeyboardInterrupt as error:  # with words where not all is saved
         saved = "interrupted; what was done is saved, and the same command continues"

@@ -1,16 +1,13 @@
-"""What can be said of a training and of a device before any work.
-
-- `training_is_possible`, `device_is_named`: validators for cyclopts
-"""
+"""Validators of options that would be refused only later, by torch or by a network."""
 
 from visagist.core.device import check_name
 from visagist.core.errors import ConfigError
-from visagist.models import ARCHITECTURES, configure
+from visagist.models import configure
 from visagist.training import TrainOptions
 
 
 def device_is_named(_: type, device: str) -> None:
-    """Refuse what names no device. Whether the device is there says the machine; that is no usage error.
+    """Refuse what names no device; whether the machine has it is no usage error.
 
     Raises:
         ValueError: it is none.
@@ -18,24 +15,23 @@ def device_is_named(_: type, device: str) -> None:
     try:
         check_name(device)
     except ConfigError as error:
-        raise ValueError(f"--device: {error}") from error
+        raise ValueError(str(error)) from error
 
 
 def training_is_possible(_: type, training: TrainOptions) -> None:
-    """Refuse an unknown model, what its config and size do not take, and what names no device.
+    """Refuse settings that make no network, and a device that is none.
 
     Raises:
-        ValueError: a value is refused.
+        ValueError: a value is refused; begins with the option.
     """
+    field = "device"
     try:
+        check_name(training.device)
         if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
-            configure(training.model, training.settings)
+            field = "settings"
+            size = configure(training.model, training.settings).size
+            if training.preset is None and training.losses.gan:
+                field = "losses.gan_patch"
+                training.losses.patch(size)
     except ConfigError as error:
-        option = "--settings" if training.model in ARCHITECTURES else "--model"
-        raise ValueError(f"{option}: {error}") from error
-    if training.preset is None and training.losses.gan:  # else the preset has yet to choose the size
-        try:
-            training.losses.patch(configure(training.model, training.settings).size)
-        except ConfigError as error:
-            raise ValueError(f"--losses.gan-patch: {error}") from error
-    device_is_named(str, training.device)
+        raise ValueError(f"{field}: {error}") from error

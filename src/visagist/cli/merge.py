@@ -7,7 +7,6 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import device_is_named
-from visagist.cli.encoding import encoding_is_possible
 from visagist.core.errors import ConfigError
 from visagist.core.events import Events, Note
 from visagist.jobs.merge import MergeSummary
@@ -40,7 +39,7 @@ def merge(
     preview: Annotated[str | None, Parameter(validator=frames_are_listed)] = None,
     device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     options: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
-    encoding: Annotated[EncodeOptions, Parameter(name="*", validator=encoding_is_possible)] = EncodeOptions(),  # noqa: B008 - frozen
+    encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
 ) -> MergeSummary | PreviewSummary:
     """Put the face of a trained run into TARGET, and sign the render as synthetic.

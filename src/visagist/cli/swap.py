@@ -7,7 +7,6 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import training_is_possible
-from visagist.cli.encoding import encoding_is_possible
 from visagist.core.events import Events
 from visagist.jobs.merge import MergeSummary
 from visagist.jobs.swap import SourceOptions
@@ -27,7 +26,7 @@ def swap(
     choice: Annotated[SourceOptions, Parameter(name="*")] = SourceOptions(),  # noqa: B008 - frozen
     training: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
     merging: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
-    encoding: Annotated[EncodeOptions, Parameter(name="*", validator=encoding_is_possible)] = EncodeOptions(),  # noqa: B008 - frozen
+    encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
     events: Annotated[Events, Parameter(parse=False)],
 ) -> MergeSummary:
     """Replace the performer's face in TARGET by the face in SOURCE: extract, train, merge, sign.

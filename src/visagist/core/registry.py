@@ -17,7 +17,9 @@ import pkgutil
 from collections.abc import Iterator
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import ValidatorFunctionWrapHandler, WrapValidator
 
 from visagist.core.errors import ConfigError
 
@@ -58,7 +60,8 @@ class Registry(Generic[T]):
         return part
 
     @cached_property
-    def _built_in(self) -> tuple[str, ...]:
+    def built_in(self) -> tuple[str, ...]:
+        """Names of the parts of visagist itself."""
         spec = importlib.util.find_spec(self.package)
         found = pkgutil.iter_modules(spec.submodule_search_locations if spec else None)
         names = (module.name for module in found if not module.ispkg and not module.name.startswith("_"))
@@ -74,7 +77,7 @@ class Registry(Generic[T]):
         found: dict[str, EntryPoint] = {}
         for entry in sorted(entry_points(group=self.group)):
             known = found.get(entry.name)
-            if known or entry.name in self._built_in:
+            if known or entry.name in self.built_in:
                 raise ConfigError(
                     f"two {self.kind}s are called '{entry.name}': {_origin(entry)} and "
                     f"{_origin(known) if known else 'one of visagist'}; uninstall one of the packages"
@@ -85,7 +88,7 @@ class Registry(Generic[T]):
     @property
     def names(self) -> tuple[str, ...]:
         """All names, built-in parts first; nothing is imported."""
-        return tuple(dict.fromkeys((*self._built_in, *self._added, *self._loaded)))
+        return tuple(dict.fromkeys((*self.built_in, *self._added, *self._loaded)))
 
     def __getitem__(self, name: str) -> T:
         """A part, imported at its first use.
@@ -95,7 +98,7 @@ class Registry(Generic[T]):
         """
         if name in self._loaded:
             return self._loaded[name]
-        if name in self._built_in:
+        if name in self.built_in:
             importlib.import_module(f"{self.package}.{name}")
             if name not in self._loaded:
                 raise ConfigError(f"{self.package}.{name} registers no {self.kind}; decorate it with `register`")
@@ -123,9 +126,13 @@ class Registry(Generic[T]):
     def choice(self) -> Any:
         """`Literal` of all names, an annotation for settings: help, validation and schema then follow the registry.
 
-        Of the names at the time of the call: a part of a notebook is registered before the settings are imported.
+        A part that a script or a notebook registers later is valid, too, but not listed.
         """
-        return Literal[self.names]
+
+        def check(value: object, literal: ValidatorFunctionWrapHandler) -> object:
+            return value if isinstance(value, str) and value in self._loaded else literal(value)
+
+        return Annotated[Literal[self.names], WrapValidator(check)]
 
 
 def _origin(entry: EntryPoint) -> str:

@@ -10,7 +10,9 @@ ProRes target; PNG for a folder or a `.png`.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from visagist.core.errors import ConfigError
 from visagist.core.settings import Settings
@@ -27,11 +29,14 @@ _CODECS: dict[str, tuple[Codec, ...]] = {
     ".png": ("png",),
     "": ("png",),
 }
-_PRESETS = (
+EncoderPreset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
-)  # fmt: skip
+]  # fmt: skip
 _DEFAULT_CRF = {"h264": 16, "h265": 18}  # of either, hard to tell from the target at normal viewing distance
-_DEFAULT_PRESET = {"h264": "fast", "h265": "veryfast"}  # 512x512 at well over 20 frames/s on two busy cores
+_DEFAULT_PRESET: dict[str, EncoderPreset] = {
+    "h264": "fast",
+    "h265": "veryfast",
+}  # 512x512 at well over 20 frames/s on two busy cores
 
 
 class EncodeOptions(Settings):
@@ -40,11 +45,18 @@ class EncodeOptions(Settings):
     codec: Codec | None = None
     """By default: h264 for 8-bit targets, h265 for deeper ones, prores in a .mov of prores, png into a folder."""
 
-    crf: int | None = None
-    """0 (lossless) to 51; H.264 and H.265 only."""
+    crf: Annotated[int, Field(ge=0, le=51)] | None = None
+    """0 (lossless) to 51, usually 14 to 24; H.264 and H.265 only."""
 
-    encoder_preset: str | None = None
-    """FFmpeg's names from ultrafast to placebo; H.264 and H.265 only."""
+    encoder_preset: EncoderPreset | None = None
+    """Speed of the encoder; H.264 and H.265 only."""
+
+    @model_validator(mode="after")
+    def _applies(self) -> Self:
+        for name in ("crf", "encoder_preset"):
+            if self.codec and self.codec not in _DEFAULT_CRF and getattr(self, name) is not None:
+                raise ValueError(f"{name}: does not apply to {self.codec}; leave it out or choose h264 or h265")
+        return self
 
     def resolved(self, target: Footage, output: Path) -> "EncodeOptions":
         """These options with every choice made, for `target` rendered into `output`.
@@ -74,23 +86,23 @@ class EncodeOptions(Settings):
             raise ConfigError(
                 f"{output.name}: {suffix or 'a folder'} cannot hold {codec}; choose {' or '.join(possible)}"
             )
-        return EncodeOptions(codec=codec, crf=self.crf, encoder_preset=self.encoder_preset).filled()
+        return self.with_codec(codec, output)
 
-    def filled(self) -> "EncodeOptions":
-        """These options with the defaults of their codec."""
-        codec = self.codec
+    def with_codec(self, codec: Codec, output: Path) -> "EncodeOptions":
+        """These options for a codec, with its defaults.
+
+        Args:
+            codec: the codec.
+            output: named in the error.
+
+        Raises:
+            ConfigError: a setting does not apply to the codec.
+        """
+        options = EncodeOptions.parse({**self.model_dump(), "codec": codec}, output.name)
         if codec not in _DEFAULT_CRF:
-            for name, value in (("crf", self.crf), ("encoder-preset", self.encoder_preset)):
-                if value is not None:
-                    raise ConfigError(f"{name} does not apply to {codec}; leave it out or choose h264 or h265")
-            return self
+            return options
         crf = _DEFAULT_CRF[codec] if self.crf is None else self.crf
-        preset = self.encoder_preset or _DEFAULT_PRESET[codec]
-        if not 0 <= crf <= 51:
-            raise ConfigError(f"crf {crf} is out of range; choose 0 (lossless) to 51, usual are 14 to 24")
-        if preset not in _PRESETS:
-            raise ConfigError(f"encoder-preset '{preset}' is unknown; choose one of {', '.join(_PRESETS)}")
-        return self.model_copy(update={"crf": crf, "encoder_preset": preset})
+        return options.model_copy(update={"crf": crf, "encoder_preset": self.encoder_preset or _DEFAULT_PRESET[codec]})
 
 
 @dataclass(frozen=True)
@@ -117,7 +129,7 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
     """
     kind = _layout_of(target)
     codec = options.codec or ("h265" if kind.depth > 8 else "h264")
-    options = EncodeOptions(codec=codec, crf=options.crf, encoder_preset=options.encoder_preset).filled()
+    options = options.with_codec(codec, target.path)
     if codec == "png":
         return _png(target, kind)
     chosen = _yuv_format(target, kind, codec)

@@ -18,8 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from visagist.core.errors import ConfigError
-from visagist.models.base import Swapper, check_size, check_widths
-from visagist.models.saehd import SEGMENTS, SIZES, Decoder, Encoder, Variant, start
+from visagist.models import ARCHITECTURES
+from visagist.models.blocks.limits import check_size, check_widths
+from visagist.models.blocks.saehd import SEGMENTS, SIZES, Decoder, Encoder, Variant, start
+from visagist.models.swapper import Swapper
 
 VARIANT = Variant(unit_norm=True, doubled=True, deeper=True, cosine=False)
 STEP = 32  # px, what sizes are multiples of
@@ -58,11 +60,16 @@ class Spread(nn.Module):
         return self.spread(x).unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, out, R/32, R/32)
 
 
+@ARCHITECTURES.register
 class Amp(Swapper):
-    """One shared encoder and decoder, one inter a person; the second person is the target."""
+    """Morphing: a face between source and target, chosen at merge (AMP).
+
+    One shared encoder and decoder, one inter per identity; the second identity is the target.
+    """
 
     Config = AmpConfig
     learning_rate = 5e-5
+    tiny = AmpConfig(size=64, latent=16, inter=16, encoder=4, decoder=4, mask=2)
     morphs: ClassVar[bool] = True
     personal = ("inters",)
     segments = SEGMENTS

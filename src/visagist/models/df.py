@@ -12,8 +12,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from visagist.models.base import Swapper, check_size, check_widths
-from visagist.models.saehd import SEGMENTS, SIZES, Decoder, Encoder, Inter, Variant, start
+from visagist.models import ARCHITECTURES
+from visagist.models.blocks.limits import check_size, check_widths
+from visagist.models.blocks.saehd import SEGMENTS, SIZES, Decoder, Encoder, Inter, Variant, start
+from visagist.models.swapper import Swapper
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,16 @@ class DfConfig:
         check_widths("df", widths)
 
 
+@ARCHITECTURES.register
 class Df(Swapper):
-    """One shared encoder and inter, one decoder a person."""
+    """The likeness of the source first, for faces of similar shape (SAEHD).
+
+    One shared encoder and inter, one decoder per identity.
+    """
 
     Config = DfConfig
     learning_rate = 5e-5
+    tiny = DfConfig(size=64, latent=16, encoder=4, decoder=4, mask=2)
     personal = ("decoders",)
     segments = SEGMENTS
 

@@ -17,8 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visagist.models.base import Swapper, check_size, check_widths
-from visagist.models.saehd import SEGMENTS, SIZES, Decoder, Encoder, Inter, Variant, start
+from visagist.models import ARCHITECTURES
+from visagist.models.blocks.limits import check_size, check_widths
+from visagist.models.blocks.saehd import SEGMENTS, SIZES, Decoder, Encoder, Inter, Variant, start
+from visagist.models.swapper import Swapper
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,16 @@ class LiaeConfig:
         check_widths("liae", widths)
 
 
+@ARCHITECTURES.register
 class Liae(Swapper):
-    """One shared encoder, an inter for all, one for each person but the first, one decoder."""
+    """The light and face shape of the target first; several identities (SAEHD).
+
+    One shared encoder, one shared inter, another inter for each identity but the first, one decoder.
+    """
 
     Config = LiaeConfig
     learning_rate = 5e-5
+    tiny = LiaeConfig(size=64, latent=8, encoder=4, decoder=4, mask=2)
     personal = ("inters",)
     segments = SEGMENTS
 

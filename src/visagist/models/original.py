@@ -14,7 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from visagist.models.base import Swapper, check_size, check_widths, depth_to_space, laid_out, leaky
+from visagist.models import ARCHITECTURES
+from visagist.models.blocks.layers import depth_to_space, laid_out, leaky
+from visagist.models.blocks.limits import check_size, check_widths
+from visagist.models.swapper import Swapper
 
 SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
 
@@ -72,11 +75,16 @@ class Decoder(nn.Module):
         return self.draw(x)  # (B, 4, size, size)
 
 
+@ARCHITECTURES.register
 class Original(Swapper):
-    """One shared encoder, a dense latent space, one decoder a person."""
+    """The first face-swap autoencoder (2017), to learn from and to compare with.
+
+    One shared encoder, a dense latent space, one decoder per identity.
+    """
 
     Config = OriginalConfig
     learning_rate = 2e-4  # 5e-5 in 2017, for days of training
+    tiny = OriginalConfig(size=32, width=8, latent=16)
     personal = ("decoders",)
     segments = (Down, Up)
 

@@ -16,17 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visagist.models.base import (
-    Swapper,
-    check_size,
-    check_widths,
-    depth_to_space,
-    laid_out,
-    leaky,
-    scale,
-    space_to_depth,
-    start_even,
-)
+from visagist.models import ARCHITECTURES
+from visagist.models.blocks.layers import depth_to_space, laid_out, leaky, scale, space_to_depth, start_even
+from visagist.models.blocks.limits import check_size, check_widths
+from visagist.models.swapper import Swapper
 
 SLOPE = 0.1  # of leaky ReLU, the cheapest activation in channels_last that keeps a gradient everywhere
 SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
@@ -114,11 +107,13 @@ class Decoder(nn.Module):
         return depth_to_space(self.draw(x), 2)  # (B, 4, size, size)
 
 
+@ARCHITECTURES.register
 class Quick(Swapper):
-    """A thrifty swapper for CPUs and small GPUs."""
+    """A CPU or a small GPU; results in minutes."""
 
     Config = QuickConfig
     learning_rate = 1e-3
+    tiny = QuickConfig(size=32, encoder=(8, 16, 16), latent=16, shared=8, decoder=(16, 16, 8, 8))
     personal = ("decoders",)
     segments = (Residual,)
 

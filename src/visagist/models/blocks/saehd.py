@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visagist.core.errors import ConfigError
-from visagist.models.base import depth_to_space, laid_out, leaky, scale
+from visagist.models.blocks.layers import depth_to_space, laid_out, leaky, scale
 
 SLOPE = 0.1  # of leaky_relu
 RESIDUAL_SLOPE = 0.2  # in residual blocks

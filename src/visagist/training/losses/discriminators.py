@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
 from visagist.core.errors import ConfigError
-from visagist.models.base import depth_to_space
+from visagist.models.blocks.layers import depth_to_space
 
 SLOPE = 0.2  # of leaky_relu, usual in discriminators
 DETAIL = 16.0  # times as strong as it is: about as strong as the colours

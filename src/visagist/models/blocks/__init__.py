@@ -1,0 +1,1 @@
+"""Building blocks that architectures share; the registry of architectures does not look here."""
