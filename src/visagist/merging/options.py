@@ -25,6 +25,9 @@ else:
 class MergeOptions(Settings):
     """How the predicted face goes into the frame."""
 
+    mask: MaskName = "combined"
+    """Where the face is replaced: inside the landmark hull, inside the mask that the network learned, or both."""
+
     mask_erode: Annotated[float, Field(ge=-20, le=40)] = -1.5
     """Pull the landmark hull in by so many per cent of the crop's side; negative pushes it out."""
 
@@ -33,9 +36,6 @@ class MergeOptions(Settings):
 
     mask_forehead: Annotated[float, Field(ge=0, le=1)] = 0.3
     """How much of the forehead is replaced: 1 to the hairline, 0 hardly more than the brows; a fringe wants less."""
-
-    mask: MaskName = "combined"
-    """Where the face is replaced: inside the landmark hull, inside the mask that the network learned, or both."""
 
     color: ColorName = "reinhard"
     """How the predicted face takes on the colours of the frame."""
