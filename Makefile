@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
 
-.PHONY: setup demo test check bench clean
+.PHONY: setup demo test check docs bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -28,6 +28,10 @@ check: $(STAMP)
 	@$(BIN)/ruff format --check src tests benchmarks tools
 	@$(BIN)/basedpyright
 	@$(BIN)/python -m pytest -q tests/test_imports.py
+
+docs: $(STAMP)  ## tables that list architectures, metrics, masks, ... from the code
+	@$(BIN)/python tools/docs_tables.py
+	@$(BIN)/python tools/metrics_doc.py
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
