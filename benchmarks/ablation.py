@@ -407,7 +407,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], help="options of the training, as name=value")
     parser.add_argument("--trial", help="settings of a variant of your own, as JSON; its name is the JSON")
     arguments = parser.parse_args()
-    ARCHITECTURES.register(Trial, "trial")
+    ARCHITECTURES.register(Trial, name="trial")
     size = 128
     margin = TrainOptions().margin
     sides = {

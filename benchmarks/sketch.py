@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="turns of 3 iterations a network")
     arguments = parser.parse_args()
     compute = choose("auto")
-    ARCHITECTURES.register(Sketch, "sketch")
+    ARCHITECTURES.register(Sketch, name="sketch")
     trainers: dict[str, Trainer] = {}
     for name in (arguments.model, "sketch"):
         options = TrainOptions(model=name, batch=arguments.batch)

@@ -110,7 +110,7 @@ def build_reference(name: str, settings: dict[str, object], batch: int, device: 
     plain, kind = PLAIN.get(name, (name, ARCHITECTURES[name]))
     if configure(name, settings).__dict__.get("options"):
         plain, kind = name, ARCHITECTURES[name]  # the plain one has none of the options
-    ARCHITECTURES.register(kind, plain)
+    ARCHITECTURES.register(kind, name=plain)
     return build(plain, settings, batch, Compute(device, None, torch.contiguous_format))
 
 

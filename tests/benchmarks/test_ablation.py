@@ -12,7 +12,7 @@ from visagist.training.data.crops import Side
 
 @pytest.fixture(autouse=True)
 def _known() -> None:
-    ARCHITECTURES.register(ablation.Trial, "trial")
+    ARCHITECTURES.register(ablation.Trial, name="trial")
 
 
 @pytest.mark.parametrize("name", sorted(ablation.VARIANTS))

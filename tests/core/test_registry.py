@@ -68,13 +68,15 @@ def test_parts_of_other_distributions_come_by_entry_point(
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    (other / "their_shapes.py").write_text("def draw(): return 3\n")
+    program = f"from {shapes.package} import SHAPES\n@SHAPES.register\ndef draw(): return 3\n"
+    (other / "their_shapes.py").write_text(program)  # which has its name from the entry point alone
     distribution(other, "theirs", triangle="their_shapes:draw", gone="their_shapes:gone", lost="no_such_module:draw")
     monkeypatch.syspath_prepend(str(other))
     monkeypatch.syspath_prepend(str(other) + "/")  # found twice: PYTHONPATH and an editable installation
     assert shapes.names == ("circle", "square", "gone", "lost", "triangle")
     assert "their_shapes" not in sys.modules
     assert shapes["triangle"]() == 3
+    assert shapes.names == ("circle", "square", "gone", "lost", "triangle")
     for broken in ("gone", "lost"):
         with pytest.raises(ConfigError, match=f"{broken}.*theirs"):
             shapes[broken]
@@ -103,7 +105,7 @@ def test_a_file_that_registers_nothing_is_named(shapes: Registry[Any], tmp_path:
 
 
 def test_parts_of_a_notebook_have_the_name_that_they_are_given(shapes: Registry[Any]) -> None:
-    shapes.register(5, "mine")
+    shapes.register(5, name="mine")
     assert shapes["mine"] == 5
     assert shapes.names == ("circle", "square", "mine")
 
@@ -121,5 +123,5 @@ def test_choice_validates_and_is_in_the_schema(shapes: Registry[Any]) -> None:
     assert Options.model_json_schema()["properties"]["shape"]["enum"] == ["circle", "square"]
     with pytest.raises(ValidationError, match="'circle' or 'square'"):
         Options(shape="cube")
-    shapes.register(6, "cube")  # in a notebook, after the import of the options
+    shapes.register(6, name="cube")  # in a notebook, after the import of the options
     assert Options(shape="cube").shape == "cube"

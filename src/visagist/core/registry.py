@@ -41,22 +41,26 @@ class Registry(Generic[T]):
         self.kind, self.package, self.group, self.besides = kind, package, group, besides
         self._loaded: dict[str, T] = {}
 
-    def register(self, part: U, module: str | None = None) -> U:
-        """Add a part under the name of its file; a decorator for classes and functions.
+    def register(self, part: U, module: str | None = None, *, name: str | None = None) -> U:
+        """Add a built-in part under the name of its file; a decorator for classes and functions.
+
+        Outside of the registry's package it does nothing, because there the entry point has the name; a part of a
+        script or a notebook can be added with `name`.
 
         Args:
             part: the part.
-            module: `__name__` of the file, for parts that are neither a class nor a function; or a name of your own,
-                for parts of a script or a notebook.
+            module: `__name__` of the file, for parts that are neither a class nor a function.
+            name: a name other than that of the file.
 
         >>> registry = Registry("number", "visagist.core", "example.numbers")
-        >>> registry.register(7, "seven")
+        >>> registry.register(7, name="seven")
         7
         >>> registry["seven"]
         7
         """
-        name = (module or str(part.__module__)).rpartition(".")[2]
-        self._loaded[name] = part  # pyright: ignore[reportArgumentType] - the decorator keeps the part's own type
+        package, _, file = (module or str(part.__module__)).rpartition(".") if name is None else ("", "", name)
+        if name or package == self.package:
+            self._loaded[file] = part  # pyright: ignore[reportArgumentType] - the decorator keeps the part's own type
         return part
 
     @cached_property
