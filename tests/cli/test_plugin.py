@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,19 +19,23 @@ CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSE
 FIRST, LAST = 5, 7  # frames
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH with the example distribution in it, as an installer leaves it."""
-    folder = tmp_path_factory.mktemp("site")
-    project = tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"]
-    shutil.copy(PLUGIN / "visagist_example.py", folder)
-    info = folder / f"visagist_example-{project['version']}.dist-info"
+def install(project: dict[str, Any], folder: Path) -> None:
+    """What an installer writes beside the modules of a distribution."""
+    info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
     (info / "METADATA").write_text(metadata)
     groups = project["entry-points"].items()
     sections = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups]
     (info / "entry_points.txt").write_text("\n".join(sections))
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with the example distribution in it."""
+    folder = tmp_path_factory.mktemp("site")
+    shutil.copy(PLUGIN / "visagist_example.py", folder)
+    install(tomllib.loads((PLUGIN / "pyproject.toml").read_text())["project"], folder)
     return folder
 
 
@@ -79,3 +84,13 @@ def test_help_lists_parts_of_another_distribution(installed: Path) -> None:
     ended = visagist_with(installed, "swap", "--help")
     assert "smallest" in ended.out
     assert "von_kries" in ended.out
+
+
+@pytest.mark.parametrize("command", [("merge", "--help"), ("merge", "a", "-o", "b.mp4")])
+def test_a_distribution_that_takes_a_name_of_visagist_is_named(command: tuple[str, ...], tmp_path: Path) -> None:
+    install({"name": "rude", "version": "1", "entry-points": {"visagist.color": {"reinhard": "a:b"}}}, tmp_path)
+    ended = visagist_with(tmp_path, *command)
+    assert ended.code == 1
+    (line,) = ended.err.strip().splitlines()
+    assert "'reinhard'" in line
+    assert "rude" in line

@@ -109,10 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _interrupt_on_terminate()
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
-    if not set(HELP).isdisjoint(arguments):
-        for command in set(COMMANDS).intersection(arguments):
-            app[command].help = None  # its docstring, in place of its line in the list
     try:
+        if not set(HELP).isdisjoint(arguments):
+            for command in set(COMMANDS).intersection(arguments):
+                app[command].help = None  # its docstring, in place of its line in the list
         return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except BrokenPipeError:  # whoever read the output has gone; the job may be half done, and the same command goes on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails, too

@@ -46,7 +46,10 @@ def configure(name: str, settings: Mapping[str, object]) -> "SwapperConfig":
     >>> configure("quick", {"latent": 64}).size
     128
     """
-    config = ARCHITECTURES[name].Config
+    kind = ARCHITECTURES[name]
+    if not hasattr(kind, "Config"):  # of another distribution
+        raise ConfigError(f"model '{name}': {kind!r} is not a Swapper with a Config")
+    config = kind.Config
     known = config.__dataclass_fields__
     unknown = sorted(set(settings) - set(known))
     if unknown:
