@@ -14,6 +14,7 @@ from visagist.core.registry import Registry
 from visagist.merging.color import COLOR
 from visagist.merging.masks import MASKS
 from visagist.models import ARCHITECTURES, create
+from visagist.training.losses import LOSSES
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -49,8 +50,19 @@ def architectures(page: str) -> str:
     return "\n".join(rows)
 
 
+def losses(page: str) -> str:
+    """Option, default weight, range and help of each loss."""
+    rows = ["| | default | range | what it does, when to use it |", "|---|---|---|---|"]
+    for name in LOSSES.built_in:
+        loss = LOSSES[name]
+        text = loss.help + (" Acts during the cool-down." if loss.finishing else "")
+        rows.append(f"| `{name.replace('_', '-')}` | {loss.default:g} | 0-{loss.maximum:g} | {text} |")
+    return "\n".join(rows)
+
+
 TABLES: dict[tuple[str, str], Callable[[str], str]] = {  # by page and name of the block
     ("networks.md", "architectures"): architectures,
+    ("training.md", "losses"): losses,
     ("footage.md", "masks"): lambda page: parts(MASKS, "--mask"),
     ("footage.md", "color"): lambda page: parts(COLOR, "--color"),
 }

@@ -139,7 +139,7 @@ def test_what_is_no_number_is_refused(value: float) -> None:
         (["--batch", "2.5"], ["--batch", "integer", "2.5"]),
         (["--learning-rate", "nan"], ["--learning-rate", "1", "nan"]),
         (["--preset", "best"], ["--preset", "'draft', 'standard' or 'final'", "best"]),
-        (["--model", "fast"], ["--model", "'original', 'quick' or 'visage'", "fast"]),
+        (["--model", "fast"], ["--model", "'original', 'quick'", "fast"]),
         (["--settings.size", "16"], ["--settings", "size 16", "multiple of 16 from 32 to 640"]),
         (["--settings.latnt", "64"], ["--settings", "latnt", "latent"]),
         (["--settings.latent", "many"], ["--settings", "latent", "many"]),
