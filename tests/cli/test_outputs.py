@@ -35,6 +35,7 @@ from visagist.core.events import Event, Progress, silent
 from visagist.core.locks import lock
 from visagist.demo import SOURCE, TARGET
 from visagist.faces import AnalyzeOptions, analyze, known_table
+from visagist.faceset.store import STATE
 from visagist.jobs.consent_checks import Records, check_footage
 from visagist.jobs.extract import LOCK, ExtractOptions, extract
 from visagist.jobs.merge import MergeSummary
@@ -44,7 +45,6 @@ from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import record_sha256
 from visagist.training import TrainOptions
 from visagist.training.data.crops import load_crops
-from visagist.training.run import RECORD
 from visagist.training.train import train
 from visagist.zoo import sessions as weights
 
@@ -179,19 +179,19 @@ def test_footage_of_several_people_does_not_bind_the_sources_record(production: 
 
 
 def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(production: Production, tmp_path: Path) -> None:
-    run, output = tmp_path / "run", tmp_path / "out.mp4"
-    shutil.copytree(production.run, run)
-    record = (run / RECORD).read_text()
-    (run / RECORD).write_text(record.replace("is_alone = true\n", ""))  # as runs were before
+    faceset, run = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(production.folder / "source", faceset)
+    (faceset / STATE).unlink()
+    train(faceset, production.folder / "target", run, SMALL, silent)
     for refused, name in ((production.merge, "film.mp4"), (production.preview, "sheet.png")):
         with pytest.raises(ConsentError, match="train") as caught:
             refused(tmp_path / name, run=run)
         assert "--picture" in str(caught.value)
     source = production.record("source_picture")
-    assert production.merge(output, run=run, source_consent=source, frames="0-3").frames == 4
-    train(production.folder / "source", production.folder / "target", run, SMALL, silent)
-    assert (run / RECORD).read_text() == record  # the same crops, of which more is known
-    assert production.merge(output, run=run, frames="0-3").frames == 4
+    assert production.merge(tmp_path / "out.mp4", run=run, source_consent=source, frames="0-3").frames == 4
+    shutil.copy(production.folder / "source" / STATE, faceset)
+    train(faceset, production.folder / "target", run, SMALL, silent)  # the same crops, of which more is known
+    assert production.merge(tmp_path / "out.mp4", run=run, frames="0-3").frames == 4
 
 
 def test_only_a_whole_extraction_of_the_same_footage_tells_who_was_in_it(

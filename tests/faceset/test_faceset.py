@@ -184,8 +184,9 @@ def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(
 ) -> None:
     folder = tmp_path / "killed"
     shutil.copytree(extracted[0] / "tables", folder / "tables")  # the kill shall hit the second pass
-    code = "from pathlib import Path; from visagist.faceset import extract; "
-    code += f"extract(Path({str(TARGET)!r}), Path({str(folder)!r}))"
+    code = (
+        f"from visagist import extract; from pathlib import Path; extract(Path({str(TARGET)!r}), Path({str(folder)!r}))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     limit = time.monotonic() + 60
     while len(crops(folder)) < 5 and time.monotonic() < limit:
