@@ -16,10 +16,9 @@ from tests.cli.conftest import Ended, Swap, command, visagist
 from visagist.cli import main
 from visagist.core.device import choose
 from visagist.core.errors import ConfigError
-from visagist.core.events import silent
 from visagist.core.tensors import load_notes, load_tensors, save_tensors
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.jobs.swap import demo_swap
+from visagist.jobs.demo import demo_swap
 
 CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
 
@@ -232,7 +231,7 @@ def test_a_demo_of_no_iterations_is_wrong_usage(
     ended = called(capsys, "demo", "-o", tmp_path / "o.mp4", "--iterations", iterations)
     assert_wrong_usage(ended, "--iterations", iterations, "1 or more")
     with pytest.raises(ConfigError, match="iterations"):
-        demo_swap(tmp_path / "o.mp4", int(iterations), "cpu", silent)
+        demo_swap(tmp_path / "o.mp4", iterations=int(iterations), device="cpu")
     assert not list(tmp_path.iterdir())
 
 
