@@ -12,8 +12,9 @@
 `swap` does all of this up to the render. Long jobs take `on_event`, a callback that receives their progress.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from visagist.core.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -121,10 +122,5 @@ _MODULES = {
     ),
     "training": ("Run", "TrainOptions", "rewind"),
 }
-_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'visagist' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"visagist.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _MODULES)
