@@ -38,18 +38,19 @@ from visagist.faceset.extraction import STATE
 from visagist.jobs.consent_checks import Records, check_footage
 from visagist.jobs.extract import LOCK, ExtractOptions, extract, extract_faceset
 from visagist.jobs.merge import Render
+from visagist.jobs.train import train
 from visagist.media import Reader, probe, write_picture
 from visagist.merging import MergeOptions
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import record_sha256
 from visagist.training import TrainOptions
 from visagist.training.data.crops import load_crops
-from visagist.training.train import train
 from visagist.zoo import sessions as weights
 
 FRAMES = 30
 SMALL = TrainOptions.model_validate(
     {
+        "model": "quick",
         "settings": {"size": 32, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]},
         "batch": 4,
         "iterations": 2,
@@ -155,8 +156,8 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Production:
     for name in ("source", "target"):
         extract(made.folder / f"{name}.mp4", made.folder / name, options=ExtractOptions(**keep_all))
     extract(made.both, made.folder / "both", reference=made.folder / "source.png", options=ExtractOptions(**keep_all))
-    train(made.folder / "source", made.folder / "target", made.run, SMALL, silent)
-    train(made.folder / "both", made.folder / "target", made.run_of_both, SMALL, silent)
+    train(made.folder / "source", made.folder / "target", made.run, options=SMALL)
+    train(made.folder / "both", made.folder / "target", made.run_of_both, options=SMALL)
     made.merge(made.folder / "made.mp4")
     return made
 
@@ -189,7 +190,7 @@ def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(productio
     faceset, run = tmp_path / "source", tmp_path / "run"
     shutil.copytree(production.folder / "source", faceset)
     (faceset / STATE).unlink()
-    train(faceset, production.folder / "target", run, SMALL, silent)
+    train(faceset, production.folder / "target", run, options=SMALL)
     for refused, name in ((production.merge, "film.mp4"), (production.preview, "sheet.png")):
         with pytest.raises(ConsentError, match="train") as caught:
             refused(tmp_path / name, run=run)
@@ -197,7 +198,7 @@ def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(productio
     source = production.record("source_picture")
     assert production.merge(tmp_path / "out.mp4", run=run, source_consent=source, frames="0-3").frames == 4
     shutil.copy(production.folder / "source" / STATE, faceset)
-    train(faceset, production.folder / "target", run, SMALL, silent)  # the same crops, of which more is known
+    train(faceset, production.folder / "target", run, options=SMALL)  # the same crops, of which more is known
     assert production.merge(tmp_path / "out.mp4", run=run, frames="0-3").frames == 4
 
 
@@ -316,7 +317,7 @@ def test_of_a_run_of_three_anybody_can_appear_with_their_own_record(production: 
     run = tmp_path / "run"
     faces = {name: production.folder / name for name in ("source", "target", "both")}
     three = SMALL.model_copy(update={"batch": 6, "iterations": 12})
-    train(faces["target"], faces["target"], run, three, silent, {"anna": faces["source"]})
+    train(faces["target"], faces["target"], run, others={"anna": faces["source"]}, options=three)
     call = {"run": run, "frames": "0-3", "source_consent": production.record("source_hash")}
     assert production.merge(tmp_path / "anna.mp4", **call, person="anna").frames == 4
     with pytest.raises(ConsentError):  # whom the record does not name
@@ -331,7 +332,7 @@ def test_amp_morphs_from_the_performer_to_the_source(production: Production, tmp
     settings = {"size": 64, "latent": 8, "inter": 8, "encoder": 4, "decoder": 4, "mask": 4}
     run = tmp_path / "run"
     options = SMALL.model_copy(update={"model": "amp", "settings": settings, "iterations": 20, "learning_rate": 1e-3})
-    train(production.folder / "source", production.folder / "target", run, options, silent)
+    train(production.folder / "source", production.folder / "target", run, options=options)
     frames: dict[float, np.ndarray] = {}
     for morph in (0.0, 0.5, 1.0):
         output = tmp_path / f"{morph}.mp4"
