@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.measure import SHARED, report
 from visagist.demo import SOURCE
-from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.extract import extract
 
 RUNS = 3
 
@@ -18,8 +18,9 @@ def rate(footage: Path) -> float:
     """Frames a second over all of the footage."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        summary = extract(footage, Path(folder) / "faces", ExtractOptions())
-        return summary.frames / (time.perf_counter() - start)
+        faceset = extract(footage, Path(folder) / "faces")
+        assert faceset.summary is not None
+        return faceset.summary.frames / (time.perf_counter() - start)
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw
 from benchmarks.quality import PAIRS, figures, rendered, say
 from visagist.core.device import choose
 from visagist.core.files import sha256
-from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
 from visagist.media import Reader
 from visagist.training import TrainOptions
 from visagist.training.data.crops import Side, load_crops
@@ -102,8 +102,8 @@ def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, w
     """Train on from a run with some losses more, merge and evaluate; figures by name."""
     source, target = PAIRS[pair]
     folder = work.parent
-    extract(source, folder / "source", ExtractOptions(), say)
-    extract(target, folder / "target", ExtractOptions(), say, tables=folder / "tables")
+    extract(source, folder / "source", on_event=say)
+    extract_faceset(target, folder / "target", ExtractOptions(), say, tables=folder / "tables")
     record = RunRecord.read(start)
     options = TrainOptions(
         model=record.options.model,
@@ -126,7 +126,7 @@ def time_all(start: Path, pair: str, folder: Path) -> None:
     record, compute = RunRecord.read(start), choose("auto")
     sides: dict[str, Side] = {}
     for name, footage in zip(("source", "target"), PAIRS[pair], strict=True):
-        extract(footage, folder / name, ExtractOptions(), say)
+        extract(footage, folder / name, on_event=say)
         crops = load_crops(folder / name, record.options.coverage, record.size, record.options.margin)
         sides[name] = Side(crops, record.options.held_out, compute.device)
     trainers = {

@@ -5,7 +5,7 @@ import resource
 import sys
 from pathlib import Path
 
-from visagist.jobs.swap import new_consent
+from visagist import new_consent
 
 SHARED = Path(__file__).parents[2] / "shared" / "footage"  # developers' footage; not in a user's clone
 

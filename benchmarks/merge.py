@@ -13,10 +13,8 @@ from pathlib import Path
 from benchmarks.measure import SHARED, records, report
 from visagist.core.events import silent
 from visagist.demo import SOURCE, TARGET
-from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
 from visagist.jobs.merge import merge
-from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions
 from visagist.training import TrainOptions
 from visagist.training.train import train
 
@@ -28,27 +26,23 @@ def main() -> None:
     target = crop if crop.exists() else TARGET
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        extract(SOURCE / "s1_bbaf2n.mpg", folder / "source", ExtractOptions())
-        extract(target, folder / "target", ExtractOptions(), tables=folder / "workspace" / "tables")
+        extract(SOURCE / "s1_bbaf2n.mpg", folder / "source")
+        extract_faceset(target, folder / "target", ExtractOptions(), silent, tables=folder / "workspace" / "tables")
         train(folder / "source", folder / "target", folder / "run", TrainOptions(iterations=2), silent)
         source, performer = records(folder, SOURCE / "s1_bbaf2n.mpg", target)
         rates: list[float] = []
         for number in range(RUNS):
             shutil.rmtree(folder / "workspace" / "safeguard", ignore_errors=True)  # its look at the target is a part
             start = time.perf_counter()
-            summary = merge(
+            render = merge(
                 target,
-                folder / "run",
                 folder / f"out{number}.mp4",
-                source,
-                performer,
-                MergeOptions(),
-                EncodeOptions(),
-                folder / "workspace",
-                "auto",
-                silent,
+                run=folder / "run",
+                source_consent=source,
+                target_consent=performer,
+                workspace=folder / "workspace",
             )
-            rates.append(summary.frames / (time.perf_counter() - start))
+            rates.append(render.frames / (time.perf_counter() - start))
     report(f"merge, {target.name}, signing included", rates, "frames/s")
 
 

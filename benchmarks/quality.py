@@ -23,10 +23,8 @@ from visagist.core.events import Event, Note, Warned
 from visagist.demo import TARGET
 from visagist.evaluation import Evaluation
 from visagist.jobs.evaluate import EvaluateOptions, evaluate
-from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
 from visagist.jobs.merge import merge
-from visagist.media import EncodeOptions
-from visagist.merging import MergeOptions
 from visagist.models import ARCHITECTURES
 from visagist.training import TrainOptions
 from visagist.training.train import train
@@ -70,8 +68,8 @@ def measure(pair: str, network: str, minutes: float, keep: Path) -> dict[str, st
     source, target = PAIRS[pair]
     folder = keep / pair.replace(" ", "-")
     work = folder / f"{network}-{minutes:g}"
-    extract(source, folder / "source", ExtractOptions(), say)
-    extract(target, folder / "target", ExtractOptions(), say, tables=folder / "tables")
+    extract(source, folder / "source", on_event=say)
+    extract_faceset(target, folder / "target", ExtractOptions(), say, tables=folder / "tables")
     options = TrainOptions(model=network, minutes=minutes, seed=SEED)
     start = time.perf_counter()
     trained = train(folder / "source", folder / "target", work / "run", options, say)
@@ -93,8 +91,16 @@ def measure(pair: str, network: str, minutes: float, keep: Path) -> dict[str, st
 def rendered(work: Path, folder: Path, source: Path, target: Path) -> Evaluation:
     """Merge and evaluate the run in `work`; the facesets and tables are those of `folder`."""
     output = work / "render.mp4"
-    allowed = records(folder, source, target)
-    merge(target, work / "run", output, *allowed, MergeOptions(), EncodeOptions(), folder, "auto", say)
+    source_consent, target_consent = records(folder, source, target)
+    merge(
+        target,
+        output,
+        run=work / "run",
+        source_consent=source_consent,
+        target_consent=target_consent,
+        workspace=folder,
+        on_event=say,
+    )
     report = work / "report.html"
     return evaluate(output, target, folder / "source", EvaluateOptions(), work / "run", report, folder, "auto", say)
 

@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "faceset": {"core", "media", "zoo", "faces"},
     "models": {"core"},
     "training": {"core", "media", "zoo", "faces", "faceset", "models"},
-    "merging": {"core", "media", "zoo", "faces", "faceset", "models", "training"},
+    "merging": {"core", "media", "zoo", "faces", "models"},
     "evaluation": {"core", "media", "zoo", "provenance", "faces", "faceset", "models", "merging", "training"},
     "jobs": {
         "core", "demo", "media", "zoo", "provenance", "faces", "faceset", "models", "training", "merging", "evaluation",

@@ -19,8 +19,7 @@ from visagist.evaluation.collect_frames import crop_size
 from visagist.evaluation.impostors import strangers_to
 from visagist.evaluation.metrics.background import outside_psnr
 from visagist.evaluation.observe import COVERAGE, crop_of, look, look_at_source
-from visagist.faces import AnalyzeOptions, Face, analyze, crop_matrix, hull_mask, invert, transform
-from visagist.faceset import Faceset
+from visagist.faces import Face, analyze, crop_matrix, hull_mask, invert, transform
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.media import find_footage, frame_from_rgb, write_picture
 
@@ -36,12 +35,12 @@ def judge(bench: Bench, folder: Path) -> tuple[Case, dict[str, Appearance]]:
         a case that judges the perfect swap; appearances by the names of the swaps.
     """
     (target,) = find_footage(_written(bench.target.frames, folder / "target"), rate=Fraction(RATE))
-    table = analyze(target, folder / "target.parquet", AnalyzeOptions())
+    table = analyze(target, folder / "target.parquet")
     faces: list[Face] = [max(table.faces_of(i), key=lambda face: face.width) for i in range(len(bench.target.frames))]
     size = crop_size(faces)
     (footage,) = find_footage(_written(bench.source.frames, folder / "source"), rate=Fraction(RATE))
-    extract(footage, folder / "faceset", ExtractOptions(format="png"))
-    source = look_at_source(Faceset.open(folder / "faceset"), size, _silent)
+    faceset = extract(footage, folder / "faceset", options=ExtractOptions(format="png"))
+    source = look_at_source(faceset, size, _silent)
     matrices = np.stack([crop_matrix(face.alignment, COVERAGE, size) for face in faces])
     expected = np.stack([transform(m, f.landmarks[:, :2].astype(float)) for m, f in zip(matrices, faces, strict=True)])
     appearances = {

@@ -1,34 +1,37 @@
-"""visagist: face swapping for people who have the right to do it; what comes out is signed as synthetic.
+"""visagist: face swapping for people who have the right to do it; every render is signed as synthetic.
 
-The steps, each a function that can be called alone, and `swap`, which does the first three:
+    anna = visagist.extract("clips/anna", "faces/anna")
+    bert = visagist.extract("clips/bert", "faces/bert")
+    run = visagist.train(anna, bert, "runs/anna-bert", minutes=60)
+    render = visagist.merge(
+        "scene12.mov", "out.mov", run=run, source_consent="anna.toml", target_consent="bert.toml"
+    )
+    visagist.evaluate(render, "scene12.mov", anna, run=run, report="report.html")
+    visagist.verify(render)
 
-    extract(footage, faceset)         footage to one person's face crops
-    train(source, target, run)        two facesets to a trained network
-    merge(target, run, output)        a network and a target to a signed render
-    evaluate(render, target, source)  how good a render is, in figures beside those of two baselines
-    verify(path)                      who made a file, and is it intact
-    pretrain(folder, run)             facesets of many people to a network that `train` can begin with
-
-Long jobs take `events`, a callable that is told how far they are; `silent` is one that listens to nothing.
+`swap` does all of this up to the render. Long jobs take `on_event`, a callback that receives their progress.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from visagist.core.lazy import lazy_names
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from visagist.core.errors import VisagistError
-    from visagist.core.events import silent
+    from visagist.core.events import Event, EventCallback, silent
     from visagist.evaluation import Evaluation
     from visagist.faces import AnalyzeOptions, FaceTable, analyze
-    from visagist.faceset import Faceset
+    from visagist.faceset import ExtractSummary, Faceset
+    from visagist.jobs.consent import new_consent
+    from visagist.jobs.demo import demo_swap
     from visagist.jobs.diagnostics import examine
     from visagist.jobs.evaluate import EvaluateOptions, evaluate
     from visagist.jobs.extract import ExtractOptions, extract
-    from visagist.jobs.merge import MergeSummary, merge
-    from visagist.jobs.preview import preview_merge
-    from visagist.jobs.swap import SourceOptions, demo_swap, new_consent, swap
+    from visagist.jobs.merge import Render, merge
+    from visagist.jobs.preview import Preview, preview
+    from visagist.jobs.swap import swap
     from visagist.jobs.train import pretrain, train
     from visagist.media import EncodeOptions, Footage, Frame, Reader, find_footage, probe
     from visagist.merging import MergeOptions
@@ -50,16 +53,19 @@ __all__ = [
     "EncodeOptions",
     "EvaluateOptions",
     "Evaluation",
+    "Event",
+    "EventCallback",
     "ExtractOptions",
+    "ExtractSummary",
     "FaceTable",
     "Faceset",
     "Footage",
     "Frame",
     "MergeOptions",
-    "MergeSummary",
+    "Preview",
     "Reader",
+    "Render",
     "Run",
-    "SourceOptions",
     "TrainOptions",
     "TrainedNetwork",
     "Verification",
@@ -76,7 +82,7 @@ __all__ = [
     "merge",
     "new_consent",
     "pretrain",
-    "preview_merge",
+    "preview",
     "probe",
     "remove_known_signer",
     "rewind",
@@ -86,22 +92,25 @@ __all__ = [
     "verify",
 ]
 
-# Where each public name lives. Loaded at first use: whoever verifies a file does not wait for torch.
-_ROOMS = {
+# Module of each public name, imported at first use: `verify` does not wait for torch.
+_MODULES = {
     "core.errors": ("VisagistError",),
-    "core.events": ("silent",),
+    "core.events": ("Event", "EventCallback", "silent"),
     "evaluation": ("Evaluation",),
     "faces": ("AnalyzeOptions", "FaceTable", "analyze"),
-    "faceset": ("Faceset",),
+    "faceset": ("ExtractSummary", "Faceset"),
+    "jobs.consent": ("new_consent",),
+    "jobs.demo": ("demo_swap",),
     "jobs.diagnostics": ("examine",),
     "jobs.evaluate": ("EvaluateOptions", "evaluate"),
     "jobs.extract": ("ExtractOptions", "extract"),
-    "jobs.merge": ("MergeSummary", "merge"),
-    "jobs.preview": ("preview_merge",),
+    "jobs.merge": ("Render", "merge"),
+    "jobs.preview": ("Preview", "preview"),
+    "jobs.swap": ("swap",),
     "jobs.train": ("pretrain", "train"),
-    "jobs.swap": ("SourceOptions", "demo_swap", "new_consent", "swap"),
     "media": ("EncodeOptions", "Footage", "Frame", "Reader", "find_footage", "probe"),
     "merging": ("MergeOptions",),
+    "models.bundle": ("TrainedNetwork",),
     "provenance": (
         "Consent",
         "Verification",
@@ -111,13 +120,7 @@ _ROOMS = {
         "remove_known_signer",
         "verify",
     ),
-    "models.bundle": ("TrainedNetwork",),
     "training": ("Run", "TrainOptions", "rewind"),
 }
-_HOME = {name: room for room, names in _ROOMS.items() for name in names}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'visagist' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"visagist.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _MODULES)

@@ -22,7 +22,9 @@ from visagist.media import Reader, write_picture
 
 CLIPS = ("s1_bbaf2n.mpg", "s1_lgwg2n.mpg")
 # Enough to run through every step; the face is blurred, which these tests do not judge.
-SMALL = ("--settings.size", "64", "--settings.encoder", "32,48,64", "--settings.decoder", "64,48,32,16")
+SMALL = (
+    "--model", "quick", "--settings.size", "64", "--settings.encoder", "32,48,64", "--settings.decoder", "64,48,32,16",
+)  # fmt: skip
 QUICK = ("--iterations", "12", "--save-every", "4", "--preview-every", "12", "--batch", "4", *SMALL)
 
 

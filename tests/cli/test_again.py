@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import SMALL, Swap, command, stopped_when, visagist
-from visagist.training.checkpoint import checkpoint_iteration
+from visagist.training.checkpoint import read_state
+from visagist.training.run import CHECKPOINTS
 
 
 @pytest.fixture
@@ -65,7 +66,9 @@ def test_a_polite_kill_saves_what_was_trained(long_training: tuple[str | Path, .
                     time.sleep(0.05)  # into the next step
                     os.kill(process.pid, signal.SIGTERM)
     assert process.returncode == 130
-    assert checkpoint_iteration(tmp_path / "run" / "checkpoint") == done >= 3
+    state = read_state(tmp_path / "run" / CHECKPOINTS)
+    assert state is not None
+    assert state.latest == done >= 3
     assert (tmp_path / "run" / "weights.safetensors").exists()
 
 

@@ -13,6 +13,7 @@ import pytest
 import tomli_w
 
 from tests.cli.conftest import Ended, Swap, command, visagist
+from visagist.core.tensors import load_notes, load_tensors, save_tensors
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
 
 CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
@@ -125,11 +126,11 @@ def test_faceset_with_a_corrupt_image(swapped: Swap, tmp_path: Path) -> None:
 
 
 def test_run_of_another_version(swapped: Swap, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(swapped.workspace / "run", run)
-    record = (run / "run.toml").read_text()
-    (run / "run.toml").write_text(record.replace("format = 1", "format = 99", 1))
-    assert_refused(visagist("merge", TARGET, "--run", run, "-o", tmp_path / "o.mp4", *CONSENTS), "run.toml", "99")
+    weights = tmp_path / "run" / "weights.safetensors"
+    made = swapped.workspace / "run" / weights.name
+    save_tensors(weights, load_tensors(made), {**load_notes(made), "record_format": 99})
+    ended = visagist("merge", TARGET, "--run", weights.parent, "-o", tmp_path / "o.mp4", *CONSENTS)
+    assert_refused(ended, weights.name, "99")
 
 
 def test_consent_record_with_a_missing_field(swapped: Swap, tmp_path: Path) -> None:

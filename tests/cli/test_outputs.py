@@ -1,6 +1,5 @@
 """Where renders go, whose consent they need, and what counts as done: whole merges of small clips."""
 
-import datetime
 import json
 import os
 import shutil
@@ -35,22 +34,23 @@ from visagist.core.events import Event, Progress, silent
 from visagist.core.locks import lock
 from visagist.demo import SOURCE, TARGET
 from visagist.faces import AnalyzeOptions, analyze, known_table
+from visagist.faceset.extraction import STATE
 from visagist.jobs.consent_checks import Records, check_footage
-from visagist.jobs.extract import LOCK, ExtractOptions, extract
-from visagist.jobs.merge import MergeSummary
-from visagist.media import EncodeOptions, Reader, probe, write_picture
+from visagist.jobs.extract import LOCK, ExtractOptions, extract, extract_faceset
+from visagist.jobs.merge import Render
+from visagist.jobs.train import train
+from visagist.media import Reader, probe, write_picture
 from visagist.merging import MergeOptions
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import record_sha256
 from visagist.training import TrainOptions
 from visagist.training.data.crops import load_crops
-from visagist.training.run import RECORD
-from visagist.training.train import train
 from visagist.zoo import sessions as weights
 
 FRAMES = 30
 SMALL = TrainOptions.model_validate(
     {
+        "model": "quick",
         "settings": {"size": 32, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]},
         "batch": 4,
         "iterations": 2,
@@ -95,7 +95,7 @@ class Production:
         """`X_hash`: bound by the hash of clip X; `X_picture`: by a picture of X."""
         return self.folder / "records" / f"{name}.toml"
 
-    def merge(self, output: Path, **changes: object) -> MergeSummary:
+    def merge(self, output: Path, **changes: object) -> Render:
         """Merge the target, its faces known; `changes` are arguments of `merge` or options of it."""
         call: dict[str, object] = {
             "target": self.target,
@@ -106,9 +106,7 @@ class Production:
             **changes,
         }
         options = MergeOptions.model_validate({n: call.pop(n) for n in set(call) & set(MergeOptions.model_fields)})
-        return visagist.merge(
-            **call, output=output, options=options, encoding=EncodeOptions(), device="cpu", events=silent
-        )
+        return visagist.merge(**call, output=output, options=options, device="cpu")
 
     def preview(self, output: Path, **changes: object) -> None:
         call: dict[str, object] = {
@@ -119,13 +117,24 @@ class Production:
             "workspace": output.parent / "no workspace",
             **changes,
         }
-        visagist.preview_merge(**call, output=output, frames="2", options=MergeOptions(), device="cpu", events=silent)
+        visagist.preview(**call, output=output, frames="2", device="cpu")
+
+    def swap(self, output: Path, **changes: object) -> Render:
+        call: dict[str, object] = {
+            "source": self.source,
+            "target": self.target,
+            "source_consent": self.record("source_hash"),
+            "target_consent": self.record("target_hash"),
+            "training": SMALL,
+            **changes,
+        }
+        return visagist.swap(**call, output=output)
 
 
 def new_record(path: Path, **binding: list[Path]) -> None:
     visagist.new_consent(
         path, name="speaker", adult=True, basis="research-corpus", statement="a test", scope="test",
-        date=datetime.date(2026, 1, 1), document=None, **{"pictures": [], "footage": [], **binding},
+        **binding,
     )  # fmt: skip
 
 
@@ -145,11 +154,10 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Production:
         new_record(made.record(f"{clip.stem}_hash"), footage=[clip])
     keep_all = {"min_change": 0.0, "min_sharpness": 0.0, "min_score": 0.0}
     for name in ("source", "target"):
-        extract(made.folder / f"{name}.mp4", made.folder / name, ExtractOptions(**keep_all))
-    of_source = ExtractOptions(reference=made.folder / "source.png", **keep_all)
-    extract(made.both, made.folder / "both", of_source)
-    train(made.folder / "source", made.folder / "target", made.run, SMALL, silent)
-    train(made.folder / "both", made.folder / "target", made.run_of_both, SMALL, silent)
+        extract(made.folder / f"{name}.mp4", made.folder / name, options=ExtractOptions(**keep_all))
+    extract(made.both, made.folder / "both", reference=made.folder / "source.png", options=ExtractOptions(**keep_all))
+    train(made.folder / "source", made.folder / "target", made.run, options=SMALL)
+    train(made.folder / "both", made.folder / "target", made.run_of_both, options=SMALL)
     made.merge(made.folder / "made.mp4")
     return made
 
@@ -179,19 +187,19 @@ def test_footage_of_several_people_does_not_bind_the_sources_record(production: 
 
 
 def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(production: Production, tmp_path: Path) -> None:
-    run, output = tmp_path / "run", tmp_path / "out.mp4"
-    shutil.copytree(production.run, run)
-    record = (run / RECORD).read_text()
-    (run / RECORD).write_text(record.replace("is_alone = true\n", ""))  # as runs were before
+    faceset, run = tmp_path / "source", tmp_path / "run"
+    shutil.copytree(production.folder / "source", faceset)
+    (faceset / STATE).unlink()
+    train(faceset, production.folder / "target", run, options=SMALL)
     for refused, name in ((production.merge, "film.mp4"), (production.preview, "sheet.png")):
         with pytest.raises(ConsentError, match="train") as caught:
             refused(tmp_path / name, run=run)
         assert "--picture" in str(caught.value)
     source = production.record("source_picture")
-    assert production.merge(output, run=run, source_consent=source, frames="0-3").frames == 4
-    train(production.folder / "source", production.folder / "target", run, SMALL, silent)
-    assert (run / RECORD).read_text() == record  # the same crops, of which more is known
-    assert production.merge(output, run=run, frames="0-3").frames == 4
+    assert production.merge(tmp_path / "out.mp4", run=run, source_consent=source, frames="0-3").frames == 4
+    shutil.copy(production.folder / "source" / STATE, faceset)
+    train(faceset, production.folder / "target", run, options=SMALL)  # the same crops, of which more is known
+    assert production.merge(tmp_path / "out.mp4", run=run, frames="0-3").frames == 4
 
 
 def test_only_a_whole_extraction_of_the_same_footage_tells_who_was_in_it(
@@ -288,10 +296,7 @@ def test_a_swap_refuses_before_it_trains(production: Production, tmp_path: Path)
     for output, matte, words in ((clip, None, "source.mp4"), (clips, None, "source.mp4"), (frames, None, "mine.png"),
                                  (tmp_path / "out.mp4", frames, "mine.png")):  # fmt: skip
         with pytest.raises(OutputError, match=words):
-            visagist.swap(
-                clips, production.target, output, production.record("source_hash"), production.record("target_hash"),
-                visagist.SourceOptions(), SMALL, MergeOptions(matte=matte), EncodeOptions(), None, silent,
-            )  # fmt: skip
+            production.swap(output, source=clips, merging=MergeOptions(matte=matte))
     assert clip.read_bytes() == before
     assert not list(tmp_path.glob("**/*.workspace"))
 
@@ -303,11 +308,7 @@ def test_a_swap_does_not_read_what_lies_where_it_writes(production: Production, 
         (workspace / home).mkdir(parents=True)
         inside = Path(shutil.copy(clip, workspace / home / "source.mp4"))
         with pytest.raises(OutputError, match=r"source\.mp4: lies where the swap would put .*another --workspace"):
-            visagist.swap(
-                inside, production.target, tmp_path / "out.mp4", production.record("source_hash"),
-                production.record("target_hash"), visagist.SourceOptions(), SMALL, MergeOptions(), EncodeOptions(),
-                workspace, silent,
-            )  # fmt: skip
+            production.swap(tmp_path / "out.mp4", source=inside, workspace=workspace)
         assert [path.name for path in (workspace / home).iterdir()] == ["source.mp4"]
         inside.unlink()
 
@@ -316,7 +317,7 @@ def test_of_a_run_of_three_anybody_can_appear_with_their_own_record(production: 
     run = tmp_path / "run"
     faces = {name: production.folder / name for name in ("source", "target", "both")}
     three = SMALL.model_copy(update={"batch": 6, "iterations": 12})
-    train(faces["target"], faces["target"], run, three, silent, {"anna": faces["source"]})
+    train(faces["target"], faces["target"], run, others={"anna": faces["source"]}, options=three)
     call = {"run": run, "frames": "0-3", "source_consent": production.record("source_hash")}
     assert production.merge(tmp_path / "anna.mp4", **call, person="anna").frames == 4
     with pytest.raises(ConsentError):  # whom the record does not name
@@ -331,7 +332,7 @@ def test_amp_morphs_from_the_performer_to_the_source(production: Production, tmp
     settings = {"size": 64, "latent": 8, "inter": 8, "encoder": 4, "decoder": 4, "mask": 4}
     run = tmp_path / "run"
     options = SMALL.model_copy(update={"model": "amp", "settings": settings, "iterations": 20, "learning_rate": 1e-3})
-    train(production.folder / "source", production.folder / "target", run, options, silent)
+    train(production.folder / "source", production.folder / "target", run, options=options)
     frames: dict[float, np.ndarray] = {}
     for morph in (0.0, 0.5, 1.0):
         output = tmp_path / f"{morph}.mp4"
@@ -356,23 +357,19 @@ def test_extract_does_not_touch_what_is_not_its_own(production: Production, tmp_
     before = picture.read_bytes()
     with pytest.raises(OutputError, match=r"people\.png: would be overwritten"):
         extract(production.both, faces)
-    extract(production.both, faces, ExtractOptions(reference=picture))
+    extract(production.both, faces, reference=picture)
     assert picture.read_bytes() == before
     with pytest.raises(FacesetError, match="another extraction is at work"), lock(faces / LOCK, wait=False):
-        extract(production.both, faces, ExtractOptions(reference=picture))
+        extract(production.both, faces, reference=picture)
 
 
 def test_crops_of_others_in_the_targets_faceset_are_refused_by_a_swap(production: Production, tmp_path: Path) -> None:
-    arguments = (
-        production.source, production.target, tmp_path / "out.mp4", production.record("source_hash"),
-        production.record("target_hash"), visagist.SourceOptions(), SMALL, MergeOptions(), EncodeOptions(), None,
-    )  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
-        visagist.swap(*arguments, interrupted_in_training)
+        production.swap(tmp_path / "out.mp4", on_event=interrupted_in_training)
     crop = next((production.folder / "source").glob("*.jpg"))
     shutil.copy(crop, tmp_path / "out.mp4.workspace" / "target")
     with pytest.raises(FacesetError, match="holds crops of other footage"):
-        visagist.swap(*arguments, silent)
+        production.swap(tmp_path / "out.mp4")
 
 
 def interrupted_in_training(event: Event) -> None:
@@ -417,11 +414,7 @@ def test_no_way_leads_past_the_safeguard(production: Production, tmp_path: Path,
     with pytest.raises(SafeguardError):
         production.preview(tmp_path / "out" / "preview.png")
     with pytest.raises(SafeguardError):
-        visagist.swap(
-            production.source, production.target, output, production.record("source_hash"),
-            production.record("target_hash"), visagist.SourceOptions(), SMALL, MergeOptions(), EncodeOptions(),
-            tmp_path / "swap", silent,
-        )  # fmt: skip
+        production.swap(output, workspace=tmp_path / "swap")
     assert not (tmp_path / "swap" / "run").exists()  # refused before the training
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
@@ -440,13 +433,10 @@ def test_damaged_footage_needs_to_be_allowed(production: Production, tmp_path: P
     with Reader(hole) as frames:
         good = len(list(frames))
     assert production.merge(output, **call, allow_damaged=True).frames == good
-    arguments = (
-        production.source, hole, tmp_path / "swapped.mp4", production.record("source_hash"), record,
-        visagist.SourceOptions(), SMALL,
-    )  # fmt: skip
+    swap = {"target": hole, "target_consent": record}
     with pytest.raises(DamagedError, match="--allow-damaged"):
-        visagist.swap(*arguments, MergeOptions(), EncodeOptions(), None, silent)
-    made = visagist.swap(*arguments, MergeOptions(allow_damaged=True), EncodeOptions(), None, silent)
+        production.swap(tmp_path / "swapped.mp4", **swap)
+    made = production.swap(tmp_path / "swapped.mp4", **swap, merging=MergeOptions(allow_damaged=True))
     assert made.frames == good
 
 
@@ -562,7 +552,8 @@ def test_what_other_face_models_saw_is_seen_again(
         assert known_table(footage, table, options) is None, name
     with pytest.raises(FacesetError, match="face models"):
         keep_all = {"min_change": 0.0, "min_sharpness": 0.0, "min_score": 0.0}
-        extract(production.target, production.folder / "target", ExtractOptions(**keep_all), tables=tmp_path / "tables")
+        options = ExtractOptions(**keep_all)
+        extract_faceset(production.target, production.folder / "target", options, silent, tmp_path / "tables")
     stamp = done.stat().st_mtime_ns
     own = shutil.copytree(production.folder / "workspace", tmp_path / "workspace")
     shutil.copytree(production.run, tmp_path / "run")

@@ -1,6 +1,5 @@
 """`visagist swap`: one command from footage to a signed render, whatever happens on the way."""
 
-import datetime
 import json
 import shutil
 from fractions import Fraction
@@ -12,7 +11,7 @@ import pytest
 
 from tests.cli.conftest import Swap, first_frames, killed_when, swap_arguments, visagist, write_frames
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.jobs.swap import new_consent
+from visagist.jobs.consent import new_consent
 from visagist.media import Reader, write_picture
 
 
@@ -100,7 +99,7 @@ def test_killed_in_a_later_chunk_a_merge_keeps_the_earlier_ones(swapped: Swap, t
     write_frames(target, [*clip, *clip[::-1]])
     new_consent(
         record, name="speaker", adult=True, basis="research-corpus", statement="a test", scope="test",
-        date=datetime.date(2026, 1, 1), pictures=[], footage=[target], document=None,
+        footage=[target],
     )  # fmt: skip
     run = swapped.workspace / "run"
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", record)

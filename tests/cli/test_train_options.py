@@ -11,7 +11,6 @@ import tomli_w
 from visagist.cli.app import app, main
 from visagist.core.errors import ConfigError
 from visagist.core.settings import Settings
-from visagist.jobs.swap import SourceOptions
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions
 from visagist.models import configure
@@ -115,7 +114,7 @@ def test_settings_of_a_model_on_the_command_line_leave_those_of_a_file(
 
 
 def test_no_option_of_a_swap_has_two_meanings() -> None:
-    kinds = (SourceOptions, TrainOptions, MergeOptions, EncodeOptions)
+    kinds = (TrainOptions, MergeOptions, EncodeOptions)
     names = [name for kind in kinds for name in kind.model_fields]
     assert len(names) == len(set(names))
 

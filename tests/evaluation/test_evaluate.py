@@ -24,7 +24,7 @@ from visagist.evaluation.result import TARGET as UNSWAPPED
 from visagist.faces import Face, FaceTable, analyze, crop_matrix, invert, transform
 from visagist.faceset import Faceset
 from visagist.jobs.evaluate import EvaluateOptions
-from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.extract import extract
 from visagist.media import frame_from_rgb
 
 COUNT, SIZE = 18, 160
@@ -64,7 +64,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     folder = tmp_path_factory.mktemp("scene")
     target, workspace = folder / "target.mp4", folder / "workspace"
     write_frames(target, first_frames(TARGET, COUNT))
-    extract(SOURCE / "s1_bbaf2n.mpg", folder / "faces", ExtractOptions())
+    extract(SOURCE / "s1_bbaf2n.mpg", folder / "faces")
     for crop in [crop for place, crop in enumerate(sorted((folder / "faces").glob("*.jpg"))) if place % 3]:
         crop.unlink()  # neighbours in time are alike, and each evaluation looks at all
     table = analyze(target, workspace / "tables" / "target.mp4.parquet")
@@ -222,7 +222,7 @@ def test_a_self_swap_of_two_people_is_refused(scene: Scene) -> None:
 
 
 def test_a_self_swap_is_compared_with_its_right_answer(scene: Scene, tmp_path: Path) -> None:
-    extract(scene.target, tmp_path / "own", ExtractOptions())
+    extract(scene.target, tmp_path / "own")
     soft = [cv2.GaussianBlur(frame, (0, 0), 3) for frame in scene.original]
     render = tmp_path / "soft.mp4"
     write_frames(render, soft)
@@ -244,7 +244,7 @@ def test_a_self_swap_is_compared_with_its_right_answer(scene: Scene, tmp_path: P
 
 
 def test_a_self_swap_without_a_trace_is_the_best_there_is(scene: Scene, tmp_path: Path) -> None:
-    extract(scene.target, tmp_path / "own", ExtractOptions())
+    extract(scene.target, tmp_path / "own")
     options = EvaluateOptions(self_swap=True)
     found = visagist.evaluate(
         scene.target, scene.target, tmp_path / "own", options, None, None, scene.workspace, "cpu", silent

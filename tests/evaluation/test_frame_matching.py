@@ -15,7 +15,7 @@ FILM = Fraction(24000, 1001)
 def sequence(folder: Path, count: int, rate: Fraction) -> Footage:
     for number in range(count):
         write_picture(folder / f"{number:03d}.png", np.full((16, 16, 3), 9 * number, np.uint8))
-    return probe(folder, rate)
+    return probe(folder, rate=rate)
 
 
 @pytest.mark.parametrize(("rate", "rate_of_render"), [(FILM, FILM), (FILM, Fraction(25)), (Fraction(24), FILM)])

@@ -97,7 +97,7 @@ def test_the_held_out_crops_are_those_of_the_training(small: Trained) -> None:
     run, source, target, summary = small
     found = reconstruct(run, {"source": source, "target": target})
     for name, faceset in (("source", source), ("target", target)):
-        crops = load_crops(faceset.folder, run.coverage, run.size, TrainOptions().margin)
+        crops = load_crops(faceset.path, run.coverage, run.size, TrainOptions().margin)
         assert len(found[name]["ssim"]) == Side(crops, HELD_OUT, torch.device("cpu")).held_out
         # The trainer judges the same faces by formulas of its own, over all pixels together.
         assert found[name]["psnr"].mean() == pytest.approx(summary.figures[f"psnr_{name}"], abs=0.5)

@@ -114,7 +114,7 @@ def test_a_finished_table_is_read_and_another_option_makes_it_anew(tmp_path: Pat
     stamp = path.stat().st_mtime_ns
     assert same(analyze(clip, path), first)
     assert path.stat().st_mtime_ns == stamp
-    assert len(analyze(clip, path, AnalyzeOptions(min_size=200))) == 0
+    assert len(analyze(clip, path, options=AnalyzeOptions(min_size=200))) == 0
     assert path.stat().st_mtime_ns != stamp
     path.write_bytes(b"PAR1 torn")
     with pytest.raises(FootageError, match="no table of faces"):
@@ -126,8 +126,7 @@ def test_killed_and_run_again_gives_the_same_table_and_does_nothing_twice(make_c
     clip = make_clip("long.mp4", pictures)
     unbroken = analyze(clip, tmp_path / "unbroken.parquet")
     path = tmp_path / "killed.parquet"
-    code = "from pathlib import Path; from visagist.faces import analyze; "
-    code += f"analyze(Path({str(clip)!r}), Path({str(path)!r}))"
+    code = f"from visagist import analyze; analyze({str(clip)!r}, {str(path)!r})"
     process = subprocess.Popen([sys.executable, "-c", code])
     parts = tmp_path / ".killed.parts"
     limit = time.monotonic() + 60
@@ -137,7 +136,7 @@ def test_killed_and_run_again_gives_the_same_table_and_does_nothing_twice(make_c
     process.wait()
     assert not path.exists(), "it was killed too late for this test"
     told: list[Event] = []
-    again = analyze(clip, path, events=told.append)
+    again = analyze(clip, path, on_event=told.append)
     assert min(event.done for event in told if isinstance(event, Progress)) > PART
     assert same(again, unbroken)
     assert not parts.exists()

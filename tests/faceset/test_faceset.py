@@ -16,11 +16,11 @@ from PIL import Image
 
 import visagist
 from visagist.core.errors import FacesetError, NoFaceError, OutputError, SeveralError
-from visagist.core.events import Event, Progress
-from visagist.core.settings import Settings, read_toml
+from visagist.core.events import Event, Progress, silent
+from visagist.core.settings import read_toml
 from visagist.faces import FaceTable, crop_matrix, hull_mask, transform
 from visagist.faceset import Faceset, Record, choose, read_crop, read_record, write_crop
-from visagist.jobs.extract import LOCK, ExtractOptions, ExtractSummary, extract
+from visagist.jobs.extract import LOCK, ExtractOptions, extract, extract_faceset
 from visagist.media import Reader, write_picture
 
 DEMO = Path(visagist.__file__).parent / "demo" / "footage"
@@ -29,15 +29,14 @@ SOURCE = DEMO / "source" / "s1_bbaf2n.mpg"
 
 
 @pytest.fixture(scope="module")
-def extracted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ExtractSummary]:
-    folder = tmp_path_factory.mktemp("extracted") / "target"
-    return folder, extract(TARGET, folder)
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Faceset:
+    return extract(TARGET, tmp_path_factory.mktemp("extracted") / "target")
 
 
 @pytest.fixture
-def faceset(extracted: tuple[Path, ExtractSummary], tmp_path: Path) -> Path:
+def faceset(extracted: Faceset, tmp_path: Path) -> Path:
     """A copy that a test may spoil."""
-    shutil.copytree(extracted[0], tmp_path / "faceset")
+    shutil.copytree(extracted, tmp_path / "faceset")
     return tmp_path / "faceset"
 
 
@@ -45,8 +44,9 @@ def crops(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*_*_*.jpg"))
 
 
-def test_a_clip_becomes_a_faceset(extracted: tuple[Path, ExtractSummary]) -> None:
-    folder, summary = extracted
+def test_a_clip_becomes_a_faceset(extracted: Faceset) -> None:
+    folder, summary = extracted.path, extracted.summary
+    assert summary is not None
     assert (summary.frames, summary.faces, summary.others) == (75, 75, 0)
     assert summary.crops + sum(summary.left_out.values()) == 75
     assert summary.crops == len(crops(folder)) > 60
@@ -54,16 +54,15 @@ def test_a_clip_becomes_a_faceset(extracted: tuple[Path, ExtractSummary]) -> Non
     assert (
         ExtractOptions.parse({k: v for k, v in saved.items() if k not in ("footage", "output")}, "") == ExtractOptions()
     )
-    faceset = Faceset.open(folder)
-    assert len(faceset.footage_hashes) == 1
-    assert [r.frame for r in faceset.records] == sorted(r.frame for r in faceset.records)
+    assert Faceset.open(extracted) == extracted
+    assert len(extracted.footage_hashes) == 1
+    assert [r.frame for r in extracted.records] == sorted(r.frame for r in extracted.records)
     table = FaceTable.load(folder / "tables" / "sbia1a.mpg.parquet")
-    assert float(faceset.centroid() @ table.identity_embedding(0)) > 0.99
+    assert float(extracted.centroid() @ table.identity_embedding(0)) > 0.99
 
 
-def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: tuple[Path, ExtractSummary]) -> None:
-    folder, _ = extracted
-    faceset = Faceset.open(folder)
+def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: Faceset) -> None:
+    folder, faceset = extracted.path, extracted
     record, pixels = read_crop(faceset.files[20])
     assert pixels.shape == (record.size, record.size, 3)
     assert record.size % 2 == 0
@@ -85,8 +84,8 @@ def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: tu
     assert np.abs(hulls[20].astype(int) - expected).mean() < 1
 
 
-def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: tuple[Path, ExtractSummary]) -> None:
-    faceset = Faceset.open(extracted[0])
+def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: Faceset) -> None:
+    faceset = extracted
     plain, *_ = faceset.load("mid", 64, 1.0)
     wide, hulls, _ = faceset.load("mid", 64, 1.25)
     assert wide.shape == (len(faceset), 80, 80, 3)
@@ -96,8 +95,8 @@ def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: tuple[P
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_record_round_trip(extracted: tuple[Path, ExtractSummary], tmp_path: Path, suffix: str) -> None:
-    record, pixels = read_crop(crops(extracted[0])[0])
+def test_record_round_trip(extracted: Faceset, tmp_path: Path, suffix: str) -> None:
+    record, pixels = read_crop(crops(extracted.path)[0])
     path = tmp_path / f"crop{suffix}"
     write_crop(path, pixels, record)
     again, same = read_crop(path)
@@ -150,13 +149,12 @@ def test_a_record_of_another_version_or_without_a_field_is_refused(faceset: Path
 
 def test_the_same_call_again_does_nothing_and_another_is_refused(faceset: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in crops(faceset)}
-    summary = extract(TARGET, faceset)
+    assert len(extract(TARGET, faceset)) == len(stamps)
     assert {path: path.stat().st_mtime_ns for path in crops(faceset)} == stamps
-    assert summary.crops == len(stamps)
     with pytest.raises(FacesetError, match="other footage"):
         extract(SOURCE, faceset)
     with pytest.raises(FacesetError, match="other options"):
-        extract(TARGET, faceset, ExtractOptions(min_size=50))
+        extract(TARGET, faceset, options=ExtractOptions(min_size=50))
 
 
 def test_a_sequence_at_another_rate_is_another_faceset(tmp_path: Path) -> None:
@@ -167,25 +165,24 @@ def test_a_sequence_at_another_rate_is_another_faceset(tmp_path: Path) -> None:
             write_picture(plates / f"shot_{frame.index:04d}.png", frame.rgb())
     for rate in (Fraction(25), Fraction(24000, 1001)):
         folder = tmp_path / f"faces-{rate.denominator}"
-        extract(plates, folder, ExtractOptions(rate=rate, min_change=0), tables=tables)
+        extract_faceset(plates, folder, ExtractOptions(rate=rate, min_change=0), silent, tables)
         wanted = [number / rate for number in range(4)]
         assert [face.time for face in FaceTable.load(tables / "plates.parquet")] == wanted
         assert [record.seconds for record in Faceset.open(folder).records] == wanted
     with pytest.raises(FacesetError, match="other options"):
-        extract(plates, folder, ExtractOptions(min_change=0), tables=tables)
+        extract_faceset(plates, folder, ExtractOptions(min_change=0), silent, tables)
 
 
 def test_the_rate_says_nothing_of_videos(faceset: Path) -> None:
-    assert extract(TARGET, faceset, ExtractOptions(rate=Fraction(24))) == extract(TARGET, faceset)
+    assert extract(TARGET, faceset, options=ExtractOptions(rate=Fraction(24))) == extract(TARGET, faceset)
 
 
-def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(
-    extracted: tuple[Path, ExtractSummary], tmp_path: Path
-) -> None:
+def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(extracted: Faceset, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    shutil.copytree(extracted[0] / "tables", folder / "tables")  # the kill shall hit the second pass
-    code = "from pathlib import Path; from visagist.faceset import extract; "
-    code += f"extract(Path({str(TARGET)!r}), Path({str(folder)!r}))"
+    shutil.copytree(extracted.path / "tables", folder / "tables")  # the kill shall hit the second pass
+    code = (
+        f"from visagist import extract; from pathlib import Path; extract(Path({str(TARGET)!r}), Path({str(folder)!r}))"
+    )
     process = subprocess.Popen([sys.executable, "-c", code])
     limit = time.monotonic() + 60
     while len(crops(folder)) < 5 and time.monotonic() < limit:
@@ -193,36 +190,38 @@ def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     stamps = {path: path.stat().st_mtime_ns for path in crops(folder)}
-    assert 5 <= len(stamps) < extracted[1].crops, "it was killed too late for this test"
+    assert 5 <= len(stamps) < len(extracted), "it was killed too late for this test"
     told: list[Event] = []
-    summary = extract(TARGET, folder, events=told.append)
+    resumed = extract(TARGET, folder, on_event=told.append)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
-    assert summary.left_out == extracted[1].left_out
+    assert resumed.summary == extracted.summary
     assert [path.name for path in folder.glob(".*")] == [LOCK]  # nor does the kill leave half a file behind
     assert min(e.done for e in told if isinstance(e, Progress) and e.step == "extract") >= 5
-    assert {p.name: p.read_bytes() for p in crops(folder)} == {p.name: p.read_bytes() for p in crops(extracted[0])}
+    assert {p.name: p.read_bytes() for p in crops(folder)} == {p.name: p.read_bytes() for p in crops(extracted.path)}
 
 
 def test_several_people_are_listed_and_one_is_chosen(tmp_path: Path) -> None:
     clips = [SOURCE, TARGET]
     tables = tmp_path / "tables"
     with pytest.raises(SeveralError, match="2 people"):
-        extract(clips, tmp_path / "faceset", tables=tables)
+        extract_faceset(clips, tmp_path / "faceset", ExtractOptions(), silent, tables)
     with Image.open(tmp_path / "faceset" / "people.png") as sheet:
         assert sheet.size[1] > 200
     assert not crops(tmp_path / "faceset")
     with Reader(TARGET, last=0) as reader:
         write_picture(tmp_path / "reference.png", next(iter(reader)).rgb())
     options = ExtractOptions(reference=tmp_path / "reference.png")
-    summary = extract(clips, tmp_path / "faceset", options, tables=tables)
+    faceset = extract_faceset(clips, tmp_path / "faceset", options, silent, tables)
+    summary = faceset.summary
+    assert summary is not None
     assert (summary.faces, summary.others, summary.frames) == (75, 75, 150)
-    (digest,) = Faceset.open(tmp_path / "faceset").footage_hashes
+    (digest,) = faceset.footage_hashes
     assert digest == FaceTable.load(tables / "sbia1a.mpg.parquet").footage_sha256
     assert not (tmp_path / "faceset" / "people.png").exists()
 
 
-def test_blurred_tiny_occluded_and_repeated_faces_are_left_out(extracted: tuple[Path, ExtractSummary]) -> None:
-    faces = list(FaceTable.load(extracted[0] / "tables" / "sbia1a.mpg.parquet"))[:20]
+def test_blurred_tiny_occluded_and_repeated_faces_are_left_out(extracted: Faceset) -> None:
+    faces = list(FaceTable.load(extracted.path / "tables" / "sbia1a.mpg.parquet"))[:20]
     loose = {"min_size": 0.0, "min_score": -99.0, "min_sharpness": 0.0, "min_change": 0.0}
     assert choose(faces, **loose) == (faces, {"tiny": 0, "occluded": 0, "blurred": 0, "duplicate": 0})
     assert choose(faces, **{**loose, "min_size": 500.0})[1]["tiny"] == 20
@@ -238,7 +237,7 @@ def test_no_face_and_no_place_are_errors(tmp_path: Path) -> None:
     with pytest.raises(NoFaceError):
         extract(tmp_path / "gray.png", tmp_path / "faceset")
     with pytest.raises(FacesetError, match="tiny"):
-        extract(TARGET, tmp_path / "small", ExtractOptions(min_size=400))
+        extract(TARGET, tmp_path / "small", options=ExtractOptions(min_size=400))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="file"):
         extract(TARGET, tmp_path / "file" / "faceset")
@@ -247,7 +246,6 @@ def test_no_face_and_no_place_are_errors(tmp_path: Path) -> None:
 def test_a_still_picture_is_footage_too(tmp_path: Path) -> None:
     with Reader(TARGET, last=0) as reader:
         write_picture(tmp_path / "still.png", next(iter(reader)).rgb())
-    summary = extract(tmp_path / "still.png", tmp_path / "faceset", ExtractOptions(format="png"))
-    assert summary.crops == 1
-    assert issubclass(Record, Settings)
-    assert Faceset.open(tmp_path / "faceset").centroid().shape == (128,)
+    faceset = extract(tmp_path / "still.png", tmp_path / "faceset", options=ExtractOptions(format="png"))
+    assert [file.suffix for file in faceset.files] == [".png"]
+    assert faceset.centroid().shape == (128,)

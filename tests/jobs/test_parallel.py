@@ -3,12 +3,12 @@ import time
 
 import pytest
 
-from visagist.core.events import Event, Events, Note, Progress
+from visagist.core.events import Event, EventCallback, Note, Progress
 from visagist.jobs.parallel import run_together
 
 
 def job(name: str, steps: int):
-    def work(events: Events) -> str:
+    def work(events: EventCallback) -> str:
         for done in range(steps + 1):
             events(Progress("count", done, steps))
         return name
@@ -37,11 +37,11 @@ def test_a_total_that_nobody_knows_is_learnt_at_the_end():
 def test_a_failure_ends_the_others():
     began, told = threading.Event(), 0
 
-    def fails(events: Events) -> None:
+    def fails(events: EventCallback) -> None:
         began.wait(10)
         raise ValueError("this clip is broken")
 
-    def endless(events: Events) -> None:
+    def endless(events: EventCallback) -> None:
         nonlocal told
         while True:
             events(Note("count", "on"))
@@ -49,7 +49,7 @@ def test_a_failure_ends_the_others():
             began.set()
             time.sleep(0.001)
 
-    def never(events: Events) -> None:
+    def never(events: EventCallback) -> None:
         raise AssertionError("begun after the failure")
 
     with pytest.raises(ValueError, match="this clip is broken"):

@@ -81,7 +81,7 @@ def test_a_rendered_sequence_has_exactly_the_times_of_its_rate(
     plates: Path, tmp_path: Path, rate: Fraction, suffix: str
 ) -> None:
     """A 24 frames/s plate was read at 25, and its render ran out of step with everything else."""
-    footage, output = probe(plates, rate), tmp_path / f"render{suffix}"
+    footage, output = probe(plates, rate=rate), tmp_path / f"render{suffix}"
     options = EncodeOptions(encoder_preset="veryfast").resolved(footage, output)
     chunks = [tmp_path / "a.nut", tmp_path / "b.nut"]
     for chunk, (first, last) in zip(chunks, [(0, 4), (5, 8)], strict=True):
@@ -109,7 +109,7 @@ def test_the_rate_is_of_sequences_alone(plates: Path, make_video: Maker) -> None
 
 
 def test_the_hash_of_a_sequence_is_the_same_at_any_rate(plates: Path) -> None:
-    assert footage_sha256(probe(plates, FILM)) == footage_sha256(probe(plates))
+    assert footage_sha256(probe(plates, rate=FILM)) == footage_sha256(probe(plates))
 
 
 def test_an_assumed_rate_is_said_once_with_its_remedy(plates: Path, make_video: Maker) -> None:
@@ -122,5 +122,5 @@ def test_an_assumed_rate_is_said_once_with_its_remedy(plates: Path, make_video: 
 
     assumed = Note("merge", "image sequence: read at 25 frames/s; --rate says otherwise")
     assert said(probe(plates), video, probe(plates)) == [assumed]
-    assert said(probe(plates, FILM)) == [Note("merge", "image sequence: read at 24000/1001 frames/s")]
+    assert said(probe(plates, rate=FILM)) == [Note("merge", "image sequence: read at 24000/1001 frames/s")]
     assert said(video) == []

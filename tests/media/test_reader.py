@@ -174,7 +174,7 @@ def test_a_cut_file_gives_its_good_frames_and_counts_the_lost(make_video: Maker)
     data = front.read_bytes()
     front.write_bytes(data[: len(data) * 2 // 3])
     events: list[Event] = []
-    with Reader(front, events=events.append) as reader:
+    with Reader(front, on_event=events.append) as reader:
         frames = list(reader)
     assert reader.damaged
     assert 20 < len(frames) < 60

@@ -158,9 +158,7 @@ def test_a_folder_of_several_footages_is_not_guessed_at(tmp_path: Path, write: W
 def test_the_public_function_has_its_own_eyes(tmp_path: Path, picture: Path) -> None:
     values = {"name": "x", "adult": True, "basis": "self", "statement": "Yes.", "scope": "tests", "footage": []}
     with pytest.raises(ConsentError, match="shows 0 faces"):  # the picture is smooth colour
-        visagist.new_consent(
-            tmp_path / "x.toml", **values, date=datetime.date(2026, 1, 31), pictures=[picture], document=None
-        )
+        visagist.new_consent(tmp_path / "x.toml", **values, pictures=[picture])
 
 
 @pytest.mark.parametrize("field", ["version", "id", "name", "adult", "basis", "statement", "date", "scope"])

@@ -132,9 +132,9 @@ def new(
         basis=basis,
         statement=statement,
         scope=scope,
-        date=date or datetime.date.today(),
-        pictures=picture or [],
-        footage=footage or [],
+        date=date,
+        pictures=picture or (),
+        footage=footage or (),
         document=document,
     )
     return NewRecord(record, made.id, record_sha256(record))

@@ -7,8 +7,8 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import device_is_named
-from visagist.core.events import Events
-from visagist.jobs.merge import MergeSummary
+from visagist.core.events import EventCallback
+from visagist.jobs.merge import Render
 
 
 def iterations_are_some(_: type, iterations: int | None) -> None:
@@ -26,8 +26,8 @@ def demo(
     output: Annotated[Path, Parameter(alias="-o")] = Path("demo-output/swap.mp4"),
     iterations: Annotated[int | None, Parameter(validator=iterations_are_some)] = None,
     device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
-    events: Annotated[Events, Parameter(parse=False)],
-) -> MergeSummary:
+    events: Annotated[EventCallback, Parameter(parse=False)],
+) -> Render:
     """Swap the bundled source speaker into the bundled target; the last line printed is the render's path.
 
     Parameters
@@ -39,4 +39,4 @@ def demo(
     iterations:
         Training iterations; 3600 by default, which give a convincing face. Few give a blurred one quickly.
     """
-    return visagist.demo_swap(output, iterations, device, events)
+    return visagist.demo_swap(output, iterations=iterations, device=device, on_event=events)

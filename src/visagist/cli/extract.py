@@ -7,8 +7,9 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.core.errors import SeveralError
-from visagist.core.events import Events, Note
-from visagist.jobs.extract import ExtractOptions, ExtractSummary
+from visagist.core.events import EventCallback, Note
+from visagist.faceset import Faceset
+from visagist.jobs.extract import ExtractOptions
 
 
 def extract(
@@ -16,12 +17,12 @@ def extract(
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     options: Annotated[ExtractOptions, Parameter(name="*")] = ExtractOptions(),  # noqa: B008 - frozen
-    events: Annotated[Events, Parameter(parse=False)],
-) -> ExtractSummary:
+    events: Annotated[EventCallback, Parameter(parse=False)],
+) -> Faceset:
     """Find one person's face in FOOTAGE and keep each as an aligned crop.
 
-    Run again, it goes on where it stopped. The person in the footage should have agreed: `visagist consent new` makes
-    the record that `merge` will ask for.
+    Run again, it continues where it stopped. The person in the footage should have agreed: `visagist consent new`
+    makes the record that `merge` will ask for.
 
     Parameters
     ----------
@@ -32,6 +33,6 @@ def extract(
     """
     events(Note("extract", "merging will ask for the consent of this person: `visagist consent new`"))
     try:
-        return visagist.extract(footage, output, options, events)
+        return visagist.extract(footage, output, options=options, on_event=events)
     except SeveralError as error:
         raise SeveralError(f"{error}: --identity NUMBER or --reference PICTURE") from error

@@ -8,9 +8,10 @@ from cyclopts import Parameter
 import visagist
 from visagist.cli.computing import device_is_named
 from visagist.core.errors import ConfigError
-from visagist.core.events import Events, Note
-from visagist.jobs.merge import MergeSummary
-from visagist.jobs.preview import PreviewSummary, parse_frames
+from visagist.core.events import EventCallback, Note
+from visagist.jobs.consent_checks import both_given
+from visagist.jobs.merge import Render
+from visagist.jobs.preview import Preview, parse_frames
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions
 
@@ -40,8 +41,8 @@ def merge(
     device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     options: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
     encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
-    events: Annotated[Events, Parameter(parse=False)],
-) -> MergeSummary | PreviewSummary:
+    events: Annotated[EventCallback, Parameter(parse=False)],
+) -> Render | Preview:
     """Put the face of a trained run into TARGET, and sign the render as synthetic.
 
     Any footage of the same performer will do; the run is not trained again. Interrupted, the same command goes on.
@@ -67,14 +68,35 @@ def merge(
         Frames such as 10,50,80: write only a signed before/after/mask sheet of them, as a PNG, to the output. Options
         of a whole render (--frames, --matte, --codec, --crf, --encoder-preset) do not count then.
     """
+    source_record, target_record = both_given(source_consent, target_consent)
     if preview is not None:
+        if run is None:
+            raise ConfigError("a preview needs --run, the folder of a trained run")
         given = {"frames": options.frames, "matte": options.matte, **encoding.model_dump()}
         ignored = ", ".join(f"--{name}" for name, value in given.items() if value is not None)
         if ignored:
             events(Note("preview", f"of a whole render, and not of a preview: {ignored}"))
-        return visagist.preview_merge(
-            target, run, output, preview, source_consent, target_consent, options, workspace, device, events
+        return visagist.preview(
+            target,
+            output,
+            run=run,
+            frames=preview,
+            source_consent=source_record,
+            target_consent=target_record,
+            workspace=workspace,
+            device=device,
+            options=options,
+            on_event=events,
         )
     return visagist.merge(
-        target, run, output, source_consent, target_consent, options, encoding, workspace, device, events
+        target,
+        output,
+        run=run,
+        source_consent=source_record,
+        target_consent=target_record,
+        workspace=workspace,
+        device=device,
+        options=options,
+        encoding=encoding,
+        on_event=events,
     )

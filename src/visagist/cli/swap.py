@@ -7,9 +7,9 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import training_is_possible
-from visagist.core.events import Events
-from visagist.jobs.merge import MergeSummary
-from visagist.jobs.swap import SourceOptions
+from visagist.core.events import EventCallback
+from visagist.jobs.consent_checks import both_given
+from visagist.jobs.merge import Render
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions
 from visagist.training import TrainOptions
@@ -23,15 +23,16 @@ def swap(
     source_consent: Path | None = None,
     target_consent: Path | None = None,
     workspace: Path | None = None,
-    choice: Annotated[SourceOptions, Parameter(name="*")] = SourceOptions(),  # noqa: B008 - frozen
+    source_reference: Path | None = None,
+    source_identity: int | None = None,
     training: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
     merging: Annotated[MergeOptions, Parameter(name="*")] = MergeOptions(),  # noqa: B008 - frozen
     encoding: Annotated[EncodeOptions, Parameter(name="*")] = EncodeOptions(),  # noqa: B008 - frozen
-    events: Annotated[Events, Parameter(parse=False)],
-) -> MergeSummary:
+    events: Annotated[EventCallback, Parameter(parse=False)],
+) -> Render:
     """Replace the performer's face in TARGET by the face in SOURCE: extract, train, merge, sign.
 
-    Run again, it redoes nothing that is done; interrupted at any moment, the same command goes on.
+    Interrupted at any moment, the same command continues; run again, it repeats nothing that is done.
 
     Parameters
     ----------
@@ -47,7 +48,23 @@ def swap(
         Consent record of the performer in TARGET.
     workspace:
         Folder of the production: facesets, run, unfinished chunks; beside the output by default.
+    source_reference:
+        A picture of the person whose face will appear, where SOURCE shows several people.
+    source_identity:
+        The same by the number that the list of several people gives.
     """
+    source_record, target_record = both_given(source_consent, target_consent)
     return visagist.swap(
-        source, target, output, source_consent, target_consent, choice, training, merging, encoding, workspace, events
+        source,
+        target,
+        output,
+        source_consent=source_record,
+        target_consent=target_record,
+        workspace=workspace,
+        identity=source_identity,
+        reference=source_reference,
+        training=training,
+        merging=merging,
+        encoding=encoding,
+        on_event=events,
     )

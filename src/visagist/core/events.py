@@ -1,13 +1,6 @@
-"""What a long job says while it works.
+"""Progress events emitted by long-running jobs.
 
-A job takes `events`, a callable, and calls it with one of these. The command line turns them into bars or plain
-lines or JSON, a program into whatever it likes; `silent` drops them.
-
-- `Progress`: so much of a step is done
-- `Note`: something worth knowing
-- `Warned`: something that the user should look at
-- `Metric`: figures of a training iteration
-- `Result`: a file that is finished
+Public functions take `on_event`, a callback that receives them; the command line shows them as bars, lines or JSON.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of `step`; `total` is None where nobody knows."""
+    """`done` of `total` units of `step`; `total` is None where it is unknown."""
 
     step: str
     done: int
@@ -36,7 +29,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that the user should look at; the job goes on."""
+    """Something that the user should look at; the job continues."""
 
     step: str
     message: str
@@ -44,7 +37,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class Metric:
-    """Figures by name at one iteration."""
+    """Metrics by name at one iteration."""
 
     step: str
     iteration: int
@@ -60,7 +53,8 @@ class Result:
 
 
 Event = Progress | Note | Warned | Metric | Result
-Events = Callable[[Event], None]
+EventCallback = Callable[[Event], None]
+Events = EventCallback
 
 
 def silent(event: Event) -> None:

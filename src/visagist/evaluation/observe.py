@@ -101,7 +101,7 @@ def look_at_source(faceset: Faceset, size: int, told: Callable[[int], None]) -> 
         FacesetError: a crop is damaged.
     """
     if len(faceset) < 4:
-        raise EvaluationError(f"{faceset.folder}: {len(faceset)} faces of the source are too few to judge by; give 4")
+        raise EvaluationError(f"{faceset.path}: {len(faceset)} faces of the source are too few to judge by; give 4")
     chosen = np.unique(np.linspace(0, len(faceset) - 1, SAMPLES).round().astype(int))
     count = len(chosen)
     crops, hulls = np.empty((count, size, size, 3), np.uint8), np.empty((count, size, size), np.uint8)

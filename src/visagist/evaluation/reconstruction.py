@@ -60,7 +60,7 @@ def check_facesets(run: TrainedNetwork, facesets: Mapping[str, Faceset]) -> None
         missing = len(set(origin.footage) - set(faceset.footage_hashes))
         more = len(set(faceset.footage_hashes) - set(origin.footage))
         raise RunError(
-            f"{faceset.folder}: not the {name} faceset that {run.path} was trained on: {len(faceset)} crops, then "
+            f"{faceset.path}: not the {name} faceset that {run.path} was trained on: {len(faceset)} crops, then "
             f"{origin.crops}; {missing} of its {len(origin.footage)} pieces of footage are missing, {more} are new; "
             "give that one, to judge the run by faces that it has not seen"
         )

@@ -26,8 +26,9 @@ from PIL import Image
 from pydantic import Field, FiniteFloat
 
 from visagist.core.errors import FootageError
-from visagist.core.events import Events, Progress, silent
+from visagist.core.events import EventCallback, Progress, silent
 from visagist.core.settings import Settings
+from visagist.core.types import StrPath
 from visagist.faces.align import align
 from visagist.faces.clusters import cluster, split_changed
 from visagist.faces.detection import DETECTION_SIZE, Detection, detect_faces
@@ -56,22 +57,26 @@ class AnalyzeOptions(Settings):
 
 
 def analyze(
-    footage: Footage | Path, table: Path, options: AnalyzeOptions | None = None, events: Events = silent
+    footage: StrPath | Footage,
+    table: StrPath,
+    *,
+    options: AnalyzeOptions | None = None,
+    on_event: EventCallback | None = None,
 ) -> FaceTable:
-    """Find, follow and describe every face of footage.
+    """Find, track and describe every face in footage.
 
     Args:
-        footage: what to look at.
+        footage: a file, folder or pattern, or the result of `probe`.
         table: the Parquet file to write. One that was made from the same footage with the same options and models is
-            read instead; one that was interrupted is gone on with.
+            read instead; one that was interrupted is continued.
         options: thresholds.
-        events: takes the progress.
+        on_event: callback receiving progress.
 
     Raises:
         FootageError: the footage cannot be used.
         OutputError: the table cannot be written.
     """
-    options = options or AnalyzeOptions()
+    table, options, events = Path(table), options or AnalyzeOptions(), on_event or silent
     footage = footage if isinstance(footage, Footage) else probe(footage)
     done = known_table(footage, table, options)
     if done is not None:
@@ -183,7 +188,7 @@ def _look_through(
     faces: list[Face],
     state: TrackerState,
     frames: int,
-    events: Events,
+    events: EventCallback,
 ) -> tuple[list[Face], int, int | None]:
     """All faces, the number of frames, and that of lost ones; from frame `frames` on."""
     waiting: deque[Future[Face]] = deque()
@@ -194,7 +199,7 @@ def _look_through(
             recent.append(waiting.popleft().result())
 
     with (
-        Reader(footage, first=frames, deinterlace=options.deinterlace, seek=False, events=events) as reader,
+        Reader(footage, first=frames, deinterlace=options.deinterlace, seek=False, on_event=events) as reader,
         ThreadPoolExecutor(2, "faces") as pool,
         ThreadPoolExecutor(2, "meshes") as meshes,
     ):

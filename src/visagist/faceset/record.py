@@ -1,9 +1,6 @@
-"""What a crop says of itself, inside its own file.
+"""The record of a crop, inside the crop's own file: in the comment of a JPEG, in an iTXt chunk of a PNG.
 
-- `Record`: where the crop comes from and what it shows; JSON, version `VERSION`
-- `write_crop`, `read_record`, `read_crop`: JPEG 4:4:4 (in its comment) or PNG (in an iTXt chunk), through Pillow
-
-A person may move, copy and delete crops by hand: nothing else is needed to use them.
+Crops can be moved, copied and deleted by hand; nothing else is needed to use them.
 """
 
 import json
@@ -14,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from pydantic import ConfigDict, ValidationError
 
 from visagist.core.errors import ConfigError, FacesetError
 from visagist.core.files import atomic
@@ -30,6 +28,8 @@ REMEDY = "delete it, or extract into another folder"
 
 class Record(Settings):
     """One crop. Lengths are crop px, pixel centres at integers; it names the footage by hash only."""
+
+    model_config = ConfigDict(ser_json_inf_nan="constants")
 
     version: int = VERSION
     footage_sha256: str
@@ -75,7 +75,7 @@ class Record(Settings):
 
     def to_json(self) -> str:
         """The record as one line."""
-        return json.dumps(self.model_dump(), separators=(",", ":"))
+        return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str | bytes, where: Path) -> Self:
@@ -85,20 +85,31 @@ class Record(Settings):
             FacesetError: it is no record, or one of another version.
         """
         try:
-            values = json.loads(text)
-        except ValueError as error:
-            raise FacesetError(f"{where}: its record is damaged ({error}); {REMEDY}") from error
-        version = values.get("version") if isinstance(values, dict) else None
-        if version != VERSION:
-            raise FacesetError(f"{where}: record of version {version}, this visagist reads {VERSION}; extract again")
-        try:
-            record = cls.parse(values, where)
-        except ConfigError as error:
-            raise FacesetError(f"{error}; {REMEDY}") from error
+            record = cls.model_validate_json(text)
+        except ValidationError as error:
+            raise cls._fault(text, where) from error
+        if record.version != VERSION:
+            raise cls._fault(text, where)
         shapes = (np.shape(record.matrix), np.shape(record.alignment), np.shape(record.landmarks))
         if shapes != ((2, 3), (2, 3), (478, 3)):
             raise FacesetError(f"{where}: its record has matrices and landmarks of shapes {shapes}; {REMEDY}")
         return record
+
+    @classmethod
+    def _fault(cls, text: str | bytes, where: Path) -> FacesetError:
+        """What is wrong with a text that is no record of this version."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            return FacesetError(f"{where}: its record is damaged ({error}); {REMEDY}")
+        version = values.get("version") if isinstance(values, dict) else None
+        if version != VERSION:
+            return FacesetError(f"{where}: record of version {version}, this visagist reads {VERSION}; extract again")
+        try:
+            cls.parse(values, where)
+        except ConfigError as error:
+            return FacesetError(f"{error}; {REMEDY}")
+        return FacesetError(f"{where}: its record is damaged; {REMEDY}")
 
 
 def write_crop(path: Path, pixels: NDArray[np.uint8], record: Record) -> None:

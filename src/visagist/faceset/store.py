@@ -1,13 +1,11 @@
 """A folder of one subject's crops.
 
-- `Faceset`: opened from a folder; records, centroid, pictures for training
-- `index.parquet`: the records once more, a cache that is rebuilt where the folder changed by hand
+`index.parquet` in the folder is a cache of the crops' records, rebuilt for crops that changed.
 """
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,33 +16,43 @@ from numpy.typing import NDArray
 
 from visagist.core.errors import FacesetError, OutputError
 from visagist.core.files import atomic
+from visagist.core.types import StrPath
 from visagist.faces import Coverage, crop_matrix, embed, feature_mask, hull_mask, mean_embedding, transform
 from visagist.faces.identity import embedding_weight
 from visagist.faces.subject import SHEET
+from visagist.faceset.extraction import Extraction, ExtractSummary
 from visagist.faceset.record import SUFFIXES, VERSION, Record, read_crop, read_record
 from visagist.media import frame_from_rgb
 
 INDEX = "index.parquet"
-STATE = "extract.json"  # what the faceset is made from, and when it is finished
 WORKERS = 2
 SAMPLE = 32  # crops embedded for a centroid where no record has an embedding
 
 
 @dataclass(frozen=True)
 class Faceset:
-    """Crops by footage, then frame, then track; footage in the order of its hashes."""
+    """One subject's crops, by footage, frame and track.
 
-    folder: Path
+    Attributes:
+        path: the folder.
+        files: the crops.
+        records: the record of each crop.
+        summary: statistics of the extraction that made them; None if it has not finished, or they come from elsewhere.
+    """
+
+    path: Path
     files: tuple[Path, ...]
     records: tuple[Record, ...]
+    summary: ExtractSummary | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Open a faceset; the index is rebuilt for crops that came, went or changed.
+    def open(cls, path: StrPath) -> Self:
+        """Open a faceset; its index is updated for crops that were added, removed or changed.
 
         Raises:
-            FacesetError: the folder is missing or empty, or a crop is damaged or has no record.
+            FacesetError: the folder is missing or has no crops, or a crop is damaged or has no record.
         """
+        folder = Path(path)
         if not folder.is_dir():
             raise FacesetError(f"{folder}: no such folder; make a faceset with `visagist extract`")
         pictures = (p for p in folder.iterdir() if p.suffix in SUFFIXES)
@@ -63,10 +71,28 @@ class Faceset:
         if {name: entry[:2] for name, entry in known.items()} != stamps:
             _write_index(folder / INDEX, stamps, records)
         order = sorted(paths, key=lambda p: _place(records[p.name]))
-        return cls(folder, tuple(order), tuple(records[path.name] for path in order))
+        extraction = _extraction(folder)
+        return cls(
+            folder,
+            tuple(order),
+            tuple(records[path.name] for path in order),
+            None if extraction is None else extraction.summary,
+        )
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def as_text(self) -> str:
+        """One line: the folder and its statistics."""
+        return f"{self.path}: {len(self)} crops" if self.summary is None else f"{self.path}: {self.summary.as_text()}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The folder and its statistics as plain values."""
+        statistics = {"crops": len(self)} if self.summary is None else asdict(self.summary)
+        return {"faceset": str(self.path), **statistics}
 
     @property
     def footage_hashes(self) -> tuple[str, ...]:
@@ -121,20 +147,24 @@ class Faceset:
 
 
 def is_alone(faceset: Faceset) -> bool | None:
-    """Whether the footage of a faceset's crops shows its subject and nobody else, so that its hash tells who it is.
+    """Whether the footage of the crops shows their subject and nobody else, so that its hash identifies the subject.
 
     Returns:
-        None where nobody knows: the extraction has not ended, or crops were brought here by hand whose footage this
-        folder's `extract.json` says nothing of.
+        None if unknown: the extraction has not finished, or some crops come from footage that it did not read.
     """
-    try:
-        state = json.loads((faceset.folder / STATE).read_text())
-        looked_at, summary = set(state["key"]["footage"]), state["summary"]
-        if summary is None or not looked_at.issuperset(faceset.footage_hashes):
-            return None
-        return summary["others"] == 0
-    except (OSError, ValueError, KeyError, TypeError):
+    extraction = _extraction(faceset.path)
+    if extraction is None or extraction.summary is None:
         return None
+    if not set(extraction.key.get("footage", ())).issuperset(faceset.footage_hashes):
+        return None
+    return extraction.summary.others == 0
+
+
+def _extraction(folder: Path) -> Extraction | None:
+    try:
+        return Extraction.load(folder)
+    except FacesetError:
+        return None  # the crops can be used without it
 
 
 def _place(record: Record) -> tuple[str, int, int]:

@@ -1,16 +1,16 @@
-"""A render in pieces that survive a crash.
+"""A render in chunks that survive a crash.
 
-- `render_chunks`: the target's frames, merged and encoded in closed chunks that end at fixed frame numbers
-Each chunk is one file that exists only when it is whole, with a small JSON file on what was left untouched in it, and
-the mattes of its frames where they are wanted.
-Chunks are private to the workspace: they are not signed, and they are deleted when the signed render stands.
+A chunk is a closed file that ends at a fixed frame number and exists only when it is whole, beside a JSON file with
+the frames that were left untouched and the mattes of its frames. Chunks are unsigned and therefore private to the
+workspace; they are deleted once the signed render exists.
 """
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from visagist.core.events import Events, Progress
+from visagist.core.events import EventCallback, Progress
 from visagist.core.files import write_atomic
 from visagist.faces import Face
 from visagist.jobs.matte import matte_name, write_matte
@@ -22,69 +22,103 @@ CHUNK_FRAMES = 8 * BATCH
 MATTES = "mattes"  # folder beside the chunks
 
 
-def render_chunks(
-    footage: Footage,
-    first: int,
-    last: int,
-    face_of: Callable[[int], Face | str],
-    predictor: Predictor | None,
-    folder: Path,
-    options: MergeOptions,
-    encoding: EncodeOptions,
-    events: Events,
-    *,
-    seek: bool,
-) -> tuple[list[Path], list[Path], list[Untouched]]:
-    """Merge frames `first` to `last` (both included) into chunks in `folder`; those that are there are kept.
+@dataclass(frozen=True)
+class Chunks:
+    """The finished chunks of a render.
 
-    Args:
-        footage: the target.
-        first: its first frame to render.
-        last: its last one; the footage must have it.
-        face_of: the performer's face in a frame, or the reason why there is none.
-        predictor: the trained network, None where nobody is changed.
-        folder: of the chunks.
-        options: how the face goes in.
-        encoding: resolved for this target.
-        events: told progress.
-        seek: as in `media.Reader`.
-
-    Returns:
-        The chunks in order, the mattes (none where they are not wanted), and the frames that went through as they were.
-
-    Raises:
-        FootageError: the target cannot be read.
-        OutputError: the folder cannot be written.
+    Attributes:
+        first, last: frames of the target, both included.
+        files: the chunks in order.
+        mattes: one per frame, empty if they were not asked for.
+        untouched: frames that were passed through unchanged.
     """
-    bounds = _bounds(first, last)
-    missing = [start for start, _ in bounds if not _chunk(folder, start).exists()]
-    done = sum(end - start + 1 for start, end in bounds if start not in missing)
-    total = last - first + 1
-    if done:
-        events(Progress("merge", done, total))
-    ends = dict(bounds)
-    for start, end in _stretches(missing, ends):
-        with Reader(footage, first=start, last=end, deinterlace=options.deinterlace, seek=seek) as frames:
-            merged = merge_frames(frames, face_of, predictor, options)
-            chunk_start = start
-            while chunk_start <= end:
-                chunk_end = ends[chunk_start]
-                for _ in _write(merged, chunk_start, chunk_end, footage, folder, options, encoding):
-                    done += 1
-                    events(Progress("merge", done, total))
-                chunk_start = chunk_end + 1
-    chunks = [_chunk(folder, start) for start, _ in bounds]
-    untouched = [
-        Untouched(entry["frame"], entry["reason"])
-        for path in chunks
-        for entry in json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    ]
-    wanted = range(first, last + 1) if options.matte is not None else ()
-    return chunks, [folder / MATTES / matte_name(number) for number in wanted], untouched
+
+    first: int
+    last: int
+    files: list[Path]
+    mattes: list[Path]
+    untouched: list[Untouched]
+
+
+@dataclass(frozen=True)
+class ChunkRenderer:
+    """Merges frames into chunks.
+
+    Attributes:
+        footage: the target.
+        face_of: the performer's face in a frame, or the reason why there is none.
+        predictor: the trained network; None leaves all frames untouched.
+        options: how the face is merged.
+        encoding: resolved for this target.
+        folder: of the chunks.
+        seek: as in `media.Reader`.
+    """
+
+    footage: Footage
+    face_of: Callable[[int], Face | str]
+    predictor: Predictor | None
+    options: MergeOptions
+    encoding: EncodeOptions
+    folder: Path
+    seek: bool
+
+    def render(self, first: int, last: int, events: EventCallback) -> Chunks:
+        """Merge the frames from `first` to `last`; chunks that exist are kept.
+
+        Raises:
+            FootageError: the target cannot be read.
+            OutputError: the folder cannot be written.
+        """
+        bounds = _bounds(first, last)
+        missing = [start for start, _ in bounds if not self._chunk(start).exists()]
+        done = sum(end - start + 1 for start, end in bounds if start not in missing)
+        total = last - first + 1
+        if done:
+            events(Progress("merge", done, total))
+        ends = dict(bounds)
+        for start, end in _stretches(missing, ends):
+            deinterlace = self.options.deinterlace
+            with Reader(self.footage, first=start, last=end, deinterlace=deinterlace, seek=self.seek) as frames:
+                merged = merge_frames(frames, self.face_of, self.predictor, self.options)
+                chunk_start = start
+                while chunk_start <= end:
+                    for _ in self._write(merged, chunk_start, ends[chunk_start]):
+                        done += 1
+                        events(Progress("merge", done, total))
+                    chunk_start = ends[chunk_start] + 1
+        files = [self._chunk(start) for start, _ in bounds]
+        untouched = [
+            Untouched(entry["frame"], entry["reason"])
+            for file in files
+            for entry in json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        ]
+        with_matte = range(first, last + 1) if self.options.matte is not None else ()
+        mattes = [self.folder / MATTES / matte_name(number) for number in with_matte]
+        return Chunks(first, last, files, mattes, untouched)
+
+    def _write(self, merged: Iterator[Merged], start: int, end: int) -> Iterator[int]:
+        """Write one chunk; yields the number of each frame that was handed to the encoder."""
+        path = self._chunk(start)
+        untouched: list[dict[str, int | str]] = []
+        with ChunkWriter(path, self.footage, self.encoding) as writer:
+            for item in merged:
+                writer.write(item.frame)
+                if self.options.matte is not None:
+                    write_matte(item, self.folder / MATTES)
+                if item.untouched is not None:
+                    untouched.append({"frame": item.frame.index, "reason": item.untouched})
+                yield item.frame.index
+                if item.frame.index == end:
+                    break
+            # Before the chunk itself: a chunk that exists always has its list, and its mattes.
+            write_atomic(path.with_suffix(".json"), json.dumps(untouched))
+
+    def _chunk(self, start: int) -> Path:
+        return self.folder / f"chunk-{start:08d}.nut"
 
 
 def _bounds(first: int, last: int) -> list[tuple[int, int]]:
-    """First and last frame of each chunk; boundaries are multiples of CHUNK_FRAMES whatever the excerpt.
+    """First and last frame of each chunk; boundaries are multiples of CHUNK_FRAMES for every excerpt.
 
     >>> _bounds(100, 250)
     [(100, 127), (128, 250)]
@@ -103,33 +137,3 @@ def _stretches(missing: list[int], ends: dict[int, int]) -> Iterator[tuple[int, 
         run.append(start)
     if run:
         yield run[0], ends[run[-1]]
-
-
-def _chunk(folder: Path, start: int) -> Path:
-    return folder / f"chunk-{start:08d}.nut"
-
-
-def _write(
-    merged: Iterator[Merged],
-    start: int,
-    end: int,
-    footage: Footage,
-    folder: Path,
-    options: MergeOptions,
-    encoding: EncodeOptions,
-) -> Iterator[int]:
-    """Write one chunk; yields the number of each frame that was handed to the encoder."""
-    path = _chunk(folder, start)
-    untouched: list[dict[str, int | str]] = []
-    with ChunkWriter(path, footage, encoding) as writer:
-        for item in merged:
-            writer.write(item.frame)
-            if options.matte is not None:
-                write_matte(item, folder / MATTES)
-            if item.untouched is not None:
-                untouched.append({"frame": item.frame.index, "reason": item.untouched})
-            yield item.frame.index
-            if item.frame.index == end:
-                break
-        # Before the chunk itself: a chunk that exists always has its list, and its mattes.
-        write_atomic(path.with_suffix(".json"), json.dumps(untouched))

@@ -1,9 +1,4 @@
-"""What must hold before a face is put into footage.
-
-- `Records`: the two consent records, read before any work is done
-- `covered_by_hash`: the footage whose hash tells who is changed in it
-- `check_footage`: that the target shows no intimate imagery
-"""
+"""Consent and safeguard checks that every render and preview passes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +9,7 @@ from numpy.typing import NDArray
 
 from visagist.core.errors import ConsentError
 from visagist.core.files import write_atomic
+from visagist.core.types import StrPath
 from visagist.faces import FaceTable, picture_embeddings
 from visagist.media import Footage, Reader
 from visagist.models.bundle import TrainedNetwork
@@ -25,7 +21,7 @@ STEP = "consent"
 
 @dataclass(frozen=True)
 class Records:
-    """The consent records of one render."""
+    """The consent records of one render, read before any work is done."""
 
     source: Consent
     target: Consent
@@ -34,18 +30,13 @@ class Records:
     hashes: tuple[str, str]  # SHA-256 of the records' bytes when they were read, source first
 
     @classmethod
-    def load(cls, source: Path | None, target: Path | None) -> "Records":
+    def load(cls, source: StrPath | None, target: StrPath | None) -> "Records":
         """Read both records.
 
         Raises:
             ConsentError: one was not given, or cannot be used; the message says how to make one.
         """
-        missing = [f"--{name}-consent" for name, path in (("source", source), ("target", target)) if path is None]
-        if source is None or target is None:
-            raise ConsentError(
-                f"no {' and no '.join(missing)} given: a render needs the consent records of both people; "
-                "`visagist consent new RECORD.toml` makes one"
-            )
+        source, target = both_given(source, target)
         hashes = record_sha256(source), record_sha256(target)
         return cls(load_consent(source), load_consent(target), source, target, hashes)
 
@@ -90,6 +81,21 @@ class Records:
             ConsentError: it is somebody else, or nothing tells.
         """
         _check(self.target, self.target_path, "target", footage_sha256s, np.asarray(embedding, np.float32))
+
+
+def both_given(source: StrPath | None, target: StrPath | None) -> tuple[Path, Path]:
+    """The paths of both consent records.
+
+    Raises:
+        ConsentError: one of them is None.
+    """
+    if source is None or target is None:
+        missing = [f"--{name}-consent" for name, path in (("source", source), ("target", target)) if path is None]
+        raise ConsentError(
+            f"no {' and no '.join(missing)} given: a render needs the consent records of both people; "
+            "`visagist consent new RECORD.toml` makes one"
+        )
+    return Path(source), Path(target)
 
 
 def _check(record: Consent, path: Path, whose: str, footage_sha256s: set[str], embedding: NDArray[np.float32]) -> None:

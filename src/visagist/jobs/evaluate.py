@@ -37,8 +37,9 @@ from visagist.evaluation.self_swap import check_same_person, compare_self, seen_
 from visagist.faces import Face, FaceTable, choose_identity
 from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
-from visagist.jobs.merge import claim_folder, default_workspace, find_faces, performer_of
+from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
+from visagist.jobs.workspace import claim_folder, default_workspace
 from visagist.media import Footage, FrameRate, Reader, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
@@ -112,7 +113,7 @@ def evaluate(
     """
     call = _merge_call(render)
     merging = _merge_options(call, options)
-    shown, changed = probe(render, merging.rate), probe(target, merging.rate)
+    shown, changed = probe(render, rate=merging.rate), probe(target, rate=merging.rate)
     note_rate([shown, changed], STEP, events)
     workspace = workspace or default_workspace(render)
     claim_folder(workspace)
@@ -307,15 +308,16 @@ def _source_faceset(
     who = (str(source.resolve()), str(options.source_reference), options.source_identity, str(merging.rate))
     folder = workspace / f"evaluation-source-{hashlib.sha256(repr(who).encode()).hexdigest()[:8]}"
     try:
-        extract(
+        return extract(
             source,
             folder,
-            ExtractOptions(reference=options.source_reference, identity=options.source_identity, rate=merging.rate),
-            events,
+            identity=options.source_identity,
+            reference=options.source_reference,
+            options=ExtractOptions(rate=merging.rate),
+            on_event=events,
         )
     except SeveralError as error:
         raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
-    return Faceset.open(folder)
 
 
 def _merge_call(render: Path) -> dict[str, Any]:

@@ -1,17 +1,13 @@
-"""Footage to a faceset.
+"""Footage to a faceset, in two passes: first what the footage shows, then the crops.
 
-- `extract`: find one subject's face in footage and keep each as an aligned crop
-- `ExtractOptions`, `ExtractSummary`
-
-Two passes: what the footage shows (tables, which merge uses again), then the crops. A crop that is there is whole and
-is not made twice; `extract.json` says what the faceset is made from, and when it is finished.
+The tables of faces are kept and used again by merge. A crop that exists is whole and is not written twice;
+`extract.json` records what the faceset is made from and whether it is complete.
 """
 
-import json
+import os
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -20,10 +16,11 @@ from filelock import Timeout
 from pydantic import FiniteFloat
 
 from visagist.core.errors import DamagedError, FacesetError, NoFaceError, SeveralError
-from visagist.core.events import Events, Note, Progress, Result, Warned, silent
-from visagist.core.files import write_atomic
+from visagist.core.events import EventCallback, Note, Progress, Result, Warned, silent
 from visagist.core.locks import lock
+from visagist.core.options import combine
 from visagist.core.settings import Settings, save_call
+from visagist.core.types import StrPath
 from visagist.faces import (
     AnalyzeOptions,
     Face,
@@ -35,9 +32,10 @@ from visagist.faces import (
 from visagist.faces.analyze import face_models
 from visagist.faces.subject import SHEET, is_sheet
 from visagist.faceset.crop import crop_face
+from visagist.faceset.extraction import Extraction, ExtractSummary, listed_reasons
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
-from visagist.faceset.store import STATE
+from visagist.faceset.store import Faceset
 from visagist.jobs.parallel import run_together
 from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, find_footage, note_rate
 
@@ -49,7 +47,7 @@ WAITING = 8  # crops in work; each holds a frame
 
 
 class ExtractOptions(Settings):
-    """Whose face is kept, and which crops are good enough."""
+    """Which subject is extracted, and which crops are good enough."""
 
     reference: Path | None = None
     """A picture of the person, where the footage shows several."""
@@ -82,65 +80,67 @@ class ExtractOptions(Settings):
     """Use what can be decoded of damaged footage."""
 
 
-@dataclass(frozen=True)
-class ExtractSummary:
-    """What was extracted."""
-
-    faceset: Path
-    crops: int  # made by this call, now or before
-    frames: int  # of all footage
-    faces: int  # of the subject, before any was left out
-    identity: int
-    left_out: dict[str, int]  # by reason
-    others: int  # faces of other people
-
-    def as_text(self) -> str:
-        """A line for people."""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items() if count)
-        text = f"{self.faceset}: {self.crops} crops of {self.faces} faces in {self.frames} frames"
-        return f"{text}; left out: {reasons}" if reasons else text
-
-
 def extract(
-    footage: Path | Footage | Sequence[Path | Footage],
-    faceset: Path,
+    footage: StrPath | Footage | Sequence[StrPath | Footage],
+    output: StrPath,
+    *,
+    identity: int | None = None,
+    reference: StrPath | None = None,
     options: ExtractOptions | None = None,
-    events: Events = silent,
-    tables: Path | None = None,
-) -> ExtractSummary:
+    on_event: EventCallback | None = None,
+) -> Faceset:
     """Find one subject's face in footage and keep each as a crop at head coverage and native size.
 
+    Interrupted, the same call continues; repeated, it changes nothing.
+
     Args:
-        footage: files, folders of footage, or what `probe` said of them, whose rate then holds.
-        faceset: the folder to fill. One that the same call filled is left as it is; one that it began is gone on with.
-        options: who is meant, what is left out.
-        events: told progress, and what was left out.
-        tables: folder of the tables of faces; inside the faceset by default.
+        footage: files, folders of footage, or the result of `probe`, which sets the rate of an image sequence.
+        output: folder of the faceset.
+        identity: number of the subject, if the footage shows several people.
+        reference: a picture of the subject instead.
+        options: thresholds, file format and everything else.
+        on_event: callback receiving progress, notes and warnings.
+
+    Returns:
+        The faceset; `summary` holds the statistics.
 
     Raises:
-        FootageError: footage cannot be used; DamagedError where `allow_damaged` is off and frames are lost.
+        FootageError: footage cannot be used; DamagedError if frames are lost and `allow_damaged` is off.
         NoFaceError: the subject is not in the footage.
-        SeveralError: several people are there and none was chosen; `people.png` in the faceset shows them.
-        FacesetError: the folder holds a faceset of another call or the footage itself, another extraction is at work
-            there, or no crop is good enough.
+        SeveralError: the footage shows several people and none was chosen; `people.png` in the faceset shows them.
+        FacesetError: the folder holds the footage itself or a faceset made from other footage or with other options,
+            another process is extracting into it, or no crop is good enough.
         OutputError: the folder cannot be written.
+        ConfigError: an option is given twice or not allowed.
     """
-    options = options or ExtractOptions()
+    options = combine(options, ExtractOptions, identity=identity, reference=reference)
+    return extract_faceset(footage, Path(output), options, on_event or silent)
+
+
+def extract_faceset(
+    footage: StrPath | Footage | Sequence[StrPath | Footage],
+    output: Path,
+    options: ExtractOptions,
+    events: EventCallback,
+    tables: Path | None = None,
+) -> Faceset:
+    """`extract`, with the tables of faces in a folder of the caller's choice; by default they lie in the faceset."""
     clips = _clips(footage, options, events)
     for clip in clips:
-        if faceset.resolve() in (clip.path.resolve(), *clip.path.resolve().parents):
-            raise FacesetError(f"{faceset}: holds the footage {clip.path.name}; extract into another folder")
+        if output.resolve() in (clip.path.resolve(), *clip.path.resolve().parents):
+            raise FacesetError(f"{output}: holds the footage {clip.path.name}; extract into another folder")
     try:
-        alone = lock(faceset / LOCK, wait=False)
+        alone = lock(output / LOCK, wait=False)
     except Timeout as error:
-        raise FacesetError(f"{faceset}: another extraction is at work there; wait for its end") from error
+        raise FacesetError(f"{output}: another extraction is at work there; wait for its end") from error
     with alone:
-        return _extract(clips, faceset, options, events, tables)
+        _extract(clips, output, options, events, tables)
+        return Faceset.open(output)
 
 
 def _extract(
-    clips: list[Footage], faceset: Path, options: ExtractOptions, events: Events, tables: Path | None
-) -> ExtractSummary:
+    clips: list[Footage], faceset: Path, options: ExtractOptions, events: EventCallback, tables: Path | None
+) -> None:
     folder = tables or faceset / "tables"
     found = _analyzed(clips, folder, options, events)
     labels = cluster(found)
@@ -155,12 +155,11 @@ def _extract(
     if is_sheet(faceset / SHEET):
         (faceset / SHEET).unlink()  # of an earlier call that had not chosen
     key = _key(clips, found, identity, options)
-    summary = _begun(faceset, key)
-    if summary is not None:
-        return summary
+    if _is_complete(faceset, key):
+        return
     given = [str(clip.path.absolute()) for clip in clips]
     save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
-    write_atomic(faceset / STATE, json.dumps({"key": key, "summary": None}, indent=1))
+    Extraction(key, None).save(faceset)
 
     for torn in faceset.glob(".*.part.*"):
         torn.unlink()  # of a call that was killed
@@ -182,8 +181,8 @@ def _extract(
     total = sum(len(kept) for kept in chosen)
     if total == 0:
         raise FacesetError(
-            f"{shown}: none of {faces} faces is good enough ({_reasons(left_out)}); give better footage, or lower the "
-            "thresholds of `visagist extract`"
+            f"{shown}: none of {faces} faces is good enough ({listed_reasons(left_out)}); give better footage, or "
+            "lower the thresholds of `visagist extract`"
         )
     jobs = [
         partial(_crop, clip, table, kept, faceset, options)
@@ -191,19 +190,16 @@ def _extract(
     ]
     run_together(jobs, [len(kept) for kept in chosen], events)
     if any(left_out.values()):
-        events(Note(STEP, f"left out: {_reasons(left_out)}"))
+        events(Note(STEP, f"left out: {listed_reasons(left_out)}"))
     frames = sum(table.frames for table in found)
-    summary = ExtractSummary(faceset, total, frames, faces, identity, left_out, others)
-    plain = {name: value for name, value in asdict(summary).items() if name != "faceset"}
-    write_atomic(faceset / STATE, json.dumps({"key": key, "summary": plain}, indent=1))
+    Extraction(key, ExtractSummary(total, frames, faces, identity, left_out, others)).save(faceset)
     events(Result(STEP, faceset))
-    return summary
 
 
 def _clips(
-    footage: Path | Footage | Sequence[Path | Footage], options: ExtractOptions, events: Events
+    footage: StrPath | Footage | Sequence[StrPath | Footage], options: ExtractOptions, events: EventCallback
 ) -> list[Footage]:
-    given = [footage] if isinstance(footage, Path | Footage) else list(footage)
+    given = [footage] if isinstance(footage, str | os.PathLike | Footage) else footage
     clips: list[Footage] = []
     for entry in given:
         if isinstance(entry, Footage):
@@ -215,15 +211,16 @@ def _clips(
     return clips
 
 
-def _analyzed(clips: Sequence[Footage], folder: Path, options: ExtractOptions, events: Events) -> list[FaceTable]:
+def _analyzed(
+    clips: Sequence[Footage], folder: Path, options: ExtractOptions, events: EventCallback
+) -> list[FaceTable]:
     """A table for each clip; the name of a clip that another clip bears too gets a number."""
     names: dict[str, int] = {}
-    jobs: list[Callable[[Events], FaceTable]] = []
+    jobs: list[Callable[[EventCallback], FaceTable]] = []
     for clip in clips:
         count = names[clip.path.name] = names.get(clip.path.name, 0) + 1
         name = clip.path.name if count == 1 else f"{clip.path.name}.{count}"
-        settings = AnalyzeOptions(deinterlace=options.deinterlace)
-        jobs.append(partial(analyze, clip, folder / f"{name}.parquet", settings))
+        jobs.append(partial(_analyze, clip, folder / f"{name}.parquet", options))
     found = run_together(jobs, [clip.frames for clip in clips], events)
     for clip, table in zip(clips, found, strict=True):
         if table.lost and not options.allow_damaged:
@@ -233,10 +230,14 @@ def _analyzed(clips: Sequence[Footage], folder: Path, options: ExtractOptions, e
     return found
 
 
+def _analyze(clip: Footage, table: Path, options: ExtractOptions, events: EventCallback) -> FaceTable:
+    return analyze(clip, table, options=AnalyzeOptions(deinterlace=options.deinterlace), on_event=events)
+
+
 def _key(
     clips: Sequence[Footage], found: Sequence[FaceTable], identity: int, options: ExtractOptions
 ) -> dict[str, Any]:
-    """All that decides what the crops are; in whatever way the person was chosen, it is the same person."""
+    """All that decides what the crops are, but not how the subject was chosen."""
     kept = options.model_dump(mode="json", exclude={"reference", "identity", "rate", "allow_damaged"})
     rates = [str(clip.rate) for clip in clips if clip.kind == "sequence"]  # of other footage the option says nothing
     return {
@@ -251,24 +252,19 @@ def _key(
     }
 
 
-def _begun(faceset: Path, key: dict[str, Any]) -> ExtractSummary | None:
-    """The summary of a finished call with this key; None where it is to be begun or gone on with."""
-    path = faceset / STATE
-    if not path.is_file():
-        return None
-    try:
-        state = json.loads(path.read_text())
-        known, summary = state["key"], state["summary"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FacesetError(f"{path}: damaged; delete it, and the call makes what is missing") from error
-    what = _other(known, key)
+def _is_complete(faceset: Path, key: dict[str, Any]) -> bool:
+    """Whether the faceset is the finished result of a call with this key."""
+    known = Extraction.load(faceset)
+    if known is None:
+        return False
+    what = _other(known.key, key)
     if what is not None:
         raise FacesetError(f"{faceset}: a faceset made {what} is here; delete it or choose another folder")
-    return None if summary is None else ExtractSummary(faceset=faceset, **summary)
+    return known.summary is not None
 
 
 def _other(known: dict[str, Any], key: dict[str, Any]) -> str | None:
-    """What sets the faceset that is there apart from the one that is asked for; None where they are the same."""
+    """How the existing faceset differs from the one that is asked for; None if it does not."""
     if known.get("version") != VERSION:
         return "by another version of visagist"
     for part, name in (("footage", "footage"), ("models", "face models")):
@@ -280,7 +276,12 @@ def _other(known: dict[str, Any], key: dict[str, Any]) -> str | None:
 
 
 def _crop(
-    clip: Footage, table: FaceTable, faces: Sequence[Face], faceset: Path, options: ExtractOptions, events: Events
+    clip: Footage,
+    table: FaceTable,
+    faces: Sequence[Face],
+    faceset: Path,
+    options: ExtractOptions,
+    events: EventCallback,
 ) -> None:
     """Write the crops of one clip that are not there yet."""
     digest, lost = table.footage_sha256, table.lost
@@ -316,7 +317,3 @@ def _crop(
 def _write(frame: Frame, face: Face, digest: str, path: Path) -> None:
     pixels, matrix = crop_face(frame, face)
     write_crop(path, pixels, Record.of(face, digest, matrix, len(pixels)))
-
-
-def _reasons(left_out: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)

@@ -17,6 +17,7 @@ from typing import Any
 from visagist.core.errors import OutputError
 from visagist.core.files import write_atomic
 from visagist.jobs.consent_checks import Records
+from visagist.jobs.workspace import CHUNKS, check_name
 from visagist.media import Footage
 from visagist.media.sequence import IMAGE_SUFFIXES
 from visagist.provenance import sidecar
@@ -123,16 +124,6 @@ def is_folder(output: Path) -> bool:
     return not output.suffix
 
 
-def check_name(output: Path) -> None:
-    """Refuse an output beside which nothing can be named after it.
-
-    Raises:
-        OutputError: it is `.` or `..` or the like.
-    """
-    if output.name in ("", ".."):
-        raise OutputError(f"{output}: has no name of its own; give a file, or a folder by its name")
-
-
 def report_of(output: Path) -> Path:
     """Beside the render: what was done, and the frames that were left as they are."""
     return output.with_name(output.name + ".json")
@@ -149,7 +140,7 @@ def read_report(output: Path) -> dict[str, Any]:
 
 def place_of(workspace: Path, output: Path) -> Path:
     """What is kept on the way to this output, and to no other one: it is one merge's at a time."""
-    return workspace / "merge" / hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
+    return workspace / CHUNKS / hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
 
 
 def _own_pictures(folder: Path, option: str, output: Path, place: Path) -> list[Path]:

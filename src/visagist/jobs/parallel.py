@@ -1,7 +1,4 @@
-"""Jobs beside each other that tell their progress as one.
-
-- `run_together`: several pieces of footage at once
-"""
+"""Jobs that run at the same time and report their progress as one."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,7 +6,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from threading import Lock
 from typing import TypeVar
 
-from visagist.core.events import Event, Events, Progress
+from visagist.core.events import Event, EventCallback, Progress
 
 AT_ONCE = 4  # jobs; each holds some forty frames
 T = TypeVar("T")
@@ -19,10 +16,10 @@ class _Stopped(Exception):  # noqa: N818 - not an error: another job failed, or 
     pass
 
 
-class _Told:
-    """Takes the events of all jobs, one at a time, and adds up their progress."""
+class _Merged:
+    """Receives the events of all jobs, one at a time, and adds up their progress."""
 
-    def __init__(self, events: Events, totals: Sequence[int | None]) -> None:
+    def __init__(self, events: EventCallback, totals: Sequence[int | None]) -> None:
         self.events = events
         self.totals = list(totals)
         self.done = [0] * len(totals)
@@ -43,31 +40,33 @@ class _Told:
             self.events(event)
 
 
-def run_together(jobs: Sequence[Callable[[Events], T]], totals: Sequence[int | None], events: Events) -> list[T]:
+def run_together(
+    jobs: Sequence[Callable[[EventCallback], T]], totals: Sequence[int | None], events: EventCallback
+) -> list[T]:
     """Run jobs, as many at once as there are cores, up to `AT_ONCE`.
 
     When one fails, or the user interrupts, the others end at their next event.
 
     Args:
-        jobs: each takes where to tell its progress, all of one step, and must tell it often.
-        totals: how much each has to do, where that is known.
-        events: told the progress of all jobs in one.
+        jobs: each takes a callback and must call it often, with the progress of one and the same step.
+        totals: units of each job, None where unknown.
+        events: receives the total progress, and all other events as they are.
 
     Returns:
-        what the jobs return, in their order.
+        The results, in the order of the jobs.
 
     Raises:
-        what a job raises; of several the first one's.
+        The first exception of a job.
     """
-    told = _Told(events, totals)
+    merged = _Merged(events, totals)
     with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1), "jobs") as pool:
         futures = [
-            pool.submit(job, lambda event, number=number: told.take(number, event)) for number, job in enumerate(jobs)
+            pool.submit(job, lambda event, number=number: merged.take(number, event)) for number, job in enumerate(jobs)
         ]
         try:
             wait(futures, return_when=FIRST_EXCEPTION)
         finally:
-            told.is_stopped = any(not future.done() for future in futures)
+            merged.is_stopped = any(not future.done() for future in futures)
             for future in futures:
                 future.cancel()
     errors = [future.exception() for future in futures if not future.cancelled()]

@@ -1,8 +1,4 @@
-"""A look before the merge: a few frames, before, after and mask, in seconds.
-
-- `preview_merge`: the sheet, a signed PNG; consent and safeguard hold as for a render
-- `merge_sheet`: the picture itself, from merged frames
-"""
+"""Previews of a merge: a few frames before and after, with their masks, on one signed sheet."""
 
 import json
 import re
@@ -10,95 +6,111 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from visagist.core.errors import ConfigError, ConsentError, FootageError, NoFaceError, SubjectError
-from visagist.core.events import Events, Note, Progress, Result
+from visagist.core.events import EventCallback, Note, Progress, Result, silent
 from visagist.core.files import write_atomic
 from visagist.core.settings import save_call
+from visagist.core.types import StrPath
 from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe
 from visagist.faces.clusters import SAME
 from visagist.jobs.consent_checks import Records, covered_by_hash
-from visagist.jobs.merge import choose_performer, claim_folder, known_faces, performer_of
+from visagist.jobs.merge import check_morph
 from visagist.jobs.output_paths import check_output, made_from, report_of, stamps
+from visagist.jobs.performer import choose_performer, known_faces, performer_of
+from visagist.jobs.workspace import claim_folder
 from visagist.media import Footage, Frame, Reader, footage_sha256, note_rate, probe, write_picture
-from visagist.merging.options import MergeOptions, check_morph
+from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
-from visagist.models.bundle import TrainedNetwork, read_record
+from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Claim, Signer, inspect_footage, sign
 
 STEP = "preview"
 SIDE = 320  # px of each picture on the sheet
-MOST = 24  # frames
+MAX_FRAMES = 24
 
 
 @dataclass(frozen=True)
-class PreviewSummary:
-    """A finished sheet."""
+class Preview:
+    """A signed sheet.
 
-    output: Path
+    Attributes:
+        path: the PNG.
+        frames: number of frames on it.
+    """
+
+    path: Path
     frames: int
+
+    def __fspath__(self) -> str:
+        return str(self.path)
 
     def as_text(self) -> str:
         """The sheet's path."""
-        return str(self.output)
+        return str(self.path)
+
+    def as_json(self) -> dict[str, Any]:
+        """The sheet as plain values."""
+        return {"output": str(self.path), "frames": self.frames}
 
 
-def preview_merge(
-    target: Path,
-    run: Path | None,
-    output: Path,
+def preview(
+    target: StrPath,
+    output: StrPath,
+    *,
+    run: StrPath,
     frames: str,
-    source_consent: Path | None,
-    target_consent: Path | None,
-    options: MergeOptions,
-    workspace: Path | None,
-    device: str,
-    events: Events,
-) -> PreviewSummary:
+    source_consent: StrPath,
+    target_consent: StrPath,
+    workspace: StrPath | None = None,
+    device: str = "auto",
+    options: MergeOptions | None = None,
+    on_event: EventCallback | None = None,
+) -> Preview:
     """Merge a few frames and write them as a signed sheet: before, after, mask.
 
-    Where the workspace holds the target's face table, of a merge or a swap, the sheet shows what a merge with that
-    workspace and these options makes of the frames. Else these frames alone are looked at, without tracking and
-    smoothing, so that nothing else needs to be read; of the people whom they show it is the one in
-    `performer_reference`, or else the one most like the performer that the run was trained on. Faces that are not
-    recognised are then left as they are. Whether other frames show other people is then not known, so that the hash of
-    the target does not bind its consent record; pictures do, and so does the hash of footage that the run was trained
-    on, where that showed the performer alone.
+    If the workspace holds the target's face table from a merge or a swap, the sheet shows what a merge with that
+    workspace and these options makes of the frames. Otherwise only these frames are analysed, without tracking and
+    smoothing, and the performer is the person in `performer_reference`, or else the one most similar to the performer
+    that the run was trained on; frames in which nobody is recognised stay as they are. Other frames may then show
+    other people, so the target's hash does not bind its consent record; reference pictures do, and so does the hash of
+    footage that the run was trained on and that showed the performer alone.
 
     Args:
         target: footage of the performer.
-        run: a trained run.
         output: the sheet, `.png`.
+        run: a training run, its folder or its weights file.
         frames: numbers and ranges such as `5,10-12`, counted from 0, at most 24 frames.
         source_consent: consent record of the person whose face appears.
         target_consent: consent record of the performer.
-        options: how the face goes in, and who of several performers is meant; `performer` needs the table.
-        workspace: of a merge or a swap of the target; None: the folder that the run lies in, which is that of its swap.
-        device: as in `device.choose`.
-        events: told progress.
+        workspace: of a merge or swap of the target; default the folder that contains the run, which is that of its
+            swap.
+        device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
+        options: as for `merge`; `performer` needs the face table.
+        on_event: callback receiving progress and notes.
 
     Raises:
-        ConfigError: `frames` is not of that form, the output is no PNG, or `performer` is given without a table.
+        ConfigError: `frames` is malformed, the output is no PNG, or `performer` is given without a table.
         NoFaceError: none of the frames shows the performer.
         SeveralError: the table shows several people and none was chosen.
-        SubjectError: nothing says who is meant.
-        ConsentError: a record is missing, or not of the person shown.
-        VisagistError: what `merge` raises.
+        SubjectError: the performer cannot be determined.
+        ConsentError: a record is missing, or of another person.
+        VisagistError: as `merge`.
     """
+    target, output, options, events = Path(target), Path(output), options or MergeOptions(), on_event or silent
     wanted = parse_frames(frames)
     if output.suffix.lower() != ".png":
         raise ConfigError(f"{output}: a preview is a .png file")
-    if run is None:
-        raise ConfigError("a preview needs --run, the folder of a trained run")
     records = Records.load(source_consent, target_consent)
-    footage = probe(target, options.rate)
+    footage = probe(target, rate=options.rate)
     note_rate([footage], STEP, events)
-    workspace = workspace or run.parent
-    given = [path for path in (run, options.performer_reference) if path is not None]
+    workspace = Path(run).parent if workspace is None else Path(workspace)
+    given = [Path(path) for path in (run, options.performer_reference) if path is not None]
     check_output(output, None, workspace, [*made_from([footage], records), *given])
     trained = TrainedNetwork.open(run, device)
     records.check_trained(trained, options.person)
@@ -114,7 +126,7 @@ def preview_merge(
         table, performer = whole, choose_performer(target, whole, options, workspace, events)
     else:
         table = _look_at(shown, footage)
-        performer = _recognised(table, run, options, target, events)
+        performer = _recognised(table, trained, options, target, events)
     face_of = performer_of(table, performer, options)
     faces = {frame.index: face_of(frame.index) for frame in shown}
     if performer is None or all(isinstance(face, str) for face in faces.values()):
@@ -136,19 +148,19 @@ def preview_merge(
         output.with_name(output.name + ".toml"),
         {
             "target": target,
-            "run": run,
+            "run": Path(run),
             "output": output,
             "preview": frames,
-            "source_consent": source_consent,
-            "target_consent": target_consent,
+            "source_consent": records.source_path,
+            "target_consent": records.target_path,
             "workspace": workspace,
             "device": device,
             **options.model_dump(),
         },
     )
-    write_atomic(report_of(output), json.dumps({"files": stamps([output])}))  # by which the next one may replace it
+    write_atomic(report_of(output), json.dumps({"files": stamps([output])}))  # so that the next preview may replace it
     events(Result(STEP, output))
-    return PreviewSummary(output, len(merged))
+    return Preview(output, len(merged))
 
 
 def merge_sheet(merged: Sequence[Merged], faces: dict[int, Face | str]) -> NDArray[np.float32]:
@@ -194,13 +206,13 @@ def parse_frames(text: str) -> list[int]:
         if match is None:
             raise ConfigError(f"--preview {text}: give frame numbers and ranges such as 5,10-12")
         first, last = int(match[1]), int(match[2] or match[1])
-        numbers |= set(range(first, min(last, first + MOST) + 1))
-    if not 0 < len(numbers) <= MOST:
-        raise ConfigError(f"--preview {text}: give 1 to {MOST} frames")
+        numbers |= set(range(first, min(last, first + MAX_FRAMES) + 1))
+    if not 0 < len(numbers) <= MAX_FRAMES:
+        raise ConfigError(f"--preview {text}: give 1 to {MAX_FRAMES} frames")
     return sorted(numbers)
 
 
-def _read(footage: Footage, wanted: list[int], options: MergeOptions, seek: bool, events: Events) -> list[Frame]:
+def _read(footage: Footage, wanted: list[int], options: MergeOptions, seek: bool, events: EventCallback) -> list[Frame]:
     """The frames of these numbers."""
     spans = [(number, number) for number in wanted] if seek else [(wanted[0], wanted[-1])]
     shown: list[Frame] = []
@@ -247,22 +259,23 @@ def _covered_unseen(footage_sha256: str, trained: TrainedNetwork, target: Path, 
     return set()
 
 
-def _recognised(table: FaceTable, run: Path, options: MergeOptions, target: Path, events: Events) -> int:
-    """Who of the people of single frames is the performer: by the reference picture, else by whom the run knows."""
+def _recognised(
+    table: FaceTable, trained: TrainedNetwork, options: MergeOptions, target: Path, events: EventCallback
+) -> int:
+    """The performer among the people of single frames, by the reference picture or else by the run's origins."""
     people = table.identities()
     if not people:
         raise NoFaceError(f"{target}: none of the frames shows a face; choose others")
     if options.performer_reference is not None:
         try:
-            return choose_identity(table, options.performer_reference, None, run)
+            return choose_identity(table, options.performer_reference, None, trained.path)
         except NoFaceError as error:
             raise NoFaceError(f"{target}: {error}") from error
-    origins = read_record(run).origins
-    known = [np.array(origin.centroid, np.float32) for name, origin in origins.items() if name != options.person]
-    known = [centroid for centroid in known if centroid.size]
+    origins = [origin for name, origin in trained.origins.items() if name != options.person]
+    known = [np.array(origin.centroid, np.float32) for origin in origins if origin.centroid]
     remedy = "--performer-reference PICTURE says who is meant"
     if not known:
-        raise SubjectError(f"{run}: does not say whose face it was trained on; {remedy}")
+        raise SubjectError(f"{trained.path}: does not say whose face it was trained on; {remedy}")
     likeness = {number: max(float(table.identity_embedding(number) @ one) for one in known) for number in people}
     best = max(people, key=lambda number: likeness[number])
     if likeness[best] < SAME:

@@ -162,4 +162,4 @@ def preview_signer() -> Sign:
 
 
 def _folder(faceset: Faceset | StrPath) -> Path:
-    return faceset.folder if isinstance(faceset, Faceset) else Path(os.fspath(faceset))
+    return faceset.path if isinstance(faceset, Faceset) else Path(os.fspath(faceset))

@@ -92,7 +92,7 @@ def clear_joined(joined: Path) -> None:
 def clear_abandoned(merges: Path) -> None:
     """Delete the folders of interrupted merges in which nothing has changed for a week, and which nobody holds.
 
-    Only what is named as such a folder (`destination.place_of`) is ours: a production may have a `merge` of its own.
+    Only what is named as such a folder (`output_paths.place_of`) is ours: a production may have a `merge` of its own.
     """
     for folder in merges.iterdir():
         is_ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()

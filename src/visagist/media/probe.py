@@ -15,9 +15,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from visagist.core.errors import FootageError
+from visagist.core.types import StrPath
 from visagist.media.decoded import describe, open_container, video_stream
 from visagist.media.footage import AudioTrack, Chapter, Footage
-from visagist.media.rate import DEFAULT_RATE
+from visagist.media.rate import DEFAULT_RATE, parse_rate
 from visagist.media.sequence import IMAGE_SUFFIXES, is_pattern, sequences_in
 
 VIDEO_SUFFIXES = frozenset(
@@ -27,14 +28,15 @@ VIDEO_SUFFIXES = frozenset(
 _PROBED_PACKETS = 600  # a file that gives no frame by then gives none
 
 
-def probe(path: Path | str, rate: Fraction = DEFAULT_RATE) -> Footage:
+def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
     """What `path` is: a video, a picture, a folder of numbered pictures, or a pattern such as `shot_%04d.png`.
 
     Args:
         path: the file, folder or pattern.
-        rate: frames a second of an image sequence, which states none itself.
+        rate: frames per second of an image sequence, which does not state its own; 1 to 240.
 
     Raises:
+        ValueError: the rate is out of range.
         FootageError: it is missing, empty, damaged beyond opening, without pictures, or several footages.
     """
     path = Path(path)
@@ -88,19 +90,20 @@ def probe(path: Path | str, rate: Fraction = DEFAULT_RATE) -> Footage:
         )
 
 
-def find_footage(path: Path | str, rate: Fraction = DEFAULT_RATE) -> list[Footage]:
+def find_footage(path: StrPath, rate: float | Fraction = DEFAULT_RATE) -> list[Footage]:
     """The footage at `path`, sorted by name: one file, or all videos, image sequences and stills of a folder.
 
     Args:
         path: a file, a pattern such as `shot_%04d.png`, or a folder.
-        rate: frames a second of image sequences, which state none themselves.
+        rate: frames per second of image sequences, as in `probe`.
 
     Raises:
+        ValueError: the rate is out of range.
         FootageError: there is none, or a file that should be footage cannot be used.
     """
     path = Path(path)
     if not path.is_dir():
-        return [probe(path, rate)]
+        return [probe(path, rate=rate)]
     found: list[tuple[Path, Footage]] = []
     in_sequences: set[Path] = set()
     for files in sequences_in(path):
@@ -115,7 +118,8 @@ def find_footage(path: Path | str, rate: Fraction = DEFAULT_RATE) -> list[Footag
     return [footage for _, footage in sorted(found, key=lambda entry: entry[0].as_posix())]
 
 
-def _sequence(path: Path, files: tuple[Path, ...], rate: Fraction) -> Footage:
+def _sequence(path: Path, files: tuple[Path, ...], rate: float | Fraction) -> Footage:
+    rate = parse_rate(rate)
     first = probe(files[0])
     return dataclasses.replace(
         first, path=path, kind="sequence", time_base=1 / rate, start=Fraction(0), duration=len(files) / rate,

@@ -21,7 +21,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from visagist.core.errors import FootageError, InterlacedError
-from visagist.core.events import Events, Note, Warned, silent
+from visagist.core.events import EventCallback, Note, Warned, silent
+from visagist.core.types import StrPath
 from visagist.media.decoded import frame_of, open_container
 from visagist.media.footage import Footage
 from visagist.media.frame import Frame
@@ -42,13 +43,13 @@ class Reader:
 
     def __init__(
         self,
-        source: Path | str | Footage,
+        source: StrPath | Footage,
         *,
         deinterlace: bool = False,
         first: int = 0,
         last: int | None = None,
         seek: bool = True,
-        events: Events = silent,
+        on_event: EventCallback | None = None,
     ) -> None:
         """Prepare to read; the file is opened by `with`.
 
@@ -59,7 +60,7 @@ class Reader:
             last: index of the last frame to yield, itself included; None for the end.
             seek: reach `first` by a seek where the format allows; False counts every frame from the start, which
                 gives the same indices in damaged footage as one unbroken reading does.
-            events: takes notes and warnings.
+            on_event: callback receiving notes and warnings.
 
         Raises:
             FootageError: the file cannot be used.
@@ -72,7 +73,7 @@ class Reader:
         self.lost: int | None = None
         self.damaged = False  # after the end: whether anything could not be decoded
         self._deinterlace = deinterlace
-        self._first, self._last, self._seek, self._events = first, last, seek, events
+        self._first, self._last, self._seek, self._events = first, last, seek, on_event or silent
         self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

@@ -1,4 +1,4 @@
-"""The dials of a merge."""
+"""Options of a merge."""
 
 import re
 from pathlib import Path
@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from visagist.core.errors import ConfigError, FootageError, OutputError
 from visagist.core.settings import Settings
-from visagist.media import DEFAULT_RATE, Footage, FrameRate
+from visagist.media import DEFAULT_RATE, FrameRate
 from visagist.merging.color import COLOR
 from visagist.merging.masks import MASKS
 
 if TYPE_CHECKING:
-    from visagist.models.bundle import TrainedNetwork
-
     ColorName = str
     MaskName = str
 else:
@@ -96,30 +93,3 @@ def frame_range(text: str | None) -> tuple[int, int | None]:
     if match is None or int(match[2]) < int(match[1]):
         raise ValueError(f"'{text}' is not a range of frames A-B with A no greater than B")
     return int(match[1]), int(match[2])
-
-
-def check_frames(frames: str | None, footage: Footage, output: Path) -> None:
-    """Refuse frames beyond the total that footage states; where it states none, that is found when it has been read.
-
-    Raises:
-        FootageError: they go beyond it.
-        OutputError: the output is one picture, and the frames are several.
-    """
-    first, last = frame_range(frames)
-    if output.suffix.lower() == ".png" and footage.kind != "still" and footage.frames != 1 and first != last:
-        raise OutputError(
-            f"{output}: is one picture, and {footage.path} has more frames than one; give a folder, where each frame "
-            "gets its number"
-        )
-    if last is not None and footage.frames is not None and last >= footage.frames:
-        raise FootageError(f"{footage.path}: has frames 0 to {footage.frames - 1}; --frames {frames} goes beyond")
-
-
-def check_morph(morph: float | None, run: "TrainedNetwork") -> None:
-    """Refuse a morph of a network that knows no morphing.
-
-    Raises:
-        ConfigError: the run's network cannot.
-    """
-    if morph is not None and not run.network.morphs:
-        raise ConfigError(f"{run.path}: --morph is for runs of amp, and this is one of {run.record.architecture}")

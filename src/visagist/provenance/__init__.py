@@ -1,24 +1,23 @@
-"""Where renders come from and what they are: consent, content credentials, verification, and the safeguard.
+"""Where renders come from and what they are: consent, content credentials, verification, and the safeguard."""
 
-- `consent`: records of who agreed to what
-- `signer`, `credentials`: signing renders as synthetic, with C2PA
-- `verify`: what a file's credentials say, and whether they still fit
-- `safeguard`: no faces into intimate imagery
-"""
+from typing import TYPE_CHECKING
 
-from visagist.provenance.consent import (
-    SAME_PERSON,
-    Basis,
-    Consent,
-    check_person,
-    load_consent,
-    new_consent,
-    record_sha256,
-)
+from visagist.core.lazy import lazy_names
 from visagist.provenance.credentials import EMBEDS, SIDECARS, Claim, Stamp, sidecar, sign
-from visagist.provenance.safeguard import Safeguard, inspect_footage, refuses
 from visagist.provenance.signer import Signer, add_known_signer, known_signers, remove_known_signer
 from visagist.provenance.verify import VERDICTS, Verdict, Verification, verify
+
+if TYPE_CHECKING:
+    from visagist.provenance.consent import (
+        SAME_PERSON,
+        Basis,
+        Consent,
+        check_person,
+        load_consent,
+        new_consent,
+        record_sha256,
+    )
+    from visagist.provenance.safeguard import Safeguard, inspect_footage, refuses
 
 __all__ = [
     "EMBEDS",
@@ -46,3 +45,20 @@ __all__ = [
     "sign",
     "verify",
 ]
+
+# These need media and onnxruntime, for which `verify` does not wait.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "consent": (
+            "SAME_PERSON",
+            "Basis",
+            "Consent",
+            "check_person",
+            "load_consent",
+            "new_consent",
+            "record_sha256",
+        ),
+        "safeguard": ("Safeguard", "inspect_footage", "refuses"),
+    },
+)

@@ -24,6 +24,7 @@ from pydantic_core import PydanticCustomError
 from visagist.core.errors import ConfigError, ConsentError
 from visagist.core.files import sha256, write_atomic
 from visagist.core.settings import Settings
+from visagist.core.types import StrPath
 from visagist.media import footage_sha256, probe
 
 Basis = Literal["self", "signed-release", "licensed-performer", "estate", "research-corpus", "synthetic"]
@@ -113,17 +114,17 @@ class Consent(Settings):
 
 
 def new_consent(
-    path: Path,
+    path: StrPath,
     *,
     name: str,
     adult: bool,
     basis: Basis,
     statement: str,
     scope: str,
-    date: datetime.date,
-    pictures: Sequence[Path],
-    footage: Sequence[Path],
-    document: Path | None,
+    date: datetime.date | None = None,
+    pictures: Sequence[StrPath] = (),
+    footage: Sequence[StrPath] = (),
+    document: StrPath | None = None,
     embed: Callable[[Path], Sequence[NDArray[np.floating]]],
 ) -> Consent:
     """Write a new record for a person, after a look at its pictures: each must show exactly one face.
@@ -135,7 +136,7 @@ def new_consent(
         basis: ground of the consent.
         statement: what was agreed.
         scope: what the face may be used for.
-        date: day of the agreement.
+        date: day of the agreement; default today.
         pictures: pictures that show this person alone; they stay where they are.
         footage: footage files, or image sequences as folders or patterns, that show this person alone; whether they do
             is found when the record is used.
@@ -147,6 +148,7 @@ def new_consent(
         FootageError: a picture is none, or footage is missing or none.
         OutputError: the record cannot be written.
     """
+    path, pictures = Path(path), [Path(picture) for picture in pictures]
     if path.exists():
         raise ConsentError(f"{path}: exists already; a record is never overwritten, choose another name")
     values: dict[str, Any] = {
@@ -156,13 +158,13 @@ def new_consent(
         "adult": adult,
         "basis": basis,
         "statement": statement,
-        "date": date,
+        "date": date or datetime.date.today(),
         "scope": scope,
-        "footage_sha256": [_footage_hash(file) for file in footage],
+        "footage_sha256": [_footage_hash(Path(file)) for file in footage],
         "pictures": [{"path": _relative(file, path.parent), "sha256": _hash(file)} for file in pictures],
     }
     if document is not None:
-        values["document_sha256"] = _hash(document)
+        values["document_sha256"] = _hash(Path(document))
     record = _parse(values, path)
     for picture in pictures:
         _only_face(picture, embed)
@@ -170,7 +172,7 @@ def new_consent(
     return record
 
 
-def load_consent(path: Path) -> Consent:
+def load_consent(path: StrPath) -> Consent:
     """Read a record. Its pictures are looked at by `check_person`.
 
     Args:
@@ -181,18 +183,18 @@ def load_consent(path: Path) -> Consent:
             nobody.
     """
     try:
-        return Consent.load(path)
+        return Consent.load(Path(path))
     except ConfigError as error:
         raise ConsentError(f"{error}; correct it, or write one with `visagist consent new`") from error
 
 
-def record_sha256(path: Path) -> str:
+def record_sha256(path: StrPath) -> str:
     """Hexadecimal SHA-256 of a record's bytes.
 
     Raises:
         ConsentError: it cannot be read.
     """
-    return _hash(path)
+    return _hash(Path(path))
 
 
 def commented(record: Consent) -> str:

@@ -25,6 +25,7 @@ import c2pa
 from cryptography import x509
 
 from visagist.core.errors import CredentialsError
+from visagist.core.types import StrPath
 from visagist.provenance.credentials import ASSERTION, EMBEDS, SETTINGS, SIDECARS, SYNTHETIC, TOOL, sidecar
 from visagist.provenance.jumbf import signing_certificate
 from visagist.provenance.signer import fingerprint, known_signers
@@ -129,7 +130,7 @@ class Verification:
         return "\n".join(lines)
 
 
-def verify(path: Path) -> Verification:
+def verify(path: StrPath) -> Verification:
     """Check the content credentials of a file, or of every picture and video in a folder.
 
     Credentials are looked for inside, then in `FILE.c2pa`, then beside under the file's name with the suffix `.c2pa`
@@ -142,7 +143,7 @@ def verify(path: Path) -> Verification:
         CredentialsError: there is no such file, it cannot be read, or the folder holds nothing that can be signed.
         ConfigError: the user's list of known signers cannot be read.
     """
-    known = known_signers()
+    path, known = Path(path), known_signers()
     with c2pa.Context.from_dict(SETTINGS) as context:
         if not path.is_dir():
             return _verify_file(path, known, context)

@@ -93,4 +93,4 @@ def crops_of(faceset: Faceset, coverage: Coverage, size: int, margin: float) -> 
     images, hulls, features = faceset.load(coverage, size, margin)
     poses = [record.pose for record in faceset.records]
     yaws = np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None
-    return Crops(images, hulls, faceset.footage_hashes, name=str(faceset.folder), features=features, yaws=yaws)
+    return Crops(images, hulls, faceset.footage_hashes, name=str(faceset.path), features=features, yaws=yaws)

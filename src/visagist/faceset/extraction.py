@@ -1,0 +1,67 @@
+"""`extract.json`: what a faceset was extracted from, and the statistics once it is complete."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from visagist.core.errors import FacesetError
+from visagist.core.files import write_atomic
+
+STATE = "extract.json"
+
+
+@dataclass(frozen=True)
+class ExtractSummary:
+    """Statistics of a finished extraction."""
+
+    crops: int
+    frames: int  # of all footage
+    faces: int  # of the subject, before any was left out
+    identity: int
+    left_out: dict[str, int]  # faces by reason
+    others: int  # faces of other people
+
+    def as_text(self) -> str:
+        """One line."""
+        text = f"{self.crops} crops of {self.faces} faces in {self.frames} frames"
+        reasons = listed_reasons(self.left_out)
+        return f"{text}; left out: {reasons}" if reasons else text
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """The state of an extraction."""
+
+    key: dict[str, Any]  # all that decides what the crops are
+    summary: ExtractSummary | None  # None until it is complete
+
+    @classmethod
+    def load(cls, faceset: Path) -> Self | None:
+        """The state in a faceset's folder; None if it has none.
+
+        Raises:
+            FacesetError: the file is damaged.
+        """
+        path = faceset / STATE
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            summary = values["summary"]
+            return cls(dict(values["key"]), None if summary is None else ExtractSummary(**summary))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FacesetError(f"{path}: damaged; delete it and run extract again, which keeps the crops") from error
+
+    def save(self, faceset: Path) -> None:
+        """Write the state into a faceset's folder.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        write_atomic(faceset / STATE, json.dumps(asdict(self), indent=1))
+
+
+def listed_reasons(left_out: dict[str, int]) -> str:
+    """The reasons that apply, with their counts."""
+    return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)

@@ -1,0 +1,96 @@
+"""The performer in a target: the faces of each frame, and which of the people is changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from visagist.core.errors import DamagedError, NoFaceError, SeveralError, SubjectError
+from visagist.core.events import EventCallback, Note, Warned
+from visagist.faces import AnalyzeOptions, Face, FaceTable, analyze, choose_identity, known_table
+from visagist.jobs.workspace import TABLES
+from visagist.jobs.workspace_locks import wait_for
+from visagist.media import Footage
+from visagist.merging import MergeOptions
+
+STEP = "merge"
+
+
+def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events: EventCallback) -> FaceTable:
+    """The target's face table, read from the workspace or written to it.
+
+    Raises:
+        DamagedError: frames were lost and `allow_damaged` is off.
+    """
+    path = _table(footage, workspace)
+    waiting = Note(STEP, f"waiting for another merge with this workspace, which is looking at {footage.path.name}")
+    with wait_for(path.with_suffix(".lock"), lambda: events(waiting)):
+        table = analyze(footage, path, options=_search(options), on_event=events)
+    _check_whole(footage, table, options)
+    return table
+
+
+def known_faces(footage: Footage, workspace: Path, options: MergeOptions) -> FaceTable | None:
+    """The table that `find_faces` would return, if the workspace has it; the footage is not read.
+
+    Raises:
+        DamagedError: frames were lost and `allow_damaged` is off.
+    """
+    table = known_table(footage, _table(footage, workspace), _search(options))
+    if table is not None:
+        _check_whole(footage, table, options)
+    return table
+
+
+def choose_performer(
+    target: Path, table: FaceTable, options: MergeOptions, workspace: Path, events: EventCallback
+) -> int | None:
+    """The identity that is changed; None if the performer is in no frame and `allow_no_face` is on.
+
+    Raises:
+        NoFaceError: the performer is in no frame.
+        SeveralError: the target shows several people and none was chosen; `people.png` in the workspace shows them.
+        SubjectError: the target shows people, but not the one that was chosen by number.
+    """
+    people = table.identities()
+    if options.performer is not None and people and options.performer not in people:
+        available = ", ".join(f"{number} ({len(faces)} frames)" for number, faces in people.items())
+        raise SubjectError(f"{target}: shows no person {options.performer}; --performer can be {available}")
+    try:
+        return choose_identity(table, options.performer_reference, options.performer, workspace)
+    except SeveralError as error:
+        raise SeveralError(f"{target}: {error}: --performer NUMBER or --performer-reference PICTURE") from error
+    except NoFaceError as error:
+        if not options.allow_no_face:
+            raise NoFaceError(f"{target}: {error}; --allow-no-face passes the target through untouched") from error
+        events(Warned(STEP, "the performer is in no frame; all pass through untouched, as --allow-no-face asks"))
+        return None
+
+
+def performer_of(table: FaceTable, performer: int | None, options: MergeOptions) -> Callable[[int], Face | str]:
+    """A function from a frame's index to the performer's face, or to the reason why there is none."""
+
+    def face_of(index: int) -> Face | str:
+        faces = table.faces_of(index)
+        if not faces:
+            return "no face"
+        own = [face for face in faces if face.identity == performer]
+        if not own:
+            return "other people only"
+        best = max(own, key=lambda face: face.score)
+        return best if best.score >= options.min_score else "landmarks uncertain (turned away or covered)"
+
+    return face_of
+
+
+def _search(options: MergeOptions) -> AnalyzeOptions:
+    return AnalyzeOptions(deinterlace=options.deinterlace)
+
+
+def _table(footage: Footage, workspace: Path) -> Path:
+    return workspace / TABLES / f"{footage.path.name}.parquet"
+
+
+def _check_whole(footage: Footage, table: FaceTable, options: MergeOptions) -> None:
+    if table.lost and not options.allow_damaged:
+        raise DamagedError(
+            f"{footage.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on without them"
+        )
