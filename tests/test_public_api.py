@@ -42,7 +42,9 @@ def test_consent_has_no_default(name: str) -> None:
         assert parameters[consent].default is inspect.Parameter.empty
 
 
-@pytest.mark.parametrize("name", ["verify", "load_consent", "probe", "known_signers"])
+@pytest.mark.parametrize(
+    "name", ["verify", "new_consent", "load_consent", "known_signers", "probe", "analyze", "extract"]
+)
 def test_torch_is_not_imported_for(name: str) -> None:
     code = f"import sys, visagist; visagist.{name}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

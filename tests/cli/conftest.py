@@ -82,6 +82,9 @@ def stopped_when(
         os.kill(process.pid, signal.SIGSTOP)
         try:
             yield process
+        except BaseException:
+            process.kill()  # else a failed test waits for its end
+            raise
         finally:
             os.kill(process.pid, signal.SIGCONT)
             process.stdout.read()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from visagist.core.errors import OutputError
-from visagist.jobs.workspace_locks import ABANDONED, clear, clear_abandoned, hold, wait_for
+from visagist.jobs.workspace_locks import ABANDONED_S, clear, clear_abandoned, hold, wait_for
 
 HOLDER = """
 import sys, time
@@ -48,7 +48,7 @@ def leave_chunk(folder: Path, key: str = "key") -> Path:
 
 
 def make_old(folder: Path) -> None:
-    past = time.time() - ABANDONED - 60
+    past = time.time() - ABANDONED_S - 60
     for path in (*folder.rglob("*"), folder):
         os.utime(path, (past, past))
 

@@ -8,8 +8,8 @@ from visagist.faces import Face, crop_matrix, crop_side, invert, transform
 from visagist.media import Frame, Region
 
 MARGIN = 1.2  # of a crop over the head square, so that `whole` may be shifted and scaled by a quarter
-LARGEST = 1024  # px, side of a crop
-LARGE = 512  # px; up to here a crop is warped by cubics, which keep small faces sharp, beyond it bilinearly: faster
+MAX_SIDE = 1024  # px, of a crop
+CUBIC_SIDE = 512  # px, up to which crops are warped bicubically, which keeps small faces sharp; larger ones bilinearly
 
 
 def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
@@ -18,9 +18,9 @@ def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.f
     Returns:
         `(S, S, 3)` uint8 RGB, S even, and the matrix `(2, 3)` frame px to crop px.
     """
-    side = min(LARGEST, 2 * round(crop_side(face.alignment, "head") * MARGIN / 2))
+    side = min(MAX_SIDE, 2 * round(crop_side(face.alignment, "head") * MARGIN / 2))
     matrix = crop_matrix(face.alignment, "head", side, MARGIN)
-    if side > LARGE:
+    if side > CUBIC_SIDE:
         return cv2.convertScaleAbs(frame.warp(matrix, (side, side)), alpha=255).astype(np.uint8, copy=False), matrix
     corners = transform(invert(matrix), np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float64))
     limits = np.array([frame.width, frame.height])

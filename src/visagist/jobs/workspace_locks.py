@@ -18,7 +18,7 @@ from filelock import Timeout
 from visagist.core.errors import OutputError
 from visagist.core.locks import lock
 
-ABANDONED = 7 * 24 * 3600.0  # s without any change, after which nobody is expected back
+ABANDONED_S = 7 * 24 * 3600.0  # without any change
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def clear_abandoned(merges: Path) -> None:
     """
     for folder in merges.iterdir():
         is_ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()
-        if not is_ours or time.time() - _changed(folder) < ABANDONED:
+        if not is_ours or time.time() - _changed(folder) < ABANDONED_S:
             continue
         # held, or of another user
         with suppress(Timeout, OutputError), lock(_lock_file(folder), wait=False):

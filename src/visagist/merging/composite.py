@@ -1,7 +1,7 @@
-"""Putting a predicted face back: the change, not the picture, is added to the frame.
+"""Compositing: the difference between predicted and original face is added to the frame.
 
-- `composite`: frame + warp back(mask) x (warp back(face) - frame), on the frame's own planes, in one rectangle
-Nothing outside the rectangle is converted, and within it a sample moves only where the mask is above 0.
+frame + unwarp(mask) x (unwarp(face) - frame), on the frame's own planes and inside one rectangle. Nothing outside the
+rectangle is converted, and inside it a sample changes only where the mask is above 0.
 """
 
 import cv2
@@ -12,7 +12,7 @@ from visagist.media import Frame, Region
 
 # Below this weight a change cannot reach half a code value at 16 bit that anybody would see; cutting it keeps the
 # rectangle tight and the samples around it untouched.
-LEAST_WEIGHT = 1 / 512
+MIN_WEIGHT = 1 / 512
 
 
 def composite(
@@ -37,7 +37,7 @@ def composite(
     size = (region.x1 - region.x0, region.y1 - region.y0)
     inverse = cv2.WARP_INVERSE_MAP
     weight = cv2.warpAffine(mask, to_region, size, flags=cv2.INTER_LINEAR | inverse)
-    weight = np.where(weight < LEAST_WEIGHT, 0, weight).astype(np.float32)
+    weight = np.where(weight < MIN_WEIGHT, 0, weight).astype(np.float32)
     shown = cv2.warpAffine(face, to_region, size, flags=cv2.INTER_CUBIC | inverse, borderMode=cv2.BORDER_REPLICATE)
     delta = weight[..., None] * (np.clip(shown, 0, 1) - frame.rgb(region))
     return frame.add(region, delta), weight, region
