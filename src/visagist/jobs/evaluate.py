@@ -27,8 +27,8 @@ from visagist.evaluation.collect_frames import STEP, Gathered, Performer, Repeat
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.frame_matching import number_rate
 from visagist.evaluation.metric import Figure, evaluate_metric, figure_of
+from visagist.evaluation.metrics import all_metrics
 from visagist.evaluation.metrics.background import EQUAL
-from visagist.evaluation.metrics.catalog import METRICS, OF_DETECTORS
 from visagist.evaluation.observe import look_at_source
 from visagist.evaluation.reconstruction import reconstruct
 from visagist.evaluation.report.page import write_report
@@ -194,7 +194,7 @@ def _judge(
         render=render,
         target=target,
         source=source,
-        metrics=METRICS,
+        metrics=all_metrics(),
         columns=tuple(columns),
         frames=case.frames,
         follows=case.follows,
@@ -238,8 +238,8 @@ def _why_not_repeated(render: Path, run: TrainedNetwork | None, seen: Verificati
 def _column(case: Case) -> Column:
     figures: dict[str, Figure] = {}
     curves: dict[str, NDArray[np.float64]] = {}
-    for metric in METRICS:
-        if case.judged.name == NOISE and metric.name not in OF_DETECTORS:
+    for metric in all_metrics():
+        if case.judged.name == NOISE and not metric.has_noise_floor:
             continue  # the shaken picture is there for the detectors; as a picture it says nothing
         figures[metric.name], curves[metric.name] = evaluate_metric(metric, case)
     return Column(case.judged.name, figures, curves)
@@ -248,7 +248,7 @@ def _column(case: Case) -> Column:
 def _strips(case: Case, column: Column) -> tuple[Strip, ...]:
     """Frames spread over the footage, and the worst one of each metric."""
     worst: dict[int, list[str]] = {}
-    for metric in METRICS:
+    for metric in all_metrics():
         curve = column.curves[metric.name]
         if np.isfinite(curve).any() and metric.better != "neither":
             badness = {"higher": -curve, "lower": curve, "one": np.abs(curve - 1)}[metric.better]

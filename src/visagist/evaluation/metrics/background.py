@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from visagist.core.errors import EvaluationError
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.faces import hull_mask
 from visagist.media import Frame
 from visagist.merging.pipeline import Merged
@@ -120,12 +121,13 @@ def _outside(case: Case) -> NDArray[np.float64]:
     return np.minimum(case.judged.outside, EQUAL)
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="outside_psnr",
         title="Outside the face, PSNR",
         unit="dB",
         better="higher",
+        order=90,
         formula="10 log10(1 / mean squared difference of R'G'B' in [0, 1]) over the picture outside the face's hull "
         f"grown by {100 * GROWN - 100:.0f} %; {EQUAL:g} where that is more, or all is equal",
         source="PSNR; after encoding, so that it tells of the encoder where the merge itself changed nothing",
@@ -134,3 +136,5 @@ METRICS = (
         measure=_outside,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

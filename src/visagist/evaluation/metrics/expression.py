@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.evaluation.metrics.pose import as_complex, stable_fit
 
 IRISES = 468  # from here on the mesh's points are of the irises
@@ -176,12 +177,14 @@ def _openness(
     return heights.mean(0) / np.abs(points[:, inner] - points[:, outer])
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="expression_correlation",
         title="Expression, how well it follows",
         unit="",
         better="higher",
+        order=40,
+        has_noise_floor=True,
         formula="Pearson's r over time between the judged and the target's curve of each blendshape, mean over those "
         f"that move in the target (standard deviation from {BLENDSHAPE_MOVES})",
         source=MESH,
@@ -196,6 +199,8 @@ METRICS = (
         title="Expression, how far it goes along",
         unit="",
         better="one",
+        order=40,
+        has_noise_floor=True,
         formula="slope of the regression of the judged on the target's blendshapes about their means, over those that "
         "move in the target: 1 in full, 0.5 half as far, 0 a frozen face",
         source=MESH,
@@ -210,6 +215,8 @@ METRICS = (
         title="Expression, blendshape error",
         unit="",
         better="lower",
+        order=40,
+        has_noise_floor=True,
         formula="mean |judged - target| of the 51 blendshapes (0..1) besides _neutral",
         source=MESH,
         fooled_by="a static, blurred, average face: it is off by little in every frame. Read it beside how well the "
@@ -221,6 +228,8 @@ METRICS = (
         title="Landmark error",
         unit="%",
         better="lower",
+        order=40,
+        has_noise_floor=True,
         formula="Procrustes: the judged face is laid upon the target's by the least-squares similarity of the points "
         "that hardly move with expression; then the mean distance of the mesh's 468 points / distance between the "
         "target's outer eye corners",
@@ -236,6 +245,8 @@ METRICS = (
         title="Lids follow",
         unit="",
         better="higher",
+        order=40,
+        has_noise_floor=True,
         formula="Pearson's r over time between the eye aspect ratios (mean of both eyes) of the judged and the "
         f"target's face; nothing where the target's deviates by less than {EYE_MOVES}",
         source="eye aspect ratio of Soukupova and Cech 2016",
@@ -249,6 +260,8 @@ METRICS = (
         title="Lips follow",
         unit="",
         better="higher",
+        order=40,
+        has_noise_floor=True,
         formula="Pearson's r over time between the mouth aspect ratios (inner lips, three heights over the width) of "
         f"the judged and the target's face; nothing where the target's deviates by less than {MOUTH_MOVES}",
         source="as the eye aspect ratio",
@@ -261,6 +274,8 @@ METRICS = (
         title="Gaze, iris offset",
         unit="%",
         better="lower",
+        order=40,
+        has_noise_floor=True,
         formula="mean |judged - target| of the iris's place along and below the line between the eye's corners / width "
         f"of the eye, over the eyes that are open in both (aspect ratio from {OPEN})",
         source=MESH,
@@ -270,3 +285,5 @@ METRICS = (
         measure=gaze,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

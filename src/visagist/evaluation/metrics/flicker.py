@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
 SOFT = 0.01  # of the crop's side, sigma
 FLOOR = 0.25  # code values, added on both sides: in a still picture nothing smaller is seen
@@ -123,12 +124,13 @@ def _moved(picture: NDArray[np.float32], places: Flow) -> NDArray[np.float32]:
     return np.asarray(moved, np.float32)
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="flicker",
         title="Flicker",
         unit="",
         better="lower",
+        order=70,
         formula="w(judged) / w(target), w = mean inside the mask of |frame - frame before, moved by the optical flow "
         f"of the target|, luma, softened by a Gaussian of {100 * SOFT:g} % of the crop's side, + {FLOOR} code values; "
         "without pixels that are not seen in both frames (the flow there and back must agree)",
@@ -140,3 +142,5 @@ METRICS = (
         aim=1.2,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

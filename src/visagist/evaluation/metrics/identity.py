@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from visagist.evaluation.embedder import is_same_person, mean_direction
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
 LEAST_SPAN = 0.02  # of cosine; where strangers come as close as that to the source, nothing can be said
 
@@ -61,12 +62,13 @@ def _held_out(case: Case, embeddings: NDArray[np.float32]) -> float:
     return float(_cosines(embeddings[case.source.held_out], case.source.centroid(embeddings)).mean())
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="identity",
         title="Identity (cosine)",
         unit="",
         better="higher",
+        order=10,
         formula="cosine between the embedding of the judged face and the mean direction of the source's real faces",
         source=DLIB,
         fooled_by="its cosines lie close together: two strangers reach 0.85, one person's own faces 0.93 to 1.00. Read "
@@ -78,6 +80,7 @@ METRICS = (
         title="Identity, share of held-out real",
         unit="",
         better="higher",
+        order=10,
         formula="identity / mean identity of real source frames that were held out of the mean direction",
         source=DLIB,
         fooled_by="flatters: an unswapped target reaches 0.83 to 0.92. Read it beside the unswapped column, or read "
@@ -90,6 +93,7 @@ METRICS = (
         title="Identity, 0 = a stranger, 1 = held-out real",
         unit="",
         better="higher",
+        order=10,
         formula="(c - u) / (r - u): c identity; u median of the identity of strangers and of the target's performer, "
         "each counted once; r mean identity of held-out real source frames",
         source=DLIB + "; scale by visagist",
@@ -105,6 +109,7 @@ METRICS = (
         title="Identity by SFace (cosine; training may use it)",
         unit="",
         better="higher",
+        order=10,
         formula="cosine between the SFace embedding of the judged face and the mean direction of the source's",
         source=SFACE,
         fooled_by="training against it: a network that learnt to please SFace pleases it here too. Trust it only where "
@@ -116,9 +121,12 @@ METRICS = (
         title="Identity by SFace, share of held-out real (training may use it)",
         unit="",
         better="higher",
+        order=10,
         formula="SFace identity / mean SFace identity of held-out real source frames",
         source=SFACE,
         fooled_by="as SFace identity: training against it.",
         measure=identity_sface_share,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
 
 def jitter(case: Case) -> NDArray[np.float64]:
@@ -31,12 +32,14 @@ def jitter(case: Case) -> NDArray[np.float64]:
     return values
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="jitter",
         title="Jitter",
         unit="%",
         better="lower",
+        order=80,
+        has_noise_floor=True,
         formula="median over the 478 landmarks of |r(t+1) - 2 r(t) + r(t-1)|, r = (judged - target landmarks) / "
         "distance between the target's outer eye corners, over three frames in a row",
         source="our own; landmarks of MediaPipe's face mesh",
@@ -46,3 +49,5 @@ METRICS = (
         measure=jitter,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

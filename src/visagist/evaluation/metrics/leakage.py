@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from visagist.evaluation.embedder import is_same_person, mean_direction
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
 REFERENCES = 64  # of the target's frames, spread evenly, that each frame is compared with
 APART = 0.5  # s; nearer frames are the same picture over again
@@ -64,12 +65,13 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean())
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="leakage",
         title="Leakage, 0 = a stranger, 1 = the performer",
         unit="",
         better="lower",
+        order=20,
         formula=f"(c - u) / s: c cosine between the judged face and the target's face in the same frame; u median "
         f"cosine of that target face to strangers and to the source's real faces (the source counted once); s median "
         f"over frames of (median cosine to the performer's own frames at least {APART} s away) - u",
@@ -85,6 +87,7 @@ METRICS = (
         title="Taken for the source",
         unit="",
         better="higher",
+        order=20,
         formula="share of frames whose nearest mean direction, of the source, the performer and the strangers, is the "
         "source's",
         source=DLIB,
@@ -95,3 +98,5 @@ METRICS = (
         combine=_mean,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.faces.align import STABLE
 
 ANGLES = {"yaw": "turned to the side", "pitch": "raised or lowered", "roll": "tilted"}
@@ -56,13 +57,15 @@ def _measure(axis: int) -> Callable[[Case], NDArray[np.float64]]:
     return lambda case: pose_difference(case)[:, axis]
 
 
-METRICS = (
+FAMILY = (
     *(
         Metric(
             name=f"pose_{name}",
             title=f"{name.capitalize()} (how the head is {meaning})",
             unit="°",
             better="lower",
+            order=30,
+            has_noise_floor=True,
             formula=f"|{name} of the judged head - {name} of the target's|; from the rotation of the least-squares "
             "similarity in 3D (Umeyama 1991) between the mean face and the points that hardly move with expression",
             source="visagist, on MediaPipe's face mesh",
@@ -78,6 +81,8 @@ METRICS = (
         title="Placement of the face",
         unit="%",
         better="lower",
+        order=30,
+        has_noise_floor=True,
         formula="mean distance by which the least-squares similarity (shift, size, roll) from the judged face to the "
         "target's moves the points that hardly move with expression / distance between the target's outer eye corners",
         source="visagist, on MediaPipe's face mesh",
@@ -86,3 +91,5 @@ METRICS = (
         measure=placement,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
 NARROW = 0.0125  # of the crop's side, either way of the contour: where a hard edge shows
 NEAR, FAR = 0.007, 0.02  # of the crop's side: the rings whose colours are compared; between them lies the feather
@@ -123,12 +124,13 @@ def _smoothed(values: Points, sigma: float) -> Points:
     return np.asarray(smooth, np.float64)
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="seam_gradient",
         title="Seam, steepness across the edge",
         unit="",
         better="lower",
+        order=60,
         formula="geometric mean along the mask's contour at half height of max(1, g(judged) / g(target)), g = root "
         f"mean square of the luma's slope across the contour within {100 * NARROW:g} % of the crop's side either way "
         f"+ {STEEP} code values a px",
@@ -147,6 +149,7 @@ METRICS = (
         title="Seam, colour across the edge",
         unit="",
         better="lower",
+        order=60,
         formula="geometric mean along the mask's contour of max(1, c(judged) / c(target)), c = CIE Lab difference "
         f"(1976) between the means of {100 * NEAR:g} to {100 * FAR:g} % of the crop's side inside and outside "
         f"+ {SEEN:g}",
@@ -159,3 +162,5 @@ METRICS = (
         needs_mask=True,
     ),
 )
+
+METRICS.register(FAMILY, __name__)

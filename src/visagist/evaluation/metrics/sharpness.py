@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Appearance, Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.faces import hull_mask
 
 FINE, COARSE = 0.7, 1.4  # frame px, sigmas of the Gaussians whose difference is the band; it peaks at 4.6 px
@@ -96,12 +97,13 @@ def _middle(points: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
     return cv2.erode(hull_mask(points, size, 0.0), np.ones((side, side), np.uint8)) > 127
 
 
-METRICS = (
+FAMILY = (
     Metric(
         name="sharpness",
         title="Sharpness, over real source",
         unit="",
         better="one",
+        order=50,
         formula="d(judged) / median of d(real faces of the source), where d = root mean square of the luma's band "
         f"between Gaussians of sigma {FINE} and {COARSE} px of the target's frame (of the crop, where the face is "
         "larger than that) / standard deviation of the luma, inside the mask from brows to chin",
@@ -117,6 +119,7 @@ METRICS = (
         title="Sharpness, over target",
         unit="",
         better="one",
+        order=50,
         formula="as the sharpness over real source, over d of the target's own face in the same frame and place",
         source="our own; difference of Gaussians, Marr and Hildreth 1980",
         fooled_by="noise, as above; a source whose skin is smoother or rougher than the performer's, or who has a "
@@ -124,3 +127,5 @@ METRICS = (
         measure=sharpness_to_target,
     ),
 )
+
+METRICS.register(FAMILY, __name__)
