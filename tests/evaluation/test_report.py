@@ -414,7 +414,7 @@ def points(svg: str, kind: str) -> list[tuple[float, float]]:
 
 def test_curves_lie_where_their_values_say() -> None:
     values = np.linspace(0, 1, N)
-    svg = str(curve_svg("t", FRAMES, FOLLOWS, FRAMES / 25, [Line("render", values)], [0.5], "aim", 15, "#frame-15"))
+    svg = str(curve_svg("t", FRAMES, FOLLOWS, FRAMES / 25, [Line("render", values)], [0.5], "aim", 15))
     drawn = points(svg, "line-0")
     assert [x for x, _ in drawn] == pytest.approx(
         [LEFT + frame / 15 * (WIDTH - RIGHT - LEFT) for frame in FRAMES], abs=0.06
@@ -442,7 +442,6 @@ def test_a_dense_curve_keeps_its_peaks() -> None:
             [],
             "",
             None,
-            None,
         )
     )
     assert len(svg) < 60_000
@@ -462,7 +461,6 @@ def test_a_wild_baseline_does_not_flatten_the_render() -> None:
             [Line("r", np.array([1.0, 1.4])), Line("b", np.array([80.0, 90]))],
             [],
             "",
-            None,
             None,
         )
     )

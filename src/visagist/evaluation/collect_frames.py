@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from visagist.core.errors import EvaluationError
 from visagist.core.events import Events, Progress
 from visagist.evaluation.baselines import Paster, jittered
-from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.evaluation_data import Appearance, Case, Source, follows_previous
 from visagist.evaluation.frame_matching import FrameMatching, check_same_scene, doubts
 from visagist.evaluation.impostors import strangers_to
 from visagist.evaluation.metrics.background import is_changed, outside_psnr, planes_changed_outside
@@ -156,7 +155,7 @@ def gather(
     case = Case(
         frames=np.array([entry.face.frame for entry in taken]),
         times=np.array([float(entry.face.time) for entry in taken]),
-        follows=_follows([entry.face for entry in taken]),
+        follows=follows_previous([entry.face for entry in taken]),
         matrices=np.stack([entry.matrix for entry in taken]),
         masks=crops.masks[:count],
         hulls=crops.hulls[:count],
@@ -279,11 +278,6 @@ def _look_at_all(
     ):
         views.append(look(name, pictures[:count], matrices, expected, psnr, embeds=name != NOISE, on_progress=progress))
     return tuple(views)
-
-
-def _follows(faces: list[Face]) -> NDArray[np.bool_]:
-    """`(N,)`: whether the entry before is the frame before of the same track (tracks end at cuts)."""
-    return np.array([False, *(b.frame == a.frame + 1 and b.track == a.track for a, b in pairwise(faces))])
 
 
 def _coverage(matching: FrameMatching, performer: Performer, changed: list[Face]) -> Coverage:

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -183,32 +183,10 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """All but the pictures, as plain values; what could not be measured is None."""
-        return {
-            "visagist": __version__,
-            "render": str(self.render),
-            "target": str(self.target),
-            "source": str(self.source),
-            "metrics": [{name: getattr(metric, name) for name in DESCRIBED} for metric in self.metrics],
-            "columns": [
-                {
-                    "name": column.name,
-                    "figures": _plain_figures(column.figures),
-                    "curves": {name: [_finite(v) for v in curve] for name, curve in column.curves.items()},
-                }
-                for column in self.columns
-            ],
-            "frames": self.frames.tolist(),
-            "times": self.times.tolist(),
-            "coverage": {**vars(self.coverage), "share": _finite(self.coverage.share)},
-            "planes_changed_outside": self.planes_changed_outside,
-            "is_mask_known": self.is_mask_known,
-            "reconstruction": {side: _plain_figures(figures) for side, figures in self.reconstruction.items()},
-            "self_swap": _plain_figures(self.self_swap),
-            "flags": [vars(flag) for flag in self.flags],
-            "provenance": dict(self.provenance),
-            "settings": dict(self.settings),
-            "notes": list(self.notes),
-        }
+        kept = {name: value for name, value in vars(self).items() if name not in ("follows", "strips")}
+        metrics = [{name: getattr(metric, name) for name in DESCRIBED} for metric in self.metrics]
+        coverage = {**vars(self.coverage), "share": self.coverage.share}
+        return _plain({"visagist": __version__, **kept, "metrics": metrics, "coverage": coverage})
 
 
 def grouped_flags(flags: Iterable[Flag]) -> list[FlagGroup]:
@@ -258,12 +236,14 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [*lines[:2], "  ".join("-" * width for width in widths), *lines[2:]]
 
 
-def _plain_figures(figures: Mapping[str, Figure]) -> dict[str, dict[str, float | int | None]]:
-    return {
-        name: {key: value if key == "count" else _finite(value) for key, value in vars(figure).items()}
-        for name, figure in figures.items()
-    }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _plain(value: Any) -> Any:
+    """As JSON has it: no tuples, arrays or paths, and None for what is not finite."""
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.integer):
+        return value.item() if isinstance(value, np.integer) else float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value

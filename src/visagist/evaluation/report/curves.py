@@ -39,7 +39,6 @@ def curve_svg(
     aims: Sequence[float],
     aim_name: str,
     worst: int | None,
-    link: str | None,
 ) -> Markup:
     """Curves over time, as one `<svg>` element without any outside reference.
 
@@ -51,8 +50,7 @@ def curve_svg(
         lines: the render's first, then the baselines'.
         aims: values at which a line is drawn across.
         aim_name: label of the last of these.
-        worst: frame that is marked as the worst of the first line.
-        link: address of the mark, such as `#frame-12`.
+        worst: frame that is marked as the worst of the first line, with a link to its picture, `#frame-12`.
     """
     start, end = float(times[0]), float(times[-1])
     low, high = value_range([line.values for line in lines], aims)
@@ -101,7 +99,7 @@ def curve_svg(
         parts.append(f'<text class="name {kind}" x="{right + 8}" y="{y + 3.5:.1f}">{escape(name)}</text>')
     for at, y in zip(x[frames == worst], down(lines[0].values[frames == worst]), strict=True):
         mark = f'<circle class="worst" cx="{at:.1f}" cy="{y:.1f}" r="4.5"><title>worst: frame {worst}</title></circle>'
-        parts.append(mark if link is None else f'<a href="{escape(link)}">{mark}</a>')
+        parts.append(f'<a href="#frame-{worst}">{mark}</a>')
     parts.append("</svg>")
     return Markup("".join(parts))  # all text in it is escaped above
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from visagist.core.files import write_atomic
 from visagist.evaluation.formatting import DASH, decimals, interval, missing, number, share_text
-from visagist.evaluation.metric import Figure, Metric, badness
+from visagist.evaluation.metric import Figure, Metric
 from visagist.evaluation.report.curves import Line, curve_svg
 from visagist.evaluation.result import BASELINES, NOISE, Evaluation, Strip, grouped_flags
 from visagist.evaluation.thresholds import Standing, aim_text, bounds, standing
@@ -46,20 +46,12 @@ ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "neither": ""}
 BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is right", "neither": "no better side"}
 UNITS = {"": "none (a ratio or a cosine)", "°": "degrees"}
 OTHER_TITLES = {"ssim": ("SSIM", ""), "psnr": ("PSNR", "dB"), "ms_ssim": ("MS-SSIM", ""), "flicker": ("Flicker", "")}
-PROVENANCE = {
-    "verdict": "verdict",
-    "fingerprint": "signer's fingerprint",
+CREDENTIALS = {
     "signer": "known to you as",
     "calls_itself": "calls itself (unchecked)",
-    "tool": "made with",
-    "actions": "actions stated",
-    "synthetic": "stated to be synthetic",
     "parent": "target among the ingredients",
-    "model_sha256": "model, SHA-256",
-    "consents": "consent records, SHA-256",
-    "problems": "problems",
 }
-HIDDEN_PROVENANCE = ("path", "ok", "files", "worst", "sidecar")  # of the file, not of the credentials
+NO_CREDENTIALS = ("path", "ok", "files", "worst", "sidecar")  # of the verification: about the file
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -128,8 +120,14 @@ def report_html(evaluation: Evaluation) -> str:
         max_ranges=MAX_RANGES,
         reconstruction={side: _other_rows(figures) for side, figures in evaluation.reconstruction.items() if figures},
         self_swap=_other_rows(evaluation.self_swap),
-        provenance=_provenance(evaluation.provenance),
-        settings=_settings(evaluation.settings),
+        provenance=_pairs(
+            {
+                CREDENTIALS.get(name, name): each
+                for name, each in evaluation.provenance.items()
+                if name not in NO_CREDENTIALS
+            }
+        ),
+        settings={name: _pairs(values) for name, values in evaluation.settings.items()},
         steps={"frames": evaluation.frames.tolist(), "times": [round(float(t), 3) for t in evaluation.times]},
     )
 
@@ -191,7 +189,7 @@ def _row(evaluation: Evaluation, metric: Metric) -> _Row:
     render = figures[0] or Figure(math.nan, math.nan, math.nan, math.nan, 0)
     if render.count:  # a baseline without a value is then left out on purpose, not for lack of a face
         figures = [None if figure is not None and figure.count == 0 else figure for figure in figures]
-    worst = _worst_frame(evaluation, metric)
+    worst = next((strip.frame for strip in evaluation.strips if metric.name in strip.worst_in), None)
     return _Row(
         metric,
         tuple(_cell(figure, places) for figure in figures),
@@ -207,11 +205,10 @@ def _curve(evaluation: Evaluation, metric: Metric, worst: int | None) -> Markup 
     lines = [Line(column.name, column.curves.get(metric.name, nowhere)) for column in evaluation.columns]
     if not any(np.isfinite(line.values).any() for line in lines):
         return None
-    link = f"#frame-{worst}" if any(strip.frame == worst for strip in evaluation.strips) else None
     is_one = metric.better == "one" and metric.aim is None
     aims, aim_name = ((1.0,), "1 is right") if is_one else (bounds(metric), "aim")
     return curve_svg(
-        metric.title, evaluation.frames, evaluation.follows, evaluation.times, lines, aims, aim_name, worst, link
+        metric.title, evaluation.frames, evaluation.follows, evaluation.times, lines, aims, aim_name, worst
     )
 
 
@@ -225,16 +222,6 @@ def _cell(figure: Figure | None, places: int) -> _Cell:
         return _Cell(value)
     p95 = "" if math.isnan(figure.p95) else number(figure.p95, places)
     return _Cell(value, interval(figure, places, "–"), p95)
-
-
-def _worst_frame(evaluation: Evaluation, metric: Metric) -> int | None:
-    """The render's worst frame: the one that a strip shows for it, else by the curve."""
-    for strip in evaluation.strips:
-        if metric.name in strip.worst_in and strip.frame in evaluation.frames:
-            return strip.frame
-    curve = evaluation.columns[0].curves.get(metric.name)
-    worse = np.array([]) if curve is None else badness(curve, metric.better)
-    return int(evaluation.frames[np.nanargmax(worse)]) if np.isfinite(worse).any() else None
 
 
 def _baselines(evaluation: Evaluation) -> list[tuple[str, str, str]]:
@@ -255,39 +242,24 @@ def _other_rows(figures: Mapping[str, Figure]) -> list[tuple[str, str, _Cell]]:
     return [(title, unit, _cell(figure, decimals([figure.value]))) for title, unit, figure in named]
 
 
-def _provenance(found: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of the credentials, the verdict first."""
-    names = [name for name in dict.fromkeys((*PROVENANCE, *found)) if name not in HIDDEN_PROVENANCE]
-    known = [(name, found[name]) for name in names if found.get(name) not in (None, "", [], (), {})]
-    return [(PROVENANCE.get(name, name.replace("_", " ")), _value(value)) for name, value in known]
-
-
-def _settings(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Sections of names and values; names of what lies deeper are joined by dots."""
-    return {name: _flat(value) for name, value in settings.items()}
-
-
-def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+def _pairs(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Names and values that are not empty; names of what lies deeper are joined by dots."""
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
-            rows += _flat(value, f"{before}{name}.")
-        else:
-            rows.append((f"{before}{name}", _value(value)))
+            rows += _pairs(value, f"{before}{name}.")
+        elif value not in (None, "", [], ()):
+            rows.append((before + name.replace("_", " "), _value(value)))
     return rows
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if value is None:
-        return DASH
-    if isinstance(value, float):
-        return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
         more = f", … ({len(value)} values)" if len(value) > MAX_VALUES else ""
-        return ", ".join(_value(one) for one in value[:MAX_VALUES]) + more or DASH
-    return str(value)
+        return ", ".join(_value(one) for one in value[:MAX_VALUES]) + more
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _fit(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
