@@ -22,7 +22,7 @@ from benchmarks.measure import SHARED, records
 from visagist.core.events import Event, Note, Warned
 from visagist.demo import TARGET
 from visagist.evaluation import Evaluation
-from visagist.jobs.evaluate import EvaluateOptions, evaluate
+from visagist.jobs.evaluate import evaluate
 from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
 from visagist.jobs.merge import merge
 from visagist.models import ARCHITECTURES
@@ -102,7 +102,7 @@ def rendered(work: Path, folder: Path, source: Path, target: Path) -> Evaluation
         on_event=say,
     )
     report = work / "report.html"
-    return evaluate(output, target, folder / "source", EvaluateOptions(), work / "run", report, folder, "auto", say)
+    return evaluate(output, target, folder / "source", run=work / "run", report=report, workspace=folder, on_event=say)
 
 
 def figures(found: Evaluation) -> dict[str, str]:

@@ -19,7 +19,7 @@ from benchmarks.synthetic.cases import DEGRADATIONS, Clip, build
 from benchmarks.synthetic.detectors import expression_correlations, landmark_errors, pose_errors
 from benchmarks.synthetic.judge import judge
 from benchmarks.synthetic.model import FOLDER, find, load
-from visagist.evaluation import METRICS, Appearance, Case, Figure, Metric
+from visagist.evaluation import Appearance, Case, Figure, Metric, all_metrics
 from visagist.evaluation.metric import evaluate_metric
 
 RIGHT = "perfect"
@@ -124,7 +124,7 @@ def main() -> int:
     bench = build(load(folder), arguments.frames, arguments.size, arguments.pupils, arguments.seed)
     with tempfile.TemporaryDirectory() as work:
         case, swaps = judge(bench, Path(work))
-    rows = {metric.name: cells(metric, case, swaps) for metric in METRICS}
+    rows = {metric.name: cells(metric, case, swaps) for metric in all_metrics()}
     print(f"{arguments.frames} frames of {arguments.size} px, {arguments.pupils:g} px between the pupils\n")
     print("\n".join(f"- {name}: {what}" for name, what in DEGRADATIONS.items()), "\n")
     print(metric_table(rows), "\n")

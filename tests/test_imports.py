@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"core"},
     "training": {"core", "media", "zoo", "faces", "faceset", "models"},
     "merging": {"core", "media", "zoo", "faces", "models"},
-    "evaluation": {"core", "media", "zoo", "provenance", "faces", "faceset", "models", "merging", "training"},
+    "evaluation": {"core", "media", "zoo", "provenance", "faces", "faceset", "models", "merging"},
     "jobs": {
         "core", "demo", "media", "zoo", "provenance", "faces", "faceset", "models", "training", "merging", "evaluation",
     },

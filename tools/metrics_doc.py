@@ -6,7 +6,7 @@ python tools/metrics_doc.py
 from collections.abc import Iterable
 from pathlib import Path
 
-from visagist.evaluation import METRICS, Metric
+from visagist.evaluation import Metric, all_metrics
 from visagist.evaluation.thresholds import aim_text
 
 DOC = Path(__file__).parents[1] / "docs" / "evaluation.md"
@@ -30,7 +30,7 @@ def described(metrics: Iterable[Metric]) -> str:
 def with_metrics(text: str) -> str:
     """The page with its list made anew."""
     before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{described(METRICS)}\n{END}{rest.split(END)[1]}"
+    return f"{before}{BEGIN}\n{described(all_metrics())}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":

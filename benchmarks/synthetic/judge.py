@@ -81,7 +81,7 @@ def _appearance(
     before = [frame_from_rgb(frame) for frame in bench.target.frames]
     outside = [outside_psnr(a, b, face.landmarks) for a, b, face in zip(before, shown, faces, strict=True)]
     to_frame = np.stack([invert(matrix) for matrix in matrices])
-    return look(name, crops, to_frame, expected, np.array(outside), embeds=True, told=_silent)
+    return look(name, crops, to_frame, expected, np.array(outside), embeds=True, on_progress=_silent)
 
 
 def _written(frames: NDArray[np.uint8], folder: Path) -> Path:

@@ -90,7 +90,7 @@ def real_source() -> Source:
         points.append(transform_landmarks(matrix, landmarks))
         hulls.append(hull_mask(points[-1], SIZE))
     count = len(frames)
-    unknown = np.zeros((count, 128), np.float32)
+    unknown = np.repeat(np.eye(1, 128, dtype=np.float32), count, 0)
     return Source(
         np.stack(crops), np.stack(hulls), np.stack(points), np.zeros((count, 3), np.float32), unknown, unknown
     )

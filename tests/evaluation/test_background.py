@@ -12,7 +12,7 @@ from tests.evaluation.constructed import blurred, crop_of, judging, real_case, t
 from visagist.core.errors import EvaluationError
 from visagist.demo import TARGET
 from visagist.evaluation.metric import evaluate_metric
-from visagist.evaluation.metrics.background import METRICS, is_changed, outside_psnr, planes_changed_outside
+from visagist.evaluation.metrics.background import OUTSIDE_PSNR, is_changed, outside_psnr, planes_changed_outside
 from visagist.media import ChunkWriter, Color, Display, EncodeOptions, Frame, Reader, Region, frame_from_rgb, probe
 from visagist.media.layout import layout
 from visagist.merging.composite import composite
@@ -121,7 +121,7 @@ def test_the_metric_writes_100_db_for_equal_and_nothing_for_unknown() -> None:
     case = real_case()
     outside = np.full(12, 41.0)
     outside[:3], outside[3] = np.inf, np.nan
-    figure, curve = evaluate_metric(METRICS[0], case.judging(replace(case.judged, outside=outside)))
+    figure, curve = evaluate_metric(OUTSIDE_PSNR, case.judging(replace(case.judged, outside=outside)))
     assert (figure.value, figure.count) == (41, 11)
     np.testing.assert_array_equal(curve[:3], 100)
 

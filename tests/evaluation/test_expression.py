@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.evaluation.metric import Figure, evaluate_metric
 from visagist.evaluation.metrics.expression import (
-    METRICS,
+    FAMILY,
     blendshape_error,
     eye_openness,
     gaze,
@@ -19,7 +19,7 @@ from visagist.faces import mean_mesh, transform
 
 SCALE = 60.0  # px between the pupils
 COUNT = 60
-METRIC = {metric.name: metric for metric in METRICS}
+METRIC = {metric.name: metric for metric in FAMILY}
 WAVE = np.sin(np.arange(COUNT) / 5)  # (N,)
 
 
@@ -207,9 +207,9 @@ def test_a_face_that_was_not_found_has_no_expression() -> None:
     landmarks[5], shapes[5] = np.nan, np.nan
     target = appearance("target", with_eyes(0.24 + 0.06 * WAVE), acting())
     case = made(appearance("render", landmarks, shapes), target)
-    for metric in METRICS:
+    for metric in FAMILY:
         if metric.name != "expression_mouth":  # the target's does not move
             assert evaluate_metric(metric, case)[0].count == COUNT - 1, metric.name
     nothing = made(appearance("render", np.full_like(landmarks, np.nan), np.full_like(shapes, np.nan)), target)
-    for metric in METRICS:
+    for metric in FAMILY:
         assert np.isnan(evaluate_metric(metric, nothing)[0].value), metric.name

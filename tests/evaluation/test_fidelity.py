@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from visagist.evaluation.fidelity import LEAST_SIDE, masked_ms_ssim, masked_psnr, masked_ssim
+from visagist.evaluation.fidelity import MIN_MS_SSIM_SIDE, masked_ms_ssim, masked_psnr, masked_ssim
 
 SIDE = 96
 
@@ -73,12 +73,12 @@ def test_ten_codes_of_difference_are_28_db() -> None:
 
 
 def test_equal_pictures_have_1_and_infinity() -> None:
-    truths = pictures(2, LEAST_SIDE)
+    truths = pictures(2, MIN_MS_SSIM_SIDE)
     bytes_ = (truths * 255).astype(np.uint8)
     for x in (truths, bytes_):
-        np.testing.assert_array_equal(masked_ssim(x, x, disc(2, LEAST_SIDE)), 1)
-        np.testing.assert_array_equal(masked_psnr(x, x, disc(2, LEAST_SIDE)), np.inf)
-        np.testing.assert_allclose(masked_ms_ssim(x, x, disc(2, LEAST_SIDE)), 1, atol=1e-6)
+        np.testing.assert_array_equal(masked_ssim(x, x, disc(2, MIN_MS_SSIM_SIDE)), 1)
+        np.testing.assert_array_equal(masked_psnr(x, x, disc(2, MIN_MS_SSIM_SIDE)), np.inf)
+        np.testing.assert_allclose(masked_ms_ssim(x, x, disc(2, MIN_MS_SSIM_SIDE)), 1, atol=1e-6)
 
 
 def test_codes_and_floats_give_the_same() -> None:
@@ -100,7 +100,7 @@ def test_what_lies_outside_the_mask_does_not_count() -> None:
 
 
 def test_an_empty_mask_gives_nothing() -> None:
-    truths, masks = pictures(2, LEAST_SIDE), disc(2, LEAST_SIDE)
+    truths, masks = pictures(2, MIN_MS_SSIM_SIDE), disc(2, MIN_MS_SSIM_SIDE)
     masks[0] = 100  # below half
     for measure in (masked_ssim, masked_psnr, masked_ms_ssim):
         np.testing.assert_array_equal(np.isnan(measure(truths, truths, masks)), [True, False])
@@ -117,7 +117,9 @@ def test_worse_is_less(measure: object) -> None:
 
 
 def test_ms_ssim_is_of_176_px_and_more() -> None:
-    assert np.isfinite(masked_ms_ssim(pictures(1, LEAST_SIDE), pictures(1, LEAST_SIDE), disc(1, LEAST_SIDE))).all()
-    small = pictures(1, LEAST_SIDE - 1)
+    assert np.isfinite(
+        masked_ms_ssim(pictures(1, MIN_MS_SSIM_SIDE), pictures(1, MIN_MS_SSIM_SIDE), disc(1, MIN_MS_SSIM_SIDE))
+    ).all()
+    small = pictures(1, MIN_MS_SSIM_SIDE - 1)
     with pytest.raises(ValueError, match="larger than 160"):
-        masked_ms_ssim(small, small, disc(1, LEAST_SIDE - 1))
+        masked_ms_ssim(small, small, disc(1, MIN_MS_SSIM_SIDE - 1))

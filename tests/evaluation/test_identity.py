@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.evaluation.metric import evaluate_metric
 from visagist.evaluation.metrics.identity import (
-    METRICS,
+    FAMILY,
     identity,
     identity_calibrated,
     identity_sface,
@@ -91,7 +91,7 @@ def test_faces_that_were_not_found_do_not_count(case: Case) -> None:
     judged = case.judged.independent.copy()
     judged[1] = np.nan
     gap = case.judging(appearance("render", judged))
-    for metric in METRICS:
+    for metric in FAMILY:
         values = metric.measure(gap)
         assert np.isfinite(values).tolist() == [True, False, True], metric.name
         assert evaluate_metric(metric, gap)[0].count == 2

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.evaluation.metric import evaluate_metric
-from visagist.evaluation.metrics.leakage import METRICS, leakage, retrieval
+from visagist.evaluation.metrics.leakage import FAMILY, leakage, retrieval
 
 AXES = np.eye(128)
 OWN, OTHER = 0.96, 0.84  # cosine of the performer's frames to one another, and to other people's faces
@@ -91,12 +91,12 @@ def test_retrieval_is_the_share_of_frames(case: Case) -> None:
     faces[:30] = case.source.independent[0]
     faces[39] = np.nan
     mixed = case.judging(appearance("render", faces))
-    figure, _ = evaluate_metric(METRICS[1], mixed)
+    figure, _ = evaluate_metric(FAMILY[1], mixed)
     assert figure.value == pytest.approx(30 / 39)
     assert figure.count == 39
     assert np.isnan(leakage(mixed)[39])
     faces[:10] = case.strangers[1]  # somebody else is not the source either
-    assert evaluate_metric(METRICS[1], case.judging(appearance("render", faces)))[0].value == pytest.approx(20 / 39)
+    assert evaluate_metric(FAMILY[1], case.judging(appearance("render", faces)))[0].value == pytest.approx(20 / 39)
 
 
 def test_without_strangers_the_source_is_the_only_other(case: Case) -> None:

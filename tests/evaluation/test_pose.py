@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Appearance, Case, Source
-from visagist.evaluation.metrics.pose import METRICS, placement, stable_fit
+from visagist.evaluation.metrics.pose import FAMILY, placement, stable_fit
 from visagist.faces import head_pose, head_rotation, mean_mesh, similarity, transform_landmarks
 from visagist.faces.align import STABLE
 
@@ -41,7 +41,7 @@ def made(judged: NDArray[np.float32], target: NDArray[np.float32]) -> Case:
 
 
 def angles(case: Case) -> list[float]:
-    return [float(metric.measure(case)[0]) for metric in METRICS[:3]]
+    return [float(metric.measure(case)[0]) for metric in FAMILY[:3]]
 
 
 def test_angles_are_differences_in_degrees() -> None:
@@ -82,5 +82,5 @@ def test_the_fit_is_umeyamas() -> None:
 
 def test_a_face_that_was_not_found_has_no_pose() -> None:
     case = made(np.full((478, 3), np.nan, np.float32), head())
-    for metric in METRICS:
+    for metric in FAMILY:
         assert np.isnan(metric.measure(case)).all(), metric.name

@@ -1,6 +1,5 @@
-"""Held-out faces of both people, drawn by the run's own decoders."""
+"""Validation faces of both identities, reconstructed by the network's own decoders."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,20 +9,18 @@ import torch
 from skimage.metrics import structural_similarity
 
 from visagist.core.errors import RunError
-from visagist.core.events import silent
-from visagist.evaluation.reconstruction import reconstruct
+from visagist.evaluation.fidelity import MIN_MS_SSIM_SIDE
+from visagist.evaluation.reconstruction import compare_validation_faces, reconstruct
 from visagist.faces import crop_matrix, invert, mean_mesh, transform_landmarks
 from visagist.faceset import Faceset, Record, write_crop
 from visagist.models import create
-from visagist.models.bundle import WEIGHTS, TrainedNetwork, save_network
-from visagist.training import TrainOptions, TrainSummary
-from visagist.training.data.crops import Side, load_crops
-from visagist.training.train import train
+from visagist.models.bundle import WEIGHTS, NetworkRecord, Origin, TrainedNetwork, save_network
 
-COUNT, HELD_OUT = 24, 0.2
+COUNT, VALIDATION = 16, 3
+MEASURES = ("ssim", "psnr", "ms_ssim")
 NARROW = {"encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
 
-Trained = tuple[TrainedNetwork, Faceset, Faceset, TrainSummary]
+Made = tuple[TrainedNetwork, dict[str, Faceset]]
 
 
 def write_faceset(folder: Path, seed: int, count: int = COUNT) -> Path:
@@ -57,76 +54,67 @@ def write_faceset(folder: Path, seed: int, count: int = COUNT) -> Path:
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """A run that was trained for a moment, its facesets, and what the training said of itself."""
+def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A network that was never trained, with the record of a run on these facesets."""
     folder = tmp_path_factory.mktemp("small")
-    source, target = write_faceset(folder / "source", 1), write_faceset(folder / "target", 2, COUNT + 5)
-    options = {"settings": {**NARROW, "size": 32}, "batch": 2, "iterations": 20, "device": "cpu", "held_out": HELD_OUT}
-    summary = train(source, target, folder / "run", TrainOptions.model_validate(options), silent)
-    return TrainedNetwork.open(folder / "run", "cpu"), Faceset.open(source), Faceset.open(target), summary
+    facesets = {
+        "source": Faceset.open(write_faceset(folder / "source", 1)),
+        "target": Faceset.open(write_faceset(folder / "target", 2, COUNT + 5)),
+    }
+    return saved(folder, 32, facesets), facesets
 
 
-def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Trained) -> None:
-    run, source, target, _ = small
-    found = reconstruct(run, {"source": source, "target": target})
-    assert found.keys() == {"source", "target"}
-    for name, faceset in (("source", source), ("target", target)):
-        assert found[name].keys() == {"ssim", "psnr"}  # too small for MS-SSIM
-        count = len(found[name]["ssim"])
+def saved(folder: Path, size: int, facesets: dict[str, Faceset]) -> TrainedNetwork:
+    settings = {**NARROW, "size": size}
+    origins = {
+        name: Origin(crops=len(each), validation=VALIDATION, footage=tuple(each.footage_hashes))
+        for name, each in facesets.items()
+    }
+    record = NetworkRecord(
+        architecture="quick", config=settings, coverage="full", size=size, identities=tuple(facesets), origins=origins,
+        iteration=1,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    save_network(folder / WEIGHTS, create("quick", record.identities, **settings).state_dict(), record)
+    return TrainedNetwork.open(folder, "cpu")
+
+
+def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Made) -> None:
+    run, facesets = small
+    for name, faceset in facesets.items():
+        found = compare_validation_faces(run, name, faceset)
+        assert found.keys() == {"ssim", "psnr"}  # too small for MS-SSIM
         images, hulls, _ = faceset.load(run.coverage, run.size, 1.0)
-        faces = torch.from_numpy(images[-count:]).permute(0, 3, 1, 2).float() / 255
-        drawn = run.predict(faces, name)[0].permute(0, 2, 3, 1).numpy()
-        for i in range(count):
-            truth, inside = images[-count:][i].astype(np.float32) / 255, hulls[-count:][i] > 127
-            error = float(((drawn[i][inside] - truth[inside]) ** 2).mean())
-            assert found[name]["psnr"][i] == pytest.approx(-10 * np.log10(error), abs=0.01)
+        originals, insides = images[-VALIDATION:].astype(np.float32) / 255, hulls[-VALIDATION:] > 127
+        drawn = run.predict(torch.from_numpy(originals).permute(0, 3, 1, 2), name)[0].permute(0, 2, 3, 1).numpy()
+        for i, (original, inside) in enumerate(zip(originals, insides, strict=True)):
+            error = float(((drawn[i][inside] - original[inside]) ** 2).mean())
+            assert found["psnr"][i] == pytest.approx(-10 * np.log10(error), abs=0.01)
             _, values = structural_similarity(
-                drawn[i],
-                truth,
-                gaussian_weights=True,
-                sigma=1.5,
-                use_sample_covariance=False,
-                data_range=1.0,
-                channel_axis=2,
-                full=True,
-            )
-            assert found[name]["ssim"][i] == pytest.approx(values[inside].mean(), abs=0.01)
+                drawn[i], original, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0,
+                channel_axis=2, full=True,
+            )  # fmt: skip
+            assert found["ssim"][i] == pytest.approx(values[inside].mean(), abs=0.01)
 
 
-def test_the_held_out_crops_are_those_of_the_training(small: Trained) -> None:
-    run, source, target, summary = small
-    found = reconstruct(run, {"source": source, "target": target})
-    for name, faceset in (("source", source), ("target", target)):
-        crops = load_crops(faceset.path, run.coverage, run.size, TrainOptions().margin)
-        assert len(found[name]["ssim"]) == Side(crops, HELD_OUT, torch.device("cpu")).held_out
-        # The trainer judges the same faces by formulas of its own, over all pixels together.
-        assert found[name]["psnr"].mean() == pytest.approx(summary.figures[f"psnr_{name}"], abs=0.5)
-        assert found[name]["ssim"].mean() == pytest.approx(summary.figures[f"ssim_{name}"], abs=0.03)
+def test_large_faces_have_ms_ssim_too(small: Made, tmp_path: Path) -> None:
+    facesets = small[1]
+    found = reconstruct(saved(tmp_path, MIN_MS_SSIM_SIDE, facesets), facesets)
+    assert found.keys() == facesets.keys()
+    for figures in found.values():
+        assert {name: figure.count for name, figure in figures.items()} == dict.fromkeys(MEASURES, VALIDATION)
+        assert 0 < figures["ms_ssim"].value < 1
 
 
-def test_large_faces_have_ms_ssim_too(small: Trained, tmp_path: Path) -> None:
-    run, source, target, _ = small
-    settings = {**NARROW, "size": 176}
-    record = run.record.model_copy(update={"config": settings, "size": 176})
-    save_network(tmp_path / WEIGHTS, create("quick", run.identities, **settings).state_dict(), record)
-    found = reconstruct(TrainedNetwork.open(tmp_path, "cpu"), {"source": source, "target": target})
-    for values in found.values():
-        assert values.keys() == {"ssim", "psnr", "ms_ssim"}
-        assert len(values["ms_ssim"]) == len(values["ssim"])
-        assert ((values["ms_ssim"] > 0) & (values["ms_ssim"] < 1)).all()  # nothing was trained
-
-
-@pytest.mark.parametrize("pick", [lambda source, target: (target, source), lambda source, target: (source, source)])
-def test_facesets_of_other_people_are_refused(
-    small: Trained, pick: Callable[[Faceset, Faceset], tuple[Faceset, Faceset]]
-) -> None:
-    run, source, target, _ = small
+@pytest.mark.parametrize("pick", [("target", "source"), ("source", "source")])
+def test_facesets_of_other_people_are_refused(small: Made, pick: tuple[str, str]) -> None:
+    run, facesets = small
     with pytest.raises(RunError, match=r"not the (source|target) faceset that .* was trained on"):
-        reconstruct(run, dict(zip(("source", "target"), pick(source, target), strict=True)))
+        reconstruct(run, {name: facesets[other] for name, other in zip(facesets, pick, strict=True)})
 
 
-def test_a_faceset_that_lost_a_crop_is_refused(small: Trained, tmp_path: Path) -> None:
-    run, _, target, _ = small
+def test_a_faceset_that_lost_a_crop_is_refused(small: Made, tmp_path: Path) -> None:
+    run, facesets = small
     thinned = Faceset.open(write_faceset(tmp_path / "source", 1, COUNT - 1))
     with pytest.raises(RunError, match=f"{COUNT - 1} crops, then {COUNT}"):
-        reconstruct(run, {"source": thinned, "target": target})
+        reconstruct(run, {**facesets, "source": thinned})

@@ -8,7 +8,7 @@ import pytest
 from tests.evaluation.constructed import SIZE, blurred, hard, judging, moved, noised, real_case, seen_as
 
 from visagist.evaluation.evaluation_data import Case
-from visagist.evaluation.metrics.seam import METRICS, outline, seam_color, seam_gradient
+from visagist.evaluation.metrics.seam import FAMILY, outline, seam_color, seam_gradient
 
 
 def gradient(case: Case) -> float:
@@ -146,6 +146,6 @@ def test_nothing_replaced_is_no_number() -> None:
     case = real_case()
     masks = case.masks.copy()
     masks[1] = 0
-    for metric in METRICS:
+    for metric in FAMILY:
         found = metric.measure(replace(case, masks=masks))
         np.testing.assert_array_equal(np.flatnonzero(np.isnan(found)), [1])

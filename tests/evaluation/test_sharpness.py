@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tests.evaluation.constructed import blurred, brightness_flicker, judging, moved, noised, real_case
 
-from visagist.evaluation.metrics.sharpness import METRICS, detail, sharpness, sharpness_to_target
+from visagist.evaluation.metrics.sharpness import FAMILY, detail, sharpness, sharpness_to_target
 
 
 def test_the_target_itself_is_as_sharp_as_the_target() -> None:
@@ -89,5 +89,5 @@ def test_nothing_to_measure_is_no_number() -> None:
     masks = case.masks.copy()
     masks[3] = 0  # nothing replaced
     empty = replace(case, masks=masks, target=replace(case.target, landmarks=landmarks))
-    for metric in METRICS:
+    for metric in FAMILY:
         np.testing.assert_array_equal(np.flatnonzero(np.isnan(metric.measure(empty))), [2, 3])

@@ -11,7 +11,7 @@ from benchmarks.synthetic import cases, detectors, model, paint, render
 from benchmarks.synthetic.scene import DISTANCE, Placement, encoded, photograph, scene
 
 from benchmarks import truth
-from visagist.evaluation import METRICS, Appearance, Figure
+from visagist.evaluation import Appearance, Figure, all_metrics
 from visagist.faces import Mesh, detect_faces, embed, find_best_landmarks
 from visagist.media import frame_from_rgb
 
@@ -176,12 +176,12 @@ def test_talk_moves_and_repeats_itself_exactly() -> None:
 def test_the_table_names_metrics_that_exist_and_says_what_they_miss() -> None:
     figure = Figure(1.234, 1.0, 2.0, 3.0, 100)
     swaps = list(cases.DEGRADATIONS)
-    rows = {metric.name: {swap: truth.Cell(figure, -1) for swap in swaps} for metric in METRICS}
+    rows = {metric.name: {swap: truth.Cell(figure, -1) for swap in swaps} for metric in all_metrics()}
     assert truth.unseen(rows) == []
     rows["placement"]["shifted"] = truth.Cell(figure, 0)
     assert truth.unseen(rows) == ["placement does not see 'shifted'"]
     table = truth.metric_table(rows).splitlines()
-    assert len(table) == len(METRICS) + 2
+    assert len(table) == len(all_metrics()) + 2
     assert {line.count("|") for line in table} == {len(swaps) + 2}
     (line,) = (line for line in table if line.startswith("| placement "))
     assert "| 1.23 ← |" in line

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
+from visagist.training.losses.adversarial import patch_kernels, receptive_field
 
 from tests.models.test_models import SMALL
 from tests.training.conftest import people, small_options
@@ -12,7 +13,6 @@ from visagist.core.errors import ConfigError, RunError
 from visagist.models import ARCHITECTURES, create
 from visagist.training import Crops
 from visagist.training.data.crops import Side
-from visagist.training.losses.adversarial import patch_kernels, receptive_field
 from visagist.training.memory import estimate_memory
 from visagist.training.trainer import Trainer
 

@@ -17,7 +17,7 @@ from visagist.core.events import silent
 from visagist.core.tensors import load_tensors
 from visagist.demo import TARGET
 from visagist.faceset import Faceset, Record
-from visagist.jobs.evaluate import EvaluateOptions, evaluate
+from visagist.jobs.evaluate import evaluate
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, pretrain, train_crops
 from visagist.training.recipes.pretrain import arranged, facesets_in, load_pool, told_apart
@@ -91,7 +91,7 @@ def test_a_pretraining_draws_nobody_in_particular(pretrained: Path, options: Mak
         with pytest.raises(RunError, match=f"a pretraining of 10 people .* --start {pretrained}"):
             run.origin(name)
     with pytest.raises(RunError, match="a pretraining of 10 people"):
-        evaluate(TARGET, TARGET, tmp_path, EvaluateOptions(), pretrained, None, tmp_path / "space", "cpu", silent)
+        evaluate(TARGET, TARGET, tmp_path, run=pretrained, workspace=tmp_path / "space", device="cpu")
     for name in ("identity", "face_style", "background_style", "true_face"):
         with pytest.raises(ConfigError, match=f"{name} needs a swap of one person for another"):
             pretrain(tmp_path, tmp_path / "run", options(losses={name: 1.0}), silent)

@@ -57,4 +57,14 @@ def evaluate(
     device:
         auto, cpu, mps, cuda or cuda:N.
     """
-    return visagist.evaluate(render, target, source, options, run, report, workspace, device, events)
+    return visagist.evaluate(
+        render,
+        target,
+        source,
+        run=run,
+        report=report,
+        workspace=workspace,
+        device=device,
+        options=options,
+        on_event=events,
+    )

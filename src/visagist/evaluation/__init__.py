@@ -1,13 +1,11 @@
-"""How good a render is, in numbers that nobody can talk up.
+"""How good a render is: metrics, baselines and the report.
 
-- `METRICS`: what is measured, one file each
-
-Render, unswapped target, copy-paste baseline and the detectors' own noise go through the same metrics.
+The render, the unswapped target, a copy-paste baseline and the detectors' own noise go through the same metrics.
 """
 
 from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.evaluation.metric import Figure, Metric
-from visagist.evaluation.metrics.catalog import METRICS
+from visagist.evaluation.metrics import METRICS, all_metrics
 from visagist.evaluation.result import Column, Evaluation, Flag
 
 __all__ = [
@@ -20,4 +18,5 @@ __all__ = [
     "Flag",
     "Metric",
     "Source",
+    "all_metrics",
 ]

@@ -1,28 +1,18 @@
-"""What a render is compared with: a copy-paste of the source, and the target seen once more.
+"""What a render is compared with: a copy-paste of the source, and the target seen once more with slight noise.
 
-- `Paster`: the copy-paste of a whole target: which real face goes into which frame, and the pasting
-- `choose_views`: for each frame the real face of the source that is nearest in pose and expression
-- `paste`: one face warped onto another's landmarks and blended in
-- `warp_map`: where each pixel comes from when landmarks are pulled onto others
-- `membrane`: the smoothest continuation of a picture into a hole
-- `jittered`: a crop seen again, slightly moved and noised: what comes out differently is the detectors' own noise
-
-The copy-paste knows nothing of a face but its landmarks. It does well in pose, because it is pulled onto the target's
-landmarks, and mostly in sharpness, because it is a photograph; less in identity, because the shape stays the
-performer's. It loses where the photograph does not fit: teeth, gaze, and the light that should move over the face stay
-those of the photograph. A photograph stays for as long as one fits, and jumps when another one fits better.
+The copy-paste warps a photograph of the source onto the target's landmarks. It does well in pose and sharpness, less in
+identity, because the shape stays the performer's, and loses where the photograph does not fit: teeth, gaze, light.
 """
 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.evaluation.evaluation_data import Source
+from visagist.evaluation.evaluation_data import Source, follows_previous
 from visagist.faces import Face, hull_mask, mean_mesh
 from visagist.faces.align import OVAL
 
@@ -31,23 +21,23 @@ Points = NDArray[np.floating]
 
 ANGLE = 10.0  # degrees of yaw or pitch that count 1 in the distance of two views
 OPENING = 0.12  # change of the mouth's or an eye's height over its width that counts 1
-SWITCH = 2.0  # what another view costs from one frame to the next
+SWITCH_COST = 2.0  # of another view from one frame to the next
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))  # outer and inner corner, upper and lower lid
 MOUTH = (61, 291, 13, 14)  # corners, inner rims of the lips
 
 SKIN = 468  # points of the mesh without the irises, which reach beyond closed lids and would fold the warp
-BEYOND = 1.25  # of the rim: the mesh goes on that far, because the blending looks beyond the face's edge
-LEAST_AREA = 0.02  # px2; smaller triangles are folded or seen from the side
-EVEN = 0.006  # of the crop's side: deviation of the Gaussian that evens the kinks between triangles
-FOREHEAD = 0.3  # how much of it is pasted, as by default in a merge: no fringe
-INSET = 0.03  # of the crop's side: how far the paste stays inside the hull, so that both sides of its edge are skin
-GAIN = 2.0  # at most, of a colour channel, either way
-SOFT = 0.005  # of the crop's side: deviation of the paste's soft edge
-COARSE = 64  # px, longer side at which the blending's correction is solved; it is smooth
+RING = 1.25  # of the rim: the mesh extends that far, because the blending looks beyond the face's edge
+MIN_AREA = 0.02  # px2; smaller triangles are folded or seen from the side
+SMOOTHING = 0.006  # of the crop's side, sigma: evens the kinks between triangles
+FOREHEAD = 0.3  # pasted part of it, as by default in a merge: no fringe
+INSET = 0.03  # of the crop's side: the paste stays that far inside the hull, so that both sides of its edge are skin
+MAX_GAIN = 2.0  # of a colour channel, either way
+SOFT = 0.005  # of the crop's side, sigma of the paste's edge
+SOLVED_SIDE = 64  # px, longer side at which the blending's correction is solved; it is smooth
 SWEEPS = 24  # of the solver, at each scale
 NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 
-SHIFT, SCALE, TURN = 0.5, 0.01, 0.5  # px, part, degrees: how far a jittered crop is moved at most, either way
+MAX_SHIFT, MAX_SCALE, MAX_TURN = 0.5, 0.01, 0.5  # px, part, degrees: of a jittered crop, either way
 NOISE = 1.0  # 8-bit codes, deviation of its noise
 
 
@@ -60,15 +50,9 @@ class Paster:
 
     @classmethod
     def plan(cls, source: Source, faces: Sequence[Face]) -> "Paster":
-        """Decide which face of the source goes into which frame.
-
-        Args:
-            source: the faces to choose from.
-            faces: the performer's, one a frame, in frame order.
-        """
-        follows = [False, *(b.frame == a.frame + 1 and b.track == a.track for a, b in pairwise(faces))]
+        """Decide which face of the source goes into which frame; `faces` are the performer's in frame order."""
         landmarks, poses = np.stack([face.landmarks for face in faces]), np.stack([face.pose for face in faces])
-        views = choose_views(landmarks, poses, np.array(follows), source)
+        views = choose_views(landmarks, poses, follows_previous(faces), source)
         return cls(source, {face.frame: view for face, view in zip(faces, views.tolist(), strict=True)})
 
     def paste(self, frame: int, crop: Picture, landmarks: Points) -> Picture:
@@ -80,20 +64,16 @@ class Paster:
 def choose_views(
     landmarks: Points, poses: NDArray[np.floating], follows: NDArray[np.bool_], source: Source
 ) -> NDArray[np.int64]:
-    """For each frame the real face of the source that is nearest in pose and expression.
+    """For each frame of the target the index `(N,)` of the source's face that is nearest in pose and expression.
 
-    The distance is the sum of the squared differences in yaw and pitch (over 10 degrees) and in the openings of the
-    eyes and the mouth (height over width, over 0.12). The sum over all frames is made least, plus a cost for every
-    change of the view within a shot (Viterbi 1967), so that views do not change back and forth at every frame.
+    The distance is the sum of squared differences in yaw, pitch and the openings of eyes and mouth. Its sum over all
+    frames is minimised, with a cost for every change of the view within a shot (Viterbi 1967).
 
     Args:
         landmarks: `(N, 478, 2 or 3)` of the target, any px.
         poses: `(N, 3)` of the target, degrees.
         follows: `(N,)` whether entry i - 1 is the frame just before, in the same shot.
         source: M faces.
-
-    Returns:
-        `(N,)` indices below M.
     """
     ours, theirs = _view(landmarks, poses), _view(source.landmarks, source.poses)  # (N, 5), (M, 5)
     distances = ((ours[:, None] - theirs[None]) ** 2).sum(2)  # (N, M)
@@ -102,9 +82,9 @@ def choose_views(
     total = np.zeros(choices)
     for i in range(count):
         best = int(total.argmin())
-        changes = total > total[best] + (SWITCH if follows[i] else 0.0)
-        came_from[i] = np.where(changes, best, np.arange(choices))
-        total = np.where(changes, total[best] + (SWITCH if follows[i] else 0.0), total) + distances[i]
+        switched = total[best] + (SWITCH_COST if follows[i] else 0.0)
+        came_from[i] = np.where(total > switched, best, np.arange(choices))
+        total = np.minimum(total, switched) + distances[i]
     views = np.empty(count, np.int64)
     view = int(total.argmin())
     for i in range(count - 1, -1, -1):
@@ -114,20 +94,16 @@ def choose_views(
 
 
 def paste(crop: Picture, landmarks: Points, face: Picture, face_landmarks: Points) -> Picture:
-    """A crop with another face on its landmarks.
+    """A crop with another face on its landmarks; equal to `crop` outside the hull of these.
 
-    The face is warped affinely in each triangle of the mesh, brought to the crop's median colour by a gain for each
-    channel, and blended by Pérez, Gangnet, Blake 2003, "Poisson Image Editing": its gradients are kept, and at the
-    edge it takes on the crop's colours.
+    The face is warped affinely in each triangle of the mesh, brought to the crop's median colour, and blended by Pérez,
+    Gangnet, Blake 2003, "Poisson Image Editing".
 
     Args:
         crop: `(S, S, 3)` RGB, what is pasted into.
-        landmarks: `(478, 2 or 3)` px of `crop`; the face may be cut by the crop's border, or lie outside.
+        landmarks: `(478, 2 or 3)` px of `crop`; the face may lie partly or wholly outside.
         face: `(R, R, 3)` RGB, where the face comes from.
         face_landmarks: `(478, 2 or 3)` px of `face`.
-
-    Returns:
-        `(S, S, 3)` RGB, equal to `crop` outside the face's hull.
     """
     side = len(crop)
     hull = hull_mask(landmarks, side, FOREHEAD)
@@ -141,12 +117,12 @@ def paste(crop: Picture, landmarks: Points, face: Picture, face_landmarks: Point
     x0, y0 = max(0, int(columns[0]) - margin), max(0, int(rows[0]) - margin)
     x1, y1 = min(side, int(columns[-1]) + margin + 1), min(side, int(rows[-1]) + margin + 1)
     place = np.s_[y0:y1, x0:x1]
-    lookup = warp_map(landmarks[:, :2] - np.array([x0, y0]), face_landmarks, (x1 - x0, y1 - y0), EVEN * side)
+    lookup = warp_map(landmarks[:, :2] - np.array([x0, y0]), face_landmarks, (x1 - x0, y1 - y0), SMOOTHING * side)
     x, y = lookup[..., 0], lookup[..., 1]
     warped = cv2.remap(face, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
     before, hole = crop[place].astype(np.float32), inside[place]
     gain = np.median(before[hole], 0) / np.maximum(np.median(warped[hole], 0), 1)
-    warped *= np.clip(gain, 1 / GAIN, GAIN)
+    warped *= np.clip(gain, 1 / MAX_GAIN, MAX_GAIN)
     blended = warped + _correction(before - warped, hole)
     weight = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), SOFT * side) * (hull[place] > 0)
     pasted = crop.copy()
@@ -154,16 +130,16 @@ def paste(crop: Picture, landmarks: Points, face: Picture, face_landmarks: Point
     return pasted
 
 
-def warp_map(landmarks: Points, face_landmarks: Points, size: tuple[int, int], even: float) -> NDArray[np.float32]:
-    """Where each pixel of a picture comes from, when the face at `face_landmarks` is pulled onto `landmarks`.
+def warp_map(landmarks: Points, face_landmarks: Points, size: tuple[int, int], smoothing: float) -> NDArray[np.float32]:
+    """Where each pixel of a picture comes from, if `face_landmarks` are pulled onto `landmarks`.
 
-    Affine in each triangle of the mesh; where no triangle is seen, the affine map that suits all points best.
+    Affine in each triangle of the mesh; beyond them, the affine map that suits all points best.
 
     Args:
         landmarks: `(478, 2 or 3)` px of the picture.
         face_landmarks: `(478, 2 or 3)` px of the face's own picture.
         size: width and height of the picture, px.
-        even: px, deviation of the Gaussian that evens the map.
+        smoothing: px, sigma of the Gaussian that evens the map.
 
     Returns:
         `(height, width, 2)` x and y, px of the face's own picture.
@@ -171,7 +147,7 @@ def warp_map(landmarks: Points, face_landmarks: Points, size: tuple[int, int], e
     ends, starts = _with_ring(landmarks), _with_ring(face_landmarks)  # (504, 2)
     corners = ends[triangles()]  # (T, 3, 2)
     (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0]).T, (corners[:, 2] - corners[:, 0]).T
-    is_seen = ax * by - ay * bx > LEAST_AREA
+    is_seen = ax * by - ay * bx > MIN_AREA
     corners, origins = corners[is_seen], starts[triangles()[is_seen]]
     whole = np.linalg.lstsq(_homogeneous(ends), starts, rcond=None)[0]  # (3, 2): [x y 1] @ whole
     affine = np.concatenate([whole[None], np.linalg.solve(_homogeneous(corners), origins)])  # (1 + T, 3, 2)
@@ -179,19 +155,20 @@ def warp_map(landmarks: Points, face_landmarks: Points, size: tuple[int, int], e
     for number, triangle in enumerate(np.round(corners * 16).astype(np.int32), 1):
         cv2.fillConvexPoly(drawn, triangle, number, cv2.LINE_8, 4)
     x, y = np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32)[:, None]
-    shifts: list[NDArray[np.float32]] = []  # it is these that are evened: a place would be drawn in at the borders
+    shifts: list[NDArray[np.float32]] = []  # smoothed in place of the map, which would be drawn in at the borders
     for by_x, by_y, offset in (affine - np.eye(3, 2)).astype(np.float32).transpose(2, 1, 0):  # (1 + T,) each
         shift = by_x.take(drawn) * x + by_y.take(drawn) * y + offset.take(drawn)  # (h, w)
-        shifts.append(np.asarray(cv2.GaussianBlur(shift, (0, 0), even, borderType=cv2.BORDER_REPLICATE), np.float32))
+        shifts.append(
+            np.asarray(cv2.GaussianBlur(shift, (0, 0), smoothing, borderType=cv2.BORDER_REPLICATE), np.float32)
+        )
     return np.stack([shifts[0] + x, shifts[1] + y], -1)
 
 
 @functools.cache
 def triangles() -> NDArray[np.int64]:
-    """`(T, 3)` points of each triangle, clockwise in the picture, those that lie deepest in the face first.
+    """Delaunay triangles `(T, 3)` of the mean face's skin and ring, clockwise.
 
-    The Delaunay triangles of the mean face's skin and of its rim once more further out: 468 + 36 points. The order is
-    that in which they are drawn: where the nose hides a cheek, the nose is seen.
+    In the order they are drawn, near ones last: where the nose hides a cheek, the nose is seen.
     """
     points = _with_ring(mean_mesh())  # (504, 2)
     low, high = points.min(0) - 1, points.max(0) + 1
@@ -209,16 +186,9 @@ def triangles() -> NDArray[np.int64]:
 
 
 def membrane(values: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The smoothest continuation of a picture into a hole: Laplace's equation, with the hole's rim given.
+    """The smoothest continuation of a picture `(h, w, C)` into a hole `(h, w)`, C at least 2.
 
-    Solved from coarse to fine, by Jacobi sweeps at each scale; beyond the picture's border nothing pulls.
-
-    Args:
-        values: `(h, w, C)`, C of 2 or more; what lies in the hole does not matter.
-        hole: `(h, w)`.
-
-    Returns:
-        `(h, w, C)`, equal to `values` outside the hole.
+    Laplace's equation with the hole's rim given, solved from coarse to fine by Jacobi sweeps.
     """
     height, width = hole.shape
     filled = np.where(hole[..., None], np.float32(0), values)
@@ -237,13 +207,13 @@ def jittered(crop: Picture, index: int) -> tuple[Picture, NDArray[np.float64]]:
 
     Args:
         crop: `(S, S, 3)` RGB.
-        index: of the frame; the same one is always jittered alike.
+        index: of the frame; seeds the jitter.
 
     Returns:
         `(S, S, 3)` RGB, and the matrix `(2, 3)` that takes its px back to px of `crop`.
     """
     generator = np.random.default_rng(index)
-    dx, dy, grown, turned = generator.uniform(-1, 1, 4) * [SHIFT, SHIFT, SCALE, TURN]
+    dx, dy, grown, turned = generator.uniform(-1, 1, 4) * [MAX_SHIFT, MAX_SHIFT, MAX_SCALE, MAX_TURN]
     middle = (len(crop) - 1) / 2
     back = np.array(cv2.getRotationMatrix2D((middle, middle), float(turned), 1 + float(grown)), np.float64)
     back[:, 2] += [dx, dy]
@@ -254,7 +224,7 @@ def jittered(crop: Picture, index: int) -> tuple[Picture, NDArray[np.float64]]:
 
 
 def _view(landmarks: Points, poses: NDArray[np.floating]) -> NDArray[np.float64]:
-    """`(N, 5)`: yaw, pitch, openings of both eyes and the mouth, in the units in which 1 is a clear difference."""
+    """`(N, 5)`: yaw, pitch, openings of both eyes and the mouth, in units of a clear difference."""
 
     def opening(points: tuple[int, ...]) -> NDArray[np.float64]:
         a, b, upper, lower = (landmarks[:, point, :2].astype(np.float64) for point in points)
@@ -268,7 +238,7 @@ def _with_ring(landmarks: Points) -> NDArray[np.float64]:
     """`(504, 2)`: the skin's points of `(478, 2 or 3)`, and the rim's once more further out."""
     points = np.asarray(landmarks[:, :2], np.float64)
     rim, middle = points[OVAL, :], points[OVAL, :].mean(0)
-    return np.concatenate([points[:SKIN], middle + BEYOND * (rim - middle)])
+    return np.concatenate([points[:SKIN], middle + RING * (rim - middle)])
 
 
 def _homogeneous(points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -277,12 +247,9 @@ def _homogeneous(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _correction(differences: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """`(h, w, 3)`: what a paste in the hole lacks to meet its surroundings, from what it lacks along the edge.
-
-    Pérez et al.'s solution is the paste plus the membrane of the differences. It is smooth, so it is solved small.
-    """
+    """What is added to a paste, `(h, w, 3)`: the membrane of the differences along its edge, solved small."""
     height, width = hole.shape
-    scale = min(1.0, COARSE / max(height, width))
+    scale = min(1.0, SOLVED_SIDE / max(height, width))
     small = (max(3, round(width * scale)), max(3, round(height * scale)))
     solved = membrane(*_shrunk(differences, hole, small))
     return np.asarray(cv2.resize(solved, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)

@@ -1,16 +1,9 @@
-"""From two files to a case.
-
-- `gather`: read target and render side by side, crop every face that is to be judged, and look at it
-- `Performer`: whose face that is; `Repeat`: the merge that made the render, to be made again for its mask
-- `Gathered`: the case, the baselines beside it, and what can be said without a metric
-"""
+"""From target and render to a `Case`: read both side by side, crop every face that is judged, and look at it."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -20,27 +13,26 @@ from numpy.typing import NDArray
 from visagist.core.errors import EvaluationError
 from visagist.core.events import Events, Progress
 from visagist.evaluation.baselines import Paster, jittered
-from visagist.evaluation.evaluation_data import Appearance, Case, Source
-from visagist.evaluation.frame_matching import Pairing, number_rate, pair_frames
+from visagist.evaluation.evaluation_data import Appearance, Case, Source, follows_previous
+from visagist.evaluation.frame_matching import FrameMatching, check_same_scene, doubts
 from visagist.evaluation.impostors import strangers_to
 from visagist.evaluation.metrics.background import is_changed, outside_psnr, planes_changed_outside
-from visagist.evaluation.observe import COVERAGE, crop_of, crop_store, look
+from visagist.evaluation.observe import COVERAGE, crop_of, look
 from visagist.evaluation.result import NOISE, PASTE, RENDER, TARGET, Coverage, Flag
-from visagist.evaluation.temporal_offset import check_same_scene, misplaced
 from visagist.faces import Face, compose, crop_matrix, crop_side, hull_mask, invert, transform
-from visagist.media import Footage, Frame, Reader
+from visagist.media import Frame, Reader
 from visagist.merging import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.models.bundle import TrainedNetwork
 
 STEP = "evaluate"
-SMALLEST, LARGEST, GRAIN = 128, 384, 32  # px, side of the crops
+MIN_CROP, MAX_CROP, CROP_GRAIN = 128, 384, 32  # px, side of the crops
 WORKERS = 2
-WAITING = 12  # frames in work
-NOT_SWAPPED = "shows the performer, and the render left it as it is"
-NOT_JUDGED = "the performer's landmarks are uncertain (turned away or covered), so that nothing but coverage is judged"
-NO_FACE = "no face was found in the render where the target has one"
-UNPAIRED = "the render has no frame at this time"
+WAITING_FRAMES = 12  # in work at the same time
+NOT_SWAPPED = "not swapped: the render shows the target's own face"
+NOT_JUDGED = "not judged: the performer's landmarks are uncertain (turned away or covered)"
+NO_FACE = "no face found in the render where the target has one"
+NO_MATCH = "no frame of the render at this time"
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +40,7 @@ class Performer:
     """Whose face was replaced."""
 
     faces: list[Face]  # those that can be judged, in frame order; at least one
-    uncertain: list[Face]  # the others: turned away or covered; what a merge leaves out is its own affair
+    uncertain: list[Face]  # turned away or covered: they count for the coverage only
 
     def __len__(self) -> int:
         return len(self.faces) + len(self.uncertain)
@@ -56,41 +48,36 @@ class Performer:
 
 @dataclass(frozen=True, eq=False)
 class Repeat:
-    """A merge that is made again, without being written: the render's own, by its credentials and its saved call."""
+    """The merge that made the render, to be made again for its mask without being written."""
 
     run: TrainedNetwork
     options: MergeOptions
-    face_of: Callable[[int], Face | str]  # as the merge had it
+    face_of: Callable[[int], Face | str]  # as in `merge_frames`
 
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What there is to judge."""
+    """Everything there is to judge."""
 
     case: Case  # the render judged
     baselines: tuple[Appearance, ...]
     coverage: Coverage
-    planes_changed_outside: int | None  # None: the merge was not repeated, so nobody knows the planes before encoding
+    planes_changed_outside: int | None  # None: the merge was not repeated
     flags: tuple[Flag, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _Stores:
-    """Crops of every frame that may be judged, in files."""
+class _Crops:
+    """Crops of every frame that may be judged, in memory-mapped files."""
 
-    target: NDArray[np.uint8]  # (N, S, S, 3)
-    render: NDArray[np.uint8]
-    paste: NDArray[np.uint8]
-    noise: NDArray[np.uint8]
-    masks: NDArray[np.uint8]  # (N, S, S)
-    hulls: NDArray[np.uint8]
+    def __init__(self, folder: Path, count: int, size: int) -> None:
+        def store(name: str, *channels: int) -> NDArray[np.uint8]:
+            shape = (count, size, size, *channels)
+            return np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape)
 
-    @classmethod
-    def make(cls, folder: Path, count: int, size: int) -> "_Stores":
-        square = (count, size, size)
-        pictures = (crop_store(folder / f"{name}.npy", (*square, 3)) for name in ("target", "render", "paste", "noise"))
-        masks = (crop_store(folder / f"{name}.npy", square) for name in ("masks", "hulls"))
-        return cls(*pictures, *masks)
+        self.size = size
+        self.target, self.render = store("target", 3), store("render", 3)  # (N, S, S, 3)
+        self.paste, self.noise = store("paste", 3), store("noise", 3)
+        self.masks, self.hulls = store("masks"), store("hulls")  # (N, S, S)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,219 +94,214 @@ class _Taken:
 
 
 def crop_size(faces: list[Face]) -> int:
-    """Side in px at which the crops neither gain nor lose, within bounds that keep an evaluation quick."""
+    """The side in px at which the crops are about native size."""
     native = float(np.median([crop_side(face.alignment, COVERAGE) for face in faces]))
-    return int(np.clip(round(native / GRAIN) * GRAIN, SMALLEST, LARGEST))
+    return int(np.clip(round(native / CROP_GRAIN) * CROP_GRAIN, MIN_CROP, MAX_CROP))
 
 
 def gather(
-    target: Footage,
-    render: Footage,
+    matching: FrameMatching,
     performer: Performer,
-    lost: int | None,
     source: Source,
-    repeat: Repeat | None,
-    options: MergeOptions,
-    offset: float,
+    *,
     folder: Path,
+    repeat: Repeat | None = None,
+    is_self_swap: bool = False,
+    deinterlace: bool = False,
+    seek: bool = True,
     events: Events,
 ) -> Gathered:
     """Read target and render side by side and look at every face.
 
     Args:
-        target: what was changed.
-        render: what is judged.
+        matching: target, render and offset; its counts are filled.
         performer: whose face is judged.
-        lost: frames that the target states and does not give.
-        source: real faces of the source; its crops' size is the case's.
-        repeat: the merge that made the render, where that is known: the mask is then the merge's own.
-        options: how the target is read.
-        offset: s, added to the render's times.
+        source: real faces of the source; the size of its crops is the case's.
         folder: for the crops; the caller deletes it.
-        events: told progress.
+        repeat: the merge that made the render, if it is known: the mask is then the merge's own.
+        is_self_swap: every frame that the merge went through counts as swapped, even if no change shows. A perfect
+            self-swap changes nothing; leaving out such frames would leave out the best ones.
+        deinterlace: of the target.
+        seek: as in `Reader`, for the target.
+        events: receives progress.
 
     Raises:
-        EvaluationError: the two do not fit, show different things, or the render shows no face.
+        EvaluationError: the two do not match, show different things, or the render shows no face.
         FootageError: a file cannot be read.
     """
+    target, render = matching.target, matching.render
     if (render.width, render.height) != (target.width, target.height):
         raise EvaluationError(
-            f"{render.path}: {render.width}x{render.height}, and {target.path} is {target.width}x{target.height}; "
-            "frames are compared pixel by pixel, so give the render at the target's own size"
+            f"{render.path}: {render.width}x{render.height}, but {target.path} is {target.width}x{target.height}; "
+            "frames are compared pixel by pixel, so give the render at the target's size"
         )
-    stores = _Stores.make(folder, len(performer.faces), source.crops.shape[1])
-    pairing = Pairing(number_rate(target, render), Fraction(offset).limit_denominator(1_000_000))
+    crops = _Crops(folder, len(performer.faces), source.crops.shape[1])
     paster = Paster.plan(source, performer.faces)
-    taken, others_changed = _take_all(target, render, performer, paster, repeat, options, pairing, stores, lost, events)
-    pairing.check(target, render)
+    with Reader(target, deinterlace=deinterlace, seek=seek) as ours, Reader(render) as theirs:
+        pairs = _with_merges(ours, theirs, matching, repeat)
+        taken, changed = _take_all(pairs, performer, paster, crops, events)
+    matching.check()
     if not taken:
         raise EvaluationError(f"{render.path}: has no frame at a time at which {target.path} shows the performer")
-    count = len(taken)
-    to_frame = np.stack([invert(entry.matrix) for entry in taken])
-    expected = np.stack([entry.expected for entry in taken])
     outside = np.array([entry.outside for entry in taken])
-    check_same_scene(target, render, outside)
-    unjittered = np.stack([compose(back, entry.unjitter) for back, entry in zip(to_frame, taken, strict=True)])
-    done = 0
-
-    def told(number: int) -> None:
-        events(Progress("look at faces", done + number, 4 * count, "faces"))
-
-    views: list[Appearance] = []
-    for name, crops, way, embeds in (
-        (RENDER, stores.render, to_frame, True),
-        (TARGET, stores.target, to_frame, True),
-        (PASTE, stores.paste, to_frame, True),
-        (NOISE, stores.noise, unjittered, False),
-    ):
-        known = outside if name == RENDER else np.full(count, np.nan)
-        views.append(look(name, crops[:count], way, expected, known, embeds=embeds, told=told))
-        done += count
-    judged, seen, *others = views
+    check_same_scene(matching, outside)
+    judged, seen, *others = _look_at_all(taken, crops, outside, events)
     if not judged.is_found.any():
-        raise EvaluationError(f"{render.path}: no face was found in any of the {count} frames that should show one")
+        raise EvaluationError(f"{render.path}: no face found in any of the {len(taken)} frames that should show one")
+    count = len(taken)
+    is_swapped = np.array([entry.is_swapped for entry in taken])
+    if is_self_swap:
+        is_swapped = np.array([repeat is None or mask.any() for mask in crops.masks[:count]])
     case = Case(
         frames=np.array([entry.face.frame for entry in taken]),
         times=np.array([float(entry.face.time) for entry in taken]),
-        follows=_follows(taken),
+        follows=follows_previous([entry.face for entry in taken]),
         matrices=np.stack([entry.matrix for entry in taken]),
-        masks=stores.masks[:count],
-        hulls=stores.hulls[:count],
-        is_swapped=np.array([entry.is_swapped for entry in taken]),
+        masks=crops.masks[:count],
+        hulls=crops.hulls[:count],
+        is_swapped=is_swapped,
         target=seen,
         judged=judged,
         source=source,
         strangers=strangers_to(source, seen),
     )
-    changes = [entry.planes_changed for entry in taken if entry.planes_changed is not None]
+    changed += [entry.face for entry, swapped in zip(taken, is_swapped, strict=True) if swapped]
     return Gathered(
         case,
         (seen, *others),
-        _coverage(pairing, performer, taken, others_changed),
-        max(changes) if changes else None,
-        (*misplaced(case, performer.faces, outside), *_flags(pairing, case, performer)),
+        _coverage(matching, performer, changed),
+        max((entry.planes_changed for entry in taken if entry.planes_changed is not None), default=None),
+        (*doubts(matching, case, performer.faces, outside), *_flags(matching, case, performer)),
     )
 
 
+def _with_merges(
+    ours: Iterable[Frame], theirs: Iterable[Frame], matching: FrameMatching, repeat: Repeat | None
+) -> Iterator[tuple[Frame, Frame, Merged | None]]:
+    """Matched frames of target and render, and the same merge made again."""
+    merges: deque[Merged] = deque()
+
+    def originals() -> Iterator[Frame]:
+        assert repeat is not None
+        for merged in merge_frames(ours, repeat.face_of, repeat.run, repeat.options):
+            merges.append(merged)
+            yield merged.original
+
+    for frame, shown in matching.pairs(ours if repeat is None else originals(), theirs):
+        merged = merges.popleft() if merges else None
+        if shown is not None:
+            yield frame, shown, merged
+
+
 def _take_all(
-    target: Footage,
-    render: Footage,
+    pairs: Iterable[tuple[Frame, Frame, Merged | None]],
     performer: Performer,
     paster: Paster,
-    repeat: Repeat | None,
-    options: MergeOptions,
-    pairing: Pairing,
-    stores: _Stores,
-    lost: int | None,
+    crops: _Crops,
     events: Events,
 ) -> tuple[list[_Taken], list[Face]]:
-    """Fill the stores; what else is known of each frame, in order, and which of the uncertain faces were changed."""
+    """Fill the crops; what else is known of each frame, in order, and which uncertain faces were changed."""
     taken: list[_Taken] = []
     changed: list[Face] = []
     waiting: deque[Future[_Taken]] = deque()
     judged, uncertain = ({face.frame: face for face in faces} for faces in (performer.faces, performer.uncertain))
 
-    def settle(leave: int) -> None:
+    def finish(leave: int) -> None:
         while len(waiting) > leave:
             taken.append(waiting.popleft().result())
             events(Progress("read frames", len(taken), len(judged)))
 
-    with (
-        Reader(target, deinterlace=options.deinterlace, seek=not lost) as ours,
-        Reader(render) as theirs,
-        ThreadPoolExecutor(WORKERS, "crops") as pool,
-    ):
-        merged: deque[Merged] = deque()
-        frames: Iterable[Frame] = ours
-        if repeat is not None:
-            frames = _originals(merge_frames(ours, repeat.face_of, repeat.run, repeat.options), merged)
-        for frame, shown in pair_frames(frames, theirs, pairing):
-            again = merged.popleft() if merged else None
-            if shown is None:
-                continue
-            if frame.index in judged:
-                number, face = len(taken) + len(waiting), judged[frame.index]
-                waiting.append(pool.submit(_take, number, frame, shown, face, again, paster, stores))
-                settle(WAITING)
-            elif frame.index in uncertain and _is_changed_at(frame, shown, uncertain[frame.index], stores):
-                changed.append(uncertain[frame.index])
-        settle(0)
+    with ThreadPoolExecutor(WORKERS, "crops") as pool:
+        for frame, shown, merged in pairs:
+            if face := judged.get(frame.index):
+                number = len(taken) + len(waiting)
+                waiting.append(pool.submit(_take, number, frame, shown, face, merged, paster, crops))
+                finish(WAITING_FRAMES)
+            elif face := uncertain.get(frame.index):
+                matrix, _, hull = _place(face, crops.size)
+                if is_changed(crop_of(frame, matrix, crops.size), crop_of(shown, matrix, crops.size), hull):
+                    changed.append(face)
+        finish(0)
     return taken, changed
 
 
-def _is_changed_at(frame: Frame, shown: Frame, face: Face, stores: _Stores) -> bool:
-    """Whether the render replaced a face that is not judged."""
-    size = stores.masks.shape[1]
-    matrix = crop_matrix(face.alignment, COVERAGE, size)
-    hull = hull_mask(transform(matrix, face.landmarks[:, :2].astype(np.float64)), size)
-    return is_changed(crop_of(frame, matrix, size), crop_of(shown, matrix, size), hull)
-
-
-def _originals(merged: Iterator[Merged], kept: deque[Merged]) -> Iterator[Frame]:
-    """The target's frames of a merge; each merged one lies in `kept` while its frame is handled."""
-    for entry in merged:
-        kept.append(entry)
-        yield entry.original
-
-
 def _take(
-    number: int, frame: Frame, shown: Frame, face: Face, merged: Merged | None, paster: Paster, stores: _Stores
+    number: int, frame: Frame, shown: Frame, face: Face, merged: Merged | None, paster: Paster, crops: _Crops
 ) -> _Taken:
-    """Crop one frame into the stores."""
-    size = stores.masks.shape[1]
-    matrix = crop_matrix(face.alignment, COVERAGE, size)
-    expected = transform(matrix, face.landmarks[:, :2].astype(np.float64))  # (478, 2)
-    hull = hull_mask(expected, size)
-    target, render = crop_of(frame, matrix, size), crop_of(shown, matrix, size)
-    stores.target[number], stores.render[number], stores.hulls[number] = target, render, hull
-    stores.masks[number] = hull if merged is None else _mask_in_crop(merged, matrix, size)
-    stores.paste[number] = paster.paste(face.frame, target, expected)
-    stores.noise[number], unjitter = jittered(target, face.frame)
+    """Crop one frame."""
+    matrix, expected, hull = _place(face, crops.size)
+    target, render = crop_of(frame, matrix, crops.size), crop_of(shown, matrix, crops.size)
+    crops.target[number], crops.render[number], crops.hulls[number] = target, render, hull
+    crops.masks[number] = hull if merged is None else _mask_in_crop(merged, matrix, crops.size)
+    crops.paste[number] = paster.paste(face.frame, target, expected)
+    crops.noise[number], unjitter = jittered(target, face.frame)
     outside = outside_psnr(frame, shown, face.landmarks)
-    changed = is_changed(target, render, hull)
     planes = None if merged is None else planes_changed_outside(merged)
-    return _Taken(face, matrix, expected, outside, changed, unjitter, planes)
+    return _Taken(face, matrix, expected, outside, is_changed(target, render, hull), unjitter, planes)
+
+
+def _place(face: Face, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
+    """Frame px to crop px, the face's landmarks `(478, 2)` in the crop, and their hull."""
+    matrix = crop_matrix(face.alignment, COVERAGE, size)
+    expected = transform(matrix, face.landmarks[:, :2].astype(np.float64))
+    return matrix, expected, hull_mask(expected, size)
 
 
 def _mask_in_crop(merged: Merged, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """The merge's mask `(size, size)` as the crop sees it; empty where the merge changed nothing."""
+    """The merge's mask `(size, size)`; empty if the merge changed nothing."""
     if merged.region is None:
         return np.zeros((size, size), np.uint8)
     shift = np.array([[1.0, 0, merged.region.x0], [0, 1, merged.region.y0]])  # px of the region to frame px
     weight = (merged.weight * 255 + 0.5).astype(np.uint8)
-    warped = cv2.warpAffine(weight, compose(matrix, shift), (size, size), flags=cv2.INTER_LINEAR)
-    return np.asarray(warped, np.uint8)
+    return np.asarray(cv2.warpAffine(weight, compose(matrix, shift), (size, size), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def _follows(taken: list[_Taken]) -> NDArray[np.bool_]:
-    """`(N,)`: whether the entry before is the frame before of the same track (tracks end at cuts)."""
-    same = [b.face.frame == a.face.frame + 1 and b.face.track == a.face.track for a, b in pairwise(taken)]
-    return np.array([False, *same])
+def _look_at_all(
+    taken: list[_Taken], crops: _Crops, outside: NDArray[np.float64], events: Events
+) -> tuple[Appearance, ...]:
+    """Render, unswapped target, copy-paste and noise."""
+    count = len(taken)
+    to_frame = np.stack([invert(entry.matrix) for entry in taken])
+    unjittered = np.stack([compose(back, entry.unjitter) for back, entry in zip(to_frame, taken, strict=True)])
+    expected = np.stack([entry.expected for entry in taken])
+    unknown = np.full(count, np.nan)
+    views: list[Appearance] = []
+
+    def progress(number: int) -> None:
+        events(Progress("look at faces", len(views) * count + number, 4 * count, "faces"))
+
+    for name, pictures, matrices, psnr in (
+        (RENDER, crops.render, to_frame, outside),
+        (TARGET, crops.target, to_frame, unknown),
+        (PASTE, crops.paste, to_frame, unknown),
+        (NOISE, crops.noise, unjittered, unknown),
+    ):
+        views.append(look(name, pictures[:count], matrices, expected, psnr, embeds=name != NOISE, on_progress=progress))
+    return tuple(views)
 
 
-def _coverage(pairing: Pairing, performer: Performer, taken: list[_Taken], others: list[Face]) -> Coverage:
-    swapped = [*(entry.face for entry in taken if entry.is_swapped), *others]
+def _coverage(matching: FrameMatching, performer: Performer, changed: list[Face]) -> Coverage:
     tracks = {face.track for face in (*performer.faces, *performer.uncertain)}
     return Coverage(
-        target_frames=pairing.paired + len(pairing.alone_in_target),
-        paired_frames=pairing.paired,
+        target_frames=matching.matched + len(matching.target_only),
+        paired_frames=matching.matched,
         performer_frames=len(performer),
-        swapped_frames=len(swapped),
+        swapped_frames=len(changed),
         tracks=len(tracks),
-        tracks_missed=len(tracks - {face.track for face in swapped}),
+        tracks_missed=len(tracks - {face.track for face in changed}),
     )
 
 
-def _flags(pairing: Pairing, case: Case, performer: Performer) -> tuple[Flag, ...]:
-    flags = [Flag(UNPAIRED, frame) for frame in pairing.alone_in_target]
+def _flags(matching: FrameMatching, case: Case, performer: Performer) -> list[Flag]:
+    flags = [Flag(NO_MATCH, frame) for frame in matching.target_only]
     flags += [Flag(NOT_JUDGED, face.frame, float(face.time)) for face in performer.uncertain]
-    if pairing.alone_in_render:
-        flags.append(Flag(f"{pairing.alone_in_render} frames of the render have no frame of the target at their time"))
+    if matching.render_only:
+        flags.append(Flag(f"{matching.render_only} frames of the render match no frame of the target"))
     for i, (frame, time) in enumerate(zip(case.frames.tolist(), case.times.tolist(), strict=True)):
         if not case.judged.is_found[i]:
             flags.append(Flag(NO_FACE, frame, time))
         if not case.is_swapped[i]:
             flags.append(Flag(NOT_SWAPPED, frame, time))
         if not case.target.is_found[i]:
-            flags.append(Flag("the detector is not sure of the target's own face", frame, time))
-    return tuple(flags)
+            flags.append(Flag("no face found in the target's crop", frame, time))
+    return flags

@@ -1,17 +1,8 @@
-"""Whose face it is, in the eyes of a network that no training here ever saw.
+"""dlib's face embedding (Davis King, CC0), which no training here ever sees.
 
-- `embed_independent`: dlib's embedding of one face, unit length
-- `chip_matrix`: the way from frame pixels into the picture that the network looks at
-- `mean_direction`: of many embeddings, those of faces that were not found left out
-- `is_same_person`: whether two mean directions may be one person's
-
-A swapper that learnt with SFace in its loss has learnt what SFace looks at, and would be praised for it by SFace.
-dlib's network (Davis King, CC0) has other training pictures and another loss.
-
-Its cosines lie close together: for single faces of 20 people (GRID, filmed models, signers, stills; yaw below 45
-degrees) those of one person are 0.93 to 1.00 (first percentile to greatest, median 0.98; the least, 0.91, with a hand
-before the mouth), those of two people 0.75 to 0.92 (least to 99th percentile, median 0.85, greatest 0.94); 0.925 errs
-as often either way, in 0.5 % of the pairs. So a cosine of 0.85 is nothing, and shares of it flatter: see `identity.py`.
+A swapper trained with SFace in its loss is praised for it by SFace; dlib's network has other training pictures and
+another loss. Its cosines lie close together: over 20 people (yaw below 45 degrees) single faces of one person have 0.93
+to 1.00 (first percentile to greatest, median 0.98), of two people 0.75 to 0.92 (least to 99th percentile, median 0.85).
 """
 
 import numpy as np
@@ -32,10 +23,7 @@ SAME_PERSON = 0.93
 
 
 def chip_matrix(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The way `(2, 3)` from frame px to px of the upright picture `(150, 150)` that the network looks at.
-
-    Args:
-        landmarks: `(478, 2 or 3)`, frame px.
+    """From frame px to px of the upright 150 px picture that the network looks at, `(2, 3)`.
 
     Raises:
         GeometryError: eyes and mouth lie in one place.
@@ -56,8 +44,7 @@ def chip_matrix(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
 def embed_independent(frame: Frame, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     """The embedding `(128,)`, unit length, of the face at `landmarks` `(478, 2 or 3)` px.
 
-    One at a time, because the network is as fast for one face as for eight together (11 ms a thread); faces are best
-    shared between threads.
+    One at a time: a batch is no faster (11 ms per face and thread).
 
     Raises:
         GeometryError: eyes and mouth lie in one place.
@@ -70,7 +57,7 @@ def embed_independent(frame: Frame, landmarks: NDArray[np.floating]) -> NDArray[
 
 
 def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean direction `(128,)`, unit length, of `(N, 128)`; rows with NaN do not count. NaN if none counts.
+    """The mean direction `(128,)`, unit length, of `(N, 128)` without rows of NaN; NaN if there is no other.
 
     >>> mean_direction(np.array([[1.0, 0.0], [np.nan, np.nan], [0.0, 1.0]], np.float32))
     array([0.70710677, 0.70710677], dtype=float32)
@@ -82,8 +69,8 @@ def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def is_same_person(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether the mean directions `(128,)` of two people's faces may be one person's; not if either is unknown.
+    """Whether two mean directions `(128,)` may be one person's; not if either is unknown.
 
-    In doubt they may: of 190 pairs of different people two are taken for one person.
+    Of 190 pairs of different people two are taken for one.
     """
     return bool(one @ other >= SAME_PERSON)

@@ -1,29 +1,23 @@
 """What a metric looks at: the performer's face, frame by frame, in the target and in what is judged.
 
-- `Appearance`: how one piece of footage shows the face
-- `Source`: how real footage of the source shows theirs
-- `Case`: target, what is judged, and source, side by side
-
-Everything judged - the render, the unswapped target, the copy-paste baseline, the jittered target that gives the
-detector's own noise - is an `Appearance` of the same target frames, looked at by the same detector from the same box,
-so that one metric serves them all. Crops lie in memory-mapped files: a case of any length fits.
+Render, unswapped target, copy-paste and jittered target are all an `Appearance` of the same target frames, seen by the
+same detectors from the same box. Crops lie in memory-mapped files: a case of any length fits.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.faces import transform
+from visagist.faces import Face, transform
 
 
 @dataclass(frozen=True, eq=False)
 class Appearance:
-    """How one piece of footage shows the performer's face in N frames of the target.
-
-    Where the detector found no face, `is_found` is False and all but the crop is NaN.
-    """
+    """How one piece of footage shows the performer's face in N frames of the target; NaN where no face was found."""
 
     name: str
     crops: NDArray[np.uint8]  # (N, S, S, 3) RGB through `Case.matrices`, the target's own way into the crop
@@ -102,3 +96,8 @@ class Case:
     def judging(self, other: Appearance) -> Self:
         """The same case with something else judged."""
         return replace(self, judged=other)
+
+
+def follows_previous(faces: Sequence[Face]) -> NDArray[np.bool_]:
+    """`(N,)`: whether the entry before is the frame before, of the same track; tracks end at cuts."""
+    return np.array([False, *(b.frame == a.frame + 1 and b.track == a.track for a, b in pairwise(faces))])

@@ -1,16 +1,7 @@
-"""How near a picture comes to the right answer, where there is one.
+"""How near a picture comes to the right answer, inside a mask.
 
-- `masked_ssim`: structural similarity inside a mask
-- `masked_psnr`: peak signal-to-noise ratio inside a mask
-- `masked_ms_ssim`: structural similarity at five scales, from `LEAST_SIDE` px on
-
-All three are torchmetrics' own. Of the maintained libraries it is the one that gives the SSIM map, which a mean inside
-a mask needs, that has MS-SSIM too, and that works on the tensors that the networks give (its only dependency besides
-PyTorch is a small one). scikit-image has no MS-SSIM and works on one picture at a time; piq gives no map.
-What training minimises is another SSIM (`training.losses`), so a mistake there cannot praise itself here.
-
-A mean over pixels is fooled by blur: of two pictures that are equally near, it prefers the one without detail. Read
-it beside the sharpness.
+SSIM, PSNR and MS-SSIM are those of torchmetrics, which gives the SSIM map that a mean inside a mask needs; training
+minimises another SSIM (`training.losses`). A mean over pixels is fooled by blur: read it beside the sharpness.
 """
 
 from collections.abc import Callable
@@ -30,65 +21,53 @@ Pictures = NDArray[Any]  # (N, S, S, 3) RGB, uint8, or float32 in [0, 1]
 Masks = NDArray[np.uint8]  # (N, S, S), above 127 inside
 
 SIGMA, RADIUS = 1.5, 5  # px, of the window of Wang et al.: 11 x 11
-LEAST_SIDE = 176  # px; below it the window of MS-SSIM does not fit into the fifth scale
+MIN_MS_SSIM_SIDE = 176  # px; below it the window does not fit into the fifth scale
 
 
-def masked_ssim(pictures: Pictures, truths: Pictures, masks: Masks) -> NDArray[np.float64]:
-    """Mean of the SSIM map over the mask and the three channels.
+def masked_ssim(pictures: Pictures, originals: Pictures, masks: Masks) -> NDArray[np.float64]:
+    """Mean of the SSIM map over the mask and the three channels, `(N,)` in [-1, 1]; NaN if the mask is empty.
 
-    Wang, Bovik, Sheikh, Simoncelli 2004, "Image quality assessment: from error visibility to structural similarity",
-    in Gaussian windows of 11 x 11 px (deviation 1.5 px). The map is made of the whole pictures: at the mask's edge the
-    windows look 5 px beyond it.
-
-    Returns:
-        `(N,)` in [-1, 1], 1 where the pictures are equal; NaN where the mask is empty.
+    Wang, Bovik, Sheikh, Simoncelli 2004, "Image quality assessment: from error visibility to structural similarity".
+    The map is that of the whole pictures: at the mask's edge the windows look 5 px beyond it.
     """
-    return _each(_ssim, pictures, truths, masks)
+    return _each(_ssim, pictures, originals, masks)
 
 
-def masked_psnr(pictures: Pictures, truths: Pictures, masks: Masks) -> NDArray[np.float64]:
-    """Peak signal-to-noise ratio inside the mask, of the squared differences of all three channels together.
-
-    Returns:
-        `(N,)` dB, of a full scale of 1; infinite where the pictures are equal, NaN where the mask is empty.
-    """
-    return _each(_psnr, pictures, truths, masks)
+def masked_psnr(pictures: Pictures, originals: Pictures, masks: Masks) -> NDArray[np.float64]:
+    """Peak signal-to-noise ratio inside the mask, over all channels, `(N,)` dB; inf if equal, NaN if it is empty."""
+    return _each(_psnr, pictures, originals, masks)
 
 
-def masked_ms_ssim(pictures: Pictures, truths: Pictures, masks: Masks) -> NDArray[np.float64]:
-    """MS-SSIM of pictures that are right outside the mask.
+def masked_ms_ssim(pictures: Pictures, originals: Pictures, masks: Masks) -> NDArray[np.float64]:
+    """MS-SSIM of pictures whose outside is taken from the originals, `(N,)` in [0, 1]; NaN if the mask is empty.
 
-    Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity for image quality assessment". It has no map whose
-    mean could be taken inside a mask, so what lies outside is taken from the truth. That part counts as right and
-    raises the value: compare only values of one coverage.
-
-    Returns:
-        `(N,)` in [0, 1], 1 where the pictures are equal inside the mask; NaN where the mask is empty.
+    Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity for image quality assessment". It has no map to
+    average inside a mask. The outside counts as right and raises the value: compare only values of one coverage.
 
     Raises:
-        ValueError: the pictures are smaller than `LEAST_SIDE`.
+        ValueError: the pictures are smaller than `MIN_MS_SSIM_SIDE`.
     """
-    return _each(_ms_ssim, pictures, truths, masks)
+    return _each(_ms_ssim, pictures, originals, masks)
 
 
 def _each(
-    measure: Callable[[Pictures, Pictures, Masks], float], pictures: Pictures, truths: Pictures, masks: Masks
+    measure: Callable[[Pictures, Pictures, NDArray[np.bool_]], float],
+    pictures: Pictures,
+    originals: Pictures,
+    masks: Masks,
 ) -> NDArray[np.float64]:
-    values = [measure(picture, truth, mask) for picture, truth, mask in zip(pictures, truths, masks, strict=True)]
-    return np.array(values, np.float64)
+    triples = zip(pictures, originals, masks > 127, strict=True)
+    return np.array([measure(*triple) if triple[2].any() else np.nan for triple in triples], np.float64)
 
 
-def _ssim(picture: Pictures, truth: Pictures, mask: Masks) -> float:
-    inside = mask > 127
+def _ssim(picture: Pictures, original: Pictures, inside: NDArray[np.bool_]) -> float:
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if len(rows) == 0:
-        return np.nan
     # Windows centred in the mask see nothing beyond this, so the map there is that of the whole pictures.
     y0, x0 = max(0, int(rows[0]) - RADIUS), max(0, int(columns[0]) - RADIUS)
     place = np.s_[y0 : int(rows[-1]) + RADIUS + 1, x0 : int(columns[-1]) + RADIUS + 1]
     _, values = structural_similarity_index_measure(
         _tensor(picture[place]),
-        _tensor(truth[place]),
+        _tensor(original[place]),
         sigma=SIGMA,
         kernel_size=2 * RADIUS + 1,
         data_range=1.0,
@@ -97,20 +76,14 @@ def _ssim(picture: Pictures, truth: Pictures, mask: Masks) -> float:
     return values[0].permute(1, 2, 0)[torch.from_numpy(inside[place])].mean().item()
 
 
-def _psnr(picture: Pictures, truth: Pictures, mask: Masks) -> float:
-    inside = mask > 127
-    if not inside.any():
-        return np.nan
-    return peak_signal_noise_ratio(_plain(picture[inside]), _plain(truth[inside]), data_range=1.0).item()
+def _psnr(picture: Pictures, original: Pictures, inside: NDArray[np.bool_]) -> float:
+    return peak_signal_noise_ratio(_plain(picture[inside]), _plain(original[inside]), data_range=1.0).item()
 
 
-def _ms_ssim(picture: Pictures, truth: Pictures, mask: Masks) -> float:
-    inside = mask > 127
-    if not inside.any():
-        return np.nan
-    mixed = np.where(inside[..., None], picture, truth)
+def _ms_ssim(picture: Pictures, original: Pictures, inside: NDArray[np.bool_]) -> float:
+    mixed = np.where(inside[..., None], picture, original)
     return multiscale_structural_similarity_index_measure(
-        _tensor(mixed), _tensor(truth), sigma=SIGMA, kernel_size=2 * RADIUS + 1, data_range=1.0
+        _tensor(mixed), _tensor(original), sigma=SIGMA, kernel_size=2 * RADIUS + 1, data_range=1.0
     ).item()
 
 

@@ -1,10 +1,7 @@
-"""What a metric is, and what comes of it.
+"""Metrics and the figures they give over a case.
 
-- `Metric`: a measure with all that its reader must know
-- `Figure`: its value over a case, with uncertainty
-- `evaluate_metric`, `figure_of`: from one to the other
-
-A new metric is one file with a `METRICS` tuple, listed in `metrics.py`.
+`Metric.measure` gives one value per frame; `evaluate_metric` makes a `Figure` of them: the median, or what
+`Metric.combine` makes of all frames, with a confidence interval.
 """
 
 from collections.abc import Callable
@@ -16,28 +13,33 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 
-RESAMPLES = 400
-BLOCK = 1.0  # s; neighbouring frames are alike, so whole stretches are drawn
-REACH = 1.0  # s before and after, from which a curve of combined frames takes each value
-FEWEST = 12  # frames that such a value is made of
+RESAMPLES = 400  # of the bootstrap
+BLOCK_S = 1.0  # neighbouring frames are alike, so the bootstrap draws stretches of this length
+CURVE_REACH_S = 1.0  # before and after a frame, for the curve of a metric that combines frames
+MIN_CURVE_FRAMES = 12  # measured frames within that reach
 CONFIDENCE = 0.95
+
+Better = Literal["higher", "lower", "one", "neither"]
+Combine = Callable[[NDArray[np.float64]], float]
 
 
 @dataclass(frozen=True)
 class Metric:
     """A measure of a case."""
 
-    name: str  # its key in JSON
+    name: str  # key in the JSON
     title: str
     unit: str  # "" for a ratio or a cosine
-    better: Literal["higher", "lower", "one", "neither"]  # "one": 1 is right, above and below are wrong
+    better: Better  # "one": 1 is right, above and below are wrong
     formula: str
-    source: str  # where it comes from
+    source: str  # where it comes from: a paper, a network
     fooled_by: str
-    measure: Callable[[Case], NDArray[np.float64]]  # (N,) or (N, K) a frame; NaN where there is nothing to measure
-    combine: Callable[[NDArray[np.float64]], float] | None = None  # of (M, K) to a value; None: the median of (M,)
+    measure: Callable[[Case], NDArray[np.float64]]  # (N,) or (N, K), by frame; NaN where there is nothing to measure
+    combine: Combine | None = None  # (M, K) or (M,) to a value; None: the median of (M,)
     aim: float | None = None  # what visagist's own renders should reach
-    needs_mask: bool = False  # whether it is no judgement where the outline of the face stands in for the mask
+    needs_mask: bool = False  # not judged where the outline of the face stands in for the merge's mask
+    has_noise_floor: bool = False  # also measured on the jittered target, for what the detectors' noise accounts for
+    order: int = 100  # of the report, rising; metrics of the same order keep their order in the file
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,15 @@ class Figure:
     value: float  # the median, or what the metric combines to
     low: float  # ends of the 95 % confidence interval of `value`
     high: float
-    p95: float  # 95th percentile towards the worse side of the frames; NaN for combined metrics
-    count: int  # frames measured
+    p95: float  # 95th percentile of the frames towards the worse side; NaN for combined metrics
+    count: int  # measured frames
 
 
 def evaluate_metric(metric: Metric, case: Case) -> tuple[Figure, NDArray[np.float64]]:
-    """The figure of a metric, and its curve `(N,)` over the frames.
+    """The figure of a metric and its curve `(N,)` over the frames.
 
-    The curve of a metric that combines frames is what it gives for a second before and after each frame.
-
-    Frames that the render left as they are do not count, in any column; where it changed none, all do.
+    Only frames that the render changed count; all do if it changed none. The curve of a metric that combines frames
+    is what it gives for a second before and after each frame.
     """
     values = np.array(metric.measure(case))
     if case.is_swapped.any():
@@ -65,58 +66,41 @@ def evaluate_metric(metric: Metric, case: Case) -> tuple[Figure, NDArray[np.floa
     return figure_of(values, case.times, metric.combine, metric.better), curve
 
 
-def _moving(
-    values: NDArray[np.float64], times: NDArray[np.float64], combine: Callable[[NDArray[np.float64]], float]
-) -> NDArray[np.float64]:
-    """`combine` of the frames at most a second away from each; NaN where fewer than `FEWEST` of them were measured."""
-    is_known = np.isfinite(values) if values.ndim == 1 else np.isfinite(values).any(1)
-    known, at = values[is_known], times[is_known]
-    starts, ends = np.searchsorted(at, times - REACH), np.searchsorted(at, times + REACH, side="right")
-    found = [combine(known[a:b]) if b - a >= FEWEST else np.nan for a, b in zip(starts, ends, strict=True)]
-    return np.where(is_known, found, np.nan)
-
-
 def figure_of(
-    values: NDArray[np.float64],
-    times: NDArray[np.float64],
-    combine: Callable[[NDArray[np.float64]], float] | None,
-    better: str,
+    values: NDArray[np.float64], times: NDArray[np.float64], combine: Combine | None, better: Better
 ) -> Figure:
     """The figure of values over frames.
 
     Args:
-        values: `(N,)`, or `(N, K)` where `combine` is given; NaN where nothing was measured.
+        values: `(N,)`, or `(N, K)` with `combine`; NaN where nothing was measured.
         times: `(N,)` s.
-        combine: see `Metric`.
-        better: see `Metric`.
+        combine: as in `Metric`.
+        better: as in `Metric`.
     """
-    is_known = np.isfinite(values) if values.ndim == 1 else np.isfinite(values).any(1)
+    is_known = _is_known(values)
     known = values[is_known]
     if len(known) < 2:
-        return Figure(
-            float(known[0]) if values.ndim == 1 and len(known) else np.nan, np.nan, np.nan, np.nan, len(known)
-        )
+        value = float(known[0]) if values.ndim == 1 and len(known) else np.nan
+        return Figure(value, np.nan, np.nan, np.nan, len(known))
     low, high = bootstrap(known, times[is_known], combine)
     value = combine(known) if combine else float(np.median(known))
     return Figure(value, low, high, np.nan if combine else _p95(known, better), len(known))
 
 
-def bootstrap(
-    values: NDArray[np.float64], times: NDArray[np.float64], combine: Callable[[NDArray[np.float64]], float] | None
-) -> tuple[float, float]:
+def bootstrap(values: NDArray[np.float64], times: NDArray[np.float64], combine: Combine | None) -> tuple[float, float]:
     """The 95 % confidence interval of `combine(values)`, or of the median, by a moving-block bootstrap.
 
-    Künsch 1989, "The jackknife and the bootstrap for general stationary observations": blocks of about a second are
-    drawn with replacement, because neighbouring frames are alike. The draws are the same at every call.
+    Künsch 1989, "The jackknife and the bootstrap for general stationary observations". The draws are the same at
+    every call.
 
     Args:
         values: `(M,)` or `(M, K)`, in order of time.
         times: `(M,)` s.
-        combine: of drawn values to one; None: the median of (M,).
+        combine: as in `Metric`.
     """
     count = len(values)
     step = float(np.median(np.diff(times)))
-    block = int(np.clip(round(BLOCK / step) if step > 0 else 1, 1, max(1, count // 4)))
+    block = int(np.clip(round(BLOCK_S / step) if step > 0 else 1, 1, max(1, count // 4)))
     generator = np.random.default_rng(0)
     starts = generator.integers(0, count - block + 1, (RESAMPLES, -(-count // block)))
     draws = (starts[:, :, None] + np.arange(block)).reshape(RESAMPLES, -1)[:, :count]  # (RESAMPLES, M)
@@ -128,8 +112,29 @@ def bootstrap(
     return float(low), float(high)
 
 
-def _p95(values: NDArray[np.float64], better: str) -> float:
+def badness(values: NDArray[np.float64], better: Better) -> NDArray[np.float64]:
+    """Values `(N,)` on a scale where more is worse; all NaN if the metric has no better side."""
+    if better == "neither":
+        return np.full_like(values, np.nan)
+    return {"higher": -values, "lower": values, "one": np.abs(values - 1)}[better]
+
+
+def _is_known(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(values).reshape(len(values), -1).any(1))
+
+
+def _moving(values: NDArray[np.float64], times: NDArray[np.float64], combine: Combine) -> NDArray[np.float64]:
+    """`combine` of the frames around each."""
+    is_known = _is_known(values)
+    known, at = values[is_known], times[is_known]
+    starts = np.searchsorted(at, times - CURVE_REACH_S)
+    ends = np.searchsorted(at, times + CURVE_REACH_S, side="right")
+    found = [combine(known[a:b]) if b - a >= MIN_CURVE_FRAMES else np.nan for a, b in zip(starts, ends, strict=True)]
+    return np.where(is_known, found, np.nan)
+
+
+def _p95(values: NDArray[np.float64], better: Better) -> float:
     """The value that 95 % of the frames are not worse than."""
     if better == "one":
-        return float(values[np.argsort(np.abs(values - 1), kind="stable")[int(0.95 * (len(values) - 1))]])
+        return float(values[np.argsort(badness(values, better), kind="stable")[int(0.95 * (len(values) - 1))]])
     return float(np.quantile(values, 0.05 if better == "higher" else 0.95))

@@ -1,17 +1,11 @@
-"""The detectors' look at a row of crops.
+"""What the detectors see in crops of the target, the render, the baselines and the source.
 
-- `look`: crops to an `Appearance`
-- `look_at_source`: a faceset to a `Source`
-- `crop_store`: a memory-mapped array for crops
-
-Target, render and baselines are all looked at in the same crop, from the box of the target's landmarks, in two passes
-of the mesh: what differs between two appearances is in the pictures and not in how they were looked at.
+All are looked at in the same crop, from the box of the target's landmarks: two appearances differ only by what is in
+the pictures.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -20,27 +14,15 @@ from numpy.typing import NDArray
 from visagist.core.errors import EvaluationError
 from visagist.evaluation.embedder import embed_independent
 from visagist.evaluation.evaluation_data import Appearance, Source
-from visagist.faces import (
-    blendshapes,
-    crop_matrix,
-    embed,
-    find_landmarks,
-    head_pose,
-    hull_mask,
-    transform_landmarks,
-)
+from visagist.faces import blendshapes, crop_matrix, embed, find_landmarks, head_pose, hull_mask, transform_landmarks
 from visagist.faceset import Faceset, read_crop
-from visagist.media import frame_from_rgb
+from visagist.media import Frame, frame_from_rgb
 
 WORKERS = 2
 COVERAGE = "whole"
-SAMPLES = 64  # real faces of the source
-FOUND = 0.0  # least mesh score
-
-
-def crop_store(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """A writable uint8 array of `shape` in a file, so that crops of any number of frames fit."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+SOURCE_FACES = 64
+MIN_SOURCE_FACES = 4
+MIN_MESH_SCORE = 0.0
 
 
 def look(
@@ -51,7 +33,7 @@ def look(
     outside: NDArray[np.float64],
     *,
     embeds: bool,
-    told: Callable[[int], None],
+    on_progress: Callable[[int], None],
 ) -> Appearance:
     """What the detectors see in crops.
 
@@ -60,22 +42,23 @@ def look(
         crops: `(N, S, S, 3)` RGB.
         to_frame: `(N, 2, 3)` crop px to frame px.
         expected: `(N, 478, 2)` crop px, the target's landmarks: where the face is looked for.
-        outside: see `Appearance`.
-        embeds: whether to tell who it is; without, the embeddings are NaN.
-        told: called with the number of crops done.
+        outside: as in `Appearance`.
+        embeds: whether to embed the faces; if not, embeddings are NaN.
+        on_progress: called with the number of crops done.
     """
-    count = len(crops)
-    landmarks = np.full((count, 478, 3), np.nan, np.float32)
-    scores, poses = np.full(count, np.nan, np.float32), np.full((count, 3), np.nan, np.float32)
-    shapes = np.full((count, 52), np.nan, np.float32)
-    independent, sface = (np.full((count, 128), np.nan, np.float32) for _ in range(2))
+
+    def unknown(*shape: int) -> NDArray[np.float32]:
+        return np.full((len(crops), *shape), np.nan, np.float32)
+
+    landmarks, scores, poses, shapes = unknown(478, 3), unknown(), unknown(3), unknown(52)
+    independent, sface = unknown(128), unknown(128)
 
     def see(i: int) -> None:
         frame = frame_from_rgb(np.ascontiguousarray(crops[i]))
         box = np.concatenate([expected[i].min(0), expected[i].max(0)]).astype(np.float32)
         mesh = find_landmarks(frame, box, roll=0.0)  # crops are level already
         scores[i] = mesh.score
-        if mesh.score < FOUND:
+        if mesh.score < MIN_MESH_SCORE:
             return
         landmarks[i] = transform_landmarks(to_frame[i], mesh.landmarks)
         poses[i] = head_pose(landmarks[i])
@@ -84,51 +67,54 @@ def look(
             independent[i] = embed_independent(frame, mesh.landmarks)
             sface[i] = embed(frame, mesh.landmarks)
 
-    _in_parallel(see, count, told)
+    _in_parallel(see, len(crops), on_progress)
     return Appearance(name, crops, landmarks, scores, poses, shapes, independent, sface, outside)
 
 
-def look_at_source(faceset: Faceset, size: int, told: Callable[[int], None]) -> Source:
+def look_at_source(faceset: Faceset, size: int, on_progress: Callable[[int], None]) -> Source:
     """Real faces of the source, spread evenly over the faceset.
 
     Args:
         faceset: of the source.
         size: px, side of the crops.
-        told: called with the number of faces done.
+        on_progress: called with the number of faces done.
 
     Raises:
         EvaluationError: it has fewer than four faces.
         FacesetError: a crop is damaged.
     """
-    if len(faceset) < 4:
-        raise EvaluationError(f"{faceset.path}: {len(faceset)} faces of the source are too few to judge by; give 4")
-    chosen = np.unique(np.linspace(0, len(faceset) - 1, SAMPLES).round().astype(int))
+    if len(faceset) < MIN_SOURCE_FACES:
+        raise EvaluationError(
+            f"{faceset.path}: too few faces of the source to compare with ({len(faceset)}, at least "
+            f"{MIN_SOURCE_FACES} needed)"
+        )
+    chosen = np.unique(np.linspace(0, len(faceset) - 1, SOURCE_FACES).round().astype(int))
     count = len(chosen)
     crops, hulls = np.empty((count, size, size, 3), np.uint8), np.empty((count, size, size), np.uint8)
     landmarks, poses = np.empty((count, 478, 3), np.float32), np.empty((count, 3), np.float32)
-    independent, sface = (np.empty((count, 128), np.float32) for _ in range(2))
+    independent, sface = np.empty((count, 128), np.float32), np.empty((count, 128), np.float32)
 
     def see(i: int) -> None:
         record, pixels = read_crop(faceset.files[chosen[i]])
         frame = frame_from_rgb(pixels)
         matrix = crop_matrix(np.array(record.alignment), COVERAGE, size)
-        crops[i] = cv2.convertScaleAbs(frame.warp(matrix, (size, size)), alpha=255)
+        crops[i] = crop_of(frame, matrix, size)
         points = np.array(record.landmarks, np.float32)
         landmarks[i] = transform_landmarks(matrix, points)
         hulls[i] = hull_mask(landmarks[i], size)
         poses[i] = record.pose
         independent[i], sface[i] = embed_independent(frame, points), embed(frame, points)
 
-    _in_parallel(see, count, told)
+    _in_parallel(see, count, on_progress)
     return Source(crops, hulls, landmarks, poses, independent, sface)
 
 
-def crop_of(frame: Any, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """`(size, size, 3)` RGB of a frame through `matrix` (2, 3)."""
+def crop_of(frame: Frame, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
+    """`(size, size, 3)` RGB of a frame through `matrix` `(2, 3)`, frame px to crop px."""
     return cv2.convertScaleAbs(frame.warp(matrix, (size, size)), alpha=255).astype(np.uint8, copy=False)
 
 
-def _in_parallel(work: Callable[[int], None], count: int, told: Callable[[int], None]) -> None:
+def _in_parallel(work: Callable[[int], None], count: int, on_progress: Callable[[int], None]) -> None:
     with ThreadPoolExecutor(WORKERS, "look") as pool:
         for done, _ in enumerate(pool.map(work, range(count)), 1):
-            told(done)
+            on_progress(done)

@@ -1,11 +1,7 @@
-"""How well a run draws faces that it knows but was not trained on: as themselves, where the right answer is known.
+"""How well a network reconstructs the validation faces of its own identities, which training never used.
 
-- `reconstruct`: held-out crops of both people, drawn by the run's own decoders
-- `check_facesets`: whether these are the facesets that the run was trained on
-
-It says what the networks can do at best: a swap has the same decoder and another person's pose and light. It says
-nothing of identity or expression, and is fooled by footage that repeats itself: the held-out crops are the last ones
-of each faceset, and where they look like those before, they are no test.
+It is what the network can do at best: a swap has the same decoder, but another person's pose and light. Footage that
+repeats itself fools it: validation faces are the last ones of each faceset.
 """
 
 from collections.abc import Mapping
@@ -16,67 +12,62 @@ import torch
 from numpy.typing import NDArray
 
 from visagist.core.errors import RunError
-from visagist.evaluation.fidelity import LEAST_SIDE, masked_ms_ssim, masked_psnr, masked_ssim
+from visagist.evaluation.fidelity import MIN_MS_SSIM_SIDE, masked_ms_ssim, masked_psnr, masked_ssim
+from visagist.evaluation.metric import Figure, figure_of
 from visagist.faceset import Faceset
 from visagist.models.bundle import TrainedNetwork
 
-BATCH = 16  # faces that go through the network at a time
+BATCH = 16  # faces
+CROP_INTERVAL_S = 0.04  # between neighbouring validation crops, roughly
 
 
-def reconstruct(
-    run: TrainedNetwork, facesets: Mapping[str, Faceset]
-) -> Mapping[str, Mapping[str, NDArray[np.float64]]]:
-    """Draw the held-out crops of everybody as themselves, and compare inside the hull of their landmarks.
+def reconstruct(run: TrainedNetwork, facesets: Mapping[str, Faceset]) -> Mapping[str, Mapping[str, Figure]]:
+    """Compare validation faces with their reconstructions, inside the hull of the landmarks.
 
     Args:
-        run: the trained networks.
-        facesets: that the run was trained on, by the names of the people (`source`, `target`, others).
+        run: the trained network.
+        facesets: that it was trained on, by identity.
 
     Returns:
-        by person, then by measure: `ssim`, `psnr` (dB), and `ms_ssim` where the run's faces have
-        176 px or more; `(M,)` each, one value a held-out crop, in the faceset's order.
+        By identity, then by measure: `ssim`, `psnr` (dB), and `ms_ssim` from 176 px up.
 
     Raises:
         RunError: a faceset is not the one that the run was trained on.
         FacesetError: a crop is damaged.
     """
-    check_facesets(run, facesets)
-    return {name: _judged(run, faceset, name) for name, faceset in facesets.items()}
-
-
-def check_facesets(run: TrainedNetwork, facesets: Mapping[str, Faceset]) -> None:
-    """Refuse facesets that the run was not trained on: their last crops may be ones that it has seen.
-
-    By number of crops and hashes of footage. The hash of the pixels, which the run knows too, may differ between
-    machines that warp by other instructions.
-
-    Raises:
-        RunError: a faceset has other crops, or is of other footage.
-    """
     for name, faceset in facesets.items():
-        origin = run.origin(name)
-        if len(faceset) == origin.crops and set(faceset.footage_hashes) == set(origin.footage):
-            continue
-        missing = len(set(origin.footage) - set(faceset.footage_hashes))
-        more = len(set(faceset.footage_hashes) - set(origin.footage))
-        raise RunError(
-            f"{faceset.path}: not the {name} faceset that {run.path} was trained on: {len(faceset)} crops, then "
-            f"{origin.crops}; {missing} of its {len(origin.footage)} pieces of footage are missing, {more} are new; "
-            "give that one, to judge the run by faces that it has not seen"
-        )
+        _check_trained_on(run, name, faceset)
+    found: dict[str, dict[str, Figure]] = {}
+    for name, faceset in facesets.items():
+        values = compare_validation_faces(run, name, faceset)
+        times = CROP_INTERVAL_S * np.arange(len(values["ssim"]), dtype=np.float64)
+        found[name] = {measure: figure_of(each, times, None, "higher") for measure, each in values.items()}
+    return found
 
 
-def _judged(run: TrainedNetwork, faceset: Faceset, identity: str) -> dict[str, NDArray[np.float64]]:
-    first = len(faceset) - run.origin(identity).validation
+def compare_validation_faces(run: TrainedNetwork, name: str, faceset: Faceset) -> dict[str, NDArray[np.float64]]:
+    """`ssim`, `psnr` and, from 176 px up, `ms_ssim` of each validation face of one identity, `(M,)`."""
+    first = len(faceset) - run.origin(name).validation
     unseen = replace(faceset, files=faceset.files[first:], records=faceset.records[first:])
-    truths, hulls, _ = unseen.load(run.coverage, run.size, margin=1.0)  # (M, R, R, 3), (M, R, R)
-    drawn = np.empty(truths.shape, np.float32)
-    for i in range(0, len(truths), BATCH):
-        faces = torch.from_numpy(truths[i : i + BATCH]).permute(0, 3, 1, 2).float() / 255  # (B, 3, R, R)
-        rgb, _ = run.predict(faces, identity)
+    crops, hulls, _ = unseen.load(run.coverage, run.size, margin=1.0)  # (M, R, R, 3), (M, R, R)
+    drawn = np.empty(crops.shape, np.float32)
+    for i in range(0, len(crops), BATCH):
+        faces = torch.from_numpy(crops[i : i + BATCH]).permute(0, 3, 1, 2).float() / 255  # (B, 3, R, R)
+        rgb, _ = run.predict(faces, name)
         drawn[i : i + BATCH] = rgb.clamp(0, 1).permute(0, 2, 3, 1).numpy()
-    right = truths.astype(np.float32) / 255
-    values = {"ssim": masked_ssim(drawn, right, hulls), "psnr": masked_psnr(drawn, right, hulls)}
-    if run.size >= LEAST_SIDE:
-        values["ms_ssim"] = masked_ms_ssim(drawn, right, hulls)
+    originals = crops.astype(np.float32) / 255
+    values = {"ssim": masked_ssim(drawn, originals, hulls), "psnr": masked_psnr(drawn, originals, hulls)}
+    if run.size >= MIN_MS_SSIM_SIDE:
+        values["ms_ssim"] = masked_ms_ssim(drawn, originals, hulls)
     return values
+
+
+def _check_trained_on(run: TrainedNetwork, name: str, faceset: Faceset) -> None:
+    """By number of crops and hashes of footage; hashes of pixels may differ from machine to machine."""
+    origin = run.origin(name)
+    missing, new = set(origin.footage) - set(faceset.footage_hashes), set(faceset.footage_hashes) - set(origin.footage)
+    if len(faceset) != origin.crops or missing or new:
+        raise RunError(
+            f"{faceset.path}: not the {name} faceset that {run.path} was trained on (now {len(faceset)} crops, then "
+            f"{origin.crops}; footage files missing: {len(missing)}, new: {len(new)}); its validation faces are unknown"
+        )

@@ -1,14 +1,10 @@
-"""What an evaluation found, as plain values.
-
-- `Evaluation`: everything that the report shows; `as_text`, `as_json`
-- `Column`: the figures and curves of one thing judged: the render, or a baseline
-- `Flag`: a frame, or the whole, that needs a look
-- `Strip`: one frame before and after, as pictures
-"""
+"""What an evaluation found: values, JSON, and text for a terminal."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist import __version__
+from visagist.evaluation.formatting import decimals, interval, missing, number, plural, quantity, share_text
 from visagist.evaluation.metric import Figure, Metric
+from visagist.evaluation.thresholds import Standing, aim_text, is_better, standing
 
 RENDER, TARGET, PASTE, NOISE = "render", "unswapped target", "copy-paste", "detector noise"
 BASELINES = {
@@ -25,6 +23,9 @@ BASELINES = {
     "(its pictures are among those that the source's mean is made of, and change seldom, which flatters its flicker)",
     NOISE: "the target seen again slightly shifted, scaled and noised: what the detectors alone account for",
 }
+DESCRIBED = ("name", "title", "unit", "better", "formula", "source", "fooled_by", "aim")  # of a metric, in the JSON
+SIDES = {"higher": "(higher)", "lower": "(lower)", "one": "(1)", "neither": ""}  # which is better, without an aim
+BRACKETS = re.compile(r" \([^)]*\)$")  # explain a title, too long for a terminal
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,15 @@ class Flag:
     reason: str
     frame: int | None = None  # index in the target; None: the whole
     time: float | None = None  # s
+
+
+@dataclass(frozen=True)
+class FlagGroup:
+    """All flags with one reason."""
+
+    reason: str
+    count: int  # frames; 0: the whole
+    ranges: tuple[tuple[int, int, float], ...]  # first and last frame of each stretch, and its start in s, NaN: unknown
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +57,7 @@ class Column:
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """One frame, as the target and the render show the face."""
+    """One frame as the target and the render show the face."""
 
     frame: int
     time: float  # s
@@ -60,17 +70,27 @@ class Strip:
 class Coverage:
     """How much of the target was swapped."""
 
-    target_frames: int  # of the target
+    target_frames: int
     paired_frames: int  # with a frame of the render at the same time
     performer_frames: int  # that show the performer
-    swapped_frames: int  # of these, that the render changed
+    swapped_frames: int  # of these, changed by the render
     tracks: int  # of the performer
     tracks_missed: int  # of which no frame was changed
 
     @property
     def share(self) -> float:
-        """Swapped frames of those that show the performer; NaN where there are none."""
+        """Swapped frames of those that show the performer; NaN without any."""
         return self.swapped_frames / self.performer_frames if self.performer_frames else math.nan
+
+    def __str__(self) -> str:
+        if not self.performer_frames:
+            return f"none of the target's {self.target_frames} frames shows the performer"
+        text = f"{share_text(self.share)} ({self.swapped_frames} of {plural(self.performer_frames, 'frame')})"
+        if self.tracks_missed:
+            text += f"; {self.tracks_missed} of {plural(self.tracks, 'track')} missed as a whole"
+        if unmatched := self.target_frames - self.paired_frames:
+            text += f"; {plural(unmatched, 'frame')} of the target without a match in the render"
+        return text
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,68 +108,142 @@ class Evaluation:
     coverage: Coverage
     planes_changed_outside: int | None  # greatest difference of a sample where the mask is 0, before encoding
     reconstruction: Mapping[str, Mapping[str, Figure]]  # by side ("source", "target"), then "ssim", "psnr", "ms_ssim"
-    self_swap: Mapping[str, Figure]  # "ssim", "psnr", "flicker" against the true answer; empty without --self-swap
+    self_swap: Mapping[str, Figure]  # "ssim", "psnr", "flicker" against the original; empty without --self-swap
     flags: tuple[Flag, ...]
     strips: tuple[Strip, ...]
     provenance: Mapping[str, Any]  # verdict, signer's fingerprint, what was done
-    settings: Mapping[str, Any]  # of the evaluation, and of the run and the merge where they are known
-    notes: tuple[str, ...] = field(default=())
+    settings: Mapping[str, Any]  # of the evaluation, and of the run and the merge if they are known
+    notes: tuple[str, ...] = ()
     is_mask_known: bool = True  # the merge's own; else the outline of the face stands in for it
 
-    def as_text(self) -> str:
-        """The figures as a table for a terminal, and what they say in words."""
-        from visagist.evaluation.report.summary import summary_text  # which reads this file's classes
+    def standings(self) -> list[Standing]:
+        """The render's figures against their aims, in order."""
+        figures = self.columns[0].figures
+        measured = [metric for metric in self.metrics if metric.name in figures]
+        return [standing(metric, figures[metric.name], is_mask_known=self.is_mask_known) for metric in measured]
 
-        return summary_text(self)
+    def wins(self, name: str) -> tuple[Metric, ...]:
+        """The metrics in which the column `name` has a better value than the render."""
+        render = self.columns[0].figures
+        other = next(column.figures for column in self.columns if column.name == name)
+        both = [metric for metric in self.metrics if metric.name in render and metric.name in other]
+        return tuple(m for m in both if is_better(m, other[m.name].value, render[m.name].value))
+
+    def sentences(self) -> list[tuple[str, str]]:
+        """What calls for action, as pairs of a subject and a statement; the most important first."""
+        said: list[tuple[str, str]] = []
+        missed = sorted((one for one in self.standings() if one.is_missed), key=lambda one: -one.factor)
+        if missed:
+            said.append(("Missed, furthest first", "; ".join(_shortfall(one) for one in missed)))
+        if not self.coverage.swapped_frames:
+            said.append(("No swap", "the render changed no face; all figures are those of the target's own face"))
+        for side, figures in self.reconstruction.items():
+            said.append((f"Validation faces of {side}, reconstructed", _listed(figures)))
+        if self.self_swap:
+            said.append(("Self-swap, against the original", _listed(self.self_swap)))
+        said.append(("Swapped frames of the performer", str(self.coverage)))
+        groups = grouped_flags(self.flags)
+        if groups:
+            counts = [plural(group.count, "frame") if group.count else "the whole" for group in groups]
+            listed = (f"{group.reason} ({count})" for group, count in zip(groups, counts, strict=True))
+            said.append(("Flagged", "; ".join(listed)))
+        if "verdict" in self.provenance:
+            said.append(("Content credentials of the render", str(self.provenance["verdict"])))
+        return [(subject, f"{text}.") for subject, text in said]
+
+    def as_text(self) -> str:
+        """A table of the figures and what they call for, in ASCII letters."""
+        names = [column.name for column in self.columns]
+        header = ["measure", "unit", names[0], "95 % interval", *names[1:], "aim", "result"]
+        rows = [self._row(one) for one in self.standings()]
+        if (outside := self.planes_changed_outside) is not None:
+            result = "met" if outside == 0 else "missed"
+            beside = [""] * (len(names) - 1)
+            rows.append(["Changed outside, before encoding", "", str(outside), "", *beside, "0", result])
+        lines = [str(self.render), "", *_table(header, rows), ""]
+        lines += [f"{subject}: {text}" for subject, text in self.sentences()]
+        lines += [f"Note: {note}" for note in self.notes]
+        return "\n".join(lines).replace("−", "-").replace("–", "-").replace("∞", "inf")
+
+    def _row(self, one: Standing) -> list[str]:
+        metric, figures = one.metric, [column.figures.get(one.metric.name) for column in self.columns]
+        places = decimals([figure.value for figure in figures if figure is not None])
+        first, *others = ["-" if figure is None else number(figure.value, places) for figure in figures]
+        aim = aim_text(metric).replace("at least", ">=").replace("at most", "<=") or SIDES[metric.better]
+        result = "" if one.state == "no aim" else one.state
+        return [
+            BRACKETS.sub("", metric.title),
+            metric.unit,
+            first,
+            interval(one.figure, places, "to"),
+            *others,
+            aim,
+            result,
+        ]
 
     def as_json(self) -> dict[str, Any]:
         """All but the pictures, as plain values; what could not be measured is None."""
-        return {
-            "visagist": __version__,
-            "render": str(self.render),
-            "target": str(self.target),
-            "source": str(self.source),
-            "metrics": [
-                {
-                    "name": metric.name,
-                    "title": metric.title,
-                    "unit": metric.unit,
-                    "better": metric.better,
-                    "formula": metric.formula,
-                    "source": metric.source,
-                    "fooled_by": metric.fooled_by,
-                    "aim": metric.aim,
-                }
-                for metric in self.metrics
-            ],
-            "columns": [
-                {
-                    "name": column.name,
-                    "figures": {name: _plain_figure(figure) for name, figure in column.figures.items()},
-                    "curves": {name: [_number(v) for v in curve] for name, curve in column.curves.items()},
-                }
-                for column in self.columns
-            ],
-            "frames": self.frames.tolist(),
-            "times": self.times.tolist(),
-            "coverage": {**vars(self.coverage), "share": _number(self.coverage.share)},
-            "planes_changed_outside": self.planes_changed_outside,
-            "is_mask_known": self.is_mask_known,
-            "reconstruction": {
-                side: {name: _plain_figure(figure) for name, figure in figures.items()}
-                for side, figures in self.reconstruction.items()
-            },
-            "self_swap": {name: _plain_figure(figure) for name, figure in self.self_swap.items()},
-            "flags": [vars(flag) for flag in self.flags],
-            "provenance": dict(self.provenance),
-            "settings": dict(self.settings),
-            "notes": list(self.notes),
-        }
+        kept = {name: value for name, value in vars(self).items() if name not in ("follows", "strips")}
+        metrics = [{name: getattr(metric, name) for name in DESCRIBED} for metric in self.metrics]
+        coverage = {**vars(self.coverage), "share": self.coverage.share}
+        return _plain({"visagist": __version__, **kept, "metrics": metrics, "coverage": coverage})
 
 
-def _plain_figure(figure: Figure) -> dict[str, float | int | None]:
-    return {name: value if name == "count" else _number(value) for name, value in vars(figure).items()}
+def grouped_flags(flags: Iterable[Flag]) -> list[FlagGroup]:
+    """Flags by reason, in the order in which the reasons first appear.
+
+    >>> flags = [Flag("no face", 4, 0.16), Flag("no face", 5, 0.2), Flag("no face", 9, 0.36)]
+    >>> grouped_flags(flags)[0].ranges
+    ((4, 5, 0.16), (9, 9, 0.36))
+    """
+    reasons: dict[str, dict[int, float]] = {}
+    for flag in flags:
+        times = reasons.setdefault(flag.reason, {})
+        if flag.frame is not None:
+            times[flag.frame] = math.nan if flag.time is None else flag.time
+    groups: list[FlagGroup] = []
+    for reason, times in reasons.items():
+        stretches = groupby(enumerate(sorted(times)), lambda pair: pair[1] - pair[0])
+        frames = [[frame for _, frame in stretch] for _, stretch in stretches]
+        groups.append(FlagGroup(reason, len(times), tuple((each[0], each[-1], times[each[0]]) for each in frames)))
+    return groups
 
 
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _shortfall(one: Standing) -> str:
+    doubt = ", within its uncertainty" if one.state == "probably missed" else ""
+    return f"{one.metric.title} ({quantity(one.figure.value, one.metric.unit)}, aim {aim_text(one.metric)}{doubt})"
+
+
+def _listed(figures: Mapping[str, Figure]) -> str:
+    """`SSIM 0.916 (1 frame), PSNR 31.2 dB (1 frame)`."""
+    parts: list[str] = []
+    for name, figure in figures.items():
+        title = name if name == "flicker" else name.upper().replace("_", "-")
+        known = not math.isnan(figure.value)
+        value = quantity(figure.value, "dB" if name == "psnr" else "") if known else missing(figure)
+        parts.append(f"{title} {value} ({plural(figure.count, 'frame')})")
+    return ", ".join(parts)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Aligned lines; a header of several words takes two, and an empty column is left out."""
+    shown = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    heads = [header[i].rpartition(" ") for i in shown]
+    cells = [[above for above, _, _ in heads], [below for _, _, below in heads]]
+    cells += [[row[i] for i in shown] for row in rows]
+    widths = [max(len(row[k]) for row in cells) for k in range(len(shown))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    return [*lines[:2], "  ".join("-" * width for width in widths), *lines[2:]]
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: no tuples, arrays or paths, and None for what is not finite."""
+    if is_dataclass(value):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(each) for each in value]
+    if isinstance(value, float | np.integer):
+        return value.item() if isinstance(value, np.integer) else float(value) if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value

@@ -1,93 +1,51 @@
-"""A subject swapped onto themselves: the one swap whose right answer is known, the original.
+"""A subject swapped onto themselves in footage that training has not seen: the one swap whose right answer is known.
 
-- `compare_self`: PSNR and SSIM inside the mask of each frame against the original
-- `with_all_swapped`: the frames that count: all
-- `check_same_person`: whether source and target are one person, as a self-swap needs
-- `seen_in_training`: whether the target is footage that the run was trained on
-
-How to make one: take two or more clips of one person; extract the source from some of them and the target from others,
-train, and merge into a clip that neither faceset has seen. A perfect pipeline would give that clip back. What it loses
-- detail, light, lids and teeth that the networks cannot draw, and edges, colours and steadiness that the merge cannot
-keep - is the floor under every swap made with the same settings: a swap of two people cannot be better. Steadiness is
-measured by the flicker metric, which has its own right answer in every swap.
-
-It is fooled by a merge that does nothing (the original is perfectly like itself): see the coverage; and by blur, which
-costs little in both figures: see the sharpness.
+What is lost against the original is the floor under every swap made with the same settings. It is fooled by a merge
+that does nothing (see the coverage) and by blur, which costs little in both figures (see the sharpness).
 """
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from visagist.core.errors import EvaluationError
-from visagist.evaluation.collect_frames import NOT_SWAPPED, Gathered
 from visagist.evaluation.embedder import SAME_PERSON as SAME_IN_DLIB
 from visagist.evaluation.embedder import mean_direction
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.fidelity import masked_psnr, masked_ssim
+from visagist.evaluation.metric import Figure, figure_of
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance.consent import SAME_PERSON as SAME_IN_SFACE
 
-
-def compare_self(
-    targets: NDArray[np.uint8], renders: NDArray[np.uint8], masks: NDArray[np.uint8]
-) -> dict[str, NDArray[np.float64]]:
-    """How near each frame comes to the original, inside the mask.
-
-    Args:
-        targets: `(N, S, S, 3)` RGB, the originals.
-        renders: `(N, S, S, 3)` RGB, the self-swap through the same way into the crop.
-        masks: `(N, S, S)` above 127 where the face was replaced.
-
-    Returns:
-        `ssim` and `psnr` (dB), `(N,)` each. NaN where the mask is empty; a frame that was not changed has 1 and
-        infinity.
-    """
-    return {"ssim": masked_ssim(renders, targets, masks), "psnr": masked_psnr(renders, targets, masks)}
+MAX_PSNR_DB = 100.0  # stands for equal pictures
 
 
-def with_all_swapped(gathered: Gathered, *, is_mask_known: bool) -> Gathered:
-    """The same with every frame counted that the merge went through, also where no change shows.
-
-    A perfect self-swap changes nothing; to leave out what was not seen to change would leave out the best frames.
-
-    Args:
-        gathered: as seen by what changed.
-        is_mask_known: then the merge went through the frames whose mask is not empty; else through all.
-    """
-    case = gathered.case
-    through = np.array([mask.any() for mask in case.masks]) if is_mask_known else np.ones(len(case.frames), np.bool_)
-    kept = tuple(flag for flag in gathered.flags if flag.reason != NOT_SWAPPED)
-    coverage = replace(gathered.coverage, swapped_frames=int(through.sum()))
-    return replace(gathered, case=replace(case, is_swapped=through), coverage=coverage, flags=kept)
+def compare_self(case: Case) -> Mapping[str, Figure]:
+    """`ssim` and `psnr` (dB) of the swapped frames against the original, inside the mask."""
+    pictures = (case.judged.crops, case.target.crops, case.masks)
+    figures: dict[str, Figure] = {}
+    for name, values in (("ssim", masked_ssim(*pictures)), ("psnr", masked_psnr(*pictures))):
+        counted = np.where(case.is_swapped, np.minimum(values, MAX_PSNR_DB), np.nan)
+        figures[name] = figure_of(counted, case.times, None, "higher")
+    return figures
 
 
 def check_same_person(case: Case) -> None:
-    """Refuse a self-swap of two people: likeness to the original would then be a fault.
-
-    Two networks must agree that the target's own face is the source's: dlib's and SFace, each by the mean over the
-    frames against the source's.
+    """Refuse a self-swap of two people.
 
     Raises:
-        EvaluationError: either takes them for two people.
+        EvaluationError: dlib's network or SFace takes source and target for two people.
     """
     source, target = case.source, case.target
     dlib = float(source.centroid(source.independent) @ mean_direction(target.independent))
     sface = float(source.centroid(source.sface) @ mean_direction(target.sface))
-    if not (dlib >= SAME_IN_DLIB and sface >= SAME_IN_SFACE):  # NaN, where no face was found, is no match
+    if not (dlib >= SAME_IN_DLIB and sface >= SAME_IN_SFACE):  # NaN, if no face was found, is no match
         raise EvaluationError(
-            f"a self-swap is of one person, and the target shows another than the source (similarity {dlib:.3f} by "
-            f"dlib, {SAME_IN_DLIB} is the least; {sface:.2f} by SFace, {SAME_IN_SFACE} is the least); leave "
-            "--self-swap away, or give the source of this person"
+            f"--self-swap: source and target are two people (similarity {dlib:.3f} by dlib, at least {SAME_IN_DLIB} "
+            f"expected; {sface:.2f} by SFace, at least {SAME_IN_SFACE}); give other footage of the performer as source"
         )
 
 
 def seen_in_training(run: TrainedNetwork, target_sha256: str) -> bool:
-    """Whether a run was trained on this very target, as either side: the floor is then lower than it looks.
-
-    Args:
-        run: that made the self-swap.
-        target_sha256: hash of the target's footage (`faces.footage_sha256`).
-    """
+    """Whether a run was trained on this very target, given the hash of its footage."""
     return any(target_sha256 in origin.footage for origin in run.origins.values())

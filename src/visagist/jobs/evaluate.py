@@ -1,55 +1,45 @@
-"""How good a render is.
-
-- `evaluate`: render, target and source to an `Evaluation`, and a report where one is asked for
-- `EvaluateOptions`: who is meant, how the times fit
-
-Works for any tool's render. Where it is visagist's own, the call saved beside it tells how it was merged, and the run
-(`run=`) gives the mask itself, the planes before encoding, and held-out faces to reconstruct.
-"""
+"""How good a render is: `evaluate` measures a render of any tool against its target and its source."""
 
 import hashlib
 import json
 import sys
 import tempfile
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import FiniteFloat
 
 from visagist.core.errors import EvaluationError, FacesetError, NoFaceError, RunError, SeveralError
-from visagist.core.events import Events, Progress, Result
+from visagist.core.events import EventCallback, Progress, Result, silent
 from visagist.core.files import write_atomic
 from visagist.core.settings import Settings, read_toml, save_call
-from visagist.evaluation.collect_frames import STEP, Gathered, Performer, Repeat, crop_size, gather
-from visagist.evaluation.evaluation_data import Case
-from visagist.evaluation.frame_matching import number_rate
-from visagist.evaluation.metric import Figure, evaluate_metric, figure_of
-from visagist.evaluation.metrics.background import EQUAL
-from visagist.evaluation.metrics.catalog import METRICS, OF_DETECTORS
+from visagist.core.types import StrPath
+from visagist.evaluation.collect_frames import STEP, Performer, Repeat, crop_size, gather
+from visagist.evaluation.frame_matching import FrameMatching, excerpt_offset
+from visagist.evaluation.measure import choose_strips, measure
+from visagist.evaluation.metric import Figure
+from visagist.evaluation.metrics import all_metrics
 from visagist.evaluation.observe import look_at_source
 from visagist.evaluation.reconstruction import reconstruct
 from visagist.evaluation.report.page import write_report
-from visagist.evaluation.result import NOISE, Column, Evaluation, Strip
-from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training, with_all_swapped
+from visagist.evaluation.result import Evaluation
+from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training
 from visagist.faces import Face, FaceTable, choose_identity
 from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
 from visagist.jobs.workspace import claim_folder, default_workspace
-from visagist.media import Footage, FrameRate, Reader, note_rate, probe
+from visagist.media import FrameRate, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Verification, verify
 from visagist.provenance.verify import KNOWN, UNKNOWN
 
-MADE = (KNOWN, UNKNOWN)  # verdicts of renders of visagist that are as they were signed
-STRIPS = 6  # frames shown besides the worst ones
-CROP_STEP = 0.04  # s, about what lies between two held-out crops
+INTACT = (KNOWN, UNKNOWN)  # verdicts of renders by visagist that are as they were signed
 
 
 class EvaluateOptions(Settings):
@@ -81,226 +71,142 @@ class EvaluateOptions(Settings):
 
 
 def evaluate(
-    render: Path,
-    target: Path,
-    source: Path,
-    options: EvaluateOptions,
-    run: Path | None,
-    report: Path | None,
-    workspace: Path | None,
-    device: str,
-    events: Events,
+    render: StrPath,
+    target: StrPath,
+    source: StrPath,
+    *,
+    run: StrPath | None = None,
+    report: StrPath | None = None,
+    workspace: StrPath | None = None,
+    device: str = "auto",
+    options: EvaluateOptions | None = None,
+    on_event: EventCallback | None = None,
 ) -> Evaluation:
     """Measure a render against its target and its source.
 
     Args:
-        render: what is judged, of any tool; frames are paired with the target's by presentation time.
-        target: the footage that was changed.
+        render: the video or image sequence that is judged, of any tool.
+        target: the footage that was changed; frames are matched by presentation time.
         source: faceset or footage of the person whose face appears.
-        options: who is meant, how the times fit.
-        run: the run that made the render, where there is one.
-        report: `.html`, written with a `.json` and the resolved call beside it; None: none.
-        workspace: folder for tables of faces; None: `RENDER.workspace` beside the render.
-        device: as in `device.choose`; for the run.
-        events: told progress.
+        run: the run that made the render. It gives validation faces to reconstruct and, if the render's credentials
+            name its weights, the mask itself and the planes before encoding.
+        report: `.html`, written with a `.json` and the resolved call beside it.
+        workspace: folder for face tables; `RENDER.workspace` by default.
+        device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; for the run.
+        options: who is meant, and how the times fit.
+        on_event: callback receiving progress.
 
     Raises:
         EvaluationError: render and target do not fit, or one of them shows no face to judge.
         FootageError: a file cannot be read.
-        SubjectError: who is meant cannot be told.
+        SubjectError: the performer or the source is ambiguous.
         FacesetError, RunError: the source or the run cannot be used.
         OutputError: report or workspace cannot be written.
     """
+    render, target, source = Path(render), Path(target), Path(source)
+    options, events = options or EvaluateOptions(), on_event or silent
+    metrics = all_metrics()
     call = _merge_call(render)
     merging = _merge_options(call, options)
     shown, changed = probe(render, rate=merging.rate), probe(target, rate=merging.rate)
     note_rate([shown, changed], STEP, events)
-    workspace = workspace or default_workspace(render)
+    workspace = default_workspace(render) if workspace is None else Path(workspace)
     claim_folder(workspace)
     trained = None if run is None else TrainedNetwork.open(run, device)
     if trained is not None:
         trained.origin("source")  # a pretraining, which made no render, is refused before any long work
     faceset = _source_faceset(source, options, merging, workspace, events)
-    # Judged by what can be decoded, as any damaged footage that a render was made of with --allow-damaged.
+    # The target is read as a merge with --allow-damaged reads it: what can be decoded is judged.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)
     number = _performer(target, table, merging, workspace)
-    performer = _shown(table, number)
+    performer = _faces_of(table, number)
     if not performer.faces:
         raise EvaluationError(f"{target}: shows the performer in no frame; there is nothing to judge")
-    seen = verify(render)
-    repeat = None
-    is_its_run = trained is not None and seen.verdict in MADE and seen.model_sha256 == trained.weights_sha256
-    if trained is not None and is_its_run and call:
+    credentials = verify(render)
+    repeat, notes = None, []
+    if why := _why_not_repeated(render, call, trained, credentials):
+        notes.append(f"{why}: the outline of the face stands in for the merge's mask, so the seam is not judged")
+    elif trained is not None:
         repeat = Repeat(trained, merging, performer_of(table, number, merging))
     real = look_at_source(
         faceset, crop_size(performer.faces), lambda done: events(Progress("look at the source", done, None, "faces"))
     )
-    offset = _offset(options, merging, changed, shown, table)
+    seek = not table.lost  # where frames are lost, only counting gives each the number that the table knows it by
+    offset = Fraction(options.offset or 0).limit_denominator(1_000_000)
+    if options.offset is None:
+        first, _ = frame_range(merging.frames)
+        offset = excerpt_offset(changed, shown, first, deinterlace=merging.deinterlace, seek=seek)
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".evaluate-") as folder:
-        gathered = gather(changed, shown, performer, table.lost, real, repeat, merging, offset, Path(folder), events)
+        gathered = gather(
+            FrameMatching(changed, shown, offset),
+            performer,
+            real,
+            folder=Path(folder),
+            repeat=repeat,
+            is_self_swap=options.self_swap,
+            deinterlace=merging.deinterlace,
+            seek=seek,
+            events=events,
+        )
+        case = gathered.case
         if options.self_swap:
-            gathered = with_all_swapped(gathered, is_mask_known=repeat is not None)
-        found = _judge(gathered, render, target, source, table.footage_sha256, trained, options, merging, seen, events)
+            check_same_person(case)
+            if trained is not None and seen_in_training(trained, table.footage_sha256):
+                notes.append("the run was trained on this very target: the self-swap looks better than it is")
+        columns = measure(gathered, metrics, events)
+        self_swap: dict[str, Figure] = {}
+        if options.self_swap:
+            self_swap = {**compare_self(case), "flicker": columns[0].figures["flicker"]}
+        reconstruction, problem = ({}, "") if trained is None else _reconstruction(trained)
+        found = Evaluation(
+            render=render,
+            target=target,
+            source=source,
+            metrics=metrics,
+            columns=columns,
+            frames=case.frames,
+            follows=case.follows,
+            times=case.times,
+            coverage=gathered.coverage,
+            planes_changed_outside=gathered.planes_changed_outside,
+            reconstruction=reconstruction,
+            self_swap=self_swap,
+            flags=gathered.flags,
+            strips=choose_strips(case, columns[0], metrics),
+            provenance=credentials.as_json(),
+            settings=_settings(options, merging, trained),
+            notes=(*notes, *filter(None, [problem])),
+            is_mask_known=repeat is not None,
+        )
     if report is not None:
+        report = Path(report)
         write_report(found, report)
         write_atomic(report.with_suffix(".json"), json.dumps(found.as_json(), allow_nan=False, default=str))
-        given = {"render": render, "target": target, "source": source, "run": run, "report": report, "device": device}
-        resolved = options.model_copy(update={"rate": merging.rate})
-        save_call(report.with_suffix(".toml"), {**given, "workspace": workspace, **resolved.model_dump()})
+        given = {"render": render, "target": target, "source": source, "run": run and Path(run), "report": report}
+        resolved = options.model_copy(update={"rate": merging.rate}).model_dump()
+        save_call(report.with_suffix(".toml"), {**given, "workspace": workspace, "device": device, **resolved})
         events(Result(STEP, report))
     return found
 
 
-def _judge(
-    gathered: Gathered,
-    render: Path,
-    target: Path,
-    source: Path,
-    target_sha256: str,
-    run: TrainedNetwork | None,
-    options: EvaluateOptions,
-    merging: MergeOptions,
-    seen: Verification,
-    events: Events,
-) -> Evaluation:
-    """All figures of what was gathered."""
-    case = gathered.case
-    notes: list[str] = []
-    if options.self_swap:
-        check_same_person(case)
-        if run is not None and seen_in_training(run, target_sha256):
-            notes.append("the run was trained on this very target: the floor is lower than it looks")
-    columns: list[Column] = []
-    everything = (case.judged, *gathered.baselines)
-    for number, appearance in enumerate(everything):
-        events(Progress("measure", number, len(everything), "columns"))
-        columns.append(_column(case.judging(appearance)))
-    events(Progress("measure", len(everything), len(everything), "columns"))
-    is_mask_known = gathered.planes_changed_outside is not None
-    if not is_mask_known:
-        why = _why_not_repeated(render, run, seen)
-        notes.append(
-            f"{why}: the mask is the hull of the landmarks, so that the seam is not judged, and planes before encoding "
-            "are unknown"
-        )
-    else:
-        notes.append("mask, and planes before encoding, are of the same merge made again: same weights, same options")
-    if options.self_swap:
-        notes.append("all frames are judged that the merge went through; as a self-swap may change nothing that shows")
-    elif not case.is_swapped.any():
-        notes.append("the render shows the target's own face in every frame; all frames are judged")
-    else:
-        notes.append("the figures are of the frames that the render changed; how many these are, coverage says")
-    return Evaluation(
-        render=render,
-        target=target,
-        source=source,
-        metrics=METRICS,
-        columns=tuple(columns),
-        frames=case.frames,
-        follows=case.follows,
-        times=case.times,
-        coverage=gathered.coverage,
-        planes_changed_outside=gathered.planes_changed_outside,
-        reconstruction={} if run is None else _reconstruction(run, notes),
-        self_swap=_self_swap(case, columns[0]) if options.self_swap else {},
-        flags=gathered.flags,
-        strips=_strips(case, columns[0]),
-        provenance=seen.as_json(),
-        settings=_settings(options, merging, run),
-        notes=tuple(notes),
-        is_mask_known=is_mask_known,
-    )
+def _merge_call(render: Path) -> dict[str, Any]:
+    """The call saved beside a render of visagist's own; nothing beside another."""
+    saved = render.with_name(render.name + ".toml")
+    return read_toml(saved) if saved.is_file() else {}
 
 
-def _shown(table: FaceTable, number: int) -> Performer:
-    """The performer's faces, by whether a merge with default options would take them for certain."""
-    face_of = performer_of(table, number, MergeOptions())
-    everywhere = performer_of(table, number, MergeOptions(min_score=-sys.float_info.max))
-    found = [(face_of(index), everywhere(index)) for index in range(table.frames)]
-    return Performer(
-        [face for face, _ in found if isinstance(face, Face)],
-        [any_face for face, any_face in found if isinstance(any_face, Face) and not isinstance(face, Face)],
-    )
-
-
-def _why_not_repeated(render: Path, run: TrainedNetwork | None, seen: Verification) -> str:
-    if run is None:
-        return "no run was given"
-    if seen.model_sha256 is None:
-        return f"{render.name} has no credentials that say what it was made with"
-    if seen.verdict not in MADE:
-        return f"the credentials of {render.name} do not hold ({seen.verdict})"
-    if seen.model_sha256 != run.weights_sha256:
-        return f"the credentials of {render.name} name other weights than the run's"
-    return f"the call that made {render.name} is not saved beside it"
-
-
-def _column(case: Case) -> Column:
-    figures: dict[str, Figure] = {}
-    curves: dict[str, NDArray[np.float64]] = {}
-    for metric in METRICS:
-        if case.judged.name == NOISE and metric.name not in OF_DETECTORS:
-            continue  # the shaken picture is there for the detectors; as a picture it says nothing
-        figures[metric.name], curves[metric.name] = evaluate_metric(metric, case)
-    return Column(case.judged.name, figures, curves)
-
-
-def _strips(case: Case, column: Column) -> tuple[Strip, ...]:
-    """Frames spread over the footage, and the worst one of each metric."""
-    worst: dict[int, list[str]] = {}
-    for metric in METRICS:
-        curve = column.curves[metric.name]
-        if np.isfinite(curve).any() and metric.better != "neither":
-            badness = {"higher": -curve, "lower": curve, "one": np.abs(curve - 1)}[metric.better]
-            worst.setdefault(int(np.nanargmax(badness)), []).append(metric.name)
-    spread = np.linspace(0, len(case.frames) - 1, min(STRIPS, len(case.frames))).round().astype(int).tolist()
-    return tuple(
-        Strip(
-            frame=int(case.frames[i]),
-            time=float(case.times[i]),
-            target=np.array(case.target.crops[i]),
-            render=np.array(case.judged.crops[i]),
-            worst_in=tuple(worst.get(i, ())),
-        )
-        for i in sorted({*spread, *worst})
-    )
-
-
-def _reconstruction(run: TrainedNetwork, notes: list[str]) -> Mapping[str, Mapping[str, Figure]]:
-    """Held-out reconstruction of both sides, from the facesets that the run's own call names; else a note why not."""
-    saved = run.path / CALL
-    named = read_toml(saved) if saved.is_file() else {}
-    given = {**{side: named.get(side, "") for side in ("source", "target")}, **dict(named.get("others", {}))}
-    folders = {name: Path(str(folder)) for name, folder in given.items()}
-    if not all(folder.is_dir() and folder != Path() for folder in folders.values()):
-        notes.append("no reconstruction: the facesets that the run was trained on are not where they were")
-        return {}
-    try:
-        found = reconstruct(run, {name: Faceset.open(folder) for name, folder in folders.items()})
-    except (RunError, FacesetError) as error:
-        notes.append(f"no reconstruction: {error}")
-        return {}
-    return {side: {name: _stills_figure(values) for name, values in each.items()} for side, each in found.items()}
-
-
-def _stills_figure(values: NDArray[np.float64]) -> Figure:
-    """The figure of held-out crops, which are neighbours as frames are."""
-    return figure_of(values, CROP_STEP * np.arange(len(values), dtype=np.float64), None, "higher")
-
-
-def _self_swap(case: Case, column: Column) -> Mapping[str, Figure]:
-    """Against the right answer, the target itself, in the frames that the render changed."""
-    values = compare_self(case.target.crops, case.judged.crops, case.masks)
-    figures: dict[str, Figure] = {}
-    for name, each in values.items():
-        capped = np.minimum(each, EQUAL)  # dB; SSIM is at most 1
-        figures[name] = figure_of(np.where(case.is_swapped, capped, np.nan), case.times, None, "higher")
-    return {**figures, "flicker": column.figures["flicker"]}
+def _merge_options(call: Mapping[str, Any], options: EvaluateOptions) -> MergeOptions:
+    """How the render was merged, as far as that is known."""
+    known = {name: call[name] for name in MergeOptions.model_fields if name in call and name != "matte"}
+    if options.performer is not None or options.performer_reference is not None:
+        known |= {"performer": options.performer, "performer_reference": options.performer_reference}
+    if options.rate is not None:
+        known["rate"] = options.rate
+    return MergeOptions.parse({**known, "deinterlace": options.deinterlace or known.get("deinterlace", False)}, "call")
 
 
 def _source_faceset(
-    source: Path, options: EvaluateOptions, merging: MergeOptions, workspace: Path, events: Events
+    source: Path, options: EvaluateOptions, merging: MergeOptions, workspace: Path, events: EventCallback
 ) -> Faceset:
     """The faceset given, or one made of the footage given."""
     if source.is_dir() and (source / "extract.json").is_file():
@@ -320,22 +226,6 @@ def _source_faceset(
         raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
 
 
-def _merge_call(render: Path) -> dict[str, Any]:
-    """The call saved beside one of visagist's own renders; nothing beside another."""
-    saved = render.with_name(render.name + ".toml")
-    return read_toml(saved) if saved.is_file() else {}
-
-
-def _merge_options(call: Mapping[str, Any], options: EvaluateOptions) -> MergeOptions:
-    """How the render was merged, as far as that is known."""
-    known = {name: call[name] for name in MergeOptions.model_fields if name in call and name != "matte"}
-    if options.performer is not None or options.performer_reference is not None:
-        known |= {"performer": options.performer, "performer_reference": options.performer_reference}
-    if options.rate is not None:
-        known["rate"] = options.rate
-    return MergeOptions.parse({**known, "deinterlace": options.deinterlace or known.get("deinterlace", False)}, "call")
-
-
 def _performer(target: Path, table: FaceTable, merging: MergeOptions, workspace: Path) -> int:
     try:
         return choose_identity(table, merging.performer_reference, merging.performer, workspace)
@@ -345,20 +235,42 @@ def _performer(target: Path, table: FaceTable, merging: MergeOptions, workspace:
         raise NoFaceError(f"{target}: {error}") from error
 
 
-def _offset(
-    options: EvaluateOptions, merging: MergeOptions, target: Footage, render: Footage, table: FaceTable
-) -> float:
-    """s to add to the render's times: what the user says, or where a known excerpt starts."""
-    if options.offset is not None:
-        return options.offset
-    first, _ = frame_range(merging.frames)
-    if first == 0:
-        return 0.0
-    if rate := number_rate(target, render):
-        return float(first / rate)
-    with Reader(target, first=first, last=first, deinterlace=merging.deinterlace, seek=not table.lost) as reader:
-        start = next(iter(reader)).time
-    return float(start - render.start)
+def _faces_of(table: FaceTable, number: int) -> Performer:
+    """The performer's faces, by whether a merge with default options would change them."""
+    certain_of = performer_of(table, number, MergeOptions())
+    face_of = performer_of(table, number, MergeOptions(min_score=-sys.float_info.max))
+    certain = [face for index in range(table.frames) if isinstance(face := certain_of(index), Face)]
+    frames = {face.frame for face in certain}
+    every = [face for index in range(table.frames) if isinstance(face := face_of(index), Face)]
+    return Performer(certain, [face for face in every if face.frame not in frames])
+
+
+def _why_not_repeated(
+    render: Path, call: Mapping[str, Any], run: TrainedNetwork | None, credentials: Verification
+) -> str | None:
+    """Why the merge that made the render cannot be made again; None if it can."""
+    if run is None:
+        return "no run was given"
+    if credentials.model_sha256 is None:
+        return f"{render.name} has no credentials that name the weights it was made with"
+    if credentials.verdict not in INTACT:
+        return f"the credentials of {render.name} are not intact ({credentials.verdict})"
+    if credentials.model_sha256 != run.weights_sha256:
+        return f"the credentials of {render.name} name other weights than the run's"
+    return None if call else f"the call that made {render.name} is not saved beside it"
+
+
+def _reconstruction(run: TrainedNetwork) -> tuple[Mapping[str, Mapping[str, Figure]], str]:
+    """Reconstruction of the validation faces in the facesets that the run's own call names, or why there is none."""
+    saved = run.path / CALL
+    call = read_toml(saved) if saved.is_file() else {}
+    folders = {"source": call.get("source", ""), "target": call.get("target", ""), **call.get("others", {})}
+    if not all(folder and Path(folder).is_dir() for folder in folders.values()):
+        return {}, "no reconstruction: the facesets that the run was trained on are not where they were"
+    try:
+        return reconstruct(run, {name: Faceset.open(Path(folder)) for name, folder in folders.items()}), ""
+    except (RunError, FacesetError) as error:
+        return {}, f"no reconstruction: {error}"
 
 
 def _settings(options: EvaluateOptions, merging: MergeOptions, run: TrainedNetwork | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from visagist.training.losses.adversarial import patch_kernels, receptive_field
 
 from tests.training.losses.conftest import pictures
 from visagist.core.device import choose
@@ -18,7 +19,6 @@ from visagist.training.losses import (
     discriminator_loss,
     generator_loss,
 )
-from visagist.training.losses.adversarial import patch_kernels, receptive_field
 
 
 def test_every_odd_patch_has_kernels_of_3_and_5_that_see_exactly_it() -> None:

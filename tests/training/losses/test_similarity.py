@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from visagist.training.losses.similarity import scales
 
 from tests.training.losses.conftest import disc, pictures
 from visagist.training import losses
-from visagist.training.losses.similarity import scales
 
 
 def halved(picture: np.ndarray) -> np.ndarray:

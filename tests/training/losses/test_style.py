@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+from visagist.training.losses.style import local_means, relit
 
 from tests.training.losses.conftest import disc, pictures
 from visagist.training import losses
-from visagist.training.losses.style import local_means, relit
 
 
 def test_local_means_are_scipys_inside_the_mask() -> None:

@@ -1,10 +1,4 @@
-"""What happened outside the face, and whether anything happened inside it.
-
-- `outside_psnr`: how near a frame of the render is to the target's outside the face
-- `is_changed`: whether the face of a frame was replaced at all, or only encoded again
-- `planes_changed_outside`: what a merge changed outside its mask, before encoding
-- `METRICS`: the first over all frames
-"""
+"""What happened outside the face, and whether the face was changed at all."""
 
 import cv2
 import numpy as np
@@ -13,6 +7,7 @@ from numpy.typing import NDArray
 from visagist.core.errors import EvaluationError
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.faces import hull_mask
 from visagist.media import Frame
 from visagist.merging.pipeline import Merged
@@ -23,24 +18,21 @@ EQUAL = 100.0  # dB that stand for equal pictures; a single 8-bit code in a pict
 SOFT = 0.01  # of the crop's side, sigma: what is finer is mostly the encoder's
 WIDE = 0.04  # of the crop's side, sigma of the neighbourhoods whose difference is compared
 RIM = 0.05  # of the crop's side, left out on either side of the face's outline
-CALM = 0.25  # of the picture outside the face, the part that differs least: it was not replaced, hair or neck may be
+CALM = 0.25  # of the picture outside the face, the part that differs least: hair or neck may have been replaced
 # Re-encoded at crf 18 to 30 with H.264, H.265 and MPEG-4, faces of four clips differed at most 1.75 times as much as
-# what is calm around them, at crf 40 up to 2.5 times; swapped ones 10 times as much, 4.4 encoded at crf 30, 2.2 at 40.
+# the calm part, at crf 40 up to 2.5 times; swapped ones 10 times as much, 4.4 encoded at crf 30, 2.2 at 40.
 CHANGED = 2.2
-COARSEST = 8.0  # code values; no encoder that is worth judging does more to the calm part of a picture
-NOTHING = 0.3  # code values, added to the calm part's: without an encoder's noise, what is less than 0.7 is no change
+MAX_CALM = 8.0  # code values; no reasonable encoder does more to the calm part
+NOTHING = 0.3  # code values, added to the calm part's: without an encoder's noise, less than 0.7 is no change
 
 
 def outside_psnr(target: Frame, render: Frame, landmarks: NDArray[np.floating]) -> float:
-    """PSNR of the render to the target outside the face.
+    """PSNR in dB of a render's R'G'B' to the target's outside the face; inf if equal, NaN if the face fills the frame.
 
     Args:
         target: its frame.
         render: the frame of the same time.
         landmarks: `(478, 2 or 3)` frame px, of the target's face.
-
-    Returns:
-        dB, over R'G'B'; infinite where all is equal, NaN where the face fills the picture.
 
     Raises:
         EvaluationError: the frames differ in size.
@@ -60,10 +52,9 @@ def outside_psnr(target: Frame, render: Frame, landmarks: NDArray[np.floating]) 
 
 
 def is_changed(target: NDArray[np.uint8], render: NDArray[np.uint8], hull: NDArray[np.uint8]) -> bool:
-    """Whether a face was replaced, rather than encoded again with all around it.
+    """Whether a face was replaced, rather than only encoded or graded together with its surroundings.
 
-    What an encoder does, it does to the whole picture; so the face must differ clearly more than the calm part of its
-    surroundings. A change of colour of the whole picture does not count, unless it is much stronger on the face.
+    It must differ clearly more than the calm part of its surroundings.
 
     Args:
         target: `(S, S, 3)` RGB crop.
@@ -78,7 +69,7 @@ def is_changed(target: NDArray[np.uint8], render: NDArray[np.uint8], hull: NDArr
     inside, outside = cv2.erode(hull, rim) > 127, cv2.dilate(hull, rim) < 128
     if not inside.any():
         return False
-    calm = min(COARSEST, float(np.sqrt(np.quantile(energy[outside], CALM)))) if outside.any() else 0.0
+    calm = min(MAX_CALM, float(np.sqrt(np.quantile(energy[outside], CALM)))) if outside.any() else 0.0
     return float(np.sqrt(energy[inside].mean())) > CHANGED * (calm + NOTHING)
 
 
@@ -120,17 +111,17 @@ def _outside(case: Case) -> NDArray[np.float64]:
     return np.minimum(case.judged.outside, EQUAL)
 
 
-METRICS = (
-    Metric(
-        name="outside_psnr",
-        title="Outside the face, PSNR",
-        unit="dB",
-        better="higher",
-        formula="10 log10(1 / mean squared difference of R'G'B' in [0, 1]) over the picture outside the face's hull "
-        f"grown by {100 * GROWN - 100:.0f} %; {EQUAL:g} where that is more, or all is equal",
-        source="PSNR; after encoding, so that it tells of the encoder where the merge itself changed nothing",
-        fooled_by="plain backgrounds, which any encoder keeps well, and noise, which none does; the less of the "
-        "picture the face leaves, the less it says. 40 dB and more is hard to see.",
-        measure=_outside,
-    ),
+OUTSIDE_PSNR = Metric(
+    name="outside_psnr",
+    title="Outside the face, PSNR",
+    unit="dB",
+    better="higher",
+    formula="10 log10(1 / mean squared difference of R'G'B' in [0, 1]) over the picture outside the face's hull "
+    f"grown by {100 * GROWN - 100:.0f} %; {EQUAL:g} where that is more, or all is equal",
+    source="PSNR; after encoding, so that it tells of the encoder where the merge itself changed nothing",
+    fooled_by="plain backgrounds, which any encoder keeps well, and noise, which none does; the less of the "
+    "picture the face leaves, the less it says. 40 dB and more is hard to see.",
+    measure=_outside,
+    order=90,
 )
+METRICS.register(OUTSIDE_PSNR, __name__)

@@ -1,33 +1,27 @@
 """Expression: whether the judged face does what the target's does.
 
-- `expression_blendshapes`, `expression_landmarks`: how far off it is, frame by frame
-- `expression_correlation`, `expression_amplitude`: whether it moves as the target moves, and as much
-- `expression_eyes`, `expression_mouth`: whether lids and lips open as the target's do
-- `gaze`: where the irises stand in the eyes
-
-Differences frame by frame do not tell a face that acts from one that does not: a nearly static blur, an average of
-all expressions, is off by little in every frame. Movement over time tells them apart, so it stands beside them.
+Differences frame by frame do not tell a face that acts from a nearly static blur, which is off by little in every
+frame. Movement over time does, so it is measured as well.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.evaluation_data import Appearance, Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.evaluation.metrics.pose import as_complex, stable_fit
 
-IRISES = 468  # from here on the mesh's points are of the irises
-# Outer and inner corner, two pairs of an upper and a lower point, iris: of the right eye and of the left
+IRISES = 468  # first of the mesh's points on the irises
+# Right and left eye: outer and inner corner, two pairs of an upper and a lower point, iris
 EYES = ((33, 133, ((160, 144), (158, 153)), 468), (263, 362, ((387, 373), (385, 380)), 473))
 MOUTH = (78, 308, ((82, 87), (13, 14), (312, 317)))  # inner lips
-OPEN = 0.15  # least aspect ratio of an eye whose iris can be seen; eyes at rest have 0.25 to 0.3
-# Deviations over time below which the target hardly moves: some 4 times what the detectors' noise accounts for where
-# faces are 155 px wide
-BLENDSHAPE_MOVES = 0.02
-EYE_MOVES = 0.01
-MOUTH_MOVES = 0.02
+MIN_OPEN = 0.15  # aspect ratio of an eye whose iris can be seen; eyes at rest have 0.25 to 0.3
+# Deviations over time below which the target hardly moves: about 4 times the detectors' noise on faces 155 px wide
+BLENDSHAPE_MOVES, EYE_MOVES, MOUTH_MOVES = 0.02, 0.01, 0.02
 STILL = 1e-6  # deviation of what does not move at all
 
 MESH = "visagist, on MediaPipe's face mesh and blendshapes"
@@ -42,8 +36,7 @@ def blendshape_error(case: Case) -> NDArray[np.float64]:
 def landmark_error(case: Case) -> NDArray[np.float64]:
     """Mean distance `(N,)` of the mesh's 468 points without irises, in per cent of that between outer eye corners.
 
-    The judged face is first laid upon the target's by the points that hardly move with expression, so that an open
-    mouth counts as one and is not spread over the whole face, as a fit to all points would.
+    After `stable_fit`: a fit to all points would spread an open mouth over the whole face.
     """
     judged, target = (as_complex(seen.landmarks[:, :IRISES]) for seen in (case.judged, case.target))
     turn, shift = stable_fit(case)
@@ -65,12 +58,9 @@ def mouth_openness(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def iris_places(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Where the irises stand, `(N, 2, 2)`: for each eye along the line from outer to inner corner, and below it.
-
-    Both in widths of the eye: along is 0 at the outer corner and 1 at the inner one.
-    """
+    """Places of the irises `(N, 2, 2)` in widths of the eye: from outer (0) to inner (1) corner, and below the line."""
     points = as_complex(landmarks)
-    places = []
+    places: list[NDArray[np.float64]] = []
     for side, (outer, inner, _, iris) in zip((1, -1), EYES, strict=True):
         across = points[:, inner] - points[:, outer]
         # a complex quotient turns and scales at once; the left eye runs the other way, so its "below" changes sign
@@ -80,51 +70,39 @@ def iris_places(landmarks: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def gaze(case: Case) -> NDArray[np.float64]:
-    """Mean absolute difference `(N,)` of the irises' places in per cent of the eyes' width.
-
-    Of the eyes that are open in both; NaN where none is.
-    """
+    """Mean absolute difference `(N,)` of the irises' places in per cent of the eyes' width, over eyes open in both."""
     judged, target = case.judged.landmarks, case.target.landmarks
-    is_open = (eye_openness(judged) >= OPEN) & (eye_openness(target) >= OPEN)  # (N, 2)
+    is_open = (eye_openness(judged) >= MIN_OPEN) & (eye_openness(target) >= MIN_OPEN)  # (N, 2)
     difference = np.abs(iris_places(judged) - iris_places(target)).mean(2)  # (N, 2)
     count = is_open.sum(1)
     total = np.where(is_open, difference, 0).sum(1)
     return np.where(count > 0, 100 * total / np.maximum(count, 1), np.nan)
 
 
-def blendshape_pairs(case: Case) -> NDArray[np.float64]:
-    """`(N, 102)`: 51 blendshapes of the judged face, then those of the target's."""
-    return _paired(case.judged.blendshapes[:, 1:].astype(np.float64), case.target.blendshapes[:, 1:].astype(np.float64))
+def paired(case: Case, curves: Callable[[Appearance], NDArray[np.floating]]) -> NDArray[np.float64]:
+    """`(N, 2K)`: K curves of the judged face, then of the target's; NaN in frames where either face was not found."""
+    pairs = np.hstack([curves(seen).astype(np.float64) for seen in (case.judged, case.target)])
+    pairs[~np.isfinite(pairs).all(1)] = np.nan
+    return pairs
 
 
-def eye_pairs(case: Case) -> NDArray[np.float64]:
-    """Mean aspect ratio of both eyes `(N, 2)`: judged, target."""
-    return _paired(*(eye_openness(seen.landmarks).mean(1)[:, None] for seen in (case.judged, case.target)))
-
-
-def mouth_pairs(case: Case) -> NDArray[np.float64]:
-    """Mouth aspect ratio `(N, 2)`: judged, target."""
-    return _paired(*(mouth_openness(seen.landmarks)[:, None] for seen in (case.judged, case.target)))
-
-
-def correlation(pairs: NDArray[np.float64], least: float) -> float:
-    """Pearson's r between the judged and the target's curves, the mean over the curves that move in the target.
+def correlation(pairs: NDArray[np.float64], min_moves: float) -> float:
+    """Mean Pearson's r between the judged and the target's curves, over those that move in the target.
 
     Args:
         pairs: `(M, 2K)` the judged face's K curves, then the target's.
-        least: deviation from which on a curve of the target counts as moving.
+        min_moves: deviation from which on a curve of the target moves.
 
     Returns:
-        -1 to 1; 0 where the judged face does not move while the target does; NaN where the target does not move.
+        -1 to 1; 0 if the judged face does not move while the target does; NaN if the target does not move.
 
-    >>> moves = np.array([0.0, 1.0, 0.0, 1.0])
-    >>> still = np.zeros(4)
+    >>> moves, still = np.array([0.0, 1.0, 0.0, 1.0]), np.zeros(4)
     >>> round(correlation(np.column_stack([0.5 * moves, still, moves, still]), 0.1), 3)
     1.0
     >>> correlation(np.column_stack([still, moves]), 0.1)
     0.0
     """
-    judged, target = _moving(pairs, least)
+    judged, target = _moving(pairs, min_moves)
     if judged.shape[1] == 0:
         return np.nan
     deviation = judged.std(0)
@@ -132,38 +110,24 @@ def correlation(pairs: NDArray[np.float64], least: float) -> float:
     return float(np.where(deviation > STILL, products, 0).mean())
 
 
-def amplitude(pairs: NDArray[np.float64], least: float) -> float:
-    """By how much the judged curves go along with the target's: the slope of the regression of one on the other.
-
-    Args:
-        pairs: `(M, 2K)`, as for `correlation`.
-        least: as for `correlation`.
-
-    Returns:
-        1 in full, 0.5 half as far, 0 not at all; NaN where the target does not move.
+def amplitude(pairs: NDArray[np.float64], min_moves: float) -> float:
+    """Slope of the regression of the judged on the target's curves; NaN if the target does not move.
 
     >>> moves = np.array([0.0, 1.0, 0.0, 1.0])
     >>> amplitude(np.column_stack([0.5 * moves, moves]), 0.1)
     0.5
     """
-    judged, target = _moving(pairs, least)
+    judged, target = _moving(pairs, min_moves)
     if judged.shape[1] == 0:
         return np.nan
     return float((judged * target).sum() / (target**2).sum())
 
 
-def _paired(judged: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(N, 2K)` of two `(N, K)`; all NaN in frames where either face was not found."""
-    pairs = np.hstack([judged, target])
-    pairs[~np.isfinite(pairs).all(1)] = np.nan
-    return pairs
-
-
-def _moving(pairs: NDArray[np.float64], least: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _moving(pairs: NDArray[np.float64], min_moves: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Judged and target curves `(M, k)` about their means, of those that move in the target."""
     centred = pairs - pairs.mean(0)
     judged, target = np.split(centred, 2, axis=1)
-    moves = target.std(0) >= least
+    moves = target.std(0) >= min_moves
     return judged[:, moves], target[:, moves]
 
 
@@ -176,8 +140,10 @@ def _openness(
     return heights.mean(0) / np.abs(points[:, inner] - points[:, outer])
 
 
-METRICS = (
-    Metric(
+_blendshapes = partial(paired, curves=lambda seen: seen.blendshapes[:, 1:])  # without `_neutral`
+_metric = partial(Metric, order=40, has_noise_floor=True)
+FAMILY = (
+    _metric(
         name="expression_correlation",
         title="Expression, how well it follows",
         unit="",
@@ -188,10 +154,10 @@ METRICS = (
         fooled_by="size and offset: half an expression follows as well as a whole one (see the amplitude). The "
         "unswapped target has 1. A short or nearly motionless clip gives little to go by: mind the interval.",
         aim=0.7,  # an exact swap of two synthetic people has 0.78
-        measure=blendshape_pairs,
-        combine=partial(correlation, least=BLENDSHAPE_MOVES),
+        measure=_blendshapes,
+        combine=partial(correlation, min_moves=BLENDSHAPE_MOVES),
     ),
-    Metric(
+    _metric(
         name="expression_amplitude",
         title="Expression, how far it goes along",
         unit="",
@@ -202,10 +168,10 @@ METRICS = (
         fooled_by="the largest movements, mostly the mouth's, weigh most; an exaggerated mouth may make up for frozen "
         "brows. A face that moves late or at random loses here too.",
         aim=1.25,  # an exact swap has 0.85
-        measure=blendshape_pairs,
-        combine=partial(amplitude, least=BLENDSHAPE_MOVES),
+        measure=_blendshapes,
+        combine=partial(amplitude, min_moves=BLENDSHAPE_MOVES),
     ),
-    Metric(
+    _metric(
         name="expression_blendshapes",
         title="Expression, blendshape error",
         unit="",
@@ -216,7 +182,7 @@ METRICS = (
         "expression follows. The unswapped target has 0.",
         measure=blendshape_error,
     ),
-    Metric(
+    _metric(
         name="expression_landmarks",
         title="Landmark error",
         unit="%",
@@ -231,7 +197,7 @@ METRICS = (
         measure=landmark_error,
         aim=3.0,
     ),
-    Metric(
+    _metric(
         name="expression_eyes",
         title="Lids follow",
         unit="",
@@ -241,10 +207,10 @@ METRICS = (
         source="eye aspect ratio of Soukupova and Cech 2016",
         fooled_by="size and offset: half-shut lids that follow have 1. Without a blink in the footage it is small "
         "movement against noise.",
-        measure=eye_pairs,
-        combine=partial(correlation, least=EYE_MOVES),
+        measure=partial(paired, curves=lambda seen: eye_openness(seen.landmarks).mean(1)[:, None]),
+        combine=partial(correlation, min_moves=EYE_MOVES),
     ),
-    Metric(
+    _metric(
         name="expression_mouth",
         title="Lips follow",
         unit="",
@@ -253,16 +219,16 @@ METRICS = (
         f"the judged and the target's face; nothing where the target's deviates by less than {MOUTH_MOVES}",
         source="as the eye aspect ratio",
         fooled_by="size and offset: lips that open half as far have 1. Teeth and tongue do not count.",
-        measure=mouth_pairs,
-        combine=partial(correlation, least=MOUTH_MOVES),
+        measure=partial(paired, curves=lambda seen: mouth_openness(seen.landmarks)[:, None]),
+        combine=partial(correlation, min_moves=MOUTH_MOVES),
     ),
-    Metric(
+    _metric(
         name="gaze",
         title="Gaze, iris offset",
         unit="%",
         better="lower",
         formula="mean |judged - target| of the iris's place along and below the line between the eye's corners / width "
-        f"of the eye, over the eyes that are open in both (aspect ratio from {OPEN})",
+        f"of the eye, over the eyes that are open in both (aspect ratio from {MIN_OPEN})",
         source=MESH,
         fooled_by="eyes of another cut: the source's irises rest elsewhere between the corners. Where the eyes are "
         "blurred the detector puts the irises in their middle. Eyes shut by mistake do not count here (see the lids). "
@@ -270,3 +236,4 @@ METRICS = (
         measure=gaze,
     ),
 )
+METRICS.register(FAMILY, __name__)

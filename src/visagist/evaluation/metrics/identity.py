@@ -1,10 +1,6 @@
-"""Identity: how much the judged face is the source's.
+"""Identity: how much the judged face is the source's, by dlib's embedder and by SFace."""
 
-- `identity`: cosine to the source's mean direction, by dlib's embedder, which no training sees
-- `identity_share`: of what real faces of the source reach
-- `identity_calibrated`: the same between strangers (0) and the source (1)
-- `identity_sface`, `identity_sface_share`: by SFace, which training may use
-"""
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +8,9 @@ from numpy.typing import NDArray
 from visagist.evaluation.embedder import is_same_person, mean_direction
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
-LEAST_SPAN = 0.02  # of cosine; where strangers come as close as that to the source, nothing can be said
+MIN_SPAN = 0.02  # of cosine between strangers and the source; below, nothing can be said
 
 DLIB = "dlib's ResNet (King 2017), a network that no training here sees"
 SFACE = "SFace (Zhong et al. 2021, OpenCV Zoo), THE EMBEDDER THAT TRAINING MAY USE in its loss"
@@ -39,7 +36,7 @@ def identity_calibrated(case: Case) -> NDArray[np.float64]:
     if len(others) == 0:
         return np.full(len(case.judged), np.nan)
     stranger, real = float(np.median(others)), _held_out(case, case.source.independent)
-    return (identity(case) - stranger) / (real - stranger if real - stranger > LEAST_SPAN else np.nan)
+    return (identity(case) - stranger) / (real - stranger if real - stranger > MIN_SPAN else np.nan)
 
 
 def identity_sface(case: Case) -> NDArray[np.float64]:
@@ -61,23 +58,20 @@ def _held_out(case: Case, embeddings: NDArray[np.float32]) -> float:
     return float(_cosines(embeddings[case.source.held_out], case.source.centroid(embeddings)).mean())
 
 
-METRICS = (
-    Metric(
+_metric = partial(Metric, order=10, unit="", better="higher")
+FAMILY = (
+    _metric(
         name="identity",
         title="Identity (cosine)",
-        unit="",
-        better="higher",
         formula="cosine between the embedding of the judged face and the mean direction of the source's real faces",
         source=DLIB,
         fooled_by="its cosines lie close together: two strangers reach 0.85, one person's own faces 0.93 to 1.00. Read "
         "the calibrated figure. A still of the source pasted over every frame scores high.",
         measure=identity,
     ),
-    Metric(
+    _metric(
         name="identity_share",
         title="Identity, share of held-out real",
-        unit="",
-        better="higher",
         formula="identity / mean identity of real source frames that were held out of the mean direction",
         source=DLIB,
         fooled_by="flatters: an unswapped target reaches 0.83 to 0.92. Read it beside the unswapped column, or read "
@@ -85,11 +79,9 @@ METRICS = (
         measure=identity_share,
         aim=0.9,
     ),
-    Metric(
+    _metric(
         name="identity_calibrated",
         title="Identity, 0 = a stranger, 1 = held-out real",
-        unit="",
-        better="higher",
         formula="(c - u) / (r - u): c identity; u median of the identity of strangers and of the target's performer, "
         "each counted once; r mean identity of held-out real source frames",
         source=DLIB + "; scale by visagist",
@@ -100,25 +92,22 @@ METRICS = (
         measure=identity_calibrated,
         aim=0.9,
     ),
-    Metric(
+    _metric(
         name="identity_sface",
         title="Identity by SFace (cosine; training may use it)",
-        unit="",
-        better="higher",
         formula="cosine between the SFace embedding of the judged face and the mean direction of the source's",
         source=SFACE,
         fooled_by="training against it: a network that learnt to please SFace pleases it here too. Trust it only where "
         "dlib's figure agrees. Above 0.6 one person, below 0.35 two.",
         measure=identity_sface,
     ),
-    Metric(
+    _metric(
         name="identity_sface_share",
         title="Identity by SFace, share of held-out real (training may use it)",
-        unit="",
-        better="higher",
         formula="SFace identity / mean SFace identity of held-out real source frames",
         source=SFACE,
         fooled_by="as SFace identity: training against it.",
         measure=identity_sface_share,
     ),
 )
+METRICS.register(FAMILY, __name__)

@@ -1,11 +1,7 @@
-"""Whether the judged face trembles against the target's.
+"""Jitter: whether the judged face trembles against the target's.
 
-- `jitter`: second difference over time of where its landmarks lie beside the target's
-- `METRICS`: that
-
-Where the source's features lie otherwise than the target's, the residual is large but changes slowly: its second
-difference is nought for anything steady or steadily drifting, and greatest for what goes to and fro from frame to
-frame.
+Features of the source that lie elsewhere leave a residual that is large but changes slowly; its second difference is 0
+for anything steady or drifting, and greatest for what alternates from frame to frame.
 """
 
 import numpy as np
@@ -13,13 +9,11 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
 
 def jitter(case: Case) -> NDArray[np.float64]:
-    """`(N,)`: per cent of the distance between the target's outer eye corners; at the middle one of three frames.
-
-    NaN where three frames do not follow one another, or the detector saw no face in one of them.
-    """
+    """Per cent of the distance between the target's outer eye corners, at the middle one of three frames, `(N,)`."""
     residuals = (case.judged.landmarks - case.target.landmarks)[:, :, :2].astype(np.float64)  # (N, 478, 2) frame px
     residuals *= 100 / case.eye_distances[:, None, None]
     values = np.full(len(residuals), np.nan)
@@ -31,18 +25,19 @@ def jitter(case: Case) -> NDArray[np.float64]:
     return values
 
 
-METRICS = (
-    Metric(
-        name="jitter",
-        title="Jitter",
-        unit="%",
-        better="lower",
-        formula="median over the 478 landmarks of |r(t+1) - 2 r(t) + r(t-1)|, r = (judged - target landmarks) / "
-        "distance between the target's outer eye corners, over three frames in a row",
-        source="our own; landmarks of MediaPipe's face mesh",
-        fooled_by="the detector, which trembles by itself (see its noise beside it) and more on soft pictures; "
-        "trembling that shows in brightness or texture only (see the flicker). A frozen face gets what the target's "
-        "own movement jerks. The unswapped target has 0.",
-        measure=jitter,
-    ),
+JITTER = Metric(
+    name="jitter",
+    title="Jitter",
+    unit="%",
+    better="lower",
+    formula="median over the 478 landmarks of |r(t+1) - 2 r(t) + r(t-1)|, r = (judged - target landmarks) / "
+    "distance between the target's outer eye corners, over three frames in a row",
+    source="our own; landmarks of MediaPipe's face mesh",
+    fooled_by="the detector, which trembles by itself (see its noise beside it) and more on soft pictures; "
+    "trembling that shows in brightness or texture only (see the flicker). A frozen face gets what the target's "
+    "own movement jerks. The unswapped target has 0.",
+    measure=jitter,
+    has_noise_floor=True,
+    order=80,
 )
+METRICS.register(JITTER, __name__)

@@ -1,32 +1,28 @@
-"""Pose: whether the judged head is turned as the target's is, and lies where it lies.
+"""Pose: whether the judged head is turned as the target's is, and lies where it lies."""
 
-- `pose_yaw`, `pose_pitch`, `pose_roll`: absolute differences in degrees
-- `placement`: how far the face lies off, in per cent of the distance between the eyes
-- `stable_fit`: the similarity from the judged face to the target's, frame by frame
-"""
-
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.faces.align import STABLE
 
 ANGLES = {"yaw": "turned to the side", "pitch": "raised or lowered", "roll": "tilted"}
 
 
-def pose_difference(case: Case) -> NDArray[np.float64]:
-    """Absolute differences `(N, 3)` of yaw, pitch and roll in degrees, 0 to 180."""
-    difference = case.judged.poses.astype(np.float64) - case.target.poses
+def pose_difference(case: Case, axis: int) -> NDArray[np.float64]:
+    """Absolute difference `(N,)` of yaw, pitch or roll in degrees, 0 to 180."""
+    difference = case.judged.poses[:, axis].astype(np.float64) - case.target.poses[:, axis]
     return np.abs((difference + 180) % 360 - 180)
 
 
 def stable_fit(case: Case) -> tuple[NDArray[np.complex128], NDArray[np.complex128]]:
     """The least-squares similarity from judged to target points that hardly move with expression, in frame px.
 
-    As complex numbers, where a point is x + iy: `(a, b)`, both `(N,)`, with target ≈ a * judged + b.
+    As complex numbers, a point being x + iy: `(a, b)`, both `(N,)`, with target ≈ a * judged + b.
     """
     judged, target = as_complex(case.judged.landmarks[:, STABLE, :]), as_complex(case.target.landmarks[:, STABLE, :])
     middle_j, middle_t = judged.mean(1), target.mean(1)
@@ -41,43 +37,34 @@ def as_complex(landmarks: NDArray[np.float32]) -> NDArray[np.complex128]:
 
 
 def placement(case: Case) -> NDArray[np.float64]:
-    """How far the judged face lies off, `(N,)`, in per cent of the distance between the target's outer eye corners.
-
-    The mean distance by which shift, size and roll have to move the points that hardly move with expression to lay
-    the judged face upon the target's.
-    """
+    """How far `stable_fit` moves the judged face, `(N,)`, in per cent of the distance between the eyes."""
     judged = as_complex(case.judged.landmarks[:, STABLE, :])
     turn, shift = stable_fit(case)
     moved = turn[:, None] * judged + shift[:, None] - judged  # (N, P)
     return 100 * np.abs(moved).mean(1) / case.eye_distances
 
 
-def _measure(axis: int) -> Callable[[Case], NDArray[np.float64]]:
-    return lambda case: pose_difference(case)[:, axis]
-
-
-METRICS = (
+_metric = partial(Metric, order=30, has_noise_floor=True, better="lower")
+FAMILY = (
     *(
-        Metric(
+        _metric(
             name=f"pose_{name}",
             title=f"{name.capitalize()} (how the head is {meaning})",
             unit="°",
-            better="lower",
             formula=f"|{name} of the judged head - {name} of the target's|; from the rotation of the least-squares "
             "similarity in 3D (Umeyama 1991) between the mean face and the points that hardly move with expression",
             source="visagist, on MediaPipe's face mesh",
             fooled_by="the unswapped target has 0, so it means something only beside identity. A source with another "
             "depth of nose or brow reads as another angle.",
-            measure=_measure(axis),
+            measure=partial(pose_difference, axis=axis),
             aim=1.5,
         )
         for axis, (name, meaning) in enumerate(ANGLES.items())
     ),
-    Metric(
+    _metric(
         name="placement",
         title="Placement of the face",
         unit="%",
-        better="lower",
         formula="mean distance by which the least-squares similarity (shift, size, roll) from the judged face to the "
         "target's moves the points that hardly move with expression / distance between the target's outer eye corners",
         source="visagist, on MediaPipe's face mesh",
@@ -86,3 +73,4 @@ METRICS = (
         measure=placement,
     ),
 )
+METRICS.register(FAMILY, __name__)

@@ -1,18 +1,13 @@
-"""Whether the edge of the mask shows.
+"""Seam: whether the edge of the mask shows.
 
-- `outline`: the mask's contour at half height, with its outward normals
-- `seam_gradient`: how much more steeply brightness changes across it in the render than in the target
-- `seam_color`: how much farther the colour inside is from that outside
-- `METRICS`: both
-
-A seam is an edge that the target does not have there. So each point of the contour is compared with the same point in
-the target, only what is steeper than there counts, and the ratios are averaged in their logarithms: the jaw before the
-background is no seam, a jaw that lies elsewhere or is blurred cannot make up for a seam along the cheek, and a few
-strong edges cannot hide what happens along smooth skin. Pictures are first averaged a little along the contour, because
-a seam goes on along it and skin and noise do not.
+A seam is an edge that the target does not have there, so each point of the mask's contour is compared with the same
+point in the target, and only what is steeper than there counts. Ratios are averaged as logarithms: a few strong edges
+cannot hide what happens along smooth skin. Pictures are first averaged along the contour, because a seam goes on along
+it and skin and noise do not.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -20,13 +15,14 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 
 NARROW = 0.0125  # of the crop's side, either way of the contour: where a hard edge shows
 NEAR, FAR = 0.007, 0.02  # of the crop's side: the rings whose colours are compared; between them lies the feather
 ALONG = 0.015  # of the crop's side, sigma of the average along the contour
 SMOOTH = 0.01  # of the crop's side, sigma by which the contour itself is smoothed
-LEAST_POINTS = 16  # of the contour, inside the crop
-STEEP = 0.5  # code values a px, added on both sides: a flat target has no gradient, and what is below is not seen
+MIN_POINTS = 16  # of the contour, inside the crop
+STEEP = 0.5  # code values per px, added on both sides: a flat target has no gradient, and less is not seen
 SEEN = 1.0  # CIE Lab, added on both sides: half of what is just noticed
 
 Points = NDArray[np.float64]
@@ -34,14 +30,14 @@ Measure = Callable[[NDArray[np.uint8], Points, Points], NDArray[np.float64]]  # 
 
 
 def outline(mask: NDArray[np.uint8], reach: float) -> tuple[Points, Points] | None:
-    """The contour of a mask at half height, a point a px, and its outward normals.
+    """The contour of a mask at half height, one point per px, and its outward normals.
 
     Args:
-        mask: `(S, S)`; of several pieces the largest counts.
+        mask: `(S, S)`; the largest of several pieces counts.
         reach: px from the crop's border, within which points are left out.
 
     Returns:
-        `(K, 2)` px and `(K, 2)` unit vectors; None where fewer than `LEAST_POINTS` are left.
+        `(K, 2)` px and `(K, 2)` unit vectors; None if fewer than `MIN_POINTS` are left.
     """
     contours, _ = cv2.findContours((mask > 127).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
@@ -50,7 +46,7 @@ def outline(mask: NDArray[np.uint8], reach: float) -> tuple[Points, Points] | No
     closed = np.vstack([corners, corners[:1]])
     lengths = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(closed, axis=0), axis=1))])
     count = int(lengths[-1])
-    if count < LEAST_POINTS:
+    if count < MIN_POINTS:
         return None
     places = np.arange(count) * lengths[-1] / count
     points = np.column_stack([np.interp(places, lengths, closed[:, axis]) for axis in (0, 1)])
@@ -63,7 +59,7 @@ def outline(mask: NDArray[np.uint8], reach: float) -> tuple[Points, Points] | No
         normals = -normals
     points = points + normals / 2  # OpenCV's contours run through the outermost pixels inside
     inside = ((points >= reach) & (points <= len(mask) - 1 - reach)).all(1)
-    return (points[inside], normals[inside]) if inside.sum() >= LEAST_POINTS else None
+    return (points[inside], normals[inside]) if inside.sum() >= MIN_POINTS else None
 
 
 def seam_gradient(case: Case) -> NDArray[np.float64]:
@@ -123,12 +119,11 @@ def _smoothed(values: Points, sigma: float) -> Points:
     return np.asarray(smooth, np.float64)
 
 
-METRICS = (
-    Metric(
+_metric = partial(Metric, order=60, unit="", better="lower", aim=1.15, needs_mask=True)
+FAMILY = (
+    _metric(
         name="seam_gradient",
         title="Seam, steepness across the edge",
-        unit="",
-        better="lower",
         formula="geometric mean along the mask's contour at half height of max(1, g(judged) / g(target)), g = root "
         f"mean square of the luma's slope across the contour within {100 * NARROW:g} % of the crop's side either way "
         f"+ {STEEP} code values a px",
@@ -139,14 +134,10 @@ METRICS = (
         "outline of the face stands in for it, and a seam that runs elsewhere is not seen. The unswapped target has 1, "
         "which is the least.",
         measure=seam_gradient,
-        aim=1.15,
-        needs_mask=True,
     ),
-    Metric(
+    _metric(
         name="seam_color",
         title="Seam, colour across the edge",
-        unit="",
-        better="lower",
         formula="geometric mean along the mask's contour of max(1, c(judged) / c(target)), c = CIE Lab difference "
         f"(1976) between the means of {100 * NEAR:g} to {100 * FAR:g} % of the crop's side inside and outside "
         f"+ {SEEN:g}",
@@ -155,7 +146,6 @@ METRICS = (
         "laid along an edge that the target has; where the mask is not known, as above. The unswapped target has 1, "
         "which is the least.",
         measure=seam_color,
-        aim=1.15,
-        needs_mask=True,
     ),
 )
+METRICS.register(FAMILY, __name__)

@@ -1,17 +1,12 @@
-"""How much fine detail the judged face shows.
+"""Sharpness: how much fine detail the judged face shows.
 
-- `detail`: fine detail of a picture within a region, as a share of its contrast
-- `METRICS`: over real faces of the source, and over the target's own face
-
-What counts as fine is fixed in pixels of the target's frame, about 3 to 8 px from crest to crest: the finest band that
-the footage carries well, and the first that a network or a soft merge loses. All are measured in that one band and in
-the same part of the face, brows to chin, so that a fringe, a bald forehead or the face's outline do not count.
-
-The source's footage may have another resolution than the target's. A finer one costs hardly anything: a face shot
-through a grid twice as coarse has 7 % less of this band, so even a perfect render then reads 0.93. A coarser one has
-less to give: its faces are soft at the target's size, a render that is as soft reads 1, and only the ratio to the
-target tells that it is softer than the shot around it. Therefore both are measured.
+Fine is a band of about 3 to 8 px of the target's frame: the finest that the footage carries well, and the first that a
+network or a soft merge loses. It is measured from brows to chin, without the face's outline. Source footage coarser
+than the target has less to give: a render as soft as it reads 1 against the source, and only the ratio to the target
+tells that it is softer than the shot around it.
 """
+
+from functools import partial
 
 import cv2
 import numpy as np
@@ -19,24 +14,22 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Appearance, Case
 from visagist.evaluation.metric import Metric
+from visagist.evaluation.metrics import METRICS
 from visagist.faces import hull_mask
 
 FINE, COARSE = 0.7, 1.4  # frame px, sigmas of the Gaussians whose difference is the band; it peaks at 4.6 px
-RIM = 0.02  # of the crop's side, by which the outline of the face is left out
-LEAST = 0.25  # part of the region that the mask must cover, else too little of the face was replaced to say
+RIM = 0.02  # of the crop's side, left out at the outline of the face
+MIN_COVERED = 0.25  # of the region, by the mask
 FAINT = 1.0  # code values, added to the contrast: a flat picture has no detail, whatever its noise
 
 
 def detail(crop: NDArray[np.uint8], region: NDArray[np.bool_], unit: float) -> float:
-    """Fine detail within a region, as a share of its contrast.
+    """Fine detail within a region, as a share of its contrast; about 0.05 to 0.15 in faces.
 
     Args:
         crop: `(S, S, 3)` RGB.
         region: `(S, S)`, True somewhere.
         unit: px that sigmas are counted in, 1 or more.
-
-    Returns:
-        0 where there is none; some 0.05 to 0.15 in faces.
 
     >>> flat = np.full((32, 32, 3), 128, np.uint8)
     >>> detail(flat, np.ones((32, 32), bool), 1.0)
@@ -48,11 +41,7 @@ def detail(crop: NDArray[np.uint8], region: NDArray[np.bool_], unit: float) -> f
 
 
 def detail_unit(case: Case) -> float:
-    """Crop px to a px of the target's frame, where the crops are enlarged; else 1.
-
-    One for the whole case, that of its smaller faces, so that neither a face that comes nearer nor the source is looked
-    at in another band.
-    """
+    """Crop px per px of the target's frame, at least 1; that of the smaller faces, so that all have the same band."""
     scales = np.sqrt(np.abs(np.linalg.det(case.matrices[:, :, :2])))
     return float(max(1.0, np.quantile(scales, 0.9)))
 
@@ -77,7 +66,7 @@ def sharpness_to_target(case: Case) -> NDArray[np.float64]:
 
 
 def _details(case: Case, seen: Appearance) -> NDArray[np.float64]:
-    """Detail `(N,)` of the replaced part of each face; NaN where that is too little of it."""
+    """Detail `(N,)` of the replaced part of each face; NaN if that is too little of it."""
     unit = detail_unit(case)
     values = np.full(len(case.frames), np.nan)
     for i, points in enumerate(case.in_crop(case.target.landmarks)):
@@ -85,7 +74,7 @@ def _details(case: Case, seen: Appearance) -> NDArray[np.float64]:
             continue
         middle = _middle(points, case.size)
         region = middle & (case.masks[i] > 127)
-        if region.any() and region.sum() >= LEAST * middle.sum():
+        if region.any() and region.sum() >= MIN_COVERED * middle.sum():
             values[i] = detail(seen.crops[i], region, unit)
     return values
 
@@ -96,31 +85,29 @@ def _middle(points: NDArray[np.floating], size: int) -> NDArray[np.bool_]:
     return cv2.erode(hull_mask(points, size, 0.0), np.ones((side, side), np.uint8)) > 127
 
 
-METRICS = (
-    Metric(
+_metric = partial(
+    Metric, order=50, unit="", better="one", source="our own; difference of Gaussians, Marr and Hildreth 1980"
+)
+FAMILY = (
+    _metric(
         name="sharpness",
         title="Sharpness, over real source",
-        unit="",
-        better="one",
         formula="d(judged) / median of d(real faces of the source), where d = root mean square of the luma's band "
         f"between Gaussians of sigma {FINE} and {COARSE} px of the target's frame (of the crop, where the face is "
         "larger than that) / standard deviation of the luma, inside the mask from brows to chin",
-        source="our own; difference of Gaussians, Marr and Hildreth 1980",
         fooled_by="noise, grain, compression blocks and sharpening halos, which count as detail; a source filmed in "
         "coarser footage than the target (a soft render then reads 1), or made up or lit otherwise. With footage twice "
         "as fine as the target's even a perfect render reads 0.93.",
         aim=1.25,
         measure=sharpness,
     ),
-    Metric(
+    _metric(
         name="sharpness_to_target",
         title="Sharpness, over target",
-        unit="",
-        better="one",
         formula="as the sharpness over real source, over d of the target's own face in the same frame and place",
-        source="our own; difference of Gaussians, Marr and Hildreth 1980",
         fooled_by="noise, as above; a source whose skin is smoother or rougher than the performer's, or who has a "
         "beard or glasses, should not read 1. The unswapped target has 1.",
         measure=sharpness_to_target,
     ),
 )
+METRICS.register(FAMILY, __name__)

@@ -1,10 +1,5 @@
-"""Time curves as SVG, drawn by hand: a report needs no plotting library for lines.
+"""Time curves as SVG: a report needs no plotting library for lines.
 
-- `Line`: one curve and its name
-- `curve_svg`: the render's curve above those of the baselines, with the aim and the worst frame
-- `stretches`: where a curve runs without a break
-
-A line breaks where frames are missing (the performer is not there, the shot changes) and where nothing was measured.
 Colours are those of Okabe and Ito, which people with any colour vision tell apart; dashes tell them apart in grey.
 """
 
@@ -18,13 +13,13 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from visagist.evaluation.thresholds import number
+from visagist.evaluation.formatting import number
 
 WIDTH, HEIGHT = 700, 190
-LEFT, RIGHT, TOP, BOTTOM = 46, 146, 16, 24  # margins; names of the lines stand in the right one
-MOST_SPANS = 2  # a baseline may stretch the scale by so many times what the render and the aim need
-BEYOND = 40  # px that a line is followed beyond the scale, unseen
-LABEL = 13  # px between names
+LEFT, RIGHT, TOP, BOTTOM = 46, 146, 16, 24  # margins; the right one holds the names of the lines
+MAX_SPANS = 2  # by which a baseline may stretch the scale, in spans of what the render and the aim need
+BEYOND = 40  # px beyond the scale, to which a line is drawn unseen
+LABEL_HEIGHT = 13  # px
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +39,8 @@ def curve_svg(
     aims: Sequence[float],
     aim_name: str,
     worst: int | None,
-    link: str | None,
 ) -> Markup:
-    """Curves over time.
+    """Curves over time, as one `<svg>` element without any outside reference.
 
     Args:
         title: what is measured, for screen readers.
@@ -55,12 +49,8 @@ def curve_svg(
         times: `(N,)` s.
         lines: the render's first, then the baselines'.
         aims: values at which a line is drawn across.
-        aim_name: what stands beside the last of these.
-        worst: entry that is marked as the worst of the first line.
-        link: where the mark leads to, such as `#frame-12`.
-
-    Returns:
-        One `<svg>` element without any outside reference.
+        aim_name: label of the last of these.
+        worst: frame that is marked as the worst of the first line, with a link to its picture, `#frame-12`.
     """
     start, end = float(times[0]), float(times[-1])
     low, high = value_range([line.values for line in lines], aims)
@@ -107,21 +97,15 @@ def curve_svg(
     parts.append("</svg>")
     for y, kind, name in _spread(names, TOP + 4, bottom):
         parts.append(f'<text class="name {kind}" x="{right + 8}" y="{y + 3.5:.1f}">{escape(name)}</text>')
-    if worst is not None and math.isfinite(lines[0].values[worst]):
-        at, y = x[worst], float(down(lines[0].values[worst]))
-        mark = (
-            f'<circle class="worst" cx="{at:.1f}" cy="{y:.1f}" r="4.5">'
-            f"<title>worst: frame {frames[worst]}</title></circle>"
-        )
-        parts.append(mark if link is None else f'<a href="{escape(link)}">{mark}</a>')
+    for at, y in zip(x[frames == worst], down(lines[0].values[frames == worst]), strict=True):
+        mark = f'<circle class="worst" cx="{at:.1f}" cy="{y:.1f}" r="4.5"><title>worst: frame {worst}</title></circle>'
+        parts.append(f'<a href="#frame-{worst}">{mark}</a>')
     parts.append("</svg>")
     return Markup("".join(parts))  # all text in it is escaped above
 
 
 def stretches(frames: NDArray[np.int64], follows: NDArray[np.bool_], values: NDArray[np.float64]) -> list[slice]:
     """Where `values` run without a break: neither NaN, nor a larger step of `frames` than usual, nor a new shot.
-
-    A new shot or track is where frames are next to each other and the second does not follow the first.
 
     >>> frames, follows = np.array([0, 1, 2, 8, 9]), np.array([False, True, True, False, True])
     >>> stretches(frames, follows, np.array([1.0, 1.0, np.nan, 1.0, 1.0]))
@@ -130,20 +114,14 @@ def stretches(frames: NDArray[np.int64], follows: NDArray[np.bool_], values: NDA
     is_known = np.isfinite(values)
     step = np.diff(frames, prepend=frames[:1] - _step(frames))
     is_new = (step > 1.5 * _step(frames)) | ((step == 1) & ~follows)
-    found: list[slice] = []
-    start: int | None = None
-    for i in range(len(values) + 1):
-        is_over = i == len(values) or not is_known[i] or is_new[i]
-        if start is not None and is_over:
-            found.append(slice(start, i))
-            start = None
-        if start is None and i < len(values) and is_known[i]:
-            start = i
-    return found
+    starts = is_known & (is_new | ~np.concatenate([[False], is_known[:-1]]))
+    ends = is_known & np.concatenate([is_new[1:] | ~is_known[1:], [True]])
+    pairs = zip(np.flatnonzero(starts).tolist(), np.flatnonzero(ends).tolist(), strict=True)
+    return [slice(start, end + 1) for start, end in pairs]
 
 
 def value_range(curves: Sequence[NDArray[np.float64]], aims: Sequence[float]) -> tuple[float, float]:
-    """The scale: all of the render and the aim, and of the baselines what does not flatten those.
+    """The scale: all of the render and the aims, and what does not flatten those of the baselines.
 
     >>> low, high = value_range([np.array([1.0, 2.0]), np.array([50.0])], [1.5])
     >>> low < 1 < 2 < high < 5
@@ -158,8 +136,8 @@ def value_range(curves: Sequence[NDArray[np.float64]], aims: Sequence[float]) ->
     for other in others:
         if other:
             under, over = (float(v) for v in np.quantile(other, [0.02, 0.98]))
-            low = min(low, max(under, min(needed) - MOST_SPANS * span))
-            high = max(high, min(over, max(needed) + MOST_SPANS * span))
+            low = min(low, max(under, min(needed) - MAX_SPANS * span))
+            high = max(high, min(over, max(needed) + MAX_SPANS * span))
     pad = 0.06 * max(high - low, span)
     return low - pad, high + pad
 
@@ -214,10 +192,10 @@ def _spread(names: Sequence[tuple[float, str, str]], top: float, bottom: float) 
     """Names moved apart so that none covers another, as near to their lines as that allows."""
     placed: list[tuple[float, str, str]] = []
     for y, kind, name in sorted(names):
-        placed.append((max(y, top if not placed else placed[-1][0] + LABEL), kind, name))
+        placed.append((max(y, top if not placed else placed[-1][0] + LABEL_HEIGHT), kind, name))
     limit = bottom
     for i in reversed(range(len(placed))):
         y, kind, name = placed[i]
         placed[i] = (min(y, limit), kind, name)
-        limit = placed[i][0] - LABEL
+        limit = placed[i][0] - LABEL_HEIGHT
     return placed

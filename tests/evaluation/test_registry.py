@@ -1,0 +1,75 @@
+"""Metrics come from the registry, and one from another distribution counts like visagist's own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.evaluation.constructed import FRAMES, brightness_flicker, judging, real_case
+
+from visagist.core.errors import ConfigError
+from visagist.evaluation import METRICS, all_metrics
+from visagist.evaluation.metric import evaluate_metric
+
+MODULE = """
+from visagist.evaluation import Metric
+
+def brightness(case):
+    return case.judged.crops.mean((1, 2, 3)) / case.target.crops.mean((1, 2, 3))
+
+METRIC = Metric("brightness", "Brightness", "", "one", "mean / mean", "a test", "everything", brightness, order=55)
+TWICE = (METRIC, METRIC)
+"""
+
+Install = Callable[[str], None]
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Puts a distribution with one entry point on the path, as pip would; the argument is what it names."""
+
+    def forget() -> None:
+        METRICS.__dict__.pop("_added", None)  # entry points are looked up once per process
+        METRICS._registered.pop("third_party", None)
+
+    def write(what: str) -> None:
+        (tmp_path / "visagist_third_party.py").write_text(MODULE)
+        info = tmp_path / "third_party-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: third-party\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[visagist.metrics]\nthird_party = visagist_third_party:{what}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        forget()
+
+    yield write
+    forget()
+
+
+def test_a_metric_of_another_distribution_is_measured_in_its_place(install: Install) -> None:
+    before = [metric.name for metric in all_metrics()]
+    install("METRIC")
+    after = [metric.name for metric in all_metrics()]
+    assert [name for name in after if name != "brightness"] == before
+    assert before[after.index("brightness") - 1].startswith("sharpness")  # order 50
+    assert before[after.index("brightness")].startswith("seam")  # order 60
+    metric = next(metric for metric in all_metrics() if metric.name == "brightness")
+    case = real_case()
+    assert evaluate_metric(metric, judging(case, 0.8 * case.target.crops))[0].value == pytest.approx(0.9, abs=0.05)
+
+
+@pytest.mark.parametrize("what", ["brightness", "TWICE", "missing"])
+def test_what_is_no_metric_is_refused_by_its_name(install: Install, what: str) -> None:
+    install(what)
+    with pytest.raises(ConfigError, match=r"third_party|brightness"):
+        all_metrics()
+
+
+@pytest.mark.parametrize("name", [metric.name for metric in all_metrics()])
+def test_a_metric_gives_a_value_per_frame_and_none_where_nothing_was_swapped(name: str) -> None:
+    metric = next(metric for metric in all_metrics() if metric.name == name)
+    case = real_case()
+    flickering = judging(case, brightness_flicker(case, 0.05))
+    _, curve = evaluate_metric(metric, replace(flickering, is_swapped=np.arange(FRAMES) != 4))
+    assert curve.shape == (FRAMES,)
+    assert np.isnan(curve[4])
