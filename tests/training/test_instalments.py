@@ -35,7 +35,7 @@ def files(folder: Path) -> dict[Path, tuple[int, bytes]]:
 
 
 def stopping(done: int) -> Callable[[Event], None]:
-    """Events that answer an iteration with Ctrl-C."""
+    """EventCallback that answer an iteration with Ctrl-C."""
 
     def stop(event: Event) -> None:
         if isinstance(event, Progress) and event.done == done:

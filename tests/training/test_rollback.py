@@ -180,7 +180,7 @@ def test_killed_while_it_goes_back_a_training_ends_the_same(
 
 
 def killed_at_second(said: list[Event]) -> Callable[[Event], None]:
-    """Events that are kept, and answer the second warning with a crash."""
+    """EventCallback that are kept, and answer the second warning with a crash."""
 
     def say(event: Event) -> None:
         said.append(event)

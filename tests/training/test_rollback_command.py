@@ -17,7 +17,7 @@ Make = Callable[..., TrainOptions]
 
 
 def stopping(done: int) -> Callable[[Event], None]:
-    """Events that answer an iteration with Ctrl-C."""
+    """EventCallback that answer an iteration with Ctrl-C."""
 
     def stop(event: Event) -> None:
         if isinstance(event, Progress) and event.done == done:

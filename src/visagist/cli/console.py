@@ -1,4 +1,4 @@
-"""Events on a console: bars on a terminal, plain lines in a pipe, JSON lines on request.
+"""EventCallback on a console: bars on a terminal, plain lines in a pipe, JSON lines on request.
 
 Results and figures go to standard output, everything about the way there to standard error, so that
 `visagist demo | tail -1` is a path.
@@ -22,14 +22,14 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from visagist.core.events import Event, Events, Metric, Note, Result, Warned, as_json
+from visagist.core.events import Event, EventCallback, Metric, Note, Result, Warned, as_json
 from visagist.core.events import Progress as Advance
 
 PLAIN_SECONDS = 10.0  # between two plain lines of one step
 
 
 @contextmanager
-def console_events(as_json_lines: bool) -> Iterator[Events]:
+def console_events(as_json_lines: bool) -> Iterator[EventCallback]:
     """A callable that shows events for the time of the block."""
     if as_json_lines:
         yield _json_line

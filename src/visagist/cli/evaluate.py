@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import device_is_named
-from visagist.core.events import Events
+from visagist.core.events import EventCallback
 from visagist.evaluation import Evaluation
 from visagist.jobs.evaluate import EvaluateOptions
 
@@ -32,7 +32,7 @@ def evaluate(
     workspace: Path | None = None,
     device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     options: Annotated[EvaluateOptions, Parameter(name="*")] = EvaluateOptions(),  # noqa: B008 - frozen
-    events: Annotated[Events, Parameter(parse=False)],
+    events: Annotated[EventCallback, Parameter(parse=False)],
 ) -> Evaluation:
     """Measure RENDER, of any tool, against its target and its source.
 

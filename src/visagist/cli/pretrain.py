@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import training_is_possible
-from visagist.core.events import Events
+from visagist.core.events import EventCallback
 from visagist.training import Run, TrainOptions
 
 
@@ -16,7 +16,7 @@ def pretrain(
     *,
     output: Annotated[Path, Parameter(alias="-o")],
     options: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
-    events: Annotated[Events, Parameter(parse=False)],
+    events: Annotated[EventCallback, Parameter(parse=False)],
 ) -> Run:
     """Train a network on all people in FOLDER, for `visagist train --start` to fit to two of your own.
 

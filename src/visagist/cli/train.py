@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 import visagist
 from visagist.cli.computing import training_is_possible
-from visagist.core.events import Events, Note
+from visagist.core.events import EventCallback, Note
 from visagist.training import Run, TrainOptions
 
 
@@ -18,7 +18,7 @@ def train(
     output: Annotated[Path, Parameter(alias="-o")],
     others: Annotated[dict[str, Path] | None, Parameter(name="--others")] = None,
     options: Annotated[TrainOptions, Parameter(name="*", validator=training_is_possible)] = TrainOptions(),  # noqa: B008 - frozen
-    events: Annotated[Events, Parameter(parse=False)],
+    events: Annotated[EventCallback, Parameter(parse=False)],
 ) -> Run:
     """Train a network on the facesets SOURCE (whose face will appear) and TARGET (the performer).
 

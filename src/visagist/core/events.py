@@ -54,7 +54,6 @@ class Result:
 
 Event = Progress | Note | Warned | Metric | Result
 EventCallback = Callable[[Event], None]
-Events = EventCallback
 
 
 def silent(event: Event) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist.core.errors import EvaluationError
-from visagist.core.events import Events, Progress
+from visagist.core.events import EventCallback, Progress
 from visagist.evaluation.baselines import Paster, jittered
 from visagist.evaluation.evaluation_data import Appearance, Case, Source, follows_previous
 from visagist.evaluation.frame_matching import FrameMatching, check_same_scene, doubts
@@ -109,7 +109,7 @@ def gather(
     is_self_swap: bool = False,
     deinterlace: bool = False,
     seek: bool = True,
-    events: Events,
+    events: EventCallback,
 ) -> Gathered:
     """Read target and render side by side and look at every face.
 
@@ -198,7 +198,7 @@ def _take_all(
     performer: Performer,
     paster: Paster,
     crops: _Crops,
-    events: Events,
+    events: EventCallback,
 ) -> tuple[list[_Taken], list[Face]]:
     """Fill the crops; what else is known of each frame, in order, and which uncertain faces were changed."""
     taken: list[_Taken] = []
@@ -257,7 +257,7 @@ def _mask_in_crop(merged: Merged, matrix: NDArray[np.float64], size: int) -> NDA
 
 
 def _look_at_all(
-    taken: list[_Taken], crops: _Crops, outside: NDArray[np.float64], events: Events
+    taken: list[_Taken], crops: _Crops, outside: NDArray[np.float64], events: EventCallback
 ) -> tuple[Appearance, ...]:
     """Render, unswapped target, copy-paste and noise."""
     count = len(taken)

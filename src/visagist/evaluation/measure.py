@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.core.events import Events, Progress
+from visagist.core.events import EventCallback, Progress
 from visagist.evaluation.collect_frames import Gathered
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Figure, Metric, badness, evaluate_metric
@@ -12,7 +12,7 @@ from visagist.evaluation.result import NOISE, Column, Strip
 SPREAD_STRIPS = 6  # frames shown besides the worst ones
 
 
-def measure(gathered: Gathered, metrics: tuple[Metric, ...], events: Events) -> tuple[Column, ...]:
+def measure(gathered: Gathered, metrics: tuple[Metric, ...], events: EventCallback) -> tuple[Column, ...]:
     """The render's figures and curves, then those of the baselines."""
     columns: list[Column] = []
     everything = (gathered.case.judged, *gathered.baselines)

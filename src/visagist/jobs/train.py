@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from visagist.core.errors import ConfigError
-from visagist.core.events import Events, Note, silent
+from visagist.core.events import EventCallback, Note, silent
 from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
@@ -35,7 +35,7 @@ def train(
     minutes: float | None = None,
     model: str | None = None,
     options: TrainOptions | None = None,
-    on_event: Events | None = None,
+    on_event: EventCallback | None = None,
 ) -> Run:
     """Train a network that draws the source's face with the target's expression.
 
@@ -93,7 +93,7 @@ def pretrain(
     minutes: float | None = None,
     model: str | None = None,
     options: TrainOptions | None = None,
-    on_event: Events | None = None,
+    on_event: EventCallback | None = None,
 ) -> Run:
     """Train a network on many people, for other runs to start from (`TrainOptions.start`).
 
@@ -141,7 +141,7 @@ def _train(
     load: Callable[[TrainOptions, int], dict[str, Crops]],
     call: Path,
     given: dict[str, Any],
-    on_event: Events | None,
+    on_event: EventCallback | None,
 ) -> Run:
     """Check, then load crops, then train."""
     with exclusive(run) as world:

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import PlainSerializer, PlainValidator
 from pydantic_core import PydanticCustomError
 
-from visagist.core.events import Events, Note
+from visagist.core.events import EventCallback, Note
 from visagist.media.footage import Footage
 
 DEFAULT_RATE = Fraction(25)
@@ -48,7 +48,7 @@ FrameRate = Annotated[Fraction, PlainValidator(parse_rate), PlainSerializer(str,
 """A setting: frames a second, written as `24` or `24000/1001`."""
 
 
-def note_rate(clips: Iterable[Footage], step: str, events: Events) -> None:
+def note_rate(clips: Iterable[Footage], step: str, events: EventCallback) -> None:
     """Say how fast image sequences are read; for each rate once, nothing where there is no sequence."""
     for rate in sorted({clip.rate for clip in clips if clip.kind == "sequence" and clip.rate is not None}):
         remedy = "; --rate says otherwise" if rate == DEFAULT_RATE else ""

@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 from visagist.core.device import Compute, choose
-from visagist.core.events import Events, Note
+from visagist.core.events import EventCallback, Note
 from visagist.models import configure
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
@@ -28,7 +28,11 @@ COOLING = Plan(warm_up=0, cool_down_start=0, total=10**6)
 
 
 def plan_iterations(
-    datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute, events: Events, minutes: float
+    datasets: Mapping[str, IdentityDataset],
+    options: TrainOptions,
+    compute: Compute,
+    events: EventCallback,
+    minutes: float,
 ) -> int:
     """Turn minutes into iterations, by measuring some on a network that is thrown away.
 

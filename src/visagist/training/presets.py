@@ -14,7 +14,7 @@ import torch
 
 from visagist.core.device import Compute, available, choose
 from visagist.core.errors import ConfigError
-from visagist.core.events import Events, Note
+from visagist.core.events import EventCallback, Note
 from visagist.models import ARCHITECTURES, configure, create
 from visagist.models.bundle import read_record
 from visagist.training.config import PresetName, TrainOptions, plain
@@ -75,7 +75,7 @@ Values = dict[str, Any]
 
 
 def with_preset(
-    options: TrainOptions, run: Path, identities: Sequence[str], count_crops: Callable[[], int], events: Events
+    options: TrainOptions, run: Path, identities: Sequence[str], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
     """The options, filled by their preset; the same ones if they name none.
 

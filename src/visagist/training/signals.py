@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from visagist.core.errors import OutputError
-from visagist.core.events import Event, Events, Note, Progress, as_json
+from visagist.core.events import Event, EventCallback, Note, Progress, as_json
 
 STEP = "train"
 VALIDATION = "validation"  # the step of events with metrics of validation faces
@@ -21,7 +21,7 @@ AT_ONCE = "stopped at once; the same command continues from the last checkpoint"
 
 
 @contextmanager
-def interrupts(events: Events) -> Iterator[tuple[threading.Event, Events]]:
+def interrupts(events: EventCallback) -> Iterator[tuple[threading.Event, EventCallback]]:
     """An event that Ctrl-C and SIGTERM set, so that they are answered between two iterations; and `events`, as before.
 
     What they ask for is said at once, for an iteration may take long. A second Ctrl-C does not wait. A second SIGTERM
@@ -59,7 +59,7 @@ def interrupts(events: Events) -> Iterator[tuple[threading.Event, Events]]:
 
 
 @contextmanager
-def logged(events: Events, path: Path) -> Iterator[Events]:
+def logged(events: EventCallback, path: Path) -> Iterator[EventCallback]:
     """`events` that also go, progress excepted, to a JSON-lines file that only ever grows.
 
     Raises:

@@ -17,7 +17,7 @@ import torch
 
 from visagist.core.device import choose, kept_memory, peak
 from visagist.core.errors import CollapseError, ConfigError, RunError
-from visagist.core.events import Events, Metric, Note, Progress, Result, Warned, silent
+from visagist.core.events import EventCallback, Metric, Note, Progress, Result, Warned, silent
 from visagist.core.files import sha256
 from visagist.models import configure, create
 from visagist.models.bundle import WEIGHTS, read_record
@@ -65,7 +65,7 @@ def train_crops(
     run: Path,
     options: TrainOptions,
     *,
-    on_event: Events | None = None,
+    on_event: EventCallback | None = None,
     sign: Sign | None = None,
 ) -> Run:
     """Train a network on crops in memory. Started by `torchrun`, all processes train one network together.
@@ -104,7 +104,7 @@ def exclusive(run: Path) -> Iterator[World]:
 
 
 def checked_options(
-    options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: Events
+    options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
     """The options with what their preset fills in; whatever can be refused before a crop is read is refused here."""
     world = World.now()
@@ -130,7 +130,7 @@ def checked_options(
 
 
 def prepare(
-    crops: Mapping[str, Crops], run: Path, options: TrainOptions, events: Events, sign: Sign | None
+    crops: Mapping[str, Crops], run: Path, options: TrainOptions, events: EventCallback, sign: Sign | None
 ) -> "Training":
     """A training that can begin, by `checked_options`; its record is written."""
     size = configure(options.model, options.settings).size
@@ -187,7 +187,13 @@ class Training:
     """
 
     def __init__(
-        self, trainer: Trainer, run: Path, record: RunRecord, options: TrainOptions, events: Events, sign: Sign | None
+        self,
+        trainer: Trainer,
+        run: Path,
+        record: RunRecord,
+        options: TrainOptions,
+        events: EventCallback,
+        sign: Sign | None,
     ) -> None:
         self.trainer, self.run, self.record, self.options = trainer, run, record, options
         self.events, self.sign, self.world = events, sign, World.now()
