@@ -57,7 +57,7 @@ class OptimizerOptions(Settings):
     name: Name = "adamw"
     """`adamw`; `adabelief` (steps large where gradients agree; SAEHD's choice); `lion` (steps of one size, less memory;
     for large batches); `schedule-free` (averages its own path in place of a falling rate and of EMA; for trainings
-    whose length nobody knows, with --schedule.decay none)."""
+    whose length nobody knows, with --schedule.floor 1)."""
 
     betas: tuple[Beta, Beta] | None = None
     """How much of the running means of gradients and of their squares an iteration keeps, 0 to below 1 each; without
