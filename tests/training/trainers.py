@@ -1,0 +1,71 @@
+"""Trainers in memory, and what is compared between two of them."""
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from tests.training.conftest import people
+from visagist.core.device import Compute
+from visagist.models import configure
+from visagist.training import TrainOptions
+from visagist.training.data import IdentityDataset
+from visagist.training.losses import LOSSES, LossOptions
+from visagist.training.losses.options import ADVERSARIAL
+from visagist.training.schedule import Plan
+from visagist.training.trainer import Trainer
+
+FLOAT32 = Compute(torch.device("cpu"), None, torch.channels_last)
+FINISHING = Plan(warm_up=0, cool_down_start=0, total=12)  # every loss acts from the start
+EVERY_LOSS = (*LOSSES.names, *ADVERSARIAL)
+
+dataset = cache(lambda seed, size: IdentityDataset(people(seed, size=size), 0.2, FLOAT32.device))
+
+
+def new_trainer(
+    options: TrainOptions,
+    plan: Plan | None = None,
+    identities: tuple[str, ...] = ("source", "target"),
+    compute: Compute = FLOAT32,
+) -> Trainer:
+    """A trainer of people of coloured blobs."""
+    size = configure(options.model, options.settings).size
+    datasets = {name: dataset(i + 1, size) for i, name in enumerate(identities)}
+    return Trainer(datasets, options, plan or Plan.of(options.iterations or 12, options.schedule), compute)
+
+
+def only(name: str) -> LossOptions:
+    """One loss alone, which the options of a user may not be."""
+    return LossOptions().model_copy(update=dict.fromkeys(LOSSES.names, 0.0) | {"gan_dims": 4, name: 1.0})
+
+
+def gradients(trainer: Trainer) -> dict[str, Tensor]:
+    """A tenth of the gradients of a first iteration, as AdamW remembers them, and what pulls a discriminator felt."""
+    for adversary in trainer.criterion.adversaries.values():
+        adversary.pulls.fill_(1)  # else it has no weight yet
+    trainer.learn(0, *trainer.batch(0))
+    found = {name: each for name, each in trainer.tensors().items() if "exp_avg/" in name or name.endswith("/pulls")}
+    assert found
+    return found
+
+
+def assert_same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], loss: str) -> None:
+    """Up to float32's rounding: 1e-6 of a gradient, and 1e-3 of one that comes through all of SFace."""
+    assert ours.keys() == theirs.keys()
+    for part in {name.rpartition("exp_avg/")[0] for name in ours if "exp_avg/" in name}:  # the network, discriminators
+        first, second = (
+            torch.cat([each[name].flatten() for name in ours if name.startswith(f"{part}exp_avg/")])
+            for each in (ours, theirs)
+        )
+        assert first.any()
+        assert (first - second).norm() < (1e-2 if loss == "identity" else 1e-5) * first.norm()
+    for name in ours:
+        if name.endswith("/pulls"):
+            torch.testing.assert_close(ours[name], theirs[name], rtol=1e-4, atol=0)
+
+
+def assert_same_state(ours: Trainer, theirs: Trainer) -> None:
+    """To the bit."""
+    first, second = ours.tensors(), theirs.tensors()
+    assert first.keys() == second.keys()
+    assert [name for name, tensor in first.items() if not torch.equal(tensor, second[name])] == []
