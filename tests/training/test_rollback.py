@@ -3,10 +3,12 @@
 import math
 import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
 from tests.training.conftest import contents, ending, killed_at_each_change
@@ -85,6 +87,26 @@ def test_a_training_goes_back_to_the_last_checkpoint_with_half_the_rate(
     assert last.values["learning_rate"] == pytest.approx(0.0005 * (1 - math.sqrt(3 / 4)))
     tensors = TrainedNetwork.open(tmp_path, "cpu").network.state_dict().values()
     assert all(tensor.isfinite().all() for tensor in tensors)
+
+
+def test_other_random_numbers_are_drawn_after_a_rollback_and_with_another_seed(
+    crops: People, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poison(2)
+    batch, seen = Trainer.batch, dict[tuple[int, int], Tensor]()
+
+    def watch(self: Trainer, iteration: int) -> tuple[Tensor, Tensor]:
+        found = batch(self, iteration)
+        if iteration == 1:
+            seen[self.options.seed, self.attempt] = found[0]
+        return found
+
+    monkeypatch.setattr(Trainer, "batch", watch)
+    for seed in (0, 1):
+        train_crops(crops, tmp_path / str(seed), options(iterations=4, seed=seed))
+    assert len(seen) == 4
+    for one, other in combinations(seen.values(), 2):
+        assert not torch.equal(one, other)
 
 
 def test_a_finishing_loss_that_begins_to_act_is_no_explosion(
