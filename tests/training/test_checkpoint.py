@@ -55,20 +55,20 @@ def test_no_checkpoint_is_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("done", "every", "backups", "kept"),
+    ("every", "backups", "pinned", "kept"),
     [
-        (5, 100, 3, [4, 5]),
-        (10, 100, 3, [7, 9, 10]),  # 7: where the cool-down began
-        (10, 3, 2, [6, 7, 9, 10]),
-        (10, 3, 0, [7, 9, 10]),
+        (100, 3, (), [16, 18]),
+        (100, 3, (12, 9), [8, 12, 16, 18]),  # 8: there is none at 9
+        (5, 2, (), [10, 16, 18]),
+        (5, 0, (18, 100), [16, 18]),
     ],
 )
-def test_the_last_two_the_backups_and_the_start_of_the_cool_down_are_kept(
-    done: int, every: int, backups: int, kept: list[int], tmp_path: Path
+def test_the_last_two_the_backups_and_the_pinned_ones_are_kept(
+    every: int, backups: int, pinned: tuple[int, ...], kept: list[int], tmp_path: Path
 ) -> None:
-    for iteration in range(done + 1):
+    for iteration in range(2, 20, 2):
         save(tmp_path, iteration)
-        prune(tmp_path, PLAN, every, backups)
+        prune(tmp_path, every, backups, pinned)
     assert saved_iterations(tmp_path) == kept
     (tmp_path / "mine.safetensors").touch()
     delete_after(tmp_path, kept[0])

@@ -13,6 +13,7 @@ from visagist.models.bundle import read_record
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.checkpoint import read_state
 from visagist.training.run import RunRecord
+from visagist.training.train import Training
 
 Make = Callable[..., TrainOptions]
 People = dict[str, Crops]
@@ -193,6 +194,16 @@ def test_a_run_without_the_checkpoint_of_its_cool_down_cannot_be_extended(
     (extended / "checkpoints" / "00000008.safetensors").unlink()
     with pytest.raises(RunError, match=f"checkpoint of iteration 8.* is missing; .*--start {extended}"):
         train_crops(crops, extended, options(iterations=24, schedule={"warm_up": 2}))
+
+
+def test_a_cool_down_that_begins_while_the_loss_jumps_is_extended_from_before(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is saved then."""
+    due = Training.is_save_due
+    monkeypatch.setattr(Training, "is_save_due", lambda self: self.iteration != 8 and due(self))
+    train(tmp_path / "run", 12, save_every=3)
+    assert train(tmp_path / "run", 24) == train(tmp_path / "long", 24)
 
 
 def test_minutes_are_those_of_the_run_in_all(crops: People, options: Make, tmp_path: Path) -> None:

@@ -259,13 +259,23 @@ def collapse(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("collapse")
+@pytest.mark.parametrize("stops", [(), (113, 125)])
 def test_a_training_that_collapses_is_given_up_after_three_confirmations(
-    crops: People, options: Make, well: Path, tmp_path: Path
+    stops: tuple[int, ...], crops: People, options: Make, well: Path, tmp_path: Path
 ) -> None:
+    """Ctrl-C saves what has collapsed, and the last good checkpoint is still there."""
     run = shutil.copytree(well, tmp_path / "run")
     events: list[Event] = []
+
+    def stop(event: Event) -> None:
+        events.append(event)
+        ending(KeyboardInterrupt, *stops)(event)
+
+    for _ in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train_crops(crops, run, collapsing(options), on_event=stop)
     with pytest.raises(CollapseError, match=r"collapsed after iteration 100, .*the weights of iteration 100 are kept"):
-        train_crops(crops, run, collapsing(options), on_event=events.append)
+        train_crops(crops, run, collapsing(options), on_event=stop)
     assert validated(events) == [100, 110, 120, 130]
     assert len(warnings(events)) == 3
     assert all("predicted as source are all alike" in message for message in warnings(events))
