@@ -1,10 +1,15 @@
-"""Two people of coloured blobs, and a network small enough to train in a second."""
+"""Two people of coloured blobs, a network small enough to train in a second, and ways to end its training."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from visagist.core.events import Event, Progress
 from visagist.training import Crops, TrainOptions
 
 SIZE, MARGIN = 32, 1.25
@@ -40,7 +45,7 @@ def target() -> Crops:
 
 
 def small_options(**changes: object) -> TrainOptions:
-    """Options of a small training; give what should differ."""
+    """Options of a small training; give what should differ, None for the default."""
     settings = {"size": SIZE, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
     base: dict[str, object] = {
         "model": "quick",
@@ -55,10 +60,87 @@ def small_options(**changes: object) -> TrainOptions:
     }
     if "minutes" in changes:
         del base["iterations"]
-    return TrainOptions.model_validate({**base, **changes})
+    given = {name: value for name, value in {**base, **changes}.items() if value is not None}
+    return TrainOptions.model_validate(given)
 
 
 @pytest.fixture(scope="session")
 def options() -> Callable[..., TrainOptions]:
     """`small_options`."""
     return small_options
+
+
+@pytest.fixture(scope="session")
+def crops(source: Crops, target: Crops) -> dict[str, Crops]:
+    """Both people, without embeddings: validation then takes a tenth of the time."""
+    return {"source": replace(source, centroid=()), "target": replace(target, centroid=())}
+
+
+def weights(run: Path) -> bytes:
+    return (run / "weights.safetensors").read_bytes()
+
+
+def contents(run: Path) -> dict[Path, bytes]:
+    """Every file of a run by its name, except the log and what a kill left half-written."""
+    found = (path for path in run.rglob("*") if path.is_file())
+    kept = (
+        path for path in found if path.suffix != ".lock" and path.name != "events.jsonl" and ".part" not in path.name
+    )
+    return {path.relative_to(run): path.read_bytes() for path in kept}
+
+
+def ending(error: type[BaseException], *iterations: int) -> Callable[[Event], None]:
+    """A callback that raises after some iterations: KeyboardInterrupt like Ctrl-C, anything else like a crash."""
+
+    def end(event: Event) -> None:
+        if isinstance(event, Progress) and event.done in iterations:
+            raise error
+
+    return end
+
+
+class Killed(BaseException):
+    """In place of a SIGKILL: nothing handles it."""
+
+
+@contextmanager
+def killed_before(change: int) -> Iterator[None]:
+    """Let a block make so many changes to files (a rename or deletion each), and none from then on."""
+    left = change
+
+    def limited(method: Callable[..., object]) -> Callable[..., object]:
+        def act(*given: object, **named: object) -> object:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return method(*given, **named)
+
+        return act
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("replace", "unlink"):
+            patch.setattr(Path, name, limited(getattr(Path, name)))
+        yield
+
+
+def killed_at_each_change(begun: Path | None, folder: Path, act: Callable[[Path], object]) -> tuple[list[Path], Path]:
+    """Let copies of a run in `folder` be killed before another change to a file each; and the first that is not.
+
+    Args:
+        begun: the run; None for a new one.
+        folder: of the copies.
+        act: what changes a run.
+    """
+    killed: list[Path] = []
+    while True:
+        run = folder / f"killed-before-{len(killed)}"
+        if begun is not None:
+            shutil.copytree(begun, run)
+        try:
+            with killed_before(len(killed)):
+                act(run)
+        except Killed:
+            killed.append(run)
+        else:
+            return killed, run

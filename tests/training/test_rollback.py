@@ -1,290 +1,282 @@
-"""Trainings that go wrong: what the guard judges, where a run goes back to, and what is done there."""
+"""Trainings that go wrong: where they are rolled back to, and when they are given up."""
 
-import json
 import math
+import shutil
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from torch import Tensor
 
-from visagist.core.device import choose
-from visagist.core.events import Event, Metric, Progress, Warned, silent
-from visagist.models.bundle import TrainedNetwork
-from visagist.training import Crops, TrainOptions, rewind, train_crops
-from visagist.training.checkpoint import checkpoint_iteration
-from visagist.training.data.crops import Side
-from visagist.training.losses import Adversary
-from visagist.training.run import RunRecord
-from visagist.training.stability import Guard
-from visagist.training.train import Loop
+from tests.training.conftest import contents, ending, killed_at_each_change
+from visagist.core.errors import CollapseError
+from visagist.core.events import Event, Metric, Progress, Warned
+from visagist.models.bundle import TrainedNetwork, read_record
+from visagist.training import Crops, TrainOptions, train_crops
+from visagist.training.checkpoint import State, read_state, saved_iterations
+from visagist.training.losses.adversary import Adversary
 from visagist.training.trainer import Trainer
 
 Make = Callable[..., TrainOptions]
+People = dict[str, Crops]
 Poison = Callable[..., None]
 
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
-    """Batches that are not numbers at one iteration, in the first `times` attempts."""
-    whole = Trainer.batch
+    """Batches that are not finite, or that are all noise, at one iteration in the first `times` attempts."""
+    batch = Trainer.batch
 
-    def put(at: int, times: int = 1) -> None:
-        def batch(self: Trainer, iteration: int) -> tuple[Tensor, Tensor]:
-            seen, truth = whole(self, iteration)
-            return (seen * math.nan, truth) if iteration == at and self.attempt < times else (seen, truth)
+    def put(at: int, times: int = 1, factor: float = math.nan) -> None:
+        def poisoned(self: Trainer, iteration: int) -> tuple[Tensor, Tensor]:
+            seen, truth = batch(self, iteration)
+            return seen, truth * factor if iteration == at and self.attempt < times else truth
 
-        monkeypatch.setattr(Trainer, "batch", batch)
+        monkeypatch.setattr(Trainer, "batch", poisoned)
 
     return put
 
 
-def warnings(said: list[Event]) -> list[str]:
-    return [event.message for event in said if isinstance(event, Warned)]
+def warnings(events: list[Event]) -> list[str]:
+    return [event.message for event in events if isinstance(event, Warned)]
 
 
-def test_a_training_that_goes_wrong_before_its_first_checkpoint_begins_again_and_looks_at_nothing(
-    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison
+def went_back_to(events: list[Event]) -> list[int]:
+    return [int(message.partition("back to iteration ")[2].split()[0]) for message in warnings(events)]
+
+
+def done(events: list[Event]) -> list[int]:
+    return [event.done for event in events if isinstance(event, Progress)]
+
+
+def validated(events: list[Event]) -> list[int]:
+    return [event.iteration for event in events if isinstance(event, Metric) and event.step == "validation"]
+
+
+def state(run: Path) -> State:
+    found = read_state(run / "checkpoints")
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("at", "factor", "to"),
+    [
+        (2, math.nan, 0),  # before the first save
+        (6, math.nan, 4),
+        (6, math.inf, 4),
+        (6, 1e4, 4),  # finite, and exploding
+        (8, math.nan, 8),  # where the cool-down begins
+    ],
+)
+def test_a_training_goes_back_to_the_last_checkpoint_with_half_the_rate(
+    at: int, factor: float, to: int, crops: People, options: Make, tmp_path: Path, poison: Poison
 ) -> None:
-    poison(at=2)
-    said: list[Event] = []
-    asked = options(backup_every=4)
-    summary = train_crops(source, target, tmp_path, asked, said.append)
-    assert (summary.iterations, summary.rollbacks) == (12, 1)
-    assert "back to iteration 0 with" in warnings(said)[0]
-    assert [event.done for event in said if isinstance(event, Progress)] == [1, 2, *range(1, 13)]
-    assert [event.iteration for event in said if isinstance(event, Metric) and event.step == "held out"] == [6, 12]
-    assert sorted(path.name for path in (tmp_path / "backups").iterdir()) == ["00000004", "00000008", "00000012"]
+    poison(at, factor=factor)
+    events: list[Event] = []
+    run = train_crops(crops, tmp_path, options(preview_every=4), on_event=events.append)
+    assert went_back_to(events) == [to]
+    assert done(events) == [*range(1, at + 1), *range(to + 1, 13)]
+    assert validated(events) == [4, 8, 12]  # nothing that was done is done again
+    assert run.rollbacks == state(tmp_path).attempt == 1
+    assert state(tmp_path).rate == 0.5
+    last = next(event for event in reversed(events) if isinstance(event, Metric) and event.step == "train")
+    assert last.values["learning_rate"] == pytest.approx(0.0005 * (1 - math.sqrt(3 / 4)))
+    tensors = TrainedNetwork.open(tmp_path, "cpu").network.state_dict().values()
+    assert all(tensor.isfinite().all() for tensor in tensors)
 
 
-def test_nothing_is_done_twice_where_a_training_goes_back_to(
-    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison
+def test_other_random_numbers_are_drawn_after_a_rollback_and_with_another_seed(
+    crops: People, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poison(at=7)
-    said: list[Event] = []
-    train_crops(source, target, tmp_path, options(save_every=6), said.append)
-    assert "back to iteration 6 with" in warnings(said)[0]
-    assert [event.iteration for event in said if isinstance(event, Metric) and event.step == "held out"] == [6, 12]
+    poison(2)
+    batch, seen = Trainer.batch, dict[tuple[int, int], Tensor]()
+
+    def watch(self: Trainer, iteration: int) -> tuple[Tensor, Tensor]:
+        found = batch(self, iteration)
+        if iteration == 1:
+            seen[self.options.seed, self.attempt] = found[0]
+        return found
+
+    monkeypatch.setattr(Trainer, "batch", watch)
+    for seed in (0, 1):
+        train_crops(crops, tmp_path / str(seed), options(iterations=4, seed=seed))
+    assert len(seen) == 4
+    for one, other in combinations(seen.values(), 2):
+        assert not torch.equal(one, other)
 
 
-def test_a_discriminator_that_begins_to_act_is_no_collapse(
-    source: Crops, target: Crops, options: Make, tmp_path: Path
+def test_a_finishing_loss_that_begins_to_act_is_no_explosion(
+    crops: People, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[Event] = []
-    losses = {"gan": 5.0, "gan_dims": 4, "finish": 0.25}
-    asked = options(iterations=40, save_every=50, preview_every=50, losses=losses)
-
-    def stop(event: Event) -> None:
-        if isinstance(event, Progress) and event.done == 20:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train_crops(source, target, tmp_path, asked, stop)
-    latest = tmp_path / "checkpoint" / "latest.json"
-    entry = json.loads(latest.read_text())
-    entry["numbers"]["guard_seen"] = 200  # as if it had trained for longer: jumps count
-    latest.write_text(json.dumps(entry))
-    summary = train_crops(source, target, tmp_path, asked, said.append)
-    assert (summary.rollbacks, warnings(said)) == (0, [])
-    before, after = (event.values for event in said if isinstance(event, Metric) and event.step == "train")
-    assert after["loss"] > 2 * before["loss"]  # five such losses were taken for a jump that stays
-    assert "loss_gan_judge" not in before
-    assert 0 < after["loss_gan_judge"] < 2
+    monkeypatch.setattr("visagist.training.train.check_memory", lambda *_: "")  # slow for adversarial losses
+    monkeypatch.setattr("visagist.training.stability.SETTLED", 10)
+    events: list[Event] = []
+    asked = options(
+        iterations=40, save_every=50, preview_every=50, losses={"gan": 10.0, "gan_dims": 4}, schedule={"cool_down": 0.5}
+    )
+    run = train_crops(crops, tmp_path, asked, on_event=events.append)
+    assert (run.rollbacks, warnings(events)) == (0, [])
+    metrics = [event.values for event in events if isinstance(event, Metric) and event.step == "train"]
+    assert metrics[2]["loss"] > 2 * metrics[1]["loss"]
+    assert "loss_gan_judge" not in metrics[1]
+    assert 0 < metrics[2]["loss_gan_judge"] < 2
 
 
-def test_a_discriminator_that_is_not_a_number_is_seen_before_it_is_saved(
-    source: Crops, target: Crops, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_discriminator_that_is_not_finite_is_noticed_before_it_is_saved(
+    crops: People, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn, calls = Adversary.learn, 0
+    monkeypatch.setattr("visagist.training.train.check_memory", lambda *_: "")  # slow for adversarial losses
+    backward, calls = Adversary.backward, 0
 
-    def fail_once(self: Adversary, parts: list[tuple[Tensor, Tensor]], *rest: object) -> Tensor:
+    def fail_once(self: Adversary, parts: list[tuple[Tensor, Tensor]], *rest: Any) -> Tensor:
         nonlocal calls
         calls += 1
-        bad = [(real * math.nan, fake) for real, fake in parts]
-        return learn(self, bad if calls == 4 else parts, *rest)  # type: ignore[arg-type]
+        return backward(self, [(real * math.nan, fake) for real, fake in parts] if calls == 4 else parts, *rest)
 
-    monkeypatch.setattr(Adversary, "learn", fail_once)
-    said: list[Event] = []
-    losses = {"gan": 0.01, "gan_dims": 4, "finish": 1.0}
-    summary = train_crops(source, target, tmp_path, options(losses=losses), said.append)
-    assert (summary.rollbacks, summary.iterations) == (1, 12)
-    assert "iteration 4: the loss is not a number; back to iteration 0" in warnings(said)[0]
+    monkeypatch.setattr(Adversary, "backward", fail_once)
+    events: list[Event] = []
+    asked = options(iterations=6, losses={"gan": 0.01, "gan_dims": 4}, schedule={"cool_down": 1.0})
+    run = train_crops(crops, tmp_path, asked, on_event=events.append)
+    assert (run.rollbacks, went_back_to(events)) == (1, [0])
+    assert "iteration 4" in warnings(events)[0]
 
 
 def test_from_a_checkpoint_that_fails_twice_a_training_goes_to_the_one_before(
-    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison
+    crops: People, options: Make, tmp_path: Path, poison: Poison
 ) -> None:
-    poison(at=7, times=2)
-    said: list[Event] = []
-    drawing: list[str] = []
+    poison(7, times=2)
+    events: list[Event] = []
 
-    def say(event: Event) -> None:
-        said.append(event)
+    def look(event: Event) -> None:
+        events.append(event)
         if isinstance(event, Warned):
-            drawing.append(TrainedNetwork.open(tmp_path, "cpu").weights_sha256)
-            assert rewind(tmp_path).backups == ((4, 6) if len(drawing) == 1 else ())  # of a future that will not be
+            to = went_back_to(events)[-1]
+            assert read_record(tmp_path).iteration == to
+            assert saved_iterations(tmp_path / "checkpoints")[-1] == to  # nothing is left of a future that will not be
 
-    summary = train_crops(source, target, tmp_path, options(save_every=2, backup_every=6), say)
-    assert (summary.iterations, summary.rollbacks) == (12, 2)
-    assert ["back to iteration 6" in warnings(said)[0], "back to iteration 4" in warnings(said)[1]] == [True, True]
-    assert drawing[0] != drawing[1]
-    assert rewind(tmp_path).backups == (6, 10, 12)
+    run = train_crops(crops, tmp_path, options(save_every=2, backup_every=6), on_event=look)
+    assert (run.iterations, run.rollbacks, went_back_to(events)) == (12, 2, [6, 4])
 
 
-def test_a_second_ctrl_c_while_a_training_goes_back_saves_nothing(
-    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
+def test_a_training_that_keeps_going_wrong_is_given_up_with_its_weights_kept(
+    crops: People, options: Make, tmp_path: Path, poison: Poison
 ) -> None:
-    """It saved weights that are not numbers."""
-    poison(at=6)
-    whole = train_crops(source, target, tmp_path / "whole", options(), silent)
+    poison(6, times=9)
+    events: list[Event] = []
+    asked = options(save_every=2)
+    with pytest.raises(
+        CollapseError, match=r"wrong 4 times, last at iteration 7: .*the weights of iteration 4 are kept"
+    ):
+        train_crops(crops, tmp_path, asked, on_event=events.append)
+    assert went_back_to(events) == [6, 4, 6]
+    assert read_record(tmp_path).iteration == state(tmp_path).latest == 4
+    events.clear()
+    with pytest.raises(CollapseError):  # nor is it tried again without end
+        train_crops(crops, tmp_path, asked, on_event=events.append)
+    assert (done(events), went_back_to(events)) == ([5, 6], [])
+
+
+def test_killed_while_it_goes_back_a_training_ends_the_same(
+    crops: People, options: Make, tmp_path: Path, poison: Poison
+) -> None:
+    begun, asked = tmp_path / "begun", options(iterations=6, save_every=100)
+    for stop in (3, 4):
+        with pytest.raises(KeyboardInterrupt):
+            train_crops(crops, begun, asked, on_event=ending(KeyboardInterrupt, stop))
+    poison(5, times=2)  # from 4 back to 4, and then to 3
+
+    def train(run: Path) -> None:
+        train_crops(crops, run, asked)
+
+    killed, whole = killed_at_each_change(begun, tmp_path, train)
+    assert len(killed) >= 10
+    for run in [*killed, whole]:
+        train(run)
+        assert (state(run).attempt, state(run).rate) == (2, 0.25)
+        assert contents(whole).items() <= contents(run).items()
+
+
+def test_ctrl_c_while_a_training_goes_back_saves_nothing(
+    crops: People, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are not finite then."""
+    poison(6)
+    whole = train_crops(crops, tmp_path / "whole", options())
 
     def impatient(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "restore", impatient)
-        train_crops(source, target, tmp_path / "cut", options(), silent)
-    assert checkpoint_iteration(tmp_path / "cut" / "checkpoint") == 4
-    cut = train_crops(source, target, tmp_path / "cut", options(), silent)
+        train_crops(crops, tmp_path / "cut", options())
+    assert state(tmp_path / "cut").latest == 4
+    cut = train_crops(crops, tmp_path / "cut", options())
     assert (cut.rollbacks, cut.weights_sha256) == (1, whole.weights_sha256)
 
 
-@pytest.mark.parametrize("where", ["load_before", "save_numbers", "save_weights", "forget_future"])
-def test_killed_while_it_goes_back_a_training_ends_the_same(
-    where: str,
-    source: Crops,
-    target: Crops,
-    options: Make,
-    tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-    poison: Poison,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    poison(at=7, times=2)
-    asked = options(save_every=2, backup_every=6, preview_every=12)
-    unbroken = tmp_path_factory.getbasetemp() / "went_back_twice"  # a finished one is only looked at
-    whole = train_crops(source, target, unbroken, asked, silent)
-    go_back = Loop.roll_back
-    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
-
-        def roll_back(loop: Loop, reason: str) -> None:
-            if loop.trainer.attempt == 1:  # the second time, when it goes to the checkpoint before
-                patch.setattr(f"visagist.training.train.{where}", lambda *_: 1 / 0)
-            go_back(loop, reason)
-
-        patch.setattr(Loop, "roll_back", roll_back)
-        train_crops(source, target, tmp_path / "cut", asked, silent)
-    cut = train_crops(source, target, tmp_path / "cut", asked, silent)
-    assert (cut.rollbacks, cut.weights_sha256) == (2, whole.weights_sha256)
-    assert rewind(tmp_path / "cut").backups == rewind(unbroken).backups
+COLLAPSING = 100  # from this iteration on, all faces of the source are predicted alike
 
 
-def killed_at_second(said: list[Event]) -> Callable[[Event], None]:
-    """EventCallback that are kept, and answer the second warning with a crash."""
-
-    def say(event: Event) -> None:
-        said.append(event)
-        if len(warnings(said)) == 2 and isinstance(event, Warned):
-            raise ZeroDivisionError
-
-    return say
+@pytest.fixture(scope="module")
+def well(crops: People, options: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has learnt to tell faces apart, interrupted before it collapses."""
+    run = tmp_path_factory.mktemp("well")
+    with pytest.raises(KeyboardInterrupt):
+        train_crops(crops, run, collapsing(options), on_event=ending(KeyboardInterrupt, COLLAPSING - 1))
+    return run
 
 
-def test_a_training_that_goes_back_past_an_extension_follows_its_plan_as_after_a_crash(
-    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison
-) -> None:
-    """It had the guard of before, although the random warp was back, and a record of another future."""
-    more = options(iterations=24)
-    guards: list[Guard] = []
-    for name in ("whole", "killed"):
-        train_crops(source, target, tmp_path / name, options(), silent)
-    poison(at=13, times=2)
-    said: list[Event] = []
-    with pytest.raises(ZeroDivisionError):
-        train_crops(source, target, tmp_path / "killed", more, killed_at_second(said))
-    assert ["back to iteration 12 " in warnings(said)[0], "back to iteration 8 " in warnings(said)[1]] == [True, True]
-    for name in ("whole", "killed"):
-        assert train_crops(source, target, tmp_path / name, more, silent).iterations == 24
-        latest = json.loads((tmp_path / name / "checkpoint" / "latest.json").read_text())
-        guards.append(Guard.of(latest["numbers"]))
-        assert [(plan.iterations, plan.until) for plan in RunRecord.read(tmp_path / name).instalments] == [(12, 8)]
-    assert guards[0] == guards[1]
-    assert guards[0].seen == 16  # from iteration 8 on
-    assert (
-        TrainedNetwork.open(tmp_path / "whole", "cpu").weights_sha256
-        == TrainedNetwork.open(tmp_path / "killed", "cpu").weights_sha256
+def collapsing(options: Make, **changes: object) -> TrainOptions:
+    return options(
+        **{
+            "iterations": 1000,
+            "learning_rate": 3e-3,
+            "batch": 8,
+            "schedule": {"warm_up": 5},
+            "save_every": 10,
+            "preview_every": 10,
+            **changes,
+        }
     )
 
 
-def test_a_plateau_that_is_gone_back_past_has_not_been_and_after_a_crash_neither(
-    source: Crops, target: Crops, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def collapse(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Trainer.step
+
+    def broken(self: Trainer, iteration: int) -> float:
+        loss = step(self, iteration)
+        if iteration >= COLLAPSING:
+            for weights in (self.weights, self.average):
+                weights["decoders.0.draw.weight"].data.zero_()
+        return loss
+
+    monkeypatch.setattr(Trainer, "step", broken)
+
+
+@pytest.mark.usefixtures("collapse")
+@pytest.mark.parametrize("stops", [(), (113, 125)])
+def test_a_training_that_collapses_is_given_up_after_three_confirmations(
+    stops: tuple[int, ...], crops: People, options: Make, well: Path, tmp_path: Path
 ) -> None:
-    """The training went on to the end of the plateau's plan; killed, by the plan of before."""
-    poison(at=17, times=2)
-    changes = {"until": "plateau", "schedule": {"decay": "late", "warm_up": 0}, "preview_every": 1, "save_every": 10}
-    asked = options(iterations=40, **changes)
-    for name in ("whole", "killed"):
-        said: list[Event] = []
-        gain = (0.0 if i < 17 else 0.01 * i for i in range(1000))  # flat until the first plateau
-        monkeypatch.setattr("visagist.training.train.judge", lambda *_, gain=gain: {"ssim_source": 0.5 + next(gain)})
-        if name == "killed":
-            with pytest.raises(ZeroDivisionError):
-                train_crops(source, target, tmp_path / name, asked, killed_at_second(said))
-            assert "back to iteration 16 " in warnings(said)[0]
-            assert "back to iteration 10 " in warnings(said)[1]
-            assert RunRecord.read(tmp_path / name).plateau is None
-        summary = train_crops(source, target, tmp_path / name, asked, silent)
-        assert (summary.iterations, summary.rollbacks) == (40, 2)
-        record = RunRecord.read(tmp_path / name)
-        assert (record.iterations, record.instalments, record.plateau) == (40, (), None)
-    assert (
-        TrainedNetwork.open(tmp_path / "whole", "cpu").weights_sha256
-        == TrainedNetwork.open(tmp_path / "killed", "cpu").weights_sha256
-    )
-
-
-@pytest.mark.parametrize(("overdue", "saved"), [(100, 0), (4, 8)])
-def test_nothing_is_saved_while_faces_are_much_more_alike_than_they_were(
-    overdue: int,
-    saved: int,
-    source: Crops,
-    target: Crops,
-    options: Make,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("visagist.training.train.OVERDUE", overdue)
-    device = choose("cpu").device
-    sides = {"source": Side(source, 0.2, device), "target": Side(target, 0.2, device)}
-    before: list[int] = []
-
-    def say(event: Event) -> None:
-        if isinstance(event, Progress):
-            before.append(checkpoint_iteration(tmp_path / "checkpoint"))
-
-    guard = Guard(variations={"source": (0.8, 0.8, 20)})  # they were well told apart; of random weights they are alike
-    Loop(Trainer(sides, options(), 12, choose("cpu")), tmp_path, options(), say, None, guard=guard).finish()
-    assert before[-1] == saved
-    assert checkpoint_iteration(tmp_path / "checkpoint") == 12  # the end is always kept
-
-
-def test_a_run_that_was_cut_short_draws_with_what_it_saved_last(
-    source: Crops, target: Crops, options: Make, tmp_path: Path
-) -> None:
-    def crash(event: Event) -> None:
-        if isinstance(event, Progress) and event.done == 7:
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        train_crops(source, target, tmp_path / "crashed", options(), crash)
+    """Ctrl-C saves what has collapsed, and the last good checkpoint is still there."""
+    run = shutil.copytree(well, tmp_path / "run")
+    events: list[Event] = []
 
     def stop(event: Event) -> None:
-        if isinstance(event, Progress) and event.done == 4:
-            raise KeyboardInterrupt
+        events.append(event)
+        ending(KeyboardInterrupt, *stops)(event)
 
-    with pytest.raises(KeyboardInterrupt):
-        train_crops(source, target, tmp_path / "stopped", options(), stop)
-    drawn = [TrainedNetwork.open(tmp_path / name, "cpu").weights_sha256 for name in ("crashed", "stopped")]
-    assert drawn[0] == drawn[1]
-    begun = options(start=tmp_path / "crashed", iterations=1)
-    assert train_crops(source, target, tmp_path / "begun", begun, silent).iterations == 1
+    for _ in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train_crops(crops, run, collapsing(options), on_event=stop)
+    with pytest.raises(CollapseError, match=r"collapsed after iteration 100, .*the weights of iteration 100 are kept"):
+        train_crops(crops, run, collapsing(options), on_event=stop)
+    assert validated(events) == [100, 110, 120, 130]
+    assert len(warnings(events)) == 3
+    assert all("predicted as source are all alike" in message for message in warnings(events))
+    assert read_record(run).iteration == state(run).latest == saved_iterations(run / "checkpoints")[-1] == 100

@@ -9,7 +9,7 @@ Tensors are on the disk before `state.json` names them, and older ones are delet
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,8 +159,8 @@ def delete_after(folder: Path, iteration: int, suffix: str = ".safetensors") -> 
             _delete(file)
 
 
-def prune(folder: Path, plan: Plan, backup_every: int, backups: int) -> None:
-    """Delete all checkpoints but the last two, the last `backups` backups, and the one at which the cool-down began.
+def prune(folder: Path, backup_every: int, backups: int, pinned: Iterable[int]) -> None:
+    """Delete all checkpoints but the last two, the last `backups` backups, and the last up to each of `pinned`.
 
     A backup is the first checkpoint at or after each multiple of `backup_every`.
 
@@ -169,7 +169,8 @@ def prune(folder: Path, plan: Plan, backup_every: int, backups: int) -> None:
     """
     there = saved_iterations(folder)
     first = {iteration // backup_every: iteration for iteration in reversed(there) if iteration >= backup_every}
-    kept = {*there[-2:], *(sorted(first.values())[-backups:] if backups else ()), plan.cool_down_start}
+    kept = {*there[-2:], *(sorted(first.values())[-backups:] if backups else ())}
+    kept |= {max(i for i in there if i <= at) for at in pinned if at >= there[0]}
     for iteration in there:
         if iteration not in kept:
             _delete(path_of(folder, iteration))

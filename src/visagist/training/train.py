@@ -334,7 +334,8 @@ class Training:
                 save_weights(self.run, trainer.average, self.record, self.iteration)
             found = Checkpoint(self.iteration, trainer.plan, trainer.tensors(), self.watch.numbers())
             save_checkpoint(self.folder, found, self.state)
-            disk.prune(self.folder, trainer.plan, self.options.backup_every, self.options.backups)
+            pinned = trainer.plan.cool_down_start, self.collapse.last_good  # to extend from, and to go back to
+            disk.prune(self.folder, self.options.backup_every, self.options.backups, pinned)
 
     @property
     def keeps_finished_weights(self) -> bool:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -32,9 +33,7 @@ from visagist.training.optimizers import (
 from visagist.training.schedule import Plan, learning_rate, warp_strength
 from visagist.training.warm_start import Start, frozen, take_over
 
-DECODING = 1 << 31  # bit of the seed of what networks draw at random; no run has so many iterations
-DROPPING = 1 << 30  # of learning-rate dropout
-JUDGING = 1 << 29  # of discriminators
+BATCH, DECODING, DROPPING, JUDGING = range(4)  # what random numbers are drawn for, each with a seed of its own
 
 
 def faces_per_identity(batch: int, identities: int) -> tuple[int, ...]:
@@ -150,7 +149,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * learning_rate(iteration, self.plan, self.options.schedule)
         options = self.options.optimizer
-        norm = optimizer_step(self.optimizer, self.trained.values(), options, self.seed(iteration) ^ DROPPING)
+        norm = optimizer_step(self.optimizer, self.trained.values(), options, self.seed(iteration, DROPPING))
         update_average(self.optimizer, self.weights, self.average, iteration, options)
         norms = [adversary.step() for adversary in self.criterion.adversaries.values()] if is_finishing else []
         return torch.stack([norm, *norms]).sum() if norms else norm
@@ -186,19 +185,19 @@ class Trainer:
         rgb, mask = (torch.cat(planes) for planes in zip(*decoded, strict=True))
         return Outputs(latent, rgb, mask, truth, counts, swap, before, swapped_to)
 
-    def seed(self, iteration: int) -> int:
-        """Seed of the random numbers of one iteration."""
-        return (self.options.seed * 16 + self.attempt) * 2**32 + iteration
+    def seed(self, iteration: int, purpose: int) -> int:
+        """Seed of the random numbers of one iteration; 32 bits, since torch's generator on the CPU ignores the rest."""
+        return int(np.random.SeedSequence((self.options.seed, self.attempt, iteration, purpose)).generate_state(1)[0])
 
     def _generator(self, iteration: int, purpose: int) -> torch.Generator:
-        return self.world.own_generator(torch.Generator().manual_seed(self.seed(iteration) ^ purpose))
+        return self.world.own_generator(torch.Generator().manual_seed(self.seed(iteration, purpose)))
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """What the network sees `(B, 3, R, R)`, and what it should predict with hull and importance `(B, 5, R, R)`.
 
         Every process varies the whole batch, since faces may take on each other's colours, and keeps its own.
         """
-        generator = torch.Generator().manual_seed(self.seed(iteration))
+        generator = torch.Generator().manual_seed(self.seed(iteration, BATCH))
         datasets = self.datasets.values()
         planes = torch.cat([dataset.draw(n, generator) for dataset, n in zip(datasets, self.counts, strict=True)])
         draws = random_draws(
