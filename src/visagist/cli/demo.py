@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 import visagist
 from visagist.cli.computing import device_is_named
@@ -11,20 +12,10 @@ from visagist.core.events import EventCallback
 from visagist.jobs.merge import Render
 
 
-def iterations_are_some(_: type, iterations: int | None) -> None:
-    """Refuse no iterations at all, and fewer.
-
-    Raises:
-        ValueError: there are none.
-    """
-    if iterations is not None and iterations < 1:
-        raise ValueError(f"--iterations: {iterations} is none; give 1 or more")
-
-
 def demo(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("demo-output/swap.mp4"),
-    iterations: Annotated[int | None, Parameter(validator=iterations_are_some)] = None,
+    iterations: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
     device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     events: Annotated[EventCallback, Parameter(parse=False)],
 ) -> Render:
