@@ -1,19 +1,19 @@
 """Run every benchmark, each in a process of its own, and print what docs/performance.md quotes.
 
-python -m benchmarks [extract] [sketch] [training] [merge]
+python -m benchmarks [extract] [training] [merge]
 """
 
 import subprocess
 import sys
 
-ALL = ("extract", "sketch", "training", "merge")
+ALL = ("extract", "training", "merge")
 
 
 def main() -> int:
     chosen = sys.argv[1:] or ALL
     unknown = sorted(set(chosen) - set(ALL))
     if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(ALL)}", file=sys.stderr)
+        print(f"no benchmark {', '.join(unknown)}; available: {', '.join(ALL)}", file=sys.stderr)
         return 2
     return max(subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode for name in chosen)
 

@@ -4,11 +4,10 @@
     python -m benchmarks.losses RUN --times
 
 RUN is a training of the pair, made by `benchmarks.quality` for instance. From its weights each variant trains on by the
-same random numbers, without random warp, with its loss from the first iteration; then it is merged and evaluated. A
-table of the figures that say something is printed as it grows, and a sheet with the same frames of all renders shows
-what they look like (of the developers' footage: it is not to be copied anywhere). What is there is not made again. The
-learning rate falls from 3e-4 by a cosine. `--times` measures what an iteration takes with each instead, all of them in
-turns.
+same random numbers, without random warp, with its loss from the first iteration (all of it is cool-down); then it is
+merged and evaluated. A table of figures is printed as it grows, and a sheet shows the same frames of all renders (of
+the developers' footage: do not copy it anywhere). What exists is not made again. `--times` measures what an iteration
+takes with each loss instead, in turns.
 """
 
 import argparse
@@ -17,7 +16,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,14 +24,17 @@ from benchmarks.quality import PAIRS, figures, rendered, say
 from visagist.core.device import choose
 from visagist.core.files import sha256
 from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
+from visagist.jobs.train import train
 from visagist.media import Reader
 from visagist.training import TrainOptions
-from visagist.training.data.crops import Side, load_crops
+from visagist.training.augment import Augmentation
+from visagist.training.data import IdentityDataset, load_crops
+from visagist.training.losses import LossOptions
 from visagist.training.run import RunRecord
-from visagist.training.train import train
+from visagist.training.schedule import Plan, ScheduleOptions
 from visagist.training.trainer import Trainer
 
-VARIANTS: dict[str, dict[str, Any]] = {
+VARIANTS: dict[str, dict[str, float]] = {
     "none": {},
     "gan": {"gan": 0.3},
     "identity": {"identity": 0.03},
@@ -43,6 +44,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "true face": {"true_face": 0.01},
 }
 RATE = 3e-4
+COOL_DOWN = ScheduleOptions(cool_down=1)  # throughout, so that finishing losses act from the start
 SEED = 1
 TIMED = 9  # iterations of each
 FRAMES = (60, 200, 330, 450)  # of the sheet
@@ -113,36 +115,28 @@ def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, w
         iterations=iterations,
         seed=SEED,
         learning_rate=RATE,
-        losses={**losses, "finish": 1.0},
-        augmentation={"warp": 0.0},
+        losses=LossOptions.model_validate(losses),
+        schedule=COOL_DOWN,
+        augmentation=Augmentation(warp=0.0),
         preview_every=iterations,
     )
-    train(folder / "source", folder / "target", work / "run", options, say)
+    train(folder / "source", folder / "target", work / "run", options=options, on_event=say)
     return figures(rendered(work, folder, source, target))
 
 
 def time_all(start: Path, pair: str, folder: Path) -> None:
     """What an iteration takes with each loss, against one without, in turns."""
     record, compute = RunRecord.read(start), choose("auto")
-    sides: dict[str, Side] = {}
+    datasets: dict[str, IdentityDataset] = {}
     for name, footage in zip(("source", "target"), PAIRS[pair], strict=True):
         extract(footage, folder / name, on_event=say)
         crops = load_crops(folder / name, record.options.coverage, record.size, record.options.margin)
-        sides[name] = Side(crops, record.options.held_out, compute.device)
-    trainers = {
-        name: Trainer(
-            sides,
-            TrainOptions(
-                model=record.options.model,
-                settings=record.options.settings,
-                coverage=record.options.coverage,
-                losses={**losses, "finish": 1.0},
-            ),
-            10**6,
-            compute,
-        )
-        for name, losses in VARIANTS.items()
-    }
+        datasets[name] = IdentityDataset(crops, record.options.held_out, compute.device)
+    shared = record.options.model_copy(update={"schedule": COOL_DOWN})
+    trainers: dict[str, Trainer] = {}
+    for name, losses in VARIANTS.items():
+        options = shared.model_copy(update={"losses": LossOptions.model_validate(losses)})
+        trainers[name] = Trainer(datasets, options, Plan.of(10**6, COOL_DOWN), compute)
     times: dict[str, list[float]] = {name: [] for name in trainers}
     for iteration in range(1 + TIMED):
         for name, trainer in trainers.items():

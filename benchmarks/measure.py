@@ -1,13 +1,31 @@
-"""What the benchmarks share: footage that may be there, medians, peak memory, consent records."""
+"""Shared by the benchmarks: footage that may be there, random crops, medians, peak memory, consent records."""
 
 import datetime
 import resource
 import sys
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from visagist import new_consent
+from visagist.training.data import Crops, IdentityDataset
 
 SHARED = Path(__file__).parents[2] / "shared" / "footage"  # developers' footage; not in a user's clone
+
+
+def random_crops(count: int, size: int) -> Crops:
+    """Noise with a disc for a hull: speed does not depend on the picture."""
+    generator = np.random.default_rng(0)
+    line = np.linspace(-1, 1, size)
+    disc = (line[:, None] ** 2 + line**2 < 0.5).astype(np.uint8) * 255
+    images = generator.integers(0, 255, (count, size, size, 3), dtype=np.uint8)
+    return Crops(images, np.repeat(disc[None], count, 0))
+
+
+def random_datasets(size: int, device: torch.device) -> dict[str, IdentityDataset]:
+    """Two identities with random crops of `size` px."""
+    return {name: IdentityDataset(random_crops(64, size), 0.1, device) for name in ("source", "target")}
 
 
 def peak_memory_gb() -> float:

@@ -15,8 +15,7 @@ from visagist.core.events import silent
 from visagist.demo import SOURCE, TARGET
 from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
 from visagist.jobs.merge import merge
-from visagist.training import TrainOptions
-from visagist.training.train import train
+from visagist.jobs.train import train
 
 RUNS = 3
 
@@ -28,7 +27,7 @@ def main() -> None:
         folder = Path(name)
         extract(SOURCE / "s1_bbaf2n.mpg", folder / "source")
         extract_faceset(target, folder / "target", ExtractOptions(), silent, tables=folder / "workspace" / "tables")
-        train(folder / "source", folder / "target", folder / "run", TrainOptions(iterations=2), silent)
+        train(folder / "source", folder / "target", folder / "run", iterations=2)
         source, performer = records(folder, SOURCE / "s1_bbaf2n.mpg", target)
         rates: list[float] = []
         for number in range(RUNS):

@@ -25,9 +25,9 @@ from visagist.evaluation import Evaluation
 from visagist.jobs.evaluate import evaluate
 from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
 from visagist.jobs.merge import merge
+from visagist.jobs.train import train
 from visagist.models import ARCHITECTURES
 from visagist.training import TrainOptions
-from visagist.training.train import train
 
 TABLE = Path(__file__).with_name("quality.csv")
 REFERENCE = "quick"
@@ -72,7 +72,7 @@ def measure(pair: str, network: str, minutes: float, keep: Path) -> dict[str, st
     extract_faceset(target, folder / "target", ExtractOptions(), say, tables=folder / "tables")
     options = TrainOptions(model=network, minutes=minutes, seed=SEED)
     start = time.perf_counter()
-    trained = train(folder / "source", folder / "target", work / "run", options, say)
+    trained = train(folder / "source", folder / "target", work / "run", options=options, on_event=say)
     trained_for = (time.perf_counter() - start) / 60
     found = rendered(work, folder, source, target)
     return {

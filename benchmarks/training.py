@@ -1,15 +1,14 @@
-"""How near a training step comes to what its convolutions alone would take, and to plain PyTorch.
+"""Speed of a training step: with and without its batch, against its convolutions alone, and against plain PyTorch.
 
     python -m benchmarks.training [--network df] [--size 128] [--batch 8] [--iterations 5] [--json] [--profile]
 
 All in one process, on random crops, in turns, so that a busy machine slows all of it; medians count:
 
-- step: an iteration of `visagist.training`, all of it: drawing, augmentation, forward, losses, backward, optimizer, EMA
+- step: an iteration of `visagist.training` with everything: crops, augmentation, forward, losses, backward, optimizer
 - compute: the same with the batch made beforehand; loader: making a batch alone
-- ceiling: every convolution and dense layer of the network alone, forward and backward (see `benchmarks.ceiling`)
-- reference: compute of the same network in float32 and NCHW, eager; for `df` written plainly (see `benchmarks.plain`),
-  else the network itself
-- arithmetic: as PyTorch counts it; memory: the most that was in use before ceiling and reference began
+- ceiling: every convolution and dense layer of the network alone, forward and backward (`benchmarks.research.ceiling`)
+- reference: compute of the same network in float32 and NCHW; `df` written plainly (`benchmarks.research.plain`)
+- arithmetic: as PyTorch counts it; memory: the peak before ceiling and reference begin
 """
 
 import argparse
@@ -24,23 +23,19 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.ceiling import Bench, Call, collect, seconds
-from benchmarks.measure import peak_memory_gb
-from benchmarks.plain import PlainDf
-from benchmarks.sketch import random_crops
-from benchmarks.waste import leavers, top_ops
+from benchmarks.measure import peak_memory_gb, random_datasets
+from benchmarks.research.ceiling import Bench, Call, collect, seconds
+from benchmarks.research.plain import PlainDf
+from benchmarks.research.waste import leavers, top_ops
 from visagist.core.device import Compute, choose, kept_memory
 from visagist.models import ARCHITECTURES, configure
 from visagist.training.config import TrainOptions
-from visagist.training.data.crops import Side
+from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
-SIDES = ("source", "target")
-CROPS = 64  # a side
 WARM_UP = 2  # iterations of each kind before the first that counts
 FIRST = 1000  # iteration that is timed first, in a run of ten times as many: past the warm-up of the learning rate
 ROWS = 30  # of a profile
-PLAIN = {"df": ("plain df", PlainDf)}
 
 
 @dataclass(frozen=True)
@@ -49,10 +44,9 @@ class Figures:
 
     network: str
     size: int
-    faces: int  # an iteration, both sides
+    faces: int  # per iteration, of both identities
     device: str
     threads: int
-    compiled: bool
     parameters_m: float
     iterations: int
     step_s: float
@@ -65,69 +59,31 @@ class Figures:
     loader_share: float  # of the step
     faces_s: float
     faces_s_compute: float
-    tflop: float  # an iteration
+    tflop: float  # per iteration
     tflop_s: float
     peak_share: float | None  # of --peak-tflops
     memory_gb: float
     calls: dict[str, tuple[int, float, float]]  # of the ceiling: how often, seconds forward and backward in all
 
 
-class Measured(Trainer):
-    """A trainer whose batches can be made beforehand, with as many faces of each side."""
-
-    prepared: tuple[Tensor, Tensor] | None = None
-
-    def __init__(self, sides: dict[str, Side], options: TrainOptions, compute: Compute) -> None:
-        super().__init__(sides, options, 10 * FIRST, compute)
-        self.counts = (options.batch // len(sides),) * len(sides)
-
-    def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        return super().batch(iteration) if self.prepared is None else self.prepared
-
-    def make(self, iteration: int) -> None:
-        """A batch, to be thrown away."""
-        super().batch(iteration)
-
-    def prepare(self, iteration: int) -> None:
-        """Make the batch of the steps to come."""
-        self.prepared = super().batch(iteration)
-
-    def whole_step(self, iteration: int) -> None:
-        """An iteration, its batch included."""
-        self.prepared = None
-        self.step(iteration)
+def build(name: str, settings: dict[str, object], batch: int, compute: Compute) -> Trainer:
+    """A trainer on random crops."""
+    options = TrainOptions(model=name, settings=settings, batch=batch)
+    datasets = random_datasets(round(configure(name, settings).size * options.margin), compute.device)
+    return Trainer(datasets, options, Plan.of(10 * FIRST, options.schedule), compute)
 
 
-def build(name: str, settings: dict[str, object], batch: int, compute: Compute) -> Measured:
-    """A trainer on random crops, `batch` faces a side."""
-    options = TrainOptions(model=name, settings=settings, batch=len(SIDES) * batch)
-    side = round(configure(name, settings).size * options.margin)
-    return Measured({who: Side(random_crops(CROPS, side), 0.1, compute.device) for who in SIDES}, options, compute)
-
-
-def build_reference(name: str, settings: dict[str, object], batch: int, device: torch.device) -> Measured:
+def build_reference(name: str, settings: dict[str, object], batch: int, device: torch.device) -> Trainer:
     """The same network in float32 and NCHW."""
-    plain, kind = PLAIN.get(name, (name, ARCHITECTURES[name]))
-    if configure(name, settings).__dict__.get("options"):
-        plain, kind = name, ARCHITECTURES[name]  # the plain one has none of the options
-    ARCHITECTURES.register(kind, name=plain)
-    return build(plain, settings, batch, Compute(device, None, torch.contiguous_format))
+    if name == "df" and "options" not in settings:  # the plain one has none of SAEHD's options
+        ARCHITECTURES.register(PlainDf, name="plain-df")
+        name = "plain-df"
+    return build(name, settings, batch, Compute(device, None, torch.contiguous_format))
 
 
-def compile_network(trainer: Trainer) -> None:
-    """Let torch.compile fuse what it can, in encoding and in decoding."""
-    trainer.network.encode = torch.compile(trainer.network.encode)  # pyright: ignore[reportAttributeAccessIssue]
-    trainer.network.decode = torch.compile(trainer.network.decode)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def forward(trainer: Measured) -> None:
+def forward(trainer: Trainer, seen: Tensor, truth: Tensor) -> None:
     """The network's part of a step, without losses."""
-    seen, _ = trainer.batch(FIRST)
-    with trainer.autocast():
-        latent = trainer.network.encode(seen)
-        generator = torch.Generator().manual_seed(0)
-        for part, name in zip(latent.split(trainer.counts), SIDES, strict=True):
-            trainer.network.decode_in_training(part, name, generator)
+    trainer.predict_part(seen, truth, trainer.counts, FIRST, torch.Generator().manual_seed(0))
 
 
 def count_tflop(step: Callable[[], object]) -> float:
@@ -149,7 +105,6 @@ def measure(
     compute: Compute,
     iterations: int,
     *,
-    compiled: bool = False,
     reference: bool = True,
     peak_tflops: float | None = None,
 ) -> Figures:
@@ -157,36 +112,33 @@ def measure(
 
     Args:
         name: one of `ARCHITECTURES`.
-        settings: of its config.
-        batch: faces a side.
+        settings: its config.
+        batch: faces per iteration.
         compute: device and precision.
         iterations: that count, of everything.
-        compiled: try `torch.compile`.
         reference: measure that too.
         peak_tflops: what the device can do at most, in TFLOP/s; None: not known.
     """
     device = compute.device
     trainer = build(name, settings, batch, compute)
-    calls = collect(lambda: forward(trainer))  # before compiling, which hides them
-    tflop = count_tflop(lambda: trainer.whole_step(0))
-    if compiled:
-        compile_network(trainer)
+    calls = collect(lambda: forward(trainer, *trainer.batch(FIRST)))
+    tflop = count_tflop(lambda: trainer.step(0))
     for number in range(WARM_UP):
-        trainer.whole_step(number)
+        trainer.step(number)
     memory = memory_gb(device)
     bench = Bench(calls, device)
     plain = build_reference(name, settings, batch, device) if reference else None
     steps, computes, loaders, references = ([], [], [], [])  # seconds
     rounds: list[dict[Call, tuple[float, float]]] = []
     for number in range(FIRST - 1, FIRST + iterations):  # the first turn warms up
-        steps.append(seconds(partial(trainer.whole_step, number), device))
-        loaders.append(seconds(partial(trainer.make, number), device))
-        trainer.prepare(number)
-        computes.append(seconds(partial(trainer.step, number), device))
+        steps.append(seconds(partial(trainer.step, number), device))
+        loaders.append(seconds(partial(trainer.batch, number), device))
+        batch_made = trainer.batch(number)
+        computes.append(seconds(partial(trainer.learn, number, *batch_made), device))
         rounds.append(bench.round())
         if plain is not None:
-            plain.prepare(number)
-            references.append(seconds(partial(plain.step, number), device))
+            batch_made = plain.batch(number)
+            references.append(seconds(partial(plain.learn, number, *batch_made), device))
     for measured in (steps, computes, loaders, references, rounds):
         del measured[:1]
     ceilings = [sum(map(sum, turn.values())) for turn in rounds]
@@ -198,7 +150,6 @@ def measure(
         faces=faces,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else str(compute),
         threads=torch.get_num_threads(),
-        compiled=compiled,
         parameters_m=sum(weight.numel() for weight in trainer.weights.values()) / 1e6,
         iterations=iterations,
         step_s=step_s,
@@ -230,8 +181,8 @@ def table(figures: Figures) -> str:
     """For people."""
     f = figures
     lines = [
-        f"{f.network} {f.size} px, {f.faces} faces an iteration, {f.parameters_m:.2f} M parameters; {f.device}, "
-        f"{f.threads} threads{', compiled' if f.compiled else ''}; medians of {f.iterations}",
+        f"{f.network} {f.size} px, {f.faces} faces per iteration, {f.parameters_m:.2f} M parameters; {f.device}, "
+        f"{f.threads} threads; medians of {f.iterations}",
         "",
         f"step, all of it       {f.step_s * 1e3:9.1f} ms  {f.faces_s:8.2f} faces/s",
         f"compute alone         {f.compute_s * 1e3:9.1f} ms  {f.faces_s_compute:8.2f} faces/s",
@@ -249,15 +200,15 @@ def table(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def profile(trainer: Measured) -> str:
+def profile(trainer: Trainer) -> str:
     """What a step's time goes into, and which operations leave channels_last."""
-    trainer.prepare(FIRST)
+    batch = trainer.batch(FIRST)
     for number in range(WARM_UP):
-        trainer.step(FIRST + number)
-    lines = [top_ops(trainer.step, 2, ROWS), ""]
+        trainer.learn(FIRST + number, *batch)
+    lines = [top_ops(lambda number: trainer.learn(number, *batch), 2, ROWS), ""]
     if trainer.compute.memory_format != torch.channels_last:
         return "\n".join([*lines, "in plain order: nothing is in channels_last here"])
-    found = leavers(lambda: trainer.step(FIRST)).most_common()
+    found = leavers(lambda: trainer.learn(FIRST, *batch)).most_common()
     lines.append("operations that leave channels_last, in one step:")
     return "\n".join(lines + ([f"{count:6} {what}" for what, count in found] or ["  none"]))
 
@@ -270,23 +221,18 @@ def main() -> None:
     )
     parser.add_argument("--network", default="df", choices=tuple(ARCHITECTURES))
     parser.add_argument("--size", type=int, help="px; without it, the network's own")
-    parser.add_argument("--batch", type=int, default=8, help="faces a side")
+    parser.add_argument("--batch", type=int, default=8, help="faces per iteration")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--iterations", type=int, default=5, help="that count, of everything")
-    parser.add_argument("--compile", action="store_true", help="try torch.compile")
     parser.add_argument("--no-reference", action="store_true", help="leave out the plain float32 one")
     parser.add_argument("--peak-tflops", type=float, help="of the device, to print the share of it")
     parser.add_argument("--profile", action="store_true", help="say what takes the time, instead")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    if min(arguments.batch, arguments.iterations) < 1:
-        parser.error("--batch and --iterations must be 1 or more")
     compute = choose(arguments.device)
     settings: dict[str, object] = {} if arguments.size is None else {"size": arguments.size}
     if arguments.profile:
         trainer = build(arguments.network, settings, arguments.batch, compute)
-        if arguments.compile:
-            compile_network(trainer)
         print(profile(trainer))
         return
     figures = measure(
@@ -295,7 +241,6 @@ def main() -> None:
         arguments.batch,
         compute,
         arguments.iterations,
-        compiled=arguments.compile,
         reference=not arguments.no_reference,
         peak_tflops=arguments.peak_tflops,
     )

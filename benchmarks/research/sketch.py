@@ -17,11 +17,11 @@ from itertools import pairwise
 from statistics import median
 
 import torch
-from benchmarks.measure import random_datasets
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.measure import random_datasets
 from visagist.core.device import choose, kept_memory
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.blocks.layers import depth_to_space

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from benchmarks.sketch import random_crops
+from benchmarks.measure import random_datasets
+from benchmarks.research import ablation
 
-from benchmarks import ablation
 from visagist.models import ARCHITECTURES
-from visagist.training.data.crops import Side
 
 
 @pytest.fixture(autouse=True)
@@ -37,11 +36,11 @@ def test_a_curve_that_follows_half_as_far_has_a_slope_of_a_half() -> None:
 def test_a_trial_plans_its_iterations_by_time_and_judges_the_swap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ablation, "JUDGED", 4)
     monkeypatch.setattr(ablation, "TIMED", 2)
-    sides = {name: Side(random_crops(10, 80), 0.2, torch.device("cpu")) for name in ("source", "target")}
-    for side in sides.values():
-        side.centroid = tuple(np.ones(128))
+    datasets = random_datasets(80, torch.device("cpu"))
+    for dataset in datasets.values():
+        dataset.centroid = tuple(np.ones(128))
     tiny = {"size": 64, "encoder": (8, 8, 8), "latent": 8, "shared": 8, "decoder": (8, 8, 8, 8)}
-    row = ablation.trial("tiny", tiny, sides, 0.01, batch=2)
+    row = ablation.trial("tiny", tiny, datasets, 0.01, batch=2)
     assert row.iterations == pytest.approx(0.6 * row.faces_s / 2, abs=1)
     assert all(-1 <= value <= 1 for value in (row.ssim_source, row.swap_source, row.swap_target, row.mouth[0]))
     assert f"| tiny | {row.parameters_m:.2f} | {row.iterations} |" in ablation.table([row])

@@ -3,9 +3,9 @@
 import math
 
 import torch
-from benchmarks.ceiling import Bench, collect
-from benchmarks.plain import PlainDf
-from benchmarks.waste import leavers
+from benchmarks.research.ceiling import Bench, collect
+from benchmarks.research.plain import PlainDf
+from benchmarks.research.waste import leavers
 from torch import nn
 
 from benchmarks import training
@@ -18,7 +18,7 @@ TINY: dict[str, object] = {"size": 64, "latent": 8, "encoder": 4, "decoder": 4, 
 
 
 def test_all_figures_of_a_tiny_df_hang_together() -> None:
-    figures = training.measure("df", TINY, 2, CPU, 1, peak_tflops=1.0)
+    figures = training.measure("df", TINY, 4, CPU, 1, peak_tflops=1.0)
     assert (figures.network, figures.size, figures.faces) == ("df", 64, 4)
     assert figures.step_s > 0
     assert math.isclose(figures.faces_s_compute * figures.compute_s, 4)

@@ -1,5 +1,9 @@
 """Every metric on everything that was gathered."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -7,23 +11,72 @@ from visagist.core.events import EventCallback, Progress
 from visagist.evaluation.collect_frames import Gathered
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Figure, Metric, badness, evaluate_metric
-from visagist.evaluation.result import NOISE, Column, Strip
+from visagist.evaluation.metrics import all_metrics
+from visagist.evaluation.result import NOISE, Column, Evaluation, Strip
+from visagist.evaluation.self_swap import check_same_person, compare_self
 
 SPREAD_STRIPS = 6  # frames shown besides the worst ones
 
 
-def measure(gathered: Gathered, metrics: tuple[Metric, ...], events: EventCallback) -> tuple[Column, ...]:
-    """The render's figures and curves, then those of the baselines."""
+def measure(
+    gathered: Gathered,
+    *,
+    render: Path,
+    target: Path,
+    source: Path,
+    is_self_swap: bool,
+    reconstruction: Mapping[str, Mapping[str, Figure]],
+    provenance: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    notes: tuple[str, ...],
+    events: EventCallback,
+) -> Evaluation:
+    """Figures and curves of the render and its baselines, with what else is known of them as in `Evaluation`.
+
+    Raises:
+        EvaluationError: a self-swap of two people.
+    """
+    case, metrics = gathered.case, all_metrics()
+    if is_self_swap:
+        check_same_person(case)
     columns: list[Column] = []
-    everything = (gathered.case.judged, *gathered.baselines)
-    for done, appearance in enumerate(everything):
+    everything = (case.judged, *gathered.baselines)
+    for done, appearance in enumerate(everything, 1):
+        columns.append(_column(case.judging(appearance), metrics))
         events(Progress("measure", done, len(everything), "columns"))
-        columns.append(_column(gathered.case.judging(appearance), metrics))
-    events(Progress("measure", len(everything), len(everything), "columns"))
-    return tuple(columns)
+    self_swap = {**compare_self(case), "flicker": columns[0].figures["flicker"]} if is_self_swap else {}
+    return Evaluation(
+        render=render,
+        target=target,
+        source=source,
+        metrics=metrics,
+        columns=tuple(columns),
+        frames=case.frames,
+        follows=case.follows,
+        times=case.times,
+        coverage=gathered.coverage,
+        planes_changed_outside=gathered.planes_changed_outside,
+        reconstruction=reconstruction,
+        self_swap=self_swap,
+        flags=gathered.flags,
+        strips=_strips(case, columns[0], metrics),
+        provenance=provenance,
+        settings=settings,
+        notes=notes,
+        is_mask_known=gathered.planes_changed_outside is not None,
+    )
 
 
-def choose_strips(case: Case, column: Column, metrics: tuple[Metric, ...]) -> tuple[Strip, ...]:
+def _column(case: Case, metrics: tuple[Metric, ...]) -> Column:
+    figures: dict[str, Figure] = {}
+    curves: dict[str, NDArray[np.float64]] = {}
+    for metric in metrics:
+        if metric.has_noise_floor or case.judged.name != NOISE:
+            figures[metric.name], curves[metric.name] = evaluate_metric(metric, case)
+    return Column(case.judged.name, figures, curves)
+
+
+def _strips(case: Case, column: Column, metrics: tuple[Metric, ...]) -> tuple[Strip, ...]:
     """Frames spread over the footage, and the worst one of each metric."""
     worst: dict[int, list[str]] = {}
     for metric in metrics:
@@ -42,12 +95,3 @@ def choose_strips(case: Case, column: Column, metrics: tuple[Metric, ...]) -> tu
         )
         for i in sorted({*spread, *worst})
     )
-
-
-def _column(case: Case, metrics: tuple[Metric, ...]) -> Column:
-    figures: dict[str, Figure] = {}
-    curves: dict[str, NDArray[np.float64]] = {}
-    for metric in metrics:
-        if metric.has_noise_floor or case.judged.name != NOISE:
-            figures[metric.name], curves[metric.name] = evaluate_metric(metric, case)
-    return Column(case.judged.name, figures, curves)

@@ -18,21 +18,20 @@ from visagist.core.settings import Settings, read_toml, save_call
 from visagist.core.types import StrPath
 from visagist.evaluation.collect_frames import STEP, Performer, Repeat, crop_size, gather
 from visagist.evaluation.frame_matching import FrameMatching, excerpt_offset
-from visagist.evaluation.measure import choose_strips, measure
+from visagist.evaluation.measure import measure
 from visagist.evaluation.metric import Figure
-from visagist.evaluation.metrics import all_metrics
 from visagist.evaluation.observe import look_at_source
 from visagist.evaluation.reconstruction import reconstruct
 from visagist.evaluation.report.page import write_report
 from visagist.evaluation.result import Evaluation
-from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training
+from visagist.evaluation.self_swap import seen_in_training
 from visagist.faces import Face, FaceTable, choose_identity
 from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
 from visagist.jobs.workspace import claim_folder, default_workspace
-from visagist.media import FrameRate, note_rate, probe
+from visagist.media import Footage, FrameRate, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
 from visagist.models.bundle import TrainedNetwork
@@ -105,7 +104,6 @@ def evaluate(
     """
     render, target, source = Path(render), Path(target), Path(source)
     options, events = options or EvaluateOptions(), on_event or silent
-    metrics = all_metrics()
     call = _merge_call(render)
     merging = _merge_options(call, options)
     shown, changed = probe(render, rate=merging.rate), probe(target, rate=merging.rate)
@@ -128,17 +126,14 @@ def evaluate(
         notes.append(f"{why}: the outline of the face stands in for the merge's mask, so the seam is not judged")
     elif trained is not None:
         repeat = Repeat(trained, merging, performer_of(table, number, merging))
-    real = look_at_source(
-        faceset, crop_size(performer.faces), lambda done: events(Progress("look at the source", done, None, "faces"))
-    )
+    if options.self_swap and trained is not None and seen_in_training(trained, table.footage_sha256):
+        notes.append("the run was trained on this very target: the self-swap looks better than it is")
     seek = not table.lost  # where frames are lost, only counting gives each the number that the table knows it by
-    offset = Fraction(options.offset or 0).limit_denominator(1_000_000)
-    if options.offset is None:
-        first, _ = frame_range(merging.frames)
-        offset = excerpt_offset(changed, shown, first, deinterlace=merging.deinterlace, seek=seek)
+    size = crop_size(performer.faces)
+    real = look_at_source(faceset, size, lambda done: events(Progress("look at the source", done, None, "faces")))
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".evaluate-") as folder:
         gathered = gather(
-            FrameMatching(changed, shown, offset),
+            FrameMatching(changed, shown, _offset(options, merging, changed, shown, seek=seek)),
             performer,
             real,
             folder=Path(folder),
@@ -148,35 +143,18 @@ def evaluate(
             seek=seek,
             events=events,
         )
-        case = gathered.case
-        if options.self_swap:
-            check_same_person(case)
-            if trained is not None and seen_in_training(trained, table.footage_sha256):
-                notes.append("the run was trained on this very target: the self-swap looks better than it is")
-        columns = measure(gathered, metrics, events)
-        self_swap: dict[str, Figure] = {}
-        if options.self_swap:
-            self_swap = {**compare_self(case), "flicker": columns[0].figures["flicker"]}
-        reconstruction, problem = ({}, "") if trained is None else _reconstruction(trained)
-        found = Evaluation(
+        reconstruction, problem = _reconstruction(trained)
+        found = measure(
+            gathered,
             render=render,
             target=target,
             source=source,
-            metrics=metrics,
-            columns=columns,
-            frames=case.frames,
-            follows=case.follows,
-            times=case.times,
-            coverage=gathered.coverage,
-            planes_changed_outside=gathered.planes_changed_outside,
+            is_self_swap=options.self_swap,
             reconstruction=reconstruction,
-            self_swap=self_swap,
-            flags=gathered.flags,
-            strips=choose_strips(case, columns[0], metrics),
             provenance=credentials.as_json(),
             settings=_settings(options, merging, trained),
             notes=(*notes, *filter(None, [problem])),
-            is_mask_known=repeat is not None,
+            events=events,
         )
     if report is not None:
         report = Path(report)
@@ -235,6 +213,16 @@ def _performer(target: Path, table: FaceTable, merging: MergeOptions, workspace:
         raise NoFaceError(f"{target}: {error}") from error
 
 
+def _offset(
+    options: EvaluateOptions, merging: MergeOptions, target: Footage, render: Footage, *, seek: bool
+) -> Fraction:
+    """s to add to the render's times: what the user says, or where a known excerpt starts."""
+    if options.offset is not None:
+        return Fraction(options.offset).limit_denominator(1_000_000)
+    first, _ = frame_range(merging.frames)
+    return excerpt_offset(target, render, first, deinterlace=merging.deinterlace, seek=seek)
+
+
 def _faces_of(table: FaceTable, number: int) -> Performer:
     """The performer's faces, by whether a merge with default options would change them."""
     certain_of = performer_of(table, number, MergeOptions())
@@ -260,8 +248,10 @@ def _why_not_repeated(
     return None if call else f"the call that made {render.name} is not saved beside it"
 
 
-def _reconstruction(run: TrainedNetwork) -> tuple[Mapping[str, Mapping[str, Figure]], str]:
-    """Reconstruction of the validation faces in the facesets that the run's own call names, or why there is none."""
+def _reconstruction(run: TrainedNetwork | None) -> tuple[Mapping[str, Mapping[str, Figure]], str]:
+    """Of the validation faces in the facesets that the run's own call names, or why there is none."""
+    if run is None:
+        return {}, ""
     saved = run.path / CALL
     call = read_toml(saved) if saved.is_file() else {}
     folders = {"source": call.get("source", ""), "target": call.get("target", ""), **call.get("others", {})}

@@ -1,0 +1,1 @@
+"""Ablations and comparisons behind decisions of the past; not part of `make bench`."""
