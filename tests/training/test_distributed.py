@@ -15,21 +15,24 @@ import pytest
 import torch
 from torch import Tensor
 
+import visagist
 from tests.models.test_models import SMALL
 from tests.training.conftest import people
 from visagist.core.device import Compute
 from visagist.core.errors import ConfigError
 from visagist.core.tensors import load_tensors
+from visagist.models import configure
 from visagist.training import TrainOptions
-from visagist.training.budget import network_size
-from visagist.training.checkpoint import checkpoint_iteration, load_checkpoint
-from visagist.training.data.crops import Side
-from visagist.training.distributed import World, joined, own_device, own_parts, part_of_mean, whole
+from visagist.training.checkpoint import read_state
+from visagist.training.data import IdentityDataset
+from visagist.training.distributed import World, joined, own_device, own_parts
 from visagist.training.optimizers import micro_batches
-from visagist.training.trainer import Trainer, faces_each
+from visagist.training.schedule import Plan
+from visagist.training.trainer import Trainer, faces_per_identity
 
 Make = Callable[..., TrainOptions]
-ROOT = str(Path(__file__).parents[2])  # the scripts below import from here
+# The scripts below import from here, and the same visagist.
+ROOT = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(visagist.__file__).parents[1])])
 
 RANK = """
 import os, signal, sys
@@ -53,7 +56,8 @@ task, folder = sys.argv[1], Path(sys.argv[2])
 batch = Trainer.batch
 
 def train(name, events=silent):
-    return train_crops(people(1), people(2), folder / name, small_options(batch=6), events)
+    crops = {"source": people(1), "target": people(2)}
+    return train_crops(crops, folder / name, small_options(batch=6), on_event=events)
 
 def at(iteration, happens, first_attempt=False):
     def fails(trainer, now):
@@ -72,14 +76,14 @@ if task == "all":
     with joined() as world:
         for iterations in (1, 4):
             trainer = followed(small_options(**EVERY_LOSS), iterations)
-            if world.leads:
+            if world.is_main:
                 save_tensors(folder / f"followed-{iterations}", trainer.tensors(), {})
         for model in ("liae", "amp"):
             trainer = followed(small_options(batch=6, model=model, settings=SMALL[model]), 1)
             save_tensors(folder / f"{model}-{world.rank}", trainer.tensors(), {})
         summary = train("unbroken")
-        assert bool(summary.figures) == world.leads
-        if not world.leads:
+        assert bool(summary.metrics) == world.is_main
+        if not world.is_main:
             at(4, signalled(signal.SIGTERM))
         try:
             train("stopped")
@@ -89,26 +93,27 @@ if task == "all":
             raise AssertionError("not stopped")
         Trainer.batch = batch
         assert train("stopped").resumed_at == 5
-        if not world.leads:
+        if not world.is_main:
             at(6, lambda seen, truth: (seen * float("nan"), truth), first_attempt=True)
         said = []
         assert train("poisoned", said.append).rollbacks == 1
         warned = [event.message for event in said if isinstance(event, Warned)]
-        assert len(warned) == world.leads, warned
+        assert len(warned) == world.is_main, warned
         Trainer.batch = batch
         assert train("killed").resumed_at == 4
         # The first process alone sees a plateau, at iteration 16; both go back to it, whatever failed before.
-        visagist.training.train.judge = lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95}
+        visagist.training.train.validate = lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95}
         def fails(trainer, now):
             seen, truth = batch(trainer, now)
             return (seen * float("nan") if (now, trainer.attempt) in ((15, 0), (17, 1)) else seen), truth
         Trainer.batch = fails
         said = []
-        flat = {"until": "plateau", "schedule": {"decay": "late", "warm_up": 0}, "preview_every": 1, "save_every": 5}
+        flat = {"until": "plateau", "schedule": {"cool_down": 0.2, "warm_up": 0}, "preview_every": 1, "save_every": 5}
         asked = small_options(batch=6, iterations=200, **flat)
-        assert train_crops(people(1), people(2), folder / "flat", asked, said.append).iterations == 20
+        crops = {"source": people(1), "target": people(2)}
+        assert train_crops(crops, folder / "flat", asked, on_event=said.append).iterations == 20
         warned = [event.message for event in said if isinstance(event, Warned)]
-        assert not world.leads or ["iteration 15 " in warned[0], "iteration 16 " in warned[1]] == [True, True], warned
+        assert not world.is_main or ["iteration 15 " in warned[0], "iteration 16 " in warned[1]] == [True, True], warned
 else:
     if os.environ["RANK"] == "1":
         at(6, signalled(signal.SIGKILL))
@@ -131,8 +136,8 @@ EVERY_LOSS = {
         "gan": 0.05,
         "gan_dims": 4,
         "true_face": 0.01,
-        "finish": 1.0,
     },
+    "schedule": {"cool_down": 1.0},
     "augmentation": {"color_transfer": "rct", "color_transfer_chance": 0.5},
 }
 
@@ -140,9 +145,12 @@ EVERY_LOSS = {
 def followed(options: TrainOptions, iterations: int) -> Trainer:
     """A trainer after some iterations in float32."""
     compute = Compute(torch.device("cpu"), None, torch.channels_last)
-    size = network_size(options)
-    sides = {name: Side(people(i + 1, size=size), 0.2, compute.device) for i, name in enumerate(("source", "target"))}
-    trainer = Trainer(sides, options, 12, compute)
+    size = configure(options.model, options.settings).size
+    datasets = {
+        name: IdentityDataset(people(i + 1, size=size), 0.2, compute.device)
+        for i, name in enumerate(("source", "target"))
+    }
+    trainer = Trainer(datasets, options, Plan.of(12, options.schedule), compute)
     for iteration in range(iterations):
         trainer.step(iteration)
     return trainer
@@ -184,7 +192,9 @@ def killed(script: Path, folder: Path) -> str:
         assert second.wait(60) == -signal.SIGKILL
         said, _ = first.communicate(timeout=10)  # seconds: it must not wait for the time-out
     assert first.returncode == 3
-    assert checkpoint_iteration(folder / "killed" / "checkpoint") == 4
+    state = read_state(folder / "killed" / "checkpoints")
+    assert state is not None
+    assert state.latest == 4
     return said
 
 
@@ -231,7 +241,9 @@ def test_two_ranks_have_the_gradients_of_one_with_liae_too(pair: Path, options: 
 def test_ranks_that_draw_at_random_apart_stay_one_network(pair: Path) -> None:
     first, second = (load_tensors(pair / f"amp-{rank}") for rank in range(2))
     assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
-    draws = [torch.rand(9, generator=World(rank, 3).apart(torch.Generator().manual_seed(0))) for rank in range(3)]
+    draws = [
+        torch.rand(9, generator=World(rank, 3).own_generator(torch.Generator().manual_seed(0))) for rank in range(3)
+    ]
     assert torch.equal(draws[0], torch.rand(9, generator=torch.Generator().manual_seed(0)))  # as one process alone
     assert not any(torch.isin(draws[i], draws[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
 
@@ -242,9 +254,9 @@ def test_both_stop_on_a_signal_to_one_and_go_on_exactly(pair: Path) -> None:
 
 def test_both_go_back_together(pair: Path) -> None:
     """Only the second rank had a batch that was not a number; what was asserted there is in `RANK`."""
-    latest = load_checkpoint(pair / "poisoned" / "checkpoint")
-    assert latest is not None
-    assert (latest.iteration, latest.numbers["attempt"], latest.numbers["rate"]) == (12, 1, 0.0005)
+    state = read_state(pair / "poisoned" / "checkpoints")
+    assert state is not None
+    assert (state.latest, state.attempt, state.rate) == (12, 1, 0.5)
 
 
 def assert_same_weights(first: Path, second: Path) -> None:
@@ -257,7 +269,7 @@ def test_one_rank_killed_ends_the_other_and_the_same_command_goes_on(killed: str
 
 
 def test_faces_are_shared_out_and_all_of_them_once() -> None:
-    parts = micro_batches(faces_each(24, 3), 2)
+    parts = micro_batches(faces_per_identity(24, 3), 2)
     found = [own_parts(parts, World(rank, 3)) for rank in range(3)]
     assert sorted(row for own, _ in found for row in own) == list(range(24))
     for own, mine in found:
@@ -270,21 +282,17 @@ def test_faces_are_shared_out_and_all_of_them_once() -> None:
 
 
 def test_a_batch_with_too_few_faces_for_all_is_refused_with_what_would_do() -> None:
-    with pytest.raises(
-        ConfigError, match=r"4 processes cannot share .* somebody has 3 .* 2 times as large, or start at most 3"
-    ):
+    with pytest.raises(ConfigError, match=r"4 processes .* 3 faces .* 2 times as large, or start at most 3"):
         own_parts(micro_batches((5, 3), 1), World(0, 4))
 
 
 def test_without_torchrun_nothing_is_shared() -> None:
     with joined({}) as world:
         assert world == World(0, 1)
-        assert (world.any(True), world.agreed(7), world.leads) == (True, 7, True)
-        x = torch.rand(3)
-        assert whole(x) is x
-        assert part_of_mean(x, 2, 2) is x
-        assert part_of_mean(torch.ones(()), 1, 4) == 0.25
-        assert world.gathered(x, [2, 1, 0], 3) is x
+        assert (world.any(True), world.agreed(7), world.is_main) == (True, 7, True)
+        x = torch.ones(3)
+        world.sum_in_place([x])
+        assert x.tolist() == [1, 1, 1]
         assert own_device("cuda:1") == "cuda:1"
 
 

@@ -21,8 +21,8 @@ from tests.training.trainers import (
 from visagist.core.device import Compute
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.tensors import load_tensors, save_tensors
-from visagist.models import Quick
 from visagist.models.bundle import TrainedNetwork
+from visagist.models.quick import Quick
 from visagist.training import train_crops
 from visagist.training.losses.edges import edge_difference
 from visagist.training.losses.pixels import face_mean
