@@ -114,7 +114,7 @@ def test_the_command_tells_whether_an_interruption_saved(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("visagist.training.train.Trainer", Signalled)
+    monkeypatch.setattr("visagist.training.setup.Trainer", Signalled)
     monkeypatch.setattr(Signalled, "signals", signals)
     ended = visagist("train", *facesets, "-o", tmp_path / "run", "--iterations", "9", *TINY_COMMAND.split())
     assert ended.code == 130

@@ -72,7 +72,7 @@ ADVERSARIAL = {"losses": {"gan": 0.1, "gan_dims": 4, "true_face": 0.01, "face_st
 def test_an_extended_run_equals_one_that_was_planned_longer(
     changes: dict[str, object], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visagist.training.train.check_memory", lambda *_: "")  # slow for adversarial losses
+    monkeypatch.setattr("visagist.training.setup.check_memory", lambda *_: "")  # slow for adversarial losses
     assert train(tmp_path / "extended", 8, **changes) != train(tmp_path / "long", 12, **changes)
     assert train(tmp_path / "extended", 12, **changes) == weights(tmp_path / "long")
 

@@ -18,7 +18,7 @@ from visagist.faceset.split import hold_out_identities
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.recipes.pretrain import facesets_in, load_pool, told_apart
-from visagist.training.train import prepare
+from visagist.training.setup import prepare
 
 Make = Callable[..., TrainOptions]
 IDENTITIES = 10

@@ -112,7 +112,7 @@ def test_other_random_numbers_are_drawn_after_a_rollback_and_with_another_seed(
 def test_a_finishing_loss_that_begins_to_act_is_no_explosion(
     crops: People, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visagist.training.train.check_memory", lambda *_: "")  # slow for adversarial losses
+    monkeypatch.setattr("visagist.training.setup.check_memory", lambda *_: "")  # slow for adversarial losses
     monkeypatch.setattr("visagist.training.stability.SETTLED", 10)
     events: list[Event] = []
     asked = options(
@@ -129,7 +129,7 @@ def test_a_finishing_loss_that_begins_to_act_is_no_explosion(
 def test_a_discriminator_that_is_not_finite_is_noticed_before_it_is_saved(
     crops: People, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visagist.training.train.check_memory", lambda *_: "")  # slow for adversarial losses
+    monkeypatch.setattr("visagist.training.setup.check_memory", lambda *_: "")  # slow for adversarial losses
     backward, calls = Adversary.backward, 0
 
     def fail_once(self: Adversary, parts: list[tuple[Tensor, Tensor]], *rest: Any) -> Tensor:

@@ -132,7 +132,7 @@ def test_interrupted_and_continued_ends_like_an_unbroken_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked = options(**changes)
-    monkeypatch.setattr("visagist.training.train.check_memory", lambda *_: "")  # slow for so many losses
+    monkeypatch.setattr("visagist.training.setup.check_memory", lambda *_: "")  # slow for so many losses
     if changes:
         unbroken = tmp_path / "unbroken"
         train_crops(crops, unbroken, asked)
@@ -213,7 +213,7 @@ def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Signals that a training gets, whose SIGTERM is that of the command line."""
 
     def send(*numbers: int) -> None:
-        monkeypatch.setattr("visagist.training.train.Trainer", Signalled)
+        monkeypatch.setattr("visagist.training.setup.Trainer", Signalled)
         monkeypatch.setattr(Signalled, "signals", numbers)
 
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -19,8 +19,8 @@ from visagist.training.preview import Sign
 from visagist.training.recipes.pretrain import facesets_in, load_pool
 from visagist.training.recipes.swap import by_identity
 from visagist.training.run import Run
+from visagist.training.setup import checked_options, exclusive, prepare
 from visagist.training.signals import STEP
-from visagist.training.train import checked_options, exclusive, prepare
 
 CALL, PRETRAIN_CALL = "train.toml", "pretrain.toml"  # in the run: the resolved call
 

@@ -5,6 +5,6 @@ from visagist.training.config import TrainOptions
 from visagist.training.data import Crops
 from visagist.training.rollback import Rewound, rewind
 from visagist.training.run import Run
-from visagist.training.train import train_crops
+from visagist.training.setup import train_crops
 
 __all__ = ["Augmentation", "Crops", "Rewound", "Run", "TrainOptions", "rewind", "train_crops"]

@@ -1,0 +1,149 @@
+"""From crops and options to a training that can begin: everything that can be refused is refused here."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from visagist.core.device import choose, kept_memory
+from visagist.core.errors import ConfigError, RunError
+from visagist.core.events import EventCallback, Note, silent
+from visagist.models import configure, create
+from visagist.training.budget import find_rate, plan_iterations
+from visagist.training.checkpoint import read_state
+from visagist.training.config import TrainOptions
+from visagist.training.data import Crops, IdentityDataset
+from visagist.training.distributed import World, joined, own_device, own_parts
+from visagist.training.memory import check_memory
+from visagist.training.optimizers import micro_batches
+from visagist.training.presets import with_preset
+from visagist.training.preview import Sign
+from visagist.training.resume import begin, known_record, resume, with_found_rate
+from visagist.training.rollback import run_lock
+from visagist.training.run import (
+    CHECKPOINTS,
+    RECORD,
+    Run,
+    check_untrained,
+)
+from visagist.training.signals import STEP
+from visagist.training.train import Training
+from visagist.training.trainer import Trainer, faces_per_identity
+from visagist.training.warm_start import check_start, frozen, start_from
+
+
+def train_crops(
+    crops: Mapping[str, Crops],
+    run: Path,
+    options: TrainOptions,
+    *,
+    on_event: EventCallback | None = None,
+    sign: Sign | None = None,
+) -> Run:
+    """Train a network on crops in memory. Started by `torchrun`, all processes train one network together.
+
+    Args:
+        crops: by identity, `source` first, `target` second; `(N, S, S, 3)` with S the network's size times
+            `options.margin`.
+        run: its folder. An unfinished run is continued; a finished one is extended if it is asked for more.
+        options: settings; those of an existing run must be the same, except its length, the device, and how often it is
+            saved and validated.
+        on_event: callback receiving progress, metrics and warnings.
+        sign: signs a preview into its final place. Without it no previews are written: a picture of a synthetic face is
+            signed or not made.
+
+    Raises:
+        RunError: the run is of other crops or options, has trained longer than is asked, or is being trained by another
+            process.
+        CollapseError: the training went wrong too often, or collapsed.
+        OutputError: the run cannot be written.
+        ConfigError: an unknown model, setting or device, or it does not fit into memory.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
+    """
+    with exclusive(run) as world:
+        events = (on_event or silent) if world.is_main else silent
+        count = sum(len(each.images) for each in crops.values())
+        options = checked_options(options, run, tuple(crops), lambda: count, events)
+        return prepare(crops, run, options, events, sign).finish()
+
+
+@contextmanager
+def exclusive(run: Path) -> Iterator[World]:
+    """All processes of this training, with the run's folder locked against others."""
+    with joined() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
+        world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
+        yield world
+
+
+def checked_options(
+    options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: EventCallback
+) -> TrainOptions:
+    """The options with what their preset fills in; whatever can be refused before a crop is read is refused here."""
+    world = World.now()
+    if world.is_main:
+        options = with_preset(options, run, identities, count_crops, events)
+    options = TrainOptions.model_validate_json(world.shared(options.model_dump_json())) if world.size > 1 else options
+    known_record(run, options)
+    if options.batch < len(identities):
+        raise ConfigError(
+            f"a batch of {options.batch} is too small for {len(identities)} identities; give more --batch"
+        )
+    own_parts(micro_batches(faces_per_identity(options.batch, len(identities)), options.optimizer.accumulate), world)
+    with torch.device("meta"):  # shapes only
+        frozen(create(options.model, identities, **options.settings), options.freeze)
+    if read_state(run / CHECKPOINTS) is None:
+        check_untrained(run)
+        if options.start is not None:
+            check_start(options.start, options)
+    if world.is_main and not (run / RECORD).exists():  # a run that has been trained has fitted before
+        memory = check_memory(options, identities, choose(own_device(options.device)), count_crops())
+        events(Note(STEP, memory))
+    return options
+
+
+def prepare(
+    crops: Mapping[str, Crops], run: Path, options: TrainOptions, events: EventCallback, sign: Sign | None
+) -> Training:
+    """A training that can begin, by `checked_options`; its record is written."""
+    size = configure(options.model, options.settings).size
+    wanted = round(size * options.margin)
+    for each in crops.values():
+        if each.images.shape[1] != wanted:
+            raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {wanted}")
+    compute = choose(own_device(options.device))
+    distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
+    bins = options.augmentation.yaw_bins
+    held = {key: IdentityDataset(each, options.held_out, compute.device, bins) for key, each in distinct.items()}
+    datasets = {name: held[id(each)] for name, each in crops.items()}
+    is_new = read_state(run / CHECKPOINTS) is None
+    start = start_from(options.start, options) if options.start is not None and is_new else None
+    record = known_record(run, options)
+    if record is None and options.find_rate and options.learning_rate is None:
+        curve = find_rate(datasets, options, compute, start)
+        events(Note(STEP, curve.as_text()))
+        options = options.model_copy(update={"learning_rate": curve.suggestion})
+    measure = partial(plan_iterations, datasets, options, compute, events)
+    if record is None:
+        settled = begin(run, options, crops, measure, start.ancestor if start else None)
+    else:
+        options = with_found_rate(options, record.options)
+        settled = resume(run, record, options, crops, measure)
+        if start is not None and start.ancestor != record.ancestor:
+            raise RunError(
+                f"{options.start}: has been trained since {run} started from it; train into another run folder"
+            )
+    world = World.now()
+    world.wait()
+    if world.is_main and settled != record:
+        settled.save(run / RECORD)
+    if options.iterations is None and options.minutes is None:
+        length = {name: getattr(settled.options, name) for name in ("iterations", "minutes")}
+        options = options.model_copy(update=length)  # so that the saved call states it
+    if start is not None:
+        last = start.ancestor.identities[-1]
+        new = [f"{name} starts as a copy of {last}" for name in crops if name not in start.ancestor.identities]
+        events(Note(STEP, "; ".join([f"starts from the weights of {options.start}", *new])))
+    trainer = Trainer(datasets, options, settled.plan, compute, start)
+    return Training(trainer, run, settled, options, events, sign)
