@@ -46,7 +46,7 @@ class NetworkRecord(Settings):
     """What a file of weights is."""
 
     architecture: str
-    config: dict[str, Any] = Field(default_factory=dict)  # settings that differ from the architecture's defaults
+    config: dict[str, Any] = Field(default_factory=dict)  # of the architecture, complete: defaults may change
     coverage: Coverage
     size: int  # px
     identities: tuple[str, ...]  # the source first, the target second

@@ -18,6 +18,7 @@ from torch import Tensor
 from visagist.core.errors import RunError
 from visagist.core.settings import Settings, read_toml
 from visagist.faceset.split import validation_count
+from visagist.models import configure
 from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, Origin, read_record, save_network
 from visagist.training.checkpoint import listed, saved_iterations
 from visagist.training.config import TrainOptions
@@ -109,7 +110,7 @@ class RunRecord(Settings):
         """The record of the weights of an iteration."""
         return NetworkRecord(
             architecture=self.options.model,
-            config=self.options.settings,
+            config=vars(configure(self.options.model, self.options.settings)),
             coverage=self.options.coverage,
             size=self.size,
             identities=self.identities,
