@@ -8,7 +8,7 @@ import pytest
 
 import visagist
 
-JOBS = ("analyze", "demo_swap", "extract", "merge", "preview", "swap")
+JOBS = ("analyze", "demo_swap", "evaluate", "extract", "merge", "pretrain", "preview", "swap", "train")
 
 
 def test_list_and_modules_agree() -> None:

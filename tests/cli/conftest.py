@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -50,6 +51,12 @@ def visagist(*arguments: str | Path, cwd: Path | None = None) -> Ended:
     with redirect_stdout(out), redirect_stderr(err):
         code = main([*map(str, arguments)])
     return Ended(code, out.getvalue(), err.getvalue())
+
+
+def only_line(ended: Ended) -> dict[str, Any]:
+    """The one line of JSON that a command printed."""
+    (line,) = ended.out.splitlines()
+    return json.loads(line)
 
 
 def killed_when(moment: Callable[[dict[str, object]], bool], *arguments: str | Path) -> bool:

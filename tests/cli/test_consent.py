@@ -1,25 +1,17 @@
 """`visagist consent`: the same facts for people and, with `--json`, for programs."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Ended, visagist
+from tests.cli.conftest import only_line, visagist
 from visagist.core.files import sha256
 from visagist.demo import TARGET, TARGET_CONSENT
 from visagist.media import write_picture
 from visagist.provenance import load_consent
 
 FINGERPRINT = "ab" * 32
-
-
-def only_line(ended: Ended) -> dict[str, Any]:
-    assert ended.code == 0, ended.err
-    (line,) = ended.out.splitlines()
-    return json.loads(line)
 
 
 @pytest.fixture

@@ -1,19 +1,13 @@
 """What `--json` prints: one JSON value a line, each with its event; and options from a file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tomli_w
 
-from tests.cli.conftest import Ended, visagist
+from tests.cli.conftest import only_line, visagist
 from visagist.demo import TARGET, TARGET_CONSENT
-
-
-def only_line(ended: Ended) -> dict[str, Any]:
-    (line,) = ended.out.splitlines()
-    return json.loads(line)
 
 
 def test_verify_prints_one_json_line(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Swap, first_frames, killed_when, swap_arguments, visagist, write_frames
+from visagist import new_consent
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
-from visagist.jobs.consent import new_consent
 from visagist.media import Reader, write_picture
 
 
