@@ -31,7 +31,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     def forget() -> None:
         METRICS.__dict__.pop("_added", None)  # entry points are looked up once per process
-        METRICS._registered.pop("third_party", None)
+        METRICS._loaded.pop("third_party", None)
 
     def write(what: str) -> None:
         (tmp_path / "visagist_third_party.py").write_text(MODULE)
