@@ -112,9 +112,10 @@ def test_validations_of_a_log_are_those_of_the_latest_pass(tmp_path: Path) -> No
     def line(iteration: int, value: float, step: str = "validation") -> str:
         return json.dumps({"event": "metric", "step": step, "iteration": iteration, "values": {"ssim_source": value}})
 
-    lines = [line(5, 0.1), line(10, 0.2), line(10, 0.9, "train"), line(5, 0.3), line(10, 0.4), line(15, 0.5)]
-    log.write_text("\n".join(lines) + '\n{"event": "met')
-    assert logged_validations(log, 10) == {5: {"ssim_source": 0.3}, 10: {"ssim_source": 0.4}}
+    before = [line(10, 0.9, "train"), line(5, 0.1), line(10, 0.2), line(12, 0.3), line(20, 0.9, "train")]
+    after = [line(5, 0.4), line(10, 0.9, "train"), line(10, 0.5), line(15, 0.6), line(20, 0.7)]
+    log.write_text("\n".join(before + after) + '\n{"event": "met')
+    assert logged_validations(log, 15) == {5: {"ssim_source": 0.4}, 10: {"ssim_source": 0.5}, 15: {"ssim_source": 0.6}}
     assert logged_validations(tmp_path / "none", 10) == {}
 
 
