@@ -244,9 +244,7 @@ class Training:
         begun = self.iteration
         if self.world.is_main:
             self.tidy()
-        self.validations = logged_validations(self.run / EVENTS, begun)
-        for iteration, metrics in self.validations.items():
-            self.collapse.check(iteration, _variations(metrics))
+        self.recall(logged_validations(self.run / EVENTS, begun))
         if is_new:
             self.save()
         if begun < plan.total:
@@ -354,6 +352,12 @@ class Training:
         self.iteration = self.saved = state.latest
         return True
 
+    def recall(self, validations: dict[int, dict[str, float]]) -> None:
+        """Take over the metrics of validation faces up to now."""
+        self.validations, self.collapse = validations, CollapseWatch()
+        for iteration, metrics in validations.items():
+            self.collapse.check(iteration, _variations(metrics))
+
     def tidy(self) -> None:
         """Delete what a kill has left, and write weights that are missing, of a future that was gone back on, or whose
         record is out of date."""
@@ -390,7 +394,7 @@ class Training:
             write_state(self.folder, state)
         self.world.wait()
         self.restore()
-        self.validations = {at: metrics for at, metrics in self.validations.items() if at <= self.iteration}
+        self.recall({at: metrics for at, metrics in self.validations.items() if at <= self.iteration})
         if self.world.is_main:
             self.tidy()
 
