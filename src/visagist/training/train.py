@@ -447,9 +447,10 @@ class Training:
         if self.world.any(self.is_plateau() and shorter.total < plan.total):
             self.save()  # the plan changes here: after a crash, too
             self.record = self.record.model_copy(update={"plan": shorter, "plateau": self.iteration})
+            self.trainer.plan = shorter
             if self.world.is_main:
                 self.record.save(self.run / RECORD)
-            self.trainer.plan = shorter
+                self.tidy()  # without a cool-down this is the end, whose weights are the run's
             self.events(
                 Note(STEP, f"plateau: the cool-down begins; the training ends at {shorter.total}, not {plan.total}")
             )
