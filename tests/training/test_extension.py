@@ -185,12 +185,17 @@ def test_how_often_a_run_is_saved_and_validated_may_change_on_the_way(
 
 
 def test_killed_before_any_write_an_extension_ends_like_a_longer_run(
-    finished: Path, train: Train, tmp_path: Path
+    crops: People, options: Make, finished: Path, train: Train, tmp_path: Path
 ) -> None:
+    """And at no time are weights those of a run that is neither finished nor extended."""
     longer = train(tmp_path / "longer", 15)
 
     def extend(run: Path) -> None:
-        train(run, 15, save_every=100)
+        def watch(event: Event) -> None:
+            if isinstance(event, Progress) and event.done < 15:
+                assert weights(run) in (weights(finished), longer)
+
+        train_crops(crops, run, options(iterations=15, schedule={"warm_up": 2}, save_every=100), on_event=watch)
 
     killed, _ = killed_at_each_change(finished, tmp_path, extend)
     assert len(killed) >= 8  # record; state; deletion of 12; tensors and state of 10 and 15; weights of 15
