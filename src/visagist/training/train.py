@@ -364,8 +364,9 @@ class Training:
         disk.delete_after(self.folder, self.iteration)
         disk.delete_after(self.run / PREVIEWS, self.iteration, ".png")
         there = weights_iteration(self.run)
+        # Killed right after they were written, weights of the end are there before their checkpoint is.
         if self.keeps_finished_weights and there in (self.record.finished, self.trainer.plan.total):
-            return  # of the end: killed just before it was recorded
+            return
         is_current = there == self.iteration and (not there or read_record(self.run).origins == self.record.origins)
         if not is_current:
             save_weights(self.run, self.trainer.average, self.record, self.iteration)
