@@ -183,7 +183,7 @@ def test_a_swap_is_extended_and_merged_again(tmp_path: Path) -> None:
     footage, output = tmp_path / "clips", tmp_path / "out.mp4"
     footage.mkdir()
     (footage / CLIPS[0]).symlink_to(SOURCE / CLIPS[0])
-    swap = ("swap", footage, TARGET, "-o", output, "--source-consent", SOURCE_CONSENT, "--model", "quick",
+    swap = ("swap", footage, TARGET, "-o", output, "--source-consent", SOURCE_CONSENT,
             "--target-consent", TARGET_CONSENT, "--frames", "0-1", "--batch", "4", *SMALL)  # fmt: skip
     renders: list[bytes] = []
     for iterations in ("4", "8", "8"):

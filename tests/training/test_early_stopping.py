@@ -12,6 +12,7 @@ from scipy import stats
 from tests.training.conftest import contents, ending, killed_at_each_change, weights
 from visagist.core.errors import ConfigError
 from visagist.core.events import Event, Note
+from visagist.models.bundle import read_record
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.early_stopping import CONFIDENCE, MEANS, outlook
 from visagist.training.run import RunRecord
@@ -112,9 +113,10 @@ def test_validations_of_a_log_are_those_of_the_latest_pass(tmp_path: Path) -> No
     def line(iteration: int, value: float, step: str = "validation") -> str:
         return json.dumps({"event": "metric", "step": step, "iteration": iteration, "values": {"ssim_source": value}})
 
-    lines = [line(5, 0.1), line(10, 0.2), line(10, 0.9, "train"), line(5, 0.3), line(10, 0.4), line(15, 0.5)]
-    log.write_text("\n".join(lines) + '\n{"event": "met')
-    assert logged_validations(log, 10) == {5: {"ssim_source": 0.3}, 10: {"ssim_source": 0.4}}
+    before = [line(10, 0.9, "train"), line(5, 0.1), line(10, 0.2), line(12, 0.3), line(20, 0.9, "train")]
+    after = [line(5, 0.4), line(10, 0.9, "train"), line(10, 0.5), line(15, 0.6), line(20, 0.7)]
+    log.write_text("\n".join(before + after) + '\n{"event": "met')
+    assert logged_validations(log, 15) == {5: {"ssim_source": 0.4}, 10: {"ssim_source": 0.5}, 15: {"ssim_source": 0.6}}
     assert logged_validations(tmp_path / "none", 10) == {}
 
 
@@ -168,6 +170,16 @@ def test_a_plateau_is_the_same_however_a_training_is_interrupted_or_killed(
             train_crops(crops, tmp_path / "begun", asked, on_event=ending(KeyboardInterrupt, stop))
     train(tmp_path / "begun")
     assert weights(tmp_path / "begun") == weights(whole)
+
+
+@pytest.mark.usefixtures("flat")
+def test_without_a_cool_down_an_extension_ends_at_the_plateau(crops: People, options: Make, tmp_path: Path) -> None:
+    schedule = {"warm_up": 0, "cool_down": 0.0}
+    train_crops(crops, tmp_path / "run", options(iterations=12, schedule=schedule, **OFTEN))
+    run = train_crops(crops, tmp_path / "run", options(**{**UNTIL_PLATEAU, "schedule": schedule}))
+    assert (run.iterations, read_record(run).iteration) == (16, 16)
+    planned = train_crops(crops, tmp_path / "planned", options(iterations=16, schedule=schedule, **OFTEN))
+    assert run.weights_sha256 == planned.weights_sha256
 
 
 @pytest.mark.usefixtures("flat")

@@ -154,10 +154,23 @@ def test_without_a_length_a_run_keeps_the_one_it_has(extended: Path, train: Trai
     assert train(extended, None) == long
 
 
-def test_a_length_that_was_asked_for_by_mistake_is_taken_back(extended: Path, train: Train, long: bytes) -> None:
-    finished = train(extended, 10**6, stop=9)
-    assert train(extended, 12) == finished
-    assert train(extended, 24) == long
+@pytest.mark.parametrize("stop", [10, None])
+def test_a_length_that_was_asked_for_by_mistake_is_taken_back(
+    stop: int | None, crops: People, options: Make, train: Train, finished: Path, tmp_path: Path
+) -> None:
+    """Of a run in its cool-down and of a finished one, whenever it is killed before the next save."""
+
+    def ask(run: Path) -> None:
+        with pytest.raises(ZeroDivisionError):
+            asked = options(iterations=10**6, schedule={"warm_up": 2})
+            train_crops(crops, run, asked, on_event=ending(ZeroDivisionError, 9))
+
+    train(tmp_path / "begun", 12, stop)
+    killed, crashed = killed_at_each_change(tmp_path / "begun", tmp_path, ask)
+    assert len(killed) >= 3  # record; state; deletion of the latest checkpoint
+    for run in [*killed, crashed]:
+        assert train(run, 12) == weights(finished)
+        assert RunRecord.read(run).plan == RunRecord.read(finished).plan
 
 
 def test_how_often_a_run_is_saved_and_validated_may_change_on_the_way(
@@ -172,12 +185,17 @@ def test_how_often_a_run_is_saved_and_validated_may_change_on_the_way(
 
 
 def test_killed_before_any_write_an_extension_ends_like_a_longer_run(
-    finished: Path, train: Train, tmp_path: Path
+    crops: People, options: Make, finished: Path, train: Train, tmp_path: Path
 ) -> None:
+    """And at no time are weights those of a run that is neither finished nor extended."""
     longer = train(tmp_path / "longer", 15)
 
     def extend(run: Path) -> None:
-        train(run, 15, save_every=100)
+        def watch(event: Event) -> None:
+            if isinstance(event, Progress) and event.done < 15:
+                assert weights(run) in (weights(finished), longer)
+
+        train_crops(crops, run, options(iterations=15, schedule={"warm_up": 2}, save_every=100), on_event=watch)
 
     killed, _ = killed_at_each_change(finished, tmp_path, extend)
     assert len(killed) >= 8  # record; state; deletion of 12; tensors and state of 10 and 15; weights of 15
@@ -192,8 +210,10 @@ def test_a_run_without_the_checkpoint_of_its_cool_down_cannot_be_extended(
     crops: People, options: Make, extended: Path
 ) -> None:
     (extended / "checkpoints" / "00000008.safetensors").unlink()
+    before = contents(extended)
     with pytest.raises(RunError, match=f"checkpoint of iteration 8.* is missing; .*--start {extended}"):
         train_crops(crops, extended, options(iterations=24, schedule={"warm_up": 2}))
+    assert contents(extended) == before  # it is still a finished run
 
 
 def test_a_cool_down_that_begins_while_the_loss_jumps_is_extended_from_before(

@@ -66,7 +66,7 @@ def test_the_command_goes_back(run: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "9 of 12 iterations are done; it can go back to: 8\n" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("finishes", ["rewind"])
+@pytest.mark.parametrize("finishes", ["rewind", "train"])
 def test_a_rewind_that_is_killed_is_finished_by_rewinding_or_training(
     finishes: str, crops: People, options: Make, finished: Path, tmp_path: Path
 ) -> None:

@@ -280,3 +280,17 @@ def test_a_training_that_collapses_is_given_up_after_three_confirmations(
     assert len(warnings(events)) == 3
     assert all("predicted as source are all alike" in message for message in warnings(events))
     assert read_record(run).iteration == state(run).latest == saved_iterations(run / "checkpoints")[-1] == 100
+
+
+@pytest.mark.usefixtures("collapse")
+def test_a_collapse_that_is_gone_back_on_is_no_confirmation(
+    crops: People, options: Make, well: Path, tmp_path: Path, poison: Poison
+) -> None:
+    """As if the training had been started again there."""
+    run = shutil.copytree(well, tmp_path / "run")
+    poison(112)
+    events: list[Event] = []
+    with pytest.raises(CollapseError):
+        train_crops(crops, run, collapsing(options), on_event=events.append)
+    assert went_back_to([event for event in events if "back" in getattr(event, "message", "")]) == [100]
+    assert validated(events) == [100, 110, 110, 120, 130]

@@ -10,7 +10,7 @@ from pathlib import Path
 from visagist.core.errors import RunError
 from visagist.models import ARCHITECTURES, configure
 from visagist.models.bundle import Ancestor
-from visagist.training.checkpoint import plan_of, read_state, saved_iterations, write_state
+from visagist.training.checkpoint import State, plan_of, read_state, saved_iterations, write_state
 from visagist.training.config import DEFAULT_MINUTES, TrainOptions
 from visagist.training.data.crops import Crops
 from visagist.training.optimizers import suited_rate
@@ -89,33 +89,43 @@ def resume(
                 f"{run}: {done} iterations are done, more than {asked}; ask for more than that, leave the length "
                 "away, or train into another run folder (in a swap: another --workspace)"
             )
-        position = min(done, record.plan.cool_down_start)
-        update |= {"plan": record.plan.resized(total, position, options.schedule), "plateau": None, "options": options}
-        if done == record.plan.total:
+        trained_by = plan_of(run / CHECKPOINTS, done) if state else record.plan
+        plan = record.plan.resized(total, min(done, trained_by.cool_down_start), options.schedule)
+        update |= {"plan": plan, "plateau": None, "options": options}
+        if done in (trained_by.total, record.plan.total):
             update["finished"] = done
-    return record.model_copy(update=update)
+    found = record.model_copy(update=update)
+    _continues_from(run, state, found.plan)  # refused here, before the record changes
+    return found
 
 
 def leave_cool_down(run: Path, record: RunRecord) -> None:
-    """Go back to where an earlier plan's cool-down began, if the latest checkpoint lies in one.
+    """Go back to where an earlier plan's cool-down began, if the latest checkpoint lies in one."""
+    state = read_state(run / CHECKPOINTS)
+    iteration = _continues_from(run, state, record.plan)
+    if state is not None and iteration != state.latest:
+        write_state(run / CHECKPOINTS, state.model_copy(update={"latest": iteration, "failures": 0}))
+
+
+def _continues_from(run: Path, state: State | None, plan: Plan) -> int:
+    """Iteration from which a run continues by a plan: its latest, or one before another plan's cool-down.
 
     Raises:
-        RunError: that checkpoint is missing.
+        RunError: there is no checkpoint before that cool-down.
     """
-    folder = run / CHECKPOINTS
-    state = read_state(folder)
     if state is None:
-        return
-    plan = plan_of(folder, state.latest)
-    if state.latest <= plan.cool_down_start or plan == record.plan:
-        return
-    before = [iteration for iteration in saved_iterations(folder) if iteration <= plan.cool_down_start]
+        return 0
+    folder = run / CHECKPOINTS
+    trained_by = plan_of(folder, state.latest)
+    if state.latest <= trained_by.cool_down_start or trained_by == plan:
+        return state.latest
+    before = saved_iterations(folder, trained_by.cool_down_start)
     if not before:
         raise RunError(
-            f"{run}: cannot be extended, its checkpoint of iteration {plan.cool_down_start}, where the cool-down "
+            f"{run}: cannot be extended, its checkpoint of iteration {trained_by.cool_down_start}, where the cool-down "
             f"began, is missing; `visagist train --start {run}` starts a new run from its weights"
         )
-    write_state(folder, state.model_copy(update={"latest": before[-1], "failures": 0}))
+    return before[-1]
 
 
 def known_record(run: Path, options: TrainOptions) -> RunRecord | None:

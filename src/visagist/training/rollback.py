@@ -75,12 +75,12 @@ def rewind(run: StrPath, iteration: int | None = None) -> Rewound:
                 state = read_state(folder) or State(latest=iteration)
             except RunError:  # damaged, which is what this repairs
                 state = State(latest=iteration)
+            if record.finished is not None:  # first: what is killed after the next line is finished by `train`
+                record = record.model_copy(update={"finished": None})
+                record.save(run / RECORD)
             write_state(folder, state.model_copy(update={"latest": iteration, "failures": 0}))
             delete_after(folder, iteration)
             delete_after(run / PREVIEWS, iteration, ".png")
-            if record.finished is not None:
-                record = record.model_copy(update={"finished": None})
-                record.save(run / RECORD)
             save_weights(run, found.average, record, iteration)
     try:
         state = read_state(folder)

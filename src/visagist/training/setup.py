@@ -91,8 +91,9 @@ def checked_options(
             f"a batch of {options.batch} is too small for {len(identities)} identities; give more --batch"
         )
     own_parts(micro_batches(faces_per_identity(options.batch, len(identities)), options.optimizer.accumulate), world)
-    with torch.device("meta"):  # shapes only
-        frozen(create(options.model, identities, **options.settings), options.freeze)
+    if options.freeze:
+        with torch.device("meta"):  # shapes only
+            frozen(create(options.model, identities, **options.settings), options.freeze)
     if read_state(run / CHECKPOINTS) is None:
         check_untrained(run)
         if options.start is not None:

@@ -107,6 +107,10 @@ def logged_validations(path: Path, until: int) -> dict[int, dict[str, float]]:
             event = json.loads(line)
         except ValueError:  # cut short by a crash
             continue
-        if event.get("event") == "metric" and event.get("step") == VALIDATION and event["iteration"] <= until:
+        if event.get("event") != "metric":
+            continue
+        while validations and next(reversed(validations)) >= event["iteration"]:
+            validations.popitem()  # the training went back before it
+        if event["step"] == VALIDATION:
             validations[event["iteration"]] = event["values"]
-    return dict(sorted(validations.items()))
+    return {at: metrics for at, metrics in validations.items() if at <= until}

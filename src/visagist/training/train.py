@@ -120,9 +120,7 @@ class Training:
         begun = self.iteration
         if self.world.is_main:
             self.tidy()
-        self.validations = logged_validations(self.run / EVENTS, begun)
-        for iteration, metrics in self.validations.items():
-            self.collapse.check(iteration, _variations(metrics))
+        self.recall(logged_validations(self.run / EVENTS, begun))
         if is_new:
             self.save()
         if begun < plan.total:
@@ -230,13 +228,20 @@ class Training:
         self.iteration = self.saved = state.latest
         return True
 
+    def recall(self, validations: dict[int, dict[str, float]]) -> None:
+        """Take over the metrics of validation faces up to now."""
+        self.validations, self.collapse = validations, CollapseWatch()
+        for iteration, metrics in validations.items():
+            self.collapse.check(iteration, _variations(metrics))
+
     def tidy(self) -> None:
         """Delete what a kill has left, and write weights that are missing, of a future that was gone back on, or whose
         record is out of date."""
         disk.delete_after(self.folder, self.iteration)
         disk.delete_after(self.run / PREVIEWS, self.iteration, ".png")
         there = weights_iteration(self.run)
-        if there == self.record.finished and self.keeps_finished_weights:
+        # Killed right after they were written, weights of the end are there before their checkpoint is.
+        if self.keeps_finished_weights and there in (self.record.finished, self.trainer.plan.total):
             return
         is_current = there == self.iteration and (not there or read_record(self.run).origins == self.record.origins)
         if not is_current:
@@ -266,7 +271,7 @@ class Training:
             write_state(self.folder, state)
         self.world.wait()
         self.restore()
-        self.validations = {at: metrics for at, metrics in self.validations.items() if at <= self.iteration}
+        self.recall({at: metrics for at, metrics in self.validations.items() if at <= self.iteration})
         if self.world.is_main:
             self.tidy()
 
@@ -319,9 +324,10 @@ class Training:
         if self.world.any(self.is_plateau() and shorter.total < plan.total):
             self.save()  # the plan changes here: after a crash, too
             self.record = self.record.model_copy(update={"plan": shorter, "plateau": self.iteration})
+            self.trainer.plan = shorter
             if self.world.is_main:
                 self.record.save(self.run / RECORD)
-            self.trainer.plan = shorter
+                self.tidy()  # without a cool-down this is the end, whose weights are the run's
             self.events(
                 Note(STEP, f"plateau: the cool-down begins; the training ends at {shorter.total}, not {plan.total}")
             )
