@@ -93,7 +93,7 @@ def test_formats_that_are_not_native_are_converted_and_said(make_video: Maker) -
     footage = probe(path)
     assert (footage.pixel_format, footage.converted_from) == ("yuv422p", "yuyv422")
     events: list[Event] = []
-    frames = all_frames(path, events=events.append)
+    frames = all_frames(path, on_event=events.append)
     assert len(frames) == 12
     assert any("yuyv422" in getattr(event, "message", "") for event in events)
     assert np.abs(frames[3].rgb() - pattern(64, 48, 3) / 255).mean() < 0.02
