@@ -22,9 +22,8 @@ from visagist.evaluation.observe import crop_of, look_at_source
 from visagist.evaluation.result import NOISE, PASTE, RENDER
 from visagist.evaluation.result import TARGET as UNSWAPPED
 from visagist.faces import Face, FaceTable, analyze, crop_matrix, invert, transform
-from visagist.faceset import Faceset
 from visagist.jobs.evaluate import EvaluateOptions
-from visagist.jobs.extract import ExtractOptions, extract
+from visagist.jobs.extract import extract
 from visagist.media import frame_from_rgb
 
 COUNT, SIZE = 16, 160
@@ -72,9 +71,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     write_frames(target, first_frames(TARGET, COUNT))
     clip = folder / "source.mp4"
     write_frames(clip, first_frames(SOURCE / "s1_bbaf2n.mpg", 24)[::3])  # neighbours in time are alike
-    extract(clip, folder / "faces", ExtractOptions())
+    faceset = extract(clip, folder / "faces")
     table = analyze(target, workspace / "tables" / "target.mp4.parquet")
-    source = look_at_source(Faceset.open(folder / "faces"), SIZE, lambda done: None)
+    source = look_at_source(faceset, SIZE, lambda done: None)
     original = first_frames(target, COUNT)
     return Scene(folder, target, folder / "faces", workspace, original, pasted(original, table, source))
 
@@ -221,9 +220,9 @@ def test_footage_without_a_face_is_refused(scene: Scene, tmp_path: Path) -> None
 
 
 def test_a_self_swap_without_a_trace_is_the_best_there_is(scene: Scene, tmp_path: Path) -> None:
-    clip, own = tmp_path / "clip.mp4", tmp_path / "own"
+    clip = tmp_path / "clip.mp4"
     write_frames(clip, scene.original[:FEW])
-    extract(clip, own, ExtractOptions(), tables=tmp_path / "tables")
+    own = extract(clip, tmp_path / "own")
     options = EvaluateOptions(self_swap=True)
     found = visagist.evaluate(clip, clip, own, workspace=tmp_path, device="cpu", options=options)
     assert set(found.self_swap) == {"ssim", "psnr", "flicker"}

@@ -13,10 +13,10 @@ from visagist.jobs.evaluate import EvaluateOptions
 
 
 def report_is_html(_: type, path: Path | None) -> None:
-    """Refuse a --report that is no HTML file.
+    """Refuse a --report that is not an HTML file.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if path is not None and path.suffix not in (".html", ".htm"):
         raise ValueError(f"{path.name} must end in .html; the figures go into a .json beside it")
@@ -36,24 +36,24 @@ def evaluate(
 ) -> Evaluation:
     """Measure RENDER, of any tool, against its target and its source.
 
-    Prints every figure beside those of the unswapped target, of a copy-paste of the real source, and of the detectors'
-    own noise. No single one of them is quality.
+    Prints every figure beside those of the unswapped target, a copy-paste of the real source, and the detectors' own
+    noise. No single figure is quality.
 
     Parameters
     ----------
     render:
         The video or image sequence that is judged.
     target:
-        The footage that was changed; frames are paired by presentation time.
+        The footage that was changed; frames are matched by presentation time.
     source:
         Faceset or footage of the person whose face appears.
     run:
-        The run that made the render: gives the merge's own mask, the planes before encoding, and the reconstruction
-        of held-out faces.
+        The run that made the render; gives the merge's own mask, the planes before encoding, and the reconstruction
+        of validation faces.
     report:
-        An HTML page that holds everything; figures and curves go into a .json beside it.
+        HTML page with everything; figures and curves go into a .json beside it.
     workspace:
-        Folder for tables of faces; RENDER.workspace by default, where a swap keeps them already.
+        Folder for face tables; RENDER.workspace by default, where a swap keeps them.
     device:
         auto, cpu, mps, cuda or cuda:N.
     """

@@ -42,25 +42,25 @@ INTACT = (KNOWN, UNKNOWN)  # verdicts of renders by visagist that are as they we
 
 
 class EvaluateOptions(Settings):
-    """Who is meant, and how the times fit."""
+    """Who was swapped, and how the times fit."""
 
     performer: int | None = None
-    """Which person in the target was swapped, where it shows several; visagist's own renders tell it themselves."""
+    """Number of the performer, if the target shows several people; visagist's own renders know it."""
 
     performer_reference: Path | None = None
-    """The same by a picture of the performer."""
+    """A picture of the performer instead."""
 
     source_identity: int | None = None
-    """Which person in SOURCE is meant, where it is footage that shows several."""
+    """Number of the source, if SOURCE is footage of several people."""
 
     source_reference: Path | None = None
-    """The same by a picture of the source."""
+    """A picture of the source instead."""
 
     rate: FrameRate | None = None
-    """Frames a second of image sequences; by default what the call beside a render of visagist's own tells, else 25."""
+    """Frames per second of image sequences; by default that of the call beside a render of visagist's own, else 25."""
 
     offset: FiniteFloat | None = None
-    """Seconds to add to the render's times, where it starts later in the target."""
+    """Seconds to add to the render's times, if it starts later in the target."""
 
     self_swap: bool = False
     """The source is the performer, in other footage: the target itself is the right answer."""
@@ -92,7 +92,7 @@ def evaluate(
         report: `.html`, written with a `.json` and the resolved call beside it.
         workspace: folder for face tables; `RENDER.workspace` by default.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; for the run.
-        options: who is meant, and how the times fit.
+        options: who was swapped, and how the times fit.
         on_event: callback receiving progress.
 
     Raises:
