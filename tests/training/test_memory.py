@@ -183,6 +183,13 @@ def test_what_cannot_fit_is_refused_with_batch_and_size(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "run.toml").exists()
 
 
+def test_a_pool_that_serves_two_identities_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, options = many(3000, 40), small_options(iterations=1)
+    room = estimate_memory(options, NAMES, choose("cpu"), 3000) + 20 * 2**20  # the pool takes 48 MB
+    monkeypatch.setattr("visagist.training.memory.available", lambda _: room)
+    assert train_crops({"source": pool, "target": pool}, tmp_path / "run", options).iterations == 1
+
+
 def test_running_out_of_memory_is_explained() -> None:
     for error in (torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes")):
         refused = pytest.raises(ConfigError, match=r"cpu ran out of memory.*--batch \(now 4\)")
