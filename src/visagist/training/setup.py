@@ -64,7 +64,8 @@ def train_crops(
     """
     with exclusive(run) as world:
         events = (on_event or silent) if world.is_main else silent
-        count = sum(len(each.images) for each in crops.values())
+        distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
+        count = sum(len(each.images) for each in distinct.values())
         options = checked_options(options, run, tuple(crops), lambda: count, events)
         return prepare(crops, run, options, events, sign).finish()
 
@@ -114,7 +115,7 @@ def prepare(
         if each.images.shape[1] != wanted:
             raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {wanted}")
     compute = choose(own_device(options.device))
-    distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
+    distinct = {id(each): each for each in crops.values()}
     bins = options.augmentation.yaw_bins
     held = {key: IdentityDataset(each, options.held_out, compute.device, bins) for key, each in distinct.items()}
     datasets = {name: held[id(each)] for name, each in crops.items()}
