@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,37 +15,34 @@ import torch
 from torch import Tensor
 
 import visagist
-from tests.models.test_models import SMALL
-from tests.training.conftest import people
-from visagist.core.device import Compute
+from tests.training.conftest import weights
+from tests.training.trainers import EVERY_LOSS, assert_same_gradients, gradients, learning_from
 from visagist.core.errors import ConfigError
 from visagist.core.tensors import load_tensors
-from visagist.models import configure
-from visagist.training import TrainOptions
 from visagist.training.checkpoint import read_state
-from visagist.training.data import IdentityDataset
 from visagist.training.distributed import World, joined, own_device, own_parts
 from visagist.training.optimizers import micro_batches
-from visagist.training.schedule import Plan
-from visagist.training.trainer import Trainer, faces_per_identity
+from visagist.training.trainer import faces_per_identity
 
-Make = Callable[..., TrainOptions]
-# The scripts below import from here, and the same visagist.
+# The script below imports from here, and the same visagist.
 ROOT = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(visagist.__file__).parents[1])])
+ONE_GRADIENT = [*(("quick", loss) for loss in EVERY_LOSS), ("liae", "dssim"), ("visage", "face_style")]
 
 RANK = """
 import os, signal, sys
+from dataclasses import replace
 from pathlib import Path
 import torch
 import visagist.core.device
 import visagist.training.train
-from tests.training.conftest import people, small_options
 from tests.models.test_models import SMALL
-from tests.training.test_distributed import EVERY_LOSS, followed
+from tests.training.conftest import people, small_options
+from tests.training.test_distributed import ONE_GRADIENT
+from tests.training.trainers import EVERY_LOSS, FINISHING, gradients, learning_from, new_trainer
 from visagist.core.errors import RunError
 from visagist.core.events import silent, Warned
-from visagist.training import train_crops
 from visagist.core.tensors import save_tensors
+from visagist.training import train_crops
 from visagist.training.distributed import joined
 from visagist.training.trainer import Trainer
 
@@ -55,36 +51,42 @@ torch.set_num_threads(1)
 task, folder = sys.argv[1], Path(sys.argv[2])
 batch = Trainer.batch
 
-def train(name, events=silent):
-    crops = {"source": people(1), "target": people(2)}
-    return train_crops(crops, folder / name, small_options(batch=6), on_event=events)
+def train(name, events=silent, **changes):
+    # without embeddings: validation then takes a tenth of the time
+    crops = {"source": replace(people(1), centroid=()), "target": replace(people(2), centroid=())}
+    return train_crops(crops, folder / name, small_options(batch=6, **changes), on_event=events)
 
-def at(iteration, happens, first_attempt=False):
-    def fails(trainer, now):
-        if now == iteration and not (first_attempt and trainer.attempt):
-            return happens(*batch(trainer, now))
+def poison(*iterations):  # (iteration, attempt) whose batch is not a number
+    def poisoned(trainer, now):
+        seen, truth = batch(trainer, now)
+        return (seen * float("nan") if (now, trainer.attempt) in iterations else seen), truth
+    Trainer.batch = poisoned
+
+def send(number, iteration):
+    def signalled(trainer, now):
+        if now == iteration:
+            os.kill(os.getpid(), number)
         return batch(trainer, now)
-    Trainer.batch = fails
+    Trainer.batch = signalled
 
-def signalled(number):
-    def happens(*planes):
-        os.kill(os.getpid(), number)
-        return planes
-    return happens
+def apart(world):
+    losses = {name: 0.1 for name in EVERY_LOSS} | {"gan_dims": 4, "gan_noise": 0.3}
+    optimizer = {"accumulate": 2, "lr_dropout": 0.5}
+    options = small_options(batch=12, model="amp", settings=SMALL["amp"], losses=losses, optimizer=optimizer)
+    trainer = new_trainer(options, FINISHING)
+    for iteration in range(3):
+        trainer.step(iteration)
+    save_tensors(folder / f"apart-{world.rank}", trainer.tensors(), {})
 
 if task == "all":
     with joined() as world:
-        for iterations in (1, 4):
-            trainer = followed(small_options(**EVERY_LOSS), iterations)
-            if world.is_main:
-                save_tensors(folder / f"followed-{iterations}", trainer.tensors(), {})
-        for model in ("liae", "amp"):
-            trainer = followed(small_options(batch=6, model=model, settings=SMALL[model]), 1)
-            save_tensors(folder / f"{model}-{world.rank}", trainer.tensors(), {})
-        summary = train("unbroken")
-        assert bool(summary.metrics) == world.is_main
+        for model, loss in ONE_GRADIENT:
+            found = gradients(learning_from(loss, 2, model))
+            save_tensors(folder / f"{model}-{loss}-{world.rank}", found, {})
+        apart(world)
+        assert bool(train("unbroken").metrics) == world.is_main
         if not world.is_main:
-            at(4, signalled(signal.SIGTERM))
+            send(signal.SIGTERM, 4)
         try:
             train("stopped")
         except KeyboardInterrupt:
@@ -94,7 +96,7 @@ if task == "all":
         Trainer.batch = batch
         assert train("stopped").resumed_at == 5
         if not world.is_main:
-            at(6, lambda seen, truth: (seen * float("nan"), truth), first_attempt=True)
+            poison((6, 0))
         said = []
         assert train("poisoned", said.append).rollbacks == 1
         warned = [event.message for event in said if isinstance(event, Warned)]
@@ -103,20 +105,15 @@ if task == "all":
         assert train("killed").resumed_at == 4
         # The first process alone sees a plateau, at iteration 16; both go back to it, whatever failed before.
         visagist.training.train.validate = lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95}
-        def fails(trainer, now):
-            seen, truth = batch(trainer, now)
-            return (seen * float("nan") if (now, trainer.attempt) in ((15, 0), (17, 1)) else seen), truth
-        Trainer.batch = fails
+        poison((15, 0), (17, 1))
         said = []
         flat = {"until": "plateau", "schedule": {"cool_down": 0.2, "warm_up": 0}, "preview_every": 1, "save_every": 5}
-        asked = small_options(batch=6, iterations=200, **flat)
-        crops = {"source": people(1), "target": people(2)}
-        assert train_crops(crops, folder / "flat", asked, on_event=said.append).iterations == 20
+        assert train("flat", said.append, iterations=200, **flat).iterations == 20
         warned = [event.message for event in said if isinstance(event, Warned)]
         assert not world.is_main or ["iteration 15 " in warned[0], "iteration 16 " in warned[1]] == [True, True], warned
 else:
     if os.environ["RANK"] == "1":
-        at(6, signalled(signal.SIGKILL))
+        send(signal.SIGKILL, 6)
     try:
         train("killed")
     except RunError as error:
@@ -124,70 +121,30 @@ else:
         sys.exit(3)
 """
 
-EVERY_LOSS = {
-    "batch": 12,
-    "learning_rate": 1e-4,
-    "optimizer": {"accumulate": 2},
-    "losses": {
-        "squared": 1.0,
-        "focal_frequency": 10.0,
-        "face_style": 1.0,
-        "background_style": 1.0,
-        "gan": 0.05,
-        "gan_dims": 4,
-        "true_face": 0.01,
-    },
-    "schedule": {"cool_down": 1.0},
-    "augmentation": {"color_transfer": "rct", "color_transfer_chance": 0.5},
-}
-
-
-def followed(options: TrainOptions, iterations: int) -> Trainer:
-    """A trainer after some iterations in float32."""
-    compute = Compute(torch.device("cpu"), None, torch.channels_last)
-    size = configure(options.model, options.settings).size
-    datasets = {
-        name: IdentityDataset(people(i + 1, size=size), 0.2, compute.device)
-        for i, name in enumerate(("source", "target"))
-    }
-    trainer = Trainer(datasets, options, Plan.of(12, options.schedule), compute)
-    for iteration in range(iterations):
-        trainer.step(iteration)
-    return trainer
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return listener.getsockname()[1]
-
 
 @pytest.fixture(scope="module")
-def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("script") / "rank.py"
-    path.write_text(RANK)
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the script and of what it leaves behind."""
+    path = tmp_path_factory.mktemp("runs")
+    (path / "rank.py").write_text(RANK)
     return path
 
 
-def begin(script: Path, task: str, folder: Path, rank: int, port: int) -> subprocess.Popen[str]:
+def begin(folder: Path, rank: int, port: int) -> subprocess.Popen[str]:
     """One rank, as torchrun would start it, but nobody looks after it."""
     known = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
-    where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    where["PYTHONPATH"] = ROOT
-    command = [sys.executable, script, task, folder]
+    where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "PYTHONPATH": ROOT}
+    command = [sys.executable, folder / "rank.py", "killed", folder]
     return subprocess.Popen(command, env={**os.environ, **known, **where}, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def killed(script: Path, folder: Path) -> str:
+def killed(folder: Path) -> str:
     """What the first rank said when the second was killed."""
-    port = free_port()
-    first, second = (begin(script, "killed", folder, rank, port) for rank in (0, 1))
+    with socket.socket() as listener:
+        listener.bind(("localhost", 0))
+        port = listener.getsockname()[1]
+    first, second = (begin(folder, rank, port) for rank in (0, 1))
     with first, second:
         assert second.wait(60) == -signal.SIGKILL
         said, _ = first.communicate(timeout=10)  # seconds: it must not wait for the time-out
@@ -199,48 +156,32 @@ def killed(script: Path, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def pair(script: Path, folder: Path, killed: str) -> Path:
-    """What two processes that torchrun started have left behind, among it the run of before, gone on with."""
+def pair(folder: Path, killed: str) -> Path:
+    """What two processes that torchrun started have left behind, the run of before among it, continued."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
     done = subprocess.run(
-        [*command, script, "all", folder], env=surroundings, capture_output=True, text=True, check=False
+        [*command, folder / "rank.py", "all", folder], env=surroundings, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def distance(first: dict[str, Tensor], second: dict[str, Tensor], kind: str) -> float:
-    """Length of the difference of all tensors whose names begin so."""
-    return sum(float((first[k] - second[k]).double().norm() ** 2) for k in first if k.startswith(kind)) ** 0.5
+def saved(pair: Path, name: str) -> dict[str, Tensor]:
+    """What both ranks saved, the same to the bit."""
+    first, second = (load_tensors(pair / f"{name}-{rank}") for rank in range(2))
+    assert first.keys() == second.keys()
+    assert [key for key, tensor in first.items() if not torch.equal(tensor, second[key])] == []
+    return first
 
 
-def test_two_ranks_follow_one_that_has_the_whole_batch(pair: Path, options: Make) -> None:
-    """Float32 sums in another order differ by 1e-7 of themselves, the gradients of all these losses by 1e-6. (That of
-    the identity loss, which comes through all of SFace, differs by 1e-3; it is left out, for its time too.) Adam then
-    divides by the size of a gradient: where that is near 0, rounding decides about a step of full length."""
-    one, four = (followed(options(**EVERY_LOSS), n).tensors() for n in (1, 4))
-    begun = {name: torch.zeros_like(tensor) for name, tensor in one.items()}
-    begun |= {f"weight/{name}": w.detach() for name, w in followed(options(**EVERY_LOSS), 0).weights.items()}
-    of_one, of_four = (load_tensors(pair / f"followed-{n}") for n in (1, 4))
-    assert one.keys() == of_one.keys()
-    for moments in ("exp_avg/", "gan/exp_avg/", "true_face/exp_avg/"):  # of one gradient
-        assert distance(one, of_one, moments) < 1e-5 * distance(one, begun, moments)
-    assert distance(four, of_four, "weight/") < 1e-3 * distance(four, begun, "weight/")
-
-
-def test_two_ranks_have_the_gradients_of_one_with_liae_too(pair: Path, options: Make) -> None:
-    one = followed(options(batch=6, model="liae", settings=SMALL["liae"]), 1).tensors()
-    nothing = {name: torch.zeros_like(tensor) for name, tensor in one.items()}
-    for rank in range(2):
-        assert distance(one, load_tensors(pair / f"liae-{rank}"), "exp_avg/") < 1e-5 * distance(
-            one, nothing, "exp_avg/"
-        )
+@pytest.mark.parametrize(("model", "loss"), ONE_GRADIENT)
+def test_two_ranks_have_the_gradients_of_one_with_the_whole_batch(pair: Path, model: str, loss: str) -> None:
+    assert_same_gradients(gradients(learning_from(loss, 1, model)), saved(pair, f"{model}-{loss}"), loss)
 
 
 def test_ranks_that_draw_at_random_apart_stay_one_network(pair: Path) -> None:
-    first, second = (load_tensors(pair / f"amp-{rank}") for rank in range(2))
-    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    saved(pair, "apart")
     draws = [
         torch.rand(9, generator=World(rank, 3).own_generator(torch.Generator().manual_seed(0))) for rank in range(3)
     ]
@@ -248,8 +189,8 @@ def test_ranks_that_draw_at_random_apart_stay_one_network(pair: Path) -> None:
     assert not any(torch.isin(draws[i], draws[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
-def test_both_stop_on_a_signal_to_one_and_go_on_exactly(pair: Path) -> None:
-    assert_same_weights(pair / "stopped", pair / "unbroken")
+def test_both_stop_on_a_signal_to_one_and_continue_exactly(pair: Path) -> None:
+    assert weights(pair / "stopped") == weights(pair / "unbroken")
 
 
 def test_both_go_back_together(pair: Path) -> None:
@@ -259,13 +200,9 @@ def test_both_go_back_together(pair: Path) -> None:
     assert (state.latest, state.attempt, state.rate) == (12, 1, 0.5)
 
 
-def assert_same_weights(first: Path, second: Path) -> None:
-    assert (first / "weights.safetensors").read_bytes() == (second / "weights.safetensors").read_bytes()
-
-
-def test_one_rank_killed_ends_the_other_and_the_same_command_goes_on(killed: str, pair: Path) -> None:
+def test_one_rank_killed_ends_the_other_and_the_same_command_continues(killed: str, pair: Path) -> None:
     assert "another process of this training has ended" in killed
-    assert_same_weights(pair / "killed", pair / "unbroken")
+    assert weights(pair / "killed") == weights(pair / "unbroken")
 
 
 def test_faces_are_shared_out_and_all_of_them_once() -> None:
@@ -289,7 +226,7 @@ def test_a_batch_with_too_few_faces_for_all_is_refused_with_what_would_do() -> N
 def test_without_torchrun_nothing_is_shared() -> None:
     with joined({}) as world:
         assert world == World(0, 1)
-        assert (world.any(True), world.agreed(7), world.is_main) == (True, 7, True)
+        assert (world.any(True), world.agreed(7), world.shared("text"), world.is_main) == (True, 7, "text", True)
         x = torch.ones(3)
         world.sum_in_place([x])
         assert x.tolist() == [1, 1, 1]

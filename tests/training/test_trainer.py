@@ -15,8 +15,8 @@ from tests.training.trainers import (
     assert_same_gradients,
     assert_same_state,
     gradients,
+    learning_from,
     new_trainer,
-    only,
 )
 from visagist.core.device import Compute
 from visagist.core.errors import ConfigError, RunError
@@ -108,15 +108,7 @@ def test_a_checkpoint_of_another_training_is_refused(changes: dict[str, object],
 
 @pytest.mark.parametrize("name", EVERY_LOSS)
 def test_parts_of_a_batch_have_the_gradients_of_the_whole(name: str) -> None:
-    whole, cut = (
-        new_trainer(
-            small_options(batch=12, optimizer={"clip": 0, "accumulate": parts}).model_copy(
-                update={"losses": only(name)}
-            ),
-            FINISHING,
-        )
-        for parts in (1, 3)
-    )
+    whole, cut = learning_from(name, parts=1), learning_from(name, parts=3)
     assert_same_gradients(gradients(whole), gradients(cut), name)
     assert whole.losses.keys() == cut.losses.keys() == {name}
     torch.testing.assert_close(whole.losses, cut.losses, rtol=1e-4, atol=1e-6)

@@ -5,7 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from tests.training.conftest import people
+from tests.models.test_models import SMALL
+from tests.training.conftest import people, small_options
 from visagist.core.device import Compute
 from visagist.models import configure
 from visagist.training import TrainOptions
@@ -37,6 +38,18 @@ def new_trainer(
 def only(name: str) -> LossOptions:
     """One loss alone, which the options of a user may not be."""
     return LossOptions().model_copy(update=dict.fromkeys(LOSSES.names, 0.0) | {"gan_dims": 4, name: 1.0})
+
+
+def learning_from(loss: str, parts: int, model: str = "quick") -> Trainer:
+    """A trainer with one loss and gradients that are not clipped, of batches in so many parts."""
+    options = small_options(
+        model=model,
+        settings=SMALL[model],
+        batch=12,
+        optimizer={"clip": 0, "accumulate": parts},
+        augmentation={"color_transfer": "rct", "color_transfer_chance": 0.5},
+    )
+    return new_trainer(options.model_copy(update={"losses": only(loss)}), FINISHING)
 
 
 def gradients(trainer: Trainer) -> dict[str, Tensor]:
