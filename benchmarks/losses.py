@@ -141,7 +141,7 @@ def time_all(start: Path, pair: str, folder: Path) -> None:
     for iteration in range(1 + TIMED):
         for name, trainer in trainers.items():
             before = time.perf_counter()
-            trainer.step(iteration)  # ends by reading the loss: all is done
+            trainer.step(iteration).item()  # all is done once the loss is there
             times[name].append(time.perf_counter() - before)
     each = {name: median(found[1:]) for name, found in times.items()}
     for name, seconds in each.items():

@@ -203,12 +203,13 @@ def table(figures: Figures) -> str:
 def profile(trainer: Trainer) -> str:
     """What a step's time goes into, and which operations leave channels_last."""
     batch = trainer.batch(FIRST)
+    trainer.batch = lambda _: batch
     for number in range(WARM_UP):
-        trainer.learn(FIRST + number, *batch)
-    lines = [top_ops(lambda number: trainer.learn(number, *batch), 2, ROWS), ""]
+        trainer.step(FIRST + number)
+    lines = [top_ops(trainer.step, 2, ROWS), ""]
     if trainer.compute.memory_format != torch.channels_last:
         return "\n".join([*lines, "in plain order: nothing is in channels_last here"])
-    found = leavers(lambda: trainer.learn(FIRST, *batch)).most_common()
+    found = leavers(lambda: trainer.step(FIRST)).most_common()
     lines.append("operations that leave channels_last, in one step:")
     return "\n".join(lines + ([f"{count:6} {what}" for what, count in found] or ["  none"]))
 

@@ -110,8 +110,3 @@ def test_no_import_cycles() -> None:
 
     for name in sorted(waits_for):
         visit(name, ())
-
-
-def test_no_file_is_over_600_lines() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 600, path

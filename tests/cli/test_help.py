@@ -7,12 +7,10 @@ from operator import getitem
 
 import pytest
 
-from tests.cli.conftest import visagist
 from tests.cli.test_train_options import BOUNDS, tables
 from visagist.cli.app import COMMANDS, app, main
 from visagist.training import TrainOptions
 from visagist.training.augment import Augmentation
-from visagist.training.config import DEFAULT_MINUTES
 
 CONSENT = ("new", "show", "trust", "signers", "untrust")
 
@@ -28,12 +26,6 @@ def test_help_shows_the_whole_docstring(command: str, capsys: pytest.CaptureFixt
     said = inspect.cleandoc(function.__doc__ or "").split("Parameters\n---")[0]
     assert main([command, "--help"]) == 0
     assert words(said) in words(capsys.readouterr().out)
-
-
-def test_the_list_of_commands_has_a_line_for_each() -> None:
-    ended = visagist("--help")
-    for line in COMMANDS.values():
-        assert words(line) in words(ended.out)
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *(f"consent {name}" for name in CONSENT)])
@@ -75,18 +67,3 @@ def test_augmentations_that_are_no_plain_number_can_be_given() -> None:
     _, bound, _ = app.parse_args(f"train a b -o c {ways}", exit_on_error=False, print_error=False)
     wanted = Augmentation(flip="source", warp_grids=(3, 9), color_transfer="sot", yaw_bins=18)
     assert bound.arguments["options"].augmentation == wanted
-
-
-def test_the_length_without_any_is_said() -> None:
-    arguments = {
-        argument.name: argument for argument in app["train"].assemble_argument_collection(parse_docstring=True)
-    }
-    for name in ("iterations", "minutes"):
-        assert name in TrainOptions.model_fields
-        assert f"{DEFAULT_MINUTES}" in (arguments[f"--{name}"].parameter.help or "")
-
-
-def test_consent_is_said_in_the_same_words_in_the_list_and_for_itself() -> None:
-    line = "Consent records, and the signers that you know."
-    for command in ((), ("consent",)):
-        assert line in words(visagist(*command, "--help").out)

@@ -35,6 +35,8 @@ def test_verify_does_not_import_torch() -> None:
         ("visagist.models", "ARCHITECTURES"),
         ("visagist.merging.color", "COLOR"),
         ("visagist.merging.masks", "MASKS"),
+        ("visagist.training.losses", "LOSSES"),
+        ("visagist.evaluation.metrics", "METRICS"),
     ],
 )
 def test_names_of_a_registry_are_listed_without_torch(module: str, name: str) -> None:

@@ -46,8 +46,7 @@ def test_every_loss_changes_what_is_learnt(name: str) -> None:
     begun = {name: weight.detach().clone() for name, weight in trainer.weights.items()}
     for adversary in trainer.criterion.adversaries.values():
         adversary.pulls.fill_(1)
-    norm = trainer.learn(0, *trainer.batch(0))
-    assert norm > 0
+    assert trainer.step(0).isfinite()
     assert set(trainer.losses) == {name}
     assert any(not torch.equal(weight, begun[name]) for name, weight in trainer.weights.items())
 
@@ -87,7 +86,7 @@ def test_the_stability_check_sees_what_acts_all_the_time() -> None:
     loss = trainer.step(0)
     always = [part.item() for name, part in trainer.losses.items() if name in {*BASE, "squared"}]
     assert len(always) == 5
-    assert loss == pytest.approx(sum(always), rel=1e-5)
+    assert loss.item() == pytest.approx(sum(always), rel=1e-5)
 
 
 def test_face_style_compares_with_the_average_at_the_beginning_of_the_cool_down() -> None:

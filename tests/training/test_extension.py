@@ -66,6 +66,7 @@ ADVERSARIAL = {"losses": {"gan": 0.1, "gan_dims": 4, "true_face": 0.01, "face_st
         {"schedule": {"warm_up": 0, "cool_down": 0.0}},
         {"schedule": {"warm_up": 0, "cool_down": 1.0}},
         {"optimizer": {"name": "schedule-free"}, "schedule": {"warm_up": 2, "floor": 1.0}},
+        {"schedule": {"warm_up": None}},  # the default, which once depended on the length
         ADVERSARIAL,
     ],
 )
@@ -239,3 +240,17 @@ def test_minutes_are_those_of_the_run_in_all(crops: People, options: Make, tmp_p
     assert train(iterations=more + 2) == more + 2
     with pytest.raises(RunError, match=r"more than --minutes 0\.0001"):  # measured: the run was counted in iterations
         train(minutes=0.0001)
+
+
+def test_a_length_without_room_for_a_cool_down_is_refused_with_the_least(
+    crops: People, options: Make, train: Train, tmp_path: Path
+) -> None:
+    """An extension that was stopped and shortened ended at once, its finished weights replaced by uncooled ones."""
+    train(tmp_path, 8)
+    with pytest.raises(KeyboardInterrupt):
+        asked = options(iterations=40, schedule={"warm_up": 2})
+        train_crops(crops, tmp_path, asked, on_event=ending(KeyboardInterrupt, 20))
+    before = contents(tmp_path)
+    with pytest.raises(RunError, match="at least 28"):
+        train_crops(crops, tmp_path, options(iterations=24, schedule={"warm_up": 2}))
+    assert contents(tmp_path) == before

@@ -41,7 +41,8 @@ def test_nothing_depends_on_the_end_before_the_cool_down(
 def test_the_rate_rises_to_1_stays_and_falls_to_its_floor_and_the_warp_fades(
     total: int, cool_down: float, floor: float, warp_end: float
 ) -> None:
-    options = ScheduleOptions(cool_down=cool_down, floor=floor, warp_end=warp_end)
+    warm_up = min(60, round(total * (1 - cool_down)))
+    options = ScheduleOptions(warm_up=warm_up, cool_down=cool_down, floor=floor, warp_end=warp_end)
     plan = Plan.of(total, options)
     assert 0 <= plan.warm_up <= plan.cool_down_start <= plan.total == total
     rates, warps = courses(plan, options)

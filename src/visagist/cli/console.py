@@ -1,4 +1,4 @@
-"""EventCallback on a console: bars on a terminal, plain lines in a pipe, JSON lines on request.
+"""Events on a console: bars on a terminal, plain lines in a pipe, JSON lines on request.
 
 Results and figures go to standard output, everything about the way there to standard error, so that
 `visagist demo | tail -1` is a path.

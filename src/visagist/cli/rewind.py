@@ -17,6 +17,6 @@ def rewind(run: Path, iteration: int | None = None) -> Rewound:
     run:
         The folder of the run.
     iteration:
-        Of a backup, or of the checkpoint before the latest.
+        Of a checkpoint that is kept.
     """
     return visagist.rewind(run, iteration)

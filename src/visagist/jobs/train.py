@@ -34,6 +34,7 @@ def train(
     iterations: int | None = None,
     minutes: float | None = None,
     model: str | None = None,
+    device: str | None = None,
     options: TrainOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
@@ -51,6 +52,7 @@ def train(
         iterations: of the run in all, not of this call.
         minutes: training time of the run in all, instead of iterations; 8.5 for a new run with neither.
         model: architecture, such as `visage` (the default) or `df`.
+        device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         options: all other settings; those of an existing run must be the same, except its length, the device, and how
             often it is saved and validated.
         on_event: callback receiving progress, metrics and warnings.
@@ -67,7 +69,7 @@ def train(
         ConfigError: an unknown model, setting or device, a setting given twice, or the run would lie among the crops.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
     """
-    options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model)
+    options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
     folders = {name: _folder(each) for name, each in by_identity(source, target, dict(others or {})).items()}
     run = Path(run)
     for name, folder in folders.items():
@@ -92,6 +94,7 @@ def pretrain(
     iterations: int | None = None,
     minutes: float | None = None,
     model: str | None = None,
+    device: str | None = None,
     options: TrainOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
@@ -103,6 +106,7 @@ def pretrain(
         iterations: see `train`.
         minutes: see `train`.
         model: see `train`.
+        device: see `train`.
         options: see `train`; a run that starts from this one needs the same model, settings and coverage.
         on_event: see `train`.
 
@@ -111,7 +115,7 @@ def pretrain(
         only. ConfigError: an unknown model, setting or device; a loss of the swap; or the run would lie among the
         facesets. RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
     """
-    options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model)
+    options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
     folder, run = Path(facesets), Path(run)
     for name in options.losses.of_swap:
         raise ConfigError(

@@ -92,8 +92,8 @@ def _record(notes: dict[str, Any], file: Path) -> NetworkRecord:
     found = notes.get("record_format", notes.get("format"))
     if found != FORMAT:
         raise RunError(
-            f"{file}: weights format {found}, this visagist reads {FORMAT}; train again, or use the visagist that made "
-            "them"
+            f"{file}: weights format {found}, this visagist reads {FORMAT}; train into another run "
+            "folder (in a swap: another --workspace), or use the visagist that made them"
         )
     return NetworkRecord.parse(notes.get("record", {}), file)
 

@@ -60,7 +60,7 @@ def _measured(datasets: Mapping[str, IdentityDataset], options: TrainOptions, co
     times: list[float] = []
     for iteration in range(DISCARDED + MEASURED):
         before = time.perf_counter()
-        trainer.step(iteration)
+        trainer.step(iteration).item()
         times.append(time.perf_counter() - before)
     return median(times[DISCARDED:])
 
@@ -93,6 +93,6 @@ def find_rate(
 
     def step(rate: float) -> float:
         trainer.rate = rate
-        return trainer.step(next(iterations))
+        return trainer.step(next(iterations)).item()
 
     return range_test(step, *RATES, TRIED)

@@ -63,8 +63,7 @@ class Criterion:
         compute: device and precision.
 
     Raises:
-        ConfigError: the identity loss is asked for without embeddings, or for a coverage that does not show the face,
-        or
+        ConfigError: the identity loss is asked for without embeddings or for a coverage that does not show the face, or
             the discriminator's patches are larger than faces.
     """
 
@@ -152,7 +151,8 @@ class Criterion:
 
     def reconstruction(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Sum of the losses that act during the whole training, for the stability check."""
-        return torch.stack([part for name, part in losses.items() if self._acts_always(name)]).sum()
+        found = [part for name, part in losses.items() if self._acts_always(name)]
+        return torch.stack(found).sum() if found else torch.zeros(())
 
     def _acts_always(self, name: str) -> bool:
         return name in self.losses and not (self.losses[name][1].of_swap or self.losses[name][1].finishing)

@@ -86,16 +86,20 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
             Compute(torch.device("meta"), None, compute.memory_format),
         )
     trainer.options, trainer.compute = options, Compute(cpu, compute.autocast, compute.memory_format)
+
+    def empty_batch(iteration: int) -> tuple[Tensor, Tensor]:
+        truth = torch.zeros(len(trainer.own), 5, size, size).to(memory_format=compute.memory_format)
+        return truth[:, :3].clone(), truth
+
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
         trainer.network.to_empty(device="cpu")
         trainer.begin()
+        trainer.batch = empty_batch
         lasting = 0
         for iteration in range(2):  # the optimizer's state is there from the second on
             ledger.peak = ledger.live
-            truth = torch.zeros(len(trainer.own), 5, size, size).to(memory_format=compute.memory_format)
-            trainer.learn(iteration, truth[:, :3].clone(), truth)
+            trainer.step(iteration)
             trainer.losses, trainer.judged = {}, {}
-            del truth
             lasting = ledger.live
         state = trainer.tensors()
         # What lies in channels_last is copied for saving; on a GPU one tensor after the other, to the CPU.

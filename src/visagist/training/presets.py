@@ -179,7 +179,7 @@ def fitting(
     raise ConfigError(
         f"preset {least.preset}: {least.model} of {configure(least.model, least.settings).size} px with --batch "
         f"{least.batch} takes about {needed / GIB:.1f} GiB, more than {ROOM:.0%} of the {(room or 0) / GIB:.1f} GiB "
-        "available; give --preset draft, --model visage, a smaller --settings.size, or --checkpointing"
+        "available; give --model visage, a smaller --settings.size, or --checkpointing"
     )
 
 

@@ -4,6 +4,7 @@
 after a crash, finish what it began and do no more.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -90,7 +91,14 @@ def resume(
                 "away, or train into another run folder (in a swap: another --workspace)"
             )
         trained_by = plan_of(run / CHECKPOINTS, done) if state else record.plan
-        plan = record.plan.resized(total, min(done, trained_by.cool_down_start), options.schedule)
+        position, constant = min(done, trained_by.cool_down_start), 1 - options.schedule.cool_down
+        if round(total * constant) < position:
+            least = math.ceil((position - 0.5) / constant) if constant else total
+            raise RunError(
+                f"{run}: {position} iterations are done before a cool-down, for which {total} in all leave too few; "
+                f"ask for at least {least}, or go back with `visagist rewind {run}`"
+            )
+        plan = record.plan.resized(total, position, options.schedule)
         update |= {"plan": plan, "plateau": None, "options": options}
         if done in (trained_by.total, record.plan.total):
             update["finished"] = done

@@ -101,8 +101,8 @@ class RunRecord(Settings):
         values: dict[str, Any] = read_toml(path)
         if values.get("format") != FORMAT:
             raise RunError(
-                f"{path}: run format {values.get('format')}, this visagist reads {FORMAT}; train again, or use the "
-                "visagist that made it"
+                f"{path}: run format {values.get('format')}, this visagist reads {FORMAT}; train into "
+                "another run folder (in a swap: another --workspace), or use the visagist that made it"
             )
         return cls.parse(values, path)
 

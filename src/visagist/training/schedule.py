@@ -20,7 +20,7 @@ class ScheduleOptions(Settings):
     """How the learning rate and the random warp change over a training."""
 
     warm_up: int | None = Field(default=None, ge=0, le=100_000)
-    """Iterations until the full learning rate, 0 to 100000. Without it 60, or a tenth of a short training."""
+    """Iterations until the full learning rate, 0 to 100000; 60 without it."""
 
     cool_down: float = Field(default=0.3, ge=0, le=1)
     """Part of the training, its end, in which the learning rate falls, the random warp fades and finishing losses
@@ -52,8 +52,8 @@ class Plan(Settings):
         Plan(warm_up=60, cool_down_start=700, total=1000)
         """
         start = round(total * (1 - options.cool_down))
-        warm_up = min(WARM_UP, total // 10 + 1, start) if options.warm_up is None else options.warm_up
-        if warm_up > start:
+        warm_up = WARM_UP if options.warm_up is None else options.warm_up
+        if options.warm_up is not None and warm_up > start:
             raise ConfigError(
                 f"--schedule.warm-up {warm_up} reaches into the cool-down of {total} iterations, which starts at "
                 f"{start}; give at most {start}"
@@ -97,9 +97,8 @@ def learning_rate(iteration: int, plan: Plan, options: ScheduleOptions) -> float
     >>> [round(learning_rate(i, plan, ScheduleOptions()), 2) for i in (0, 59, 699, 775, 999)]
     [0.02, 1.0, 1.0, 0.5, 0.0]
     """
-    if iteration < plan.warm_up:
-        return (iteration + 1) / plan.warm_up
-    return options.floor + (1 - options.floor) * (1 - math.sqrt(plan.cooled(iteration)))
+    warm = min(1.0, (iteration + 1) / plan.warm_up) if plan.warm_up else 1.0
+    return warm * (options.floor + (1 - options.floor) * (1 - math.sqrt(plan.cooled(iteration))))
 
 
 def warp_strength(iteration: int, plan: Plan, options: ScheduleOptions) -> float:

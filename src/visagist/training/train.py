@@ -87,7 +87,7 @@ class Training:
         trainer, options = self.trainer, self.options
         while self.iteration < trainer.plan.total:
             before, self.step_in_progress = time.perf_counter(), True
-            loss = trainer.step(self.iteration)  # random numbers seeded by (seed, attempt, iteration): exact resume
+            loss = trainer.step(self.iteration).item()  # seeded by (seed, attempt, iteration): exact resume
             reason = self.watch.check(loss)
             if reason is None:
                 self.iteration += 1

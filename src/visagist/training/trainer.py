@@ -4,7 +4,6 @@ The random numbers of an iteration come from a generator seeded with (seed, atte
 training is its tensors and two numbers, and it continues exactly from any iteration.
 """
 
-import math
 from collections.abc import Mapping
 from functools import partial
 
@@ -110,27 +109,14 @@ class Trainer:
             self.options.losses, self.network, centroids, self.options.coverage, self.counts, self.compute
         )
 
-    def step(self, iteration: int) -> float:
-        """One iteration: draw a batch, predict, compare, step.
+    def step(self, iteration: int) -> Tensor:
+        """One iteration: draw a batch, predict, compare, step. Nothing is read back from the device.
 
         Returns:
-            The sum of the reconstruction losses; NaN if a loss, a gradient or a discriminator is not finite.
+            Sum of the reconstruction losses, a scalar on the device; NaN if a loss, a gradient or a discriminator is
+            not finite.
         """
-        norm = self.learn(iteration, *self.batch(iteration))
-        is_finite = torch.stack([norm, *self.losses.values(), *self.judged.values()]).isfinite().all()
-        return self.criterion.reconstruction(self.losses).item() if is_finite else math.nan
-
-    def learn(self, iteration: int, seen: Tensor, truth: Tensor) -> Tensor:
-        """Step by a batch, without reading values back from the device.
-
-        Args:
-            iteration: the current one.
-            seen: `(B, 3, R, R)` what the network sees, identity after identity; the faces of this process.
-            truth: `(B, 5, R, R)` what it should predict, with hull and importance.
-
-        Returns:
-            Norm of the gradients, a scalar on the device.
-        """
+        seen, truth = self.batch(iteration)  # of this process
         is_finishing, generator = self.plan.is_finishing(iteration), self._generator(iteration, DECODING)
         if self.criterion.needs_before(is_finishing):
             self.before = self.before or {name: average.clone() for name, average in self.average.items()}
@@ -152,7 +138,8 @@ class Trainer:
         norm = optimizer_step(self.optimizer, self.trained.values(), options, self.seed(iteration, DROPPING))
         update_average(self.optimizer, self.weights, self.average, iteration, options)
         norms = [adversary.step() for adversary in self.criterion.adversaries.values()] if is_finishing else []
-        return torch.stack([norm, *norms]).sum() if norms else norm
+        is_finite = torch.stack([norm, *norms, *self.losses.values(), *self.judged.values()]).isfinite().all()
+        return torch.where(is_finite, self.criterion.reconstruction(self.losses), torch.nan)
 
     def sum_over_processes(self, is_finishing: bool) -> None:
         """Sum gradients, and the few numbers that all processes must agree on, once per iteration."""

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import Field, create_model, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from visagist.core.errors import ConfigError
 from visagist.core.settings import Settings
@@ -52,6 +52,12 @@ class _LossOptions(Settings):
         if not any(self.weight(name) for name in PICTURE_LOSSES):
             raise ValueError(f"one of {', '.join(PICTURE_LOSSES)} must be above 0 to learn a face")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_unused_additions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out losses of other distributions that are off: a run must be readable without them."""
+        unused = {name for name in LOSSES.names if name not in LOSSES.built_in and not self.weight(name)}
+        return {name: value for name, value in handler(self).items() if name not in unused}
 
     def weight(self, name: str) -> float:
         """The weight of a loss by its name."""

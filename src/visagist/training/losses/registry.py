@@ -13,13 +13,17 @@ autocast: a variance as the difference of two means does not survive bf16.
 Other distributions add losses through the entry-point group `visagist.losses`.
 """
 
+from __future__ import annotations  # names are listed without importing torch
+
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from visagist.core.registry import Registry
 from visagist.core.types import Coverage
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
