@@ -55,3 +55,11 @@ def test_survives_toml(tmp_path: Path) -> None:
     options = LossOptions(gan=0.1, gan_patch=24, masked=False, identity=0.03)
     options.save(tmp_path / "losses.toml")
     assert LossOptions.load(tmp_path / "losses.toml") == options
+
+
+def test_losses_of_other_distributions_that_are_off_stay_out_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run could not be read any more once a distribution was uninstalled whose loss it had not used."""
+    others = tuple(name for name in LOSSES.names if name != "squared")
+    monkeypatch.setattr(type(LOSSES), "built_in", property(lambda _: others))
+    assert "squared" not in LossOptions().model_dump()
+    assert LossOptions.model_validate({"squared": 2.0}).model_dump()["squared"] == 2
