@@ -3,7 +3,7 @@
 `index.parquet` in the folder is a cache of the crops' records, rebuilt for crops that changed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,8 +46,12 @@ class Faceset:
     summary: ExtractSummary | None = None
 
     @classmethod
-    def open(cls, path: StrPath) -> Self:
+    def open(cls, path: StrPath, written: Mapping[str, Record] | None = None) -> Self:
         """Open a faceset; its index is updated for crops that were added, removed or changed.
+
+        Args:
+            path: the folder.
+            written: records of crops that were just written, by file name; these are not read again.
 
         Raises:
             FacesetError: the folder is missing or has no crops, or a crop is damaged or has no record.
@@ -67,7 +71,7 @@ class Faceset:
             if entry is not None and entry[:2] == stamps[path.name]:
                 records[path.name] = Record.from_json(entry[2], path)
             else:
-                records[path.name] = read_record(path)
+                records[path.name] = (written or {}).get(path.name) or read_record(path)
         if {name: entry[:2] for name, entry in known.items()} != stamps:
             _write_index(folder / INDEX, stamps, records)
         order = sorted(paths, key=lambda p: _place(records[p.name]))

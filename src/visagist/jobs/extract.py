@@ -134,13 +134,13 @@ def extract_faceset(
     except Timeout as error:
         raise FacesetError(f"{output}: another extraction is at work there; wait for its end") from error
     with alone:
-        _extract(clips, output, options, events, tables)
-        return Faceset.open(output)
+        return Faceset.open(output, _extract(clips, output, options, events, tables))
 
 
 def _extract(
     clips: list[Footage], faceset: Path, options: ExtractOptions, events: EventCallback, tables: Path | None
-) -> None:
+) -> dict[str, Record]:
+    """Tables, then crops; the records of those written now, by file name."""
     folder = tables or faceset / "tables"
     found = _analyzed(clips, folder, options, events)
     labels = cluster(found)
@@ -156,7 +156,7 @@ def _extract(
         (faceset / SHEET).unlink()  # of an earlier call that had not chosen
     key = _key(clips, found, identity, options)
     if _is_complete(faceset, key):
-        return
+        return {}
     given = [str(clip.path.absolute()) for clip in clips]
     save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
     Extraction(key, None).save(faceset)
@@ -188,12 +188,13 @@ def _extract(
         partial(_crop, clip, table, kept, faceset, options)
         for clip, table, kept in zip(clips, found, chosen, strict=True)
     ]
-    run_together(jobs, [len(kept) for kept in chosen], events)
+    written = run_together(jobs, [len(kept) for kept in chosen], events)
     if any(left_out.values()):
         events(Note(STEP, f"left out: {listed_reasons(left_out)}"))
     frames = sum(table.frames for table in found)
     Extraction(key, ExtractSummary(total, frames, faces, identity, left_out, others)).save(faceset)
     events(Result(STEP, faceset))
+    return {name: record for each in written for name, record in each.items()}
 
 
 def _clips(
@@ -282,8 +283,8 @@ def _crop(
     faceset: Path,
     options: ExtractOptions,
     events: EventCallback,
-) -> None:
-    """Write the crops of one clip that are not there yet."""
+) -> dict[str, Record]:
+    """Write the crops of one clip that are not there yet; their records by file name."""
     digest, lost = table.footage_sha256, table.lost
     suffix = ".png" if options.format == "png" else ".jpg"
     missing: dict[int, list[tuple[Face, Path]]] = {}
@@ -293,9 +294,10 @@ def _crop(
             missing.setdefault(face.frame, []).append((face, path))
     done = len(faces) - sum(len(entries) for entries in missing.values())
     events(Progress(STEP, done, len(faces), "crops"))
+    written: dict[str, Record] = {}
     if not missing:
-        return
-    waiting: deque[Future[None]] = deque()
+        return written
+    waiting: deque[Future[tuple[str, Record]]] = deque()
     with (
         # Where frames are lost, only counting gives each the number that the table knows it by.
         Reader(clip, first=min(missing), last=max(missing), deinterlace=options.deinterlace, seek=not lost) as reader,
@@ -305,15 +307,18 @@ def _crop(
             for face, path in missing.get(frame.index, []):
                 waiting.append(pool.submit(_write, frame, face, digest, path))
             while len(waiting) > WAITING:
-                waiting.popleft().result()
+                written.update([waiting.popleft().result()])
                 done += 1
                 if done % 10 == 0:
                     events(Progress(STEP, done, len(faces), "crops"))
         for future in waiting:
-            future.result()
+            written.update([future.result()])
     events(Progress(STEP, len(faces), len(faces), "crops"))
+    return written
 
 
-def _write(frame: Frame, face: Face, digest: str, path: Path) -> None:
+def _write(frame: Frame, face: Face, digest: str, path: Path) -> tuple[str, Record]:
     pixels, matrix = crop_face(frame, face)
-    write_crop(path, pixels, Record.of(face, digest, matrix, len(pixels)))
+    record = Record.of(face, digest, matrix, len(pixels))
+    write_crop(path, pixels, record)
+    return path.name, record
