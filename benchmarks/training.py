@@ -133,12 +133,10 @@ def measure(
     for number in range(FIRST - 1, FIRST + iterations):  # the first turn warms up
         steps.append(seconds(partial(trainer.step, number), device))
         loaders.append(seconds(partial(trainer.batch, number), device))
-        batch_made = trainer.batch(number)
-        computes.append(seconds(partial(trainer.learn, number, *batch_made), device))
+        computes.append(compute_seconds(trainer, number, device))
         rounds.append(bench.round())
         if plain is not None:
-            batch_made = plain.batch(number)
-            references.append(seconds(partial(plain.learn, number, *batch_made), device))
+            references.append(compute_seconds(plain, number, device))
     for measured in (steps, computes, loaders, references, rounds):
         del measured[:1]
     ceilings = [sum(map(sum, turn.values())) for turn in rounds]
@@ -198,6 +196,16 @@ def table(figures: Figures) -> str:
     slowest = sorted(f.calls.items(), key=lambda item: -item[1][1] - item[1][2])
     lines += [f"{count:4} {ahead * 1e3:9.1f} {back * 1e3:9.1f}  {call}" for call, (count, ahead, back) in slowest]
     return "\n".join(lines)
+
+
+def compute_seconds(trainer: Trainer, number: int, device: torch.device) -> float:
+    """Seconds of a step whose batch is there already."""
+    draw, made = trainer.batch, trainer.batch(number)
+    trainer.batch = lambda iteration: made
+    try:
+        return seconds(partial(trainer.step, number), device)
+    finally:
+        trainer.batch = draw
 
 
 def profile(trainer: Trainer) -> str:

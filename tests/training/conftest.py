@@ -57,6 +57,7 @@ def small_options(**changes: object) -> TrainOptions:
         "margin": MARGIN,
         "device": "cpu",
         "held_out": 0.2,
+        "schedule": {"warm_up": 1},
     }
     if "minutes" in changes:
         del base["iterations"]

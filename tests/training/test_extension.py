@@ -252,5 +252,5 @@ def test_a_length_without_room_for_a_cool_down_is_refused_with_the_least(
         train_crops(crops, tmp_path, asked, on_event=ending(KeyboardInterrupt, 20))
     before = contents(tmp_path)
     with pytest.raises(RunError, match="at least 28"):
-        train_crops(crops, tmp_path, options(iterations=24, schedule={"warm_up": 2}))
+        train_crops(crops, tmp_path, options(iterations=20, schedule={"warm_up": 2}))
     assert contents(tmp_path) == before

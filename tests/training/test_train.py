@@ -381,14 +381,14 @@ def test_a_learning_rate_is_found_once(crops: People, options: Make, tmp_path: P
 def test_running_out_of_memory_keeps_the_checkpoint(
     crops: People, options: Make, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    learn = Trainer.learn
+    step = Trainer.step
 
-    def fail(self: Trainer, iteration: int, seen: Tensor, truth: Tensor) -> Tensor:
+    def fail(self: Trainer, iteration: int) -> Tensor:
         if iteration == 5:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
-        return learn(self, iteration, seen, truth)
+        return step(self, iteration)
 
-    monkeypatch.setattr(Trainer, "learn", fail)
+    monkeypatch.setattr(Trainer, "step", fail)
     with pytest.raises(ConfigError, match="cpu ran out of memory"):
         train_crops(crops, tmp_path, options())
     monkeypatch.undo()
@@ -404,7 +404,7 @@ def test_running_out_of_memory_keeps_the_checkpoint(
         ({"coverage": "head"}, "--coverage was full, now head"),
         ({"learning_rate": 0.5}, "--learning-rate was 0.001, now 0.5"),
         ({"augmentation": {"warp": 0.1}}, "--augmentation.warp was 0.014, now 0.1"),
-        ({"schedule": {"cool_down": 0.5}}, "--schedule.cool-down was 0.3, now 0.5"),
+        ({"schedule": {"warm_up": 1, "cool_down": 0.5}}, "--schedule.cool-down was 0.3, now 0.5"),
         ({"model": "original", "settings": {"size": 32}}, r"options \(--model was quick, now original\)"),
     ],
 )

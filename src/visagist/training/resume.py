@@ -92,11 +92,11 @@ def resume(
             )
         trained_by = plan_of(run / CHECKPOINTS, done) if state else record.plan
         position, constant = min(done, trained_by.cool_down_start), 1 - options.schedule.cool_down
-        if round(total * constant) < position:
-            least = math.ceil((position - 0.5) / constant) if constant else total
+        if total == position and 0 < constant < 1:
+            least = math.ceil((position - 0.5) / constant)
             raise RunError(
-                f"{run}: {position} iterations are done before a cool-down, for which {total} in all leave too few; "
-                f"ask for at least {least}, or go back with `visagist rewind {run}`"
+                f"{run}: {position} iterations are done, and {total} in all leave none for a cool-down; ask for at "
+                f"least {least}, or go back with `visagist rewind {run}`"
             )
         plan = record.plan.resized(total, position, options.schedule)
         update |= {"plan": plan, "plateau": None, "options": options}
