@@ -19,7 +19,7 @@ from torch import Tensor
 from tests.training.conftest import contents, ending, killed_at_each_change, weights
 from visagist.core.device import choose
 from visagist.core.errors import ConfigError, OutputError, RunError
-from visagist.core.events import Event, Metric, Note, Progress, Result
+from visagist.core.events import Event, Metric, Note, Progress, Result, Warned
 from visagist.core.tensors import load_tensors, save_tensors
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, budget, rewind, train_crops
@@ -475,3 +475,14 @@ def test_a_run_predicts_with_the_averaged_weights(
         network.predict(torch.rand(1, 3, 64, 64), "source")
     with pytest.raises(ConfigError, match="source, target"):
         network.predict(faces, "nobody")
+
+
+@pytest.mark.parametrize(("cool_down", "warned"), [(0.0, True), (0.5, False)])
+def test_finishing_losses_that_never_act_are_said(
+    crops: People, options: Make, tmp_path: Path, cool_down: float, warned: bool
+) -> None:
+    events: list[Event] = []
+    asked = options(iterations=2, schedule={"cool_down": cool_down}, losses={"background_style": 1.0})
+    train_crops(crops, tmp_path, asked, on_event=events.append)
+    said = [event.message for event in events if isinstance(event, Warned)]
+    assert any("background_style" in message for message in said) == warned

@@ -9,7 +9,7 @@ import torch
 
 from visagist.core.device import choose, kept_memory
 from visagist.core.errors import ConfigError, RunError
-from visagist.core.events import EventCallback, Note, silent
+from visagist.core.events import EventCallback, Note, Warned, silent
 from visagist.models import configure, create
 from visagist.training.budget import find_rate, plan_iterations
 from visagist.training.checkpoint import read_state
@@ -143,6 +143,9 @@ def prepare(
     if options.iterations is None and options.minutes is None:
         length = {name: getattr(settled.options, name) for name in ("iterations", "minutes")}
         options = options.model_copy(update=length)  # so that the saved call states it
+    if options.losses.finishing and settled.plan.cool_down_start == settled.plan.total:
+        idle = ", ".join(options.losses.finishing)
+        events(Warned(STEP, f"{idle} will not act: this training has no cool-down; give --schedule.cool-down"))
     if start is not None:
         last = start.ancestor.identities[-1]
         new = [f"{name} starts as a copy of {last}" for name in crops if name not in start.ancestor.identities]
