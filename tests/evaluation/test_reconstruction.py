@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
+from tests.faceset.blobs import write_faceset
 
 from visagist.core.errors import RunError
 from visagist.evaluation.fidelity import MIN_MS_SSIM_SIDE
 from visagist.evaluation.reconstruction import compare_validation_faces, reconstruct
-from visagist.faces import crop_matrix, invert, mean_mesh, transform_landmarks
-from visagist.faceset import Faceset, Record, write_crop
+from visagist.faceset import Faceset
 from visagist.models import create
 from visagist.models.bundle import WEIGHTS, NetworkRecord, Origin, TrainedNetwork, save_network
 
@@ -23,42 +22,12 @@ NARROW = {"encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16,
 Made = tuple[TrainedNetwork, dict[str, Faceset]]
 
 
-def write_faceset(folder: Path, seed: int, count: int = COUNT) -> Path:
-    """Crops of coloured blobs where the mean face has its features."""
-    generator = np.random.default_rng(seed)
-    size, embedding = 96, generator.normal(size=128)
-    matrix = crop_matrix(np.eye(2, 3), "head", size)
-    color = generator.uniform(40, 220, (size, size, 3))
-    landmarks = transform_landmarks(matrix, mean_mesh())
-    folder.mkdir()
-    for frame in range(count):
-        picture = cv2.GaussianBlur(color + generator.normal(0, 30, color.shape), (0, 0), 4)
-        record = Record(
-            footage_sha256=f"{seed:064x}",
-            frame=frame,
-            time=str(frame),
-            track=0,
-            size=size,
-            matrix=np.eye(2, 3).tolist(),
-            alignment=invert(matrix).tolist(),
-            landmarks=landmarks.tolist(),
-            pose=[0.0, 0.0, 0.0],
-            score=10.0,
-            sharpness=0.5,
-            width=40.0,
-            blendshapes=[0.0] * 52,
-            embedding=(embedding / np.linalg.norm(embedding)).tolist(),
-        )
-        write_crop(folder / f"{frame:03d}.png", np.clip(picture, 0, 255).astype(np.uint8), record)
-    return folder
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A network that was never trained, with the record of a run on these facesets."""
     folder = tmp_path_factory.mktemp("small")
     facesets = {
-        "source": Faceset.open(write_faceset(folder / "source", 1)),
+        "source": Faceset.open(write_faceset(folder / "source", 1, COUNT)),
         "target": Faceset.open(write_faceset(folder / "target", 2, COUNT + 5)),
     }
     return saved(folder, 32, facesets), facesets

@@ -14,7 +14,7 @@ from visagist.core.settings import read_toml, save_call
 from visagist.models import ARCHITECTURES, configure
 from visagist.training import Crops, TrainOptions, presets, train_crops
 from visagist.training.memory import GIB, estimate_memory
-from visagist.training.presets import resolve, seconds_per_iteration
+from visagist.training.presets import expected_seconds, resolve
 from visagist.training.resume import fixed_options
 from visagist.training.run import RunRecord
 
@@ -93,7 +93,7 @@ def test_saving_follows_the_expected_speed() -> None:
     slow, fast = (resolved(asked("standard", model="quick"), compute=compute) for compute in (CPU, CUDA))
     assert fast.save_every > 20 * slow.save_every
     assert slow.backup_every > 2 * slow.preview_every >= 2 * slow.save_every
-    one, four = (seconds_per_iteration(TrainOptions(batch=batch), IDENTITIES, CPU) for batch in (2, 8))
+    one, four = (expected_seconds(TrainOptions(batch=batch), IDENTITIES, CPU) for batch in (2, 8))
     assert four == pytest.approx(4 * one)
 
 

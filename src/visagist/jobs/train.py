@@ -1,6 +1,5 @@
 """Facesets to a trained run: checks, locks and signed previews around `visagist.training`."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,7 @@ def train(
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
     """
     options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
-    folders = {name: _folder(each) for name, each in by_identity(source, target, dict(others or {})).items()}
+    folders = {name: Path(each) for name, each in by_identity(source, target, dict(others or {})).items()}
     run = Path(run)
     for name, folder in folders.items():
         if run.resolve() == folder.resolve():
@@ -112,12 +111,14 @@ def pretrain(
 
     Raises:
         FacesetError: there is no faceset, facesets lie within each other, a crop is damaged, or there is one subject
-        only. ConfigError: an unknown model, setting or device; a loss of the swap; or the run would lie among the
-        facesets. RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
+            only.
+        ConfigError: an unknown model, setting or device; a loss of the swap; or the run would lie among the facesets.
+        RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
     """
     options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
     folder, run = Path(facesets), Path(run)
-    for name in options.losses.of_swap:
+    if losses := options.losses.of_swap:
+        name = losses[0]
         raise ConfigError(
             f"{name} needs a swap of one subject for another, and both identities of a pretraining are everyone; leave "
             f"--losses.{name.replace('_', '-')} at 0, and give it in the training that starts from this run"
@@ -163,7 +164,3 @@ def preview_signer() -> Sign:
     """Signs previews with the user's key, as made by a network that is still in training."""
     signer = Signer.default()
     return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
-
-
-def _folder(faceset: Faceset | StrPath) -> Path:
-    return faceset.path if isinstance(faceset, Faceset) else Path(os.fspath(faceset))

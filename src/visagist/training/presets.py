@@ -137,7 +137,7 @@ def resolve(
     ]
     candidates = [TrainOptions.parse(values, f"preset {preset}") for values in tries]
     chosen = candidates[0] if len(candidates) == 1 else fitting(candidates, identities, crops, compute, room)
-    each = seconds_per_iteration(chosen, identities, compute)
+    each = expected_seconds(chosen, identities, compute)
     every = dict(zip(("save_every", "preview_every", "backup_every"), EVERY[preset], strict=True))
     habits = {name: rounded(seconds / each) for name, seconds in every.items()}
     return TrainOptions.parse(merged(habits, given(chosen)), f"preset {preset}")
@@ -199,7 +199,7 @@ def from_run(options: TrainOptions, known: TrainOptions) -> TrainOptions:
     return TrainOptions.parse(merged(low, own), f"preset {options.preset}")
 
 
-def seconds_per_iteration(options: TrainOptions, identities: Sequence[str], compute: Compute) -> float:
+def expected_seconds(options: TrainOptions, identities: Sequence[str], compute: Compute) -> float:
     """Roughly how long an iteration takes: its arithmetic, backwards twice as much, by the device."""
     with torch.device("meta"):
         network = create(options.model, tuple(identities), **options.settings)

@@ -202,9 +202,8 @@ class Training:
         trainer = self.trainer
         self.state = self.state.model_copy(update={"latest": self.iteration, "failures": 0})
         if self.world.is_main:
-            if (
-                self.iteration and not self.keeps_finished_weights
-            ):  # first: a checkpoint of the end says that all is there
+            # Weights first: a checkpoint of the end says that all is there.
+            if self.iteration and not self.keeps_finished_weights:
                 save_weights(self.run, trainer.average, self.record, self.iteration)
             found = Checkpoint(self.iteration, trainer.plan, trainer.tensors(), self.watch.numbers())
             save_checkpoint(self.folder, found, self.state)
