@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from visagist.core.device import Compute
 from visagist.core.errors import ConfigError, RunError
 from visagist.models import Swapper, create
-from visagist.training.augment import random_draws, vary
+from visagist.training.augment import augment_batch
 from visagist.training.config import TrainOptions
 from visagist.training.criterion import TARGET, Criterion, Outputs
 from visagist.training.data import IdentityDataset
@@ -187,16 +187,16 @@ class Trainer:
         generator = torch.Generator().manual_seed(self.seed(iteration, BATCH))
         datasets = self.datasets.values()
         planes = torch.cat([dataset.draw(n, generator) for dataset, n in zip(datasets, self.counts, strict=True)])
-        draws = random_draws(
+        seen, truth = augment_batch(
+            planes,
             self.options.augmentation,
             self.counts,
             [dataset.palette for dataset in datasets],
             self.network.size,
+            self.options.margin,
             warp_strength(iteration, self.plan, self.options.schedule),
             generator,
-            self.compute.device,
         )
-        seen, truth = vary(planes, draws, self.options.margin)
         return (seen, truth) if self.world.size == 1 else (seen[self.own], truth[self.own])
 
     def autocast(self) -> torch.autocast:

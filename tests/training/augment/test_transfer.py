@@ -28,7 +28,6 @@ from visagist.training.augment.transfer import (
 
 SIZE = 48
 MODES: tuple[ColorTransfer, ...] = ("rct", "lct", "mkl", "idt", "sot")
-CPU = torch.device("cpu")
 Pair = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
@@ -149,24 +148,25 @@ def test_partners_are_faces_of_the_next_identity() -> None:
     identities, pairs = torch.tensor([0] * 5 + [1] * 3 + [2] * 4), set[tuple[int, int]]()
     for seed in range(200):
         chosen = torch.rand(12, generator=generator(seed)) < 0.7
-        transfer = random_transfer("rct", chosen, (5, 3, 4), generator(seed), CPU)
+        transfer = random_transfer("rct", chosen, (5, 3, 4), generator(seed))
         assert transfer is not None
-        assert torch.equal(transfer.faces, chosen.nonzero()[:, 0])
-        assert torch.equal(identities[transfer.partners], (identities[transfer.faces] + 1) % 3)
-        pairs |= set(zip(transfer.faces.tolist(), transfer.partners.tolist(), strict=True))
+        faces, partners = transfer
+        assert torch.equal(faces, chosen.nonzero()[:, 0])
+        assert torch.equal(identities[partners], (identities[faces] + 1) % 3)
+        pairs |= set(zip(faces.tolist(), partners.tolist(), strict=True))
     assert len(pairs) == 5 * 3 + 3 * 4 + 4 * 5  # all of them, sooner or later
-    assert random_transfer("rct", torch.zeros(12).bool(), (5, 3, 4), generator(), CPU) is None
+    assert random_transfer("rct", torch.zeros(12).bool(), (5, 3, 4), generator()) is None
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_chosen_faces_get_the_colors_of_their_partners(mode: ColorTransfer) -> None:
     seen = torch.cat([pictures(2, SIZE, 1, 0.2, 0.5), pictures(2, SIZE, 2, 0.5, 0.8)])
     hull = discs(4, SIZE)
-    transfer = random_transfer(mode, torch.tensor([False, True, True, False]), (2, 2), generator(), CPU)
+    transfer = random_transfer(mode, torch.tensor([False, True, True, False]), (2, 2), generator())
     assert transfer is not None
-    changed = transfer_colors(seen, hull, transfer)
+    changed = transfer_colors(seen, hull, mode, *transfer)
     assert torch.equal(changed[[0, 3]], seen[[0, 3]])
-    for face, partner in zip(transfer.faces, transfer.partners, strict=True):
+    for face, partner in zip(*transfer[:2], strict=True):
         got, wanted = pixels(changed[face], hull[0]).mean(0), pixels(seen[partner], hull[0]).mean(0)
         np.testing.assert_allclose(got, wanted, atol=0.02)
     assert 0 <= changed.min() <= changed.max() <= 1
@@ -177,8 +177,8 @@ def test_faces_of_one_color_change_and_faces_without_a_hull_do_not(mode: ColorTr
     seen = torch.stack([torch.full((3, 32, 32), 0.3), torch.full((3, 32, 32), 0.7), pictures(1, 32)[0]])
     hull = discs(3, 32)
     hull[2] = 0
-    transfer = random_transfer(mode, torch.ones(3).bool(), (1, 1, 1), generator(), CPU)
+    transfer = random_transfer(mode, torch.ones(3).bool(), (1, 1, 1), generator())
     assert transfer is not None
-    changed = transfer_colors(seen, hull, transfer)
+    changed = transfer_colors(seen, hull, mode, *transfer)
     torch.testing.assert_close(changed[0], seen[1], atol=2e-3, rtol=0)
     assert torch.equal(changed[1:], seen[1:])  # neither the face's nor the partner's hull may be empty

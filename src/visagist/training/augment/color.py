@@ -3,8 +3,6 @@
 Images are `(B, 3, H, W)` float32 sRGB in [0, 1]; every face has its own parameters.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -14,32 +12,26 @@ from visagist.training.augment.spaces import hsv_to_rgb, lab_to_rgb, luma, rgb_t
 LEVELS = 256  # of the histograms
 
 
-class Palette(NamedTuple):
-    """Mean and standard deviation of each channel inside the face hulls of one identity, `(3,)` float32."""
-
-    mean: Tensor
-    deviation: Tensor
-
-
 def random_colors(
-    own: Palette, other: Palette, reach: Tensor, deviation: float, generator: torch.Generator
+    own: Tensor, other: Tensor, reach: Tensor, deviation: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Draw gain and offset of each channel, `(B, 3, 1, 1)` each: part of the way to another palette, and jitter.
+    """Draw gain and offset of each channel, `(B, 3, 1, 1)` each: part of the way to another palette, plus jitter.
 
     Args:
-        own: palette of the faces.
-        other: palette that they approach.
-        reach: `(B, 1)` in [0, 1], the furthest that each face may go.
+        own: palette of the faces, `(2, 3)`: mean and standard deviation of each channel inside the hulls.
+        other: palette to approach.
+        reach: `(B, 1)` in [0, 1], the furthest each face may go.
         deviation: of the jitter, as a fraction of full scale.
         generator: on the CPU.
     """
+    (own_mean, own_deviation), (other_mean, other_deviation) = own, other
     way = torch.rand(len(reach), 1, generator=generator) * reach
     jitter = torch.randn(len(reach), 2, 3, generator=generator) * deviation
     common = torch.randn(len(reach), 2, 1, generator=generator) * deviation
     gain, offset = (0.5 * jitter + common).unbind(1)  # mostly the same for all channels: light rather than hue
-    gain = (other.deviation / own.deviation) ** way * torch.exp(gain)  # (B, 3)
-    mean = own.mean + way * (other.mean - own.mean) + offset
-    return gain[..., None, None], (mean - gain * own.mean)[..., None, None]
+    gain = (other_deviation / own_deviation) ** way * torch.exp(gain)  # (B, 3)
+    mean = own_mean + way * (other_mean - own_mean) + offset
+    return gain[..., None, None], (mean - gain * own_mean)[..., None, None]
 
 
 def jitter_hsv(rgb: Tensor, change: Tensor) -> Tensor:
@@ -67,11 +59,8 @@ def clahe(gray: Tensor, clip: Tensor, tiles: int) -> Tensor:
 
     Args:
         gray: `(B, 1, H, W)` in [0, 1].
-        clip: `(B,)`: the most that a level may occur, in multiples of the mean; at least one pixel.
+        clip: `(B,)`: highest count of a level, in multiples of the mean; at least one pixel.
         tiles: per side, at most half of H and W.
-
-    Returns:
-        `(B, 1, H, W)` in [0, 1].
     """
     batch, _, height, width = gray.shape
     levels = (gray * 255).round().clamp(0, 255)

@@ -1,7 +1,7 @@
-"""What lenses, movement, scaling, sensors and compression do to an image.
+"""Degradation by lenses, movement, scaling, sensors and compression.
 
-All functions take and return `(B, 3, R, R)` float32 RGB in [0, 1]; every face has its own strength. A filter that
-treats rows and columns alike is a matrix M per face, `M x Mᵀ`, which takes any strength in one call.
+Images are `(B, 3, R, R)` float32 RGB in [0, 1]; every face has its own strength. Separable filters are matrix products
+`M x Mᵀ`, which take a different M per face in one call.
 """
 
 import math
@@ -34,7 +34,7 @@ JPEG_CHROMA = (
 
 
 def blur(rgb: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur by `(B,)` px, 0 or more, normalised at the edge to the part of the window inside the image."""
+    """Gaussian blur by `(B,)` px, 0 or more, normalised at the edges."""
     place = torch.arange(rgb.shape[-1], device=rgb.device)
     distance = (place[:, None] - place).float() / sigma.clamp_min(1e-2)[:, None, None]  # (B, R, R)
     return _filter(rgb, torch.exp(-0.5 * distance**2))
@@ -54,7 +54,7 @@ def rescale(rgb: Tensor, sides: Tensor) -> Tensor:
 
 
 def _filter(rgb: Tensor, windows: Tensor) -> Tensor:
-    """Filter rows and columns by the rows of `(B, R, R)` windows, normalised."""
+    """Filter rows and columns by `(B, R, R)` windows, one per output pixel."""
     matrix = (windows / windows.sum(2, keepdim=True))[:, None]  # (B, 1, R, R)
     return matrix @ rgb @ matrix.mT
 

@@ -15,10 +15,9 @@ REFERENCE_POINTS = 5  # control points per side of the grid for which the warp's
 
 
 def random_similarity(augmentation: Augmentation, may_flip: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw rotation, scale and shift, and mirror half of the faces for which `may_flip`, `(B,)` bool, is true.
+    """Draw rotation, scale and shift; half of the faces for which `may_flip`, `(B,)` bool, is true are mirrored.
 
-    Returns:
-        `(B, 2, 3)` matrices from output to input coordinates.
+    Returns `(B, 2, 3)` matrices from output to input coordinates.
     """
     uniform = torch.rand(len(may_flip), 5, generator=generator) * 2 - 1
     angle = uniform[:, 0] * math.radians(augmentation.rotate)
@@ -26,8 +25,8 @@ def random_similarity(augmentation: Augmentation, may_flip: Tensor, generator: t
     cosine, sine = angle.cos() * scale, angle.sin() * scale
     mirror = torch.where(may_flip & (uniform[:, 2] < 0), -1.0, 1.0)
     shift = uniform[:, 3:] * 2 * augmentation.shift  # the side is 2 units long
-    rows = [torch.stack([cosine * mirror, -sine, shift[:, 0]], 1), torch.stack([sine * mirror, cosine, shift[:, 1]], 1)]
-    return torch.stack(rows, 1)
+    first, second = (cosine * mirror, -sine, shift[:, 0]), (sine * mirror, cosine, shift[:, 1])
+    return torch.stack([*first, *second], 1).unflatten(1, (2, 3))
 
 
 def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -36,8 +35,8 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
     Args:
         count: number of faces, B.
         size: side in px, R.
-        deviation: standard deviation of a control point of a 5x5 grid, as a fraction of the side; in other grids the
-            same fraction of a cell, so that no grid folds the face sooner than another.
+        deviation: standard deviation of the control points of a 5x5 grid, as a fraction of the side; scaled with the
+            cell in other grids, so that all fold the face equally late.
         grids: control points per side; each face draws one of them.
         generator: on the CPU.
 
@@ -64,11 +63,7 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
 
 
 def sample(planes: Tensor, similarity: Tensor, warp: Tensor, margin: float, warped: int) -> tuple[Tensor, Tensor]:
-    """Sample crops `(B, C, S, S)` with and without the warp, S = R * margin.
-
-    Returns:
-        The first `warped` channels with the warp, `(B, warped, R, R)`, and all without, `(B, C, R, R)`.
-    """
+    """Sample crops `(B, C, S, S)`, S = R * margin: the first `warped` channels with the warp, and all without it."""
     size = warp.shape[1]
     line = (torch.arange(size, device=planes.device) + 0.5) / size * 2 - 1
     base = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)  # (R, R, 2)

@@ -1,12 +1,11 @@
-"""Colour transfer from one face to another, by the colours inside the hulls of both.
+"""Colour transfer from one face to another, by the colours inside both hulls.
 
-Images are `(B, 3, H, W)` float32 sRGB in [0, 1]; masks are `(B, 1, H, W)` and count where they exceed 0.5. Results are
-not clipped.
+Images are `(B, 3, H, W)` float32 sRGB in [0, 1]; masks are `(B, 1, H, W)`, inside where above 0.5. Results are not
+clipped.
 """
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,40 +21,32 @@ CURVE_STEPS = 1024  # entries of a lookup table
 SLICED_ROUNDS: dict[str, tuple[int, int]] = {"idt": (10, 1), "sot": (6, 3)}  # rounds, and bases per round
 
 
-class Transfer(NamedTuple):
-    """Colour transfers within a batch.
-
-    Attributes:
-        mode: a key of `TRANSFERS`.
-        faces: `(K,)` indices of faces that change.
-        partners: `(K,)` indices of faces whose colours they take on.
-        draws: further arguments of the transfer.
-    """
-
-    mode: ColorTransfer
-    faces: Tensor
-    partners: Tensor
-    draws: tuple[Tensor, ...]
-
-
 def random_transfer(
-    mode: ColorTransfer, chosen: Tensor, counts: Sequence[int], generator: torch.Generator, device: torch.device
-) -> Transfer | None:
-    """Draw a partner of the next identity for each face that is `chosen`, `(B,)` bool on the CPU; None if none is.
+    mode: ColorTransfer, chosen: Tensor, counts: Sequence[int], generator: torch.Generator
+) -> tuple[Tensor, ...] | None:
+    """Draw a partner of the next identity for each chosen face.
 
-    `counts` are faces per identity in the order of the batch; the first identity follows the last.
+    Args:
+        mode: a key of `TRANSFERS`.
+        chosen: `(B,)` bool.
+        counts: faces per identity in the order of the batch; the first identity follows the last.
+        generator: on the CPU, as all tensors here.
+
+    Returns:
+        `(K,)` indices of the chosen faces and of their partners, and further arguments of the transfer; None if no face
+        is chosen.
     """
     if not chosen.any():
         return None
     starts, following = list(accumulate(counts, initial=0)), [*range(1, len(counts)), 0]
-    draws = [
+    partners = [
         starts[j] + torch.randint(counts[j], (n,), generator=generator) for n, j in zip(counts, following, strict=True)
     ]
     arguments: tuple[Tensor, ...] = ()
     if mode in SLICED_ROUNDS:
         positions = (torch.arange(SAMPLES) + torch.rand(SAMPLES, generator=generator)) / SAMPLES
-        arguments = (positions.to(device), random_rotations(*SLICED_ROUNDS[mode], generator).to(device))
-    return Transfer(mode, chosen.nonzero()[:, 0].to(device), torch.cat(draws)[chosen].to(device), arguments)
+        arguments = (positions, random_rotations(*SLICED_ROUNDS[mode], generator))
+    return chosen.nonzero()[:, 0], torch.cat(partners)[chosen], *arguments
 
 
 def random_rotations(rounds: int, bases: int, generator: torch.Generator) -> Tensor:
@@ -67,14 +58,19 @@ def random_rotations(rounds: int, bases: int, generator: torch.Generator) -> Ten
     return q * r.diagonal(dim1=2, dim2=3).sign()[:, :, None]
 
 
-def transfer_colors(seen: Tensor, hull: Tensor, transfer: Transfer) -> Tensor:
-    """Apply `transfer` to a batch `(B, 3, R, R)` with hulls `(B, 1, R, R)`, and clip the result to [0, 1]."""
-    image, mask = seen[transfer.faces], hull[transfer.faces]
-    other, other_mask = seen[transfer.partners], hull[transfer.partners]
-    changed = TRANSFERS[transfer.mode](image, mask, other, other_mask, *transfer.draws)
+def transfer_colors(
+    seen: Tensor, hull: Tensor, mode: ColorTransfer, faces: Tensor, partners: Tensor, *arguments: Tensor
+) -> Tensor:
+    """Give faces of a batch `(B, 3, R, R)` the colours of their partners; the result is clipped to [0, 1].
+
+    `hull` is `(B, 1, R, R)`; the other arguments are those of `random_transfer`.
+    """
+    image, mask = seen[faces], hull[faces]
+    other, other_mask = seen[partners], hull[partners]
+    changed = TRANSFERS[mode](image, mask, other, other_mask, *arguments)
     areas = [(each > 0.5).sum((1, 2, 3), keepdim=True) for each in (mask, other_mask)]
     enough = torch.minimum(*areas) >= MIN_HULL_AREA
-    return seen.index_copy(0, transfer.faces, torch.where(enough, changed.clamp(0, 1), image))
+    return seen.index_copy(0, faces, torch.where(enough, changed.clamp(0, 1), image))
 
 
 def rct(image: Tensor, mask: Tensor, other: Tensor, other_mask: Tensor) -> Tensor:
@@ -147,7 +143,7 @@ def sliced(
 
     Args:
         image, mask, other, other_mask: as for the other transfers.
-        positions: `(S,)` ascending, in [0, 1): which of the pixels inside the masks are sampled.
+        positions: `(S,)` ascending, in [0, 1): which pixels inside the masks are sampled.
         rotations: `(N, M, 3, 3)`: N rounds of M bases.
     """
     pixels = image.flatten(2)
@@ -165,7 +161,7 @@ def sliced(
 
 
 def sample_colors(colors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-    """`(B, 3, S)` colours at `(S,)` positions, 0 to 1 from the first to the last pixel inside the mask."""
+    """`(B, 3, S)` colours at `(S,)` positions from 0 to 1: the first to the last pixel inside the mask."""
     so_far = (mask > 0.5).flatten(1).cumsum(1, dtype=torch.float32)  # (B, P), exact up to 4096 x 4096 px
     total = so_far[:, -1:]
     wanted = ((positions * total).floor() + 1).minimum(total)  # float32 may round up
@@ -174,8 +170,8 @@ def sample_colors(colors: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
 
 
 def _look_up(pixels: Tensor, basis: Tensor, knots: Tensor, heights: Tensor) -> Tensor:
-    """Evaluate a piecewise linear curve for each row of `basis` at the pixels `(B, 3, P)`; constant beyond its ends."""
-    low = knots[..., :1]  # (B, 3, 1); tabulating the curves spares a search per pixel
+    """Evaluate a piecewise linear curve for each row of `basis` at the pixels `(B, 3, P)`, from a table."""
+    low = knots[..., :1]  # (B, 3, 1)
     scale = (CURVE_STEPS - 1) / (knots[..., -1:] - low).clamp_min(1e-6)  # (B, 3, 1): steps per unit
     even = low + torch.arange(CURVE_STEPS, device=knots.device) / scale  # (B, 3, CURVE_STEPS)
     after = torch.searchsorted(knots, even).clamp(1, knots.shape[2] - 1)

@@ -7,7 +7,6 @@ from torch.nn import functional as F
 
 from visagist.core.errors import ConfigError, FacesetError
 from visagist.faceset.split import validation_count
-from visagist.training.augment import Palette
 from visagist.training.data.crops import Crops
 
 PLANES = 5  # of a crop: three of RGB, hull, and eyes and mouth as read or importance as trained with
@@ -128,9 +127,9 @@ def detail(images: Tensor, hulls: Tensor) -> Tensor:
     return ((deviation / (3 * mean + 1e-6)).clamp(0, 1) * inside * 255).round().to(torch.uint8)[:, 0]
 
 
-def palette(images: Tensor, hulls: Tensor) -> Palette:
-    """Mean and deviation of each channel inside the hulls of `(N, S, S, 3)` uint8 images, in [0, 1]."""
+def palette(images: Tensor, hulls: Tensor) -> Tensor:
+    """`(2, 3)` mean and deviation of each channel inside the hulls of `(N, S, S, 3)` uint8 images, in [0, 1]."""
     inside = images[:: max(1, len(images) // 100)][hulls[:: max(1, len(images) // 100)] > 127].float() / 255  # (P, 3)
     if len(inside) < 2:
         raise FacesetError("the hulls of the crops are empty: nothing to train on")
-    return Palette(inside.mean(0), inside.std(0).clamp_min(1e-3))
+    return torch.stack([inside.mean(0), inside.std(0).clamp_min(1e-3)])
