@@ -123,7 +123,7 @@ def test_unmasked_discriminators_see_the_whole_picture() -> None:
     """In masked training what lies outside the hull must not tell predicted faces from real ones."""
     for masked in (True, False):
         trainer = new_trainer(small_options(losses={"gan": 1.0, "gan_dims": 4, "masked": masked}), FINISHING)
-        trainer.criterion.adversaries["gan"].pulls.fill_(1)
+        trainer.criterion.adversaries["gan"].mean_squares.fill_(1)
         seen, truth = trainer.batch(0)
         outputs = trainer.predict_part(seen, truth, trainer.counts, 0, torch.Generator())
         rgb = outputs.rgb.detach().requires_grad_()

@@ -55,7 +55,7 @@ def learning_from(loss: str, parts: int, model: str = "quick") -> Trainer:
 def gradients(trainer: Trainer) -> dict[str, Tensor]:
     """A tenth of the gradients of a first iteration, as AdamW remembers them, and what pulls a discriminator felt."""
     for adversary in trainer.criterion.adversaries.values():
-        adversary.pulls.fill_(1)  # else it has no weight yet
+        adversary.mean_squares.fill_(1)  # else it has no weight yet
     trainer.step(0)
     found = {name: each for name, each in trainer.tensors().items() if "exp_avg/" in name or name.endswith("/pulls")}
     assert found

@@ -14,7 +14,7 @@ from visagist.models import Swapper
 from visagist.training.losses import LOSSES, FacePrediction, LossOptions, SwapPrediction
 from visagist.training.losses.adversary import Adversary
 from visagist.training.losses.discriminators import LatentDiscriminator, PatchDiscriminator
-from visagist.training.losses.identity import embedder
+from visagist.training.losses.embedder import embedder
 from visagist.training.losses.pixels import pixel_weights
 
 SOURCE, TARGET = 0, 1  # places of the two main identities
@@ -143,10 +143,12 @@ class Criterion:
                 found[name] = weight * loss(swap).sum() / targets
         if gan is not None:
             fake = self._shown(gan.weighted(outputs.rgb, self.options.gan), outputs.truth)
-            found["gan"] = self.options.gan * gan.deceive(fake).sum() / batch
+            found["gan"] = self.options.gan * gan.adversarial_loss(fake).sum() / batch
         if is_finishing and "true_face" in self.adversaries:
             latent = outputs.latent.split(outputs.counts)[TARGET]
-            found["true_face"] = self.options.true_face * self.adversaries["true_face"].deceive(latent).sum() / targets
+            found["true_face"] = (
+                self.options.true_face * self.adversaries["true_face"].adversarial_loss(latent).sum() / targets
+            )
         return found
 
     def reconstruction(self, losses: Mapping[str, Tensor]) -> Tensor:

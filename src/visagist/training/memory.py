@@ -22,7 +22,7 @@ from visagist.models import configure, create
 from visagist.training.config import TrainOptions
 from visagist.training.data import IdentityDataset
 from visagist.training.data.dataset import PLANES
-from visagist.training.losses.identity import embedder
+from visagist.training.losses.embedder import embedder
 from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 

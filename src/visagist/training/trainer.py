@@ -148,7 +148,7 @@ class Trainer:
         adversaries = list(self.criterion.adversaries.values()) if is_finishing else []
         weights = [*self.trained.values(), *(weight for each in adversaries for weight in each.weights.values())]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        numbers = [*self.losses.values(), *self.judged.values(), *(each.felt for each in adversaries)]
+        numbers = [*self.losses.values(), *self.judged.values(), *(each.gradient_squares for each in adversaries)]
         self.world.sum_in_place([*gradients, *numbers])
 
     def predict_part(

@@ -83,7 +83,7 @@ def test_to_deceive_teaches_the_face_alone_and_to_judge_the_discriminator_alone(
     opponent, (fake, real) = adversary(), pictures(24)
     fake.requires_grad_()
     before = {name: tensor.clone() for name, tensor in opponent.tensors().items()}
-    opponent.deceive(fake).sum().backward()
+    opponent.adversarial_loss(fake).sum().backward()
     assert fake.grad is not None
     pull = fake.grad.clone()
     assert pull.any()
@@ -104,7 +104,7 @@ def test_it_pulls_as_strongly_as_asked_for_however_strong_it_is_itself(strength:
         face = fake.clone().requires_grad_()
         (others,) = torch.autograd.grad((pattern * opponent.measured(face)).sum(), face)
         assert torch.equal(others, pattern)
-        return torch.autograd.grad(strength * opponent.deceive(opponent.weighted(face, 0.3)).sum(), face)[0]
+        return torch.autograd.grad(strength * opponent.adversarial_loss(opponent.weighted(face, 0.3)).sum(), face)[0]
 
     def step() -> None:
         opponent.optimizer.zero_grad()

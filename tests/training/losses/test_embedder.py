@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from tests.training.losses.conftest import swap_prediction
 from visagist.core.errors import ConfigError
@@ -15,15 +16,17 @@ from visagist.faces.align import mean_mesh, transform
 from visagist.faces.identity import TEMPLATE, five_points
 from visagist.media import Frame
 from visagist.training.losses import LOSSES
-from visagist.training.losses.embedder import FaceEmbedder, aligned_grid
+from visagist.training.losses.embedder import aligned, aligned_grid
+from visagist.zoo import locate
+from visagist.zoo.onnx_module import OnnxModule
 from visagist.zoo.sessions import session
 
 FRONTAL = 0.9  # cosine of the same face through face space and through its own five points
 
 
 @pytest.fixture(scope="module")
-def embedder() -> FaceEmbedder:
-    return FaceEmbedder("full", 128)
+def sface() -> OnnxModule:
+    return OnnxModule(locate("sface"))
 
 
 def crops(faces: list[tuple[Frame, Face]], coverage: Coverage, size: int) -> Tensor:
@@ -42,16 +45,16 @@ def identity_loss(rgb: Tensor, centroid: Tensor) -> Tensor:
     return LOSSES["identity"](replace(swap_prediction(), rgb=rgb, centroid=centroid)).sum()
 
 
-def test_equals_onnxruntime_on_real_faces(real_faces: list[tuple[Frame, Face]], embedder: FaceEmbedder) -> None:
+def test_equals_onnxruntime_on_real_faces(real_faces: list[tuple[Frame, Face]], sface: OnnxModule) -> None:
     pictures = [frame.warp(similarity(five_points(face.landmarks), TEMPLATE), (112, 112)) for frame, face in real_faces]
-    aligned = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+    inputs = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
     with torch.no_grad():
-        ours = embedder.network(aligned * 255)
-    found = [session("sface").run(None, {"data": picture[None].numpy() * 255})[0] for picture in aligned]
+        ours = sface(inputs * 255)
+    found = [session("sface").run(None, {"data": picture[None].numpy() * 255})[0] for picture in inputs]
     expected = torch.from_numpy(np.concatenate([np.asarray(embedding) for embedding in found]))
     assert (ours - expected).abs().max().item() < 1e-3
     assert torch.cosine_similarity(ours, expected).min().item() > 0.9999
-    assert torch.allclose(embedder.embed(aligned), embeddings(real_faces), atol=1e-3)
+    assert torch.allclose(normalize(ours), embeddings(real_faces), atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +68,10 @@ def test_equals_onnxruntime_on_real_faces(real_faces: list[tuple[Frame, Face]], 
     ],
 )
 def test_a_networks_faces_are_recognised(
-    real_faces: list[tuple[Frame, Face]], embedder: FaceEmbedder, coverage: Coverage, size: int, minimum: float
+    real_faces: list[tuple[Frame, Face]], sface: OnnxModule, coverage: Coverage, size: int, minimum: float
 ) -> None:
-    other = FaceEmbedder(coverage, 64)
-    other.network = embedder.network  # the file is read once
-    grid, other.factor = aligned_grid(coverage, size)
-    other.grid.copy_(grid)
     with torch.no_grad():
-        found = other(crops(real_faces, coverage, size))
+        found = normalize(sface(aligned(crops(real_faces, coverage, size), *aligned_grid(coverage, size)) * 255))
     cosines = found @ embeddings(real_faces).T  # (4, 4): two of the source, two of the target
     assert cosines.diagonal().min().item() > minimum
     assert cosines[:2, :2].min().item() > 0.6
@@ -98,11 +97,6 @@ def test_the_mean_faces_points_lie_on_sfaces_template(coverage: Coverage, size: 
 def test_a_coverage_without_eyes_is_refused() -> None:
     with pytest.raises(ConfigError, match="'mouth'"):
         aligned_grid("mouth", 128)
-
-
-def test_a_checkpoint_holds_no_copy_of_sface(embedder: FaceEmbedder) -> None:
-    assert list(embedder.parameters()) == []
-    assert embedder.state_dict() == {}
 
 
 def test_gradient_of_the_identity_loss(real_faces: list[tuple[Frame, Face]]) -> None:

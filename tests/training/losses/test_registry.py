@@ -7,7 +7,7 @@ import torch
 
 from tests.training.losses.conftest import chosen, face_prediction, swap_prediction
 from visagist.training.losses import LOSSES, FacePrediction, Loss, SwapPrediction
-from visagist.training.losses.identity import embedder
+from visagist.training.losses.embedder import embedder
 
 
 @pytest.fixture(params=LOSSES.names)

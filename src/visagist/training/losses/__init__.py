@@ -1,8 +1,4 @@
-"""Losses of a training, one file each.
-
-`registry.py` says what a loss is; `options.py` makes an option of each. `discriminators.py` and `adversary.py` are the
-adversarial losses, which are networks in training themselves.
-"""
+"""Losses, one file each, in the registry `LOSSES`; `adversary.py` and `discriminators.py` make the adversarial ones."""
 
 from typing import TYPE_CHECKING
 

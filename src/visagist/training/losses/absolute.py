@@ -1,4 +1,4 @@
-"""L1: every step towards the truth counts alike, which keeps edges."""
+"""L1: all errors weigh alike, which keeps edges."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Structural dissimilarity at several scales: what an eye sees where a mean of pixels does not."""
+"""Structural dissimilarity at several scales."""
 
 from torch import Tensor
 

@@ -1,13 +1,9 @@
-"""Whose face the swap is, by SFace: pulls it towards the source."""
+"""SFace similarity of the swap to the identity it shows."""
 
-import functools
-
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from visagist.core.types import Coverage
-from visagist.training.losses.embedder import FaceEmbedder
+from visagist.training.losses.embedder import embedder
 from visagist.training.losses.registry import SwapPrediction, loss
 
 
@@ -21,18 +17,7 @@ from visagist.training.losses.registry import SwapPrediction, loss
 def identity(swap: SwapPrediction) -> Tensor:
     """One minus the cosine to the identity's mean embedding, `(T,)` in [0, 2].
 
-    Two views of one subject are below 0.4, two subjects above 0.65.
+    Below 0.4 for two views of one subject, above 0.65 for two subjects.
     """
     embeddings = embedder(swap.coverage, swap.rgb.shape[-1], swap.rgb.device)(swap.rgb)
     return 1 - F.cosine_similarity(embeddings, swap.centroid.expand_as(embeddings), dim=1)
-
-
-@functools.lru_cache(maxsize=4)
-def embedder(coverage: Coverage, size: int, device: torch.device) -> FaceEmbedder:
-    """The embedder of faces of one kind on one device; it does not change by training.
-
-    Raises:
-        ConfigError: the coverage does not show eyes, nose and mouth.
-        WeightsError: the embedder's file is missing, altered, or cannot be run with gradients.
-    """
-    return FaceEmbedder(coverage, size).to(device)

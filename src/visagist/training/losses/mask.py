@@ -1,4 +1,4 @@
-"""The predicted mask against the face's outline."""
+"""The predicted mask against the landmark hull."""
 
 from torch import Tensor
 

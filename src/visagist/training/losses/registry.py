@@ -1,4 +1,4 @@
-"""What a loss is, and where it is found.
+"""The registry of losses.
 
 A loss is a pure function, one file each, that registers itself:
 
@@ -6,18 +6,16 @@ A loss is a pure function, one file each, that registers itself:
     def squared(faces: FacePrediction) -> Tensor:
         return face_mean((faces.rgb - faces.truth) ** 2, faces.weights)
 
-It returns one value per face. The trainer sums them and divides by the faces of the whole batch, so that a batch may be
-computed in parts or by several processes, and no loss has to know. Pictures are float32 RGB in [0, 1], outside of
-autocast: a variance as the difference of two means does not survive bf16.
-
-Other distributions add losses through the entry-point group `visagist.losses`.
+It returns one value per face. The criterion sums them and divides by the number of faces in the whole batch, whichever
+parts or processes compute it. Images are float32 RGB in [0, 1], outside of autocast. Other distributions add losses
+through the entry-point group `visagist.losses`.
 """
 
 from __future__ import annotations  # names are listed without importing torch
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from visagist.core.registry import Registry
 from visagist.core.types import Coverage
@@ -28,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FacePrediction:
-    """Faces of any identities, each predicted as itself.
+    """Faces reconstructed as their own identity.
 
     Attributes:
         rgb: `(B, 3, R, R)` predicted faces.
         mask: `(B, 1, R, R)` predicted masks in [0, 1].
         truth: `(B, 3, R, R)` real faces.
         hull: `(B, 1, R, R)` their landmark hulls in [0, 1].
-        weights: `(B, 1, R, R)` >= 0, what each pixel counts (see `pixel_weights`).
+        weights: `(B, 1, R, R)` weight of each pixel, >= 0 (see `pixel_weights`).
     """
 
     rgb: Tensor
@@ -47,18 +45,18 @@ class FacePrediction:
 
 @dataclass(frozen=True)
 class SwapPrediction:
-    """The target's faces, predicted as another identity. They have no truth to compare with.
+    """The target's faces, predicted as another identity; there is no ground truth.
 
-    Gradients reach what decodes, not what encodes (`Swapper.decode_for_swap`): an encoder would learn from these losses
-    to carry the target's looks through.
+    Gradients reach the decoder only (`Swapper.decode_for_swap`): the encoder would learn from these losses to pass on
+    the target's looks.
 
     Attributes:
         rgb: `(T, 3, R, R)` predicted faces.
         target: `(T, 3, R, R)` the real faces that were encoded.
         hull: `(T, 1, R, R)` their landmark hulls in [0, 1].
-        before: `(T, 3, R, R)` what the network predicted when the cool-down began, for losses with `needs_before`.
-        centroid: `(128,)` mean SFace embedding of the identity predicted; empty if unknown.
-        coverage: how much of the head the faces show.
+        before: `(T, 3, R, R)` predictions by the network at the start of the cool-down, for losses with `needs_before`.
+        centroid: `(128,)` mean SFace embedding of the predicted identity; empty if unknown.
+        coverage: of the faces.
     """
 
     rgb: Tensor
@@ -71,23 +69,23 @@ class SwapPrediction:
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss with its option, `--losses.NAME WEIGHT`.
+    """A loss and its option, `--losses.NAME WEIGHT`.
 
     Attributes:
         function: `FacePrediction` or `SwapPrediction` to one value per face, `(B,)` or `(T,)`.
-        default: its weight; 0 leaves it out, and with it its cost.
-        maximum: largest weight that makes sense.
         help: for the command line, one or two sentences.
+        default: weight; at 0 the loss is not computed.
+        maximum: largest sensible weight.
         of_swap: the function takes a `SwapPrediction`.
-        finishing: acts during the cool-down only; before, it would work against what is still to be learnt.
+        finishing: acts during the cool-down only.
         needs_before: reads `SwapPrediction.before`.
         needs_centroid: reads `SwapPrediction.centroid`.
     """
 
     function: Callable[..., Tensor]
-    default: float
-    maximum: float
     help: str
+    default: float = 0.0
+    maximum: float = 100.0
     of_swap: bool = False
     finishing: bool = False
     needs_before: bool = False
@@ -106,20 +104,6 @@ LOSSES: Registry[Loss] = Registry(
 )
 
 
-def loss(
-    *,
-    default: float = 0.0,
-    maximum: float = 100.0,
-    help: str,  # noqa: A002 - what the command line calls it
-    of_swap: bool = False,
-    finishing: bool = False,
-    needs_before: bool = False,
-    needs_centroid: bool = False,
-) -> Callable[[Callable[..., Tensor]], Loss]:
-    """Make a function a `Loss`, and register it under the name of its file; arguments are attributes of `Loss`."""
-
-    def made(function: Callable[..., Tensor]) -> Loss:
-        found = Loss(function, default, maximum, help, of_swap, finishing, needs_before, needs_centroid)
-        return LOSSES.register(found, function.__module__)
-
-    return made
+def loss(**attributes: Any) -> Callable[[Callable[..., Tensor]], Loss]:
+    """Make a function a `Loss` with these attributes, and register it under the name of its file."""
+    return lambda function: LOSSES.register(Loss(function, **attributes), function.__module__)

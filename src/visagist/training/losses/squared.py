@@ -1,4 +1,4 @@
-"""L2: large differences count most."""
+"""L2: large errors weigh most."""
 
 from torch import Tensor
 
