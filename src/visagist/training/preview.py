@@ -1,9 +1,4 @@
-"""A sheet that shows how far a training is.
-
-- `sheet`: faces, themselves drawn, and swapped; a row a face
-- `write_sheet`: as a PNG that goes through the signing function before it gets its name
-- `preview_path`: of an iteration's sheet
-"""
+"""Preview sheets: faces, their reconstructions and swaps."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -24,19 +19,31 @@ HEADER = 16  # px
 
 
 def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
-    """Rows of faces and what becomes of them.
-
-    Of two people a row shows both, each drawn as themselves, and the second one as the first: the swap, as it lies in
-    the picture, and its mask. Of more, every person has rows of their own, drawn as everybody.
+    """One row per face; with two identities, one of each per row and the swap of the second.
 
     Args:
-        faces: `(B, 3, R, R)` RGB in [0, 1] of each person by name, the source first.
-        predict: what draws faces as an identity: `(rgb, mask)`.
+        faces: `(B, 3, R, R)` RGB in [0, 1] of each identity, the source first.
+        predict: faces as an identity: `(rgb, mask)`.
 
     Returns:
-        `(16 + rows * R, columns * R, 3)` uint8 RGB, the first 16 lines a header.
+        `(16 + rows * R, columns * R, 3)` uint8 RGB, with names in the first 16 lines.
     """
-    columns = _of_two(faces, predict) if len(faces) == 2 else _of_many(faces, predict)
+    if len(faces) == 2:
+        count = min(len(each) for each in faces.values())
+        (one, other), (source, target) = faces, (each[:count] for each in faces.values())
+        swap, mask = predict(target, one)
+        columns = {
+            one: source,
+            f"{one} drawn": predict(source, one)[0],
+            other: target,
+            f"{other} drawn": predict(target, other)[0],
+            "swap": swap,
+            f"swap in {other}": target + (swap - target) * mask,
+            "mask": mask.expand(-1, 3, -1, -1),
+        }
+    else:
+        real = torch.cat(list(faces.values()))
+        columns = {"real": real, **{f"as {name}": predict(real, name)[0] for name in faces}}
     pixels = torch.stack([column.cpu().float().clamp(0, 1) for column in columns.values()])  # (columns, B, 3, R, R)
     rows = pixels.permute(1, 3, 0, 4, 2).flatten(2, 3).flatten(0, 1)  # (B * R, columns * R, 3)
     body = (rows * 255).round().to(torch.uint8).numpy()
@@ -46,28 +53,8 @@ def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
     return np.concatenate([np.asarray(header), body])
 
 
-def _of_two(faces: Mapping[str, Tensor], predict: Predict) -> dict[str, Tensor]:
-    rows = min(len(each) for each in faces.values())
-    (one, other), (source, target) = faces, (each[:rows] for each in faces.values())
-    swap, mask = predict(target, one)
-    return {
-        one: source,
-        f"{one} drawn": predict(source, one)[0],
-        other: target,
-        f"{other} drawn": predict(target, other)[0],
-        "swap": swap,
-        f"swap in {other}": target + (swap - target) * mask,
-        "mask": mask.expand(-1, 3, -1, -1),
-    }
-
-
-def _of_many(faces: Mapping[str, Tensor], predict: Predict) -> dict[str, Tensor]:
-    everybody = torch.cat(list(faces.values()))
-    return {"real": everybody, **{f"as {name}": predict(everybody, name)[0] for name in faces}}
-
-
 def write_sheet(pixels: NDArray[np.uint8], output: Path, sign: Sign) -> None:
-    """Write a sheet to `output`, signed; the unsigned file is private and goes again.
+    """Write a signed sheet to `output`; the unsigned file is temporary and private.
 
     Raises:
         OutputError: it cannot be written.
@@ -79,11 +66,10 @@ def write_sheet(pixels: NDArray[np.uint8], output: Path, sign: Sign) -> None:
             Image.fromarray(pixels).save(unsigned)
             sign(unsigned, output)
     except OSError as error:
-        raise OutputError(
-            f"{output}: cannot be written ({error.strerror}); choose another place or free some"
-        ) from error
+        reason = f"cannot be written ({error.strerror}); free some space or choose another place"
+        raise OutputError(f"{output}: {reason}") from error
 
 
 def preview_path(previews: Path, iteration: int) -> Path:
-    """The sheet of an iteration among all previews of a run."""
+    """The sheet of an iteration."""
     return previews / f"{iteration:08}.png"
