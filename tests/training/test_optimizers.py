@@ -11,19 +11,20 @@ from torch import Tensor
 from tests.training.trainers import FLOAT32
 from visagist.core.errors import ConfigError, RunError
 from visagist.training.optimizers import (
-    KINDS,
+    DEFAULT_BETAS,
     OptimizerOptions,
     build,
-    chosen,
     micro_batches,
     optimizer_step,
     path_of,
+    random_mask,
     restore_state,
     state_tensors,
+    suited_rate,
     update_average,
 )
 
-NAMES = tuple(KINDS)
+NAMES = tuple(DEFAULT_BETAS)
 Array = NDArray[np.float64]
 
 
@@ -91,7 +92,7 @@ def test_optimizer_follows_its_paper(name: str) -> None:
         weight.grad, bias.grad = torch.empty_like(weight).copy_(torch.tensor(gradient)), torch.zeros_like(bias)
         optimizer_step(optimizer, weights.values(), options, 0)
         update_average(optimizer, weights, average, iteration, options)
-    expected = PAPERS[name](first, gradients, rates, *KINDS[options.name].betas, 0.1)
+    expected = PAPERS[name](first, gradients, rates, *DEFAULT_BETAS[options.name], 0.1)
     np.testing.assert_allclose(average["w"].numpy(), expected, rtol=1e-9, atol=1e-9)
     assert (bias == 1).all()  # without a gradient only decay could move it
 
@@ -128,11 +129,11 @@ def test_learning_rate_dropout_lets_the_rest_of_the_weights_step(name: str) -> N
     assert abs((stepped[0] & stepped[1]).float().mean().item() - 0.09) < 0.02  # drawn anew
 
 
-def test_what_is_chosen_is_independent_and_in_the_weights_layout() -> None:
+def test_a_random_mask_is_independent_and_in_the_weights_layout() -> None:
     generator = torch.Generator().manual_seed(0)
     like = torch.empty(101, 5, 3, 3).contiguous(memory_format=torch.channels_last)
-    found = torch.stack([chosen(like, 0.3, generator) for _ in range(400)]).float()
-    assert chosen(like, 0.3, generator).stride() == like.stride()
+    found = torch.stack([random_mask(like, 0.3, generator) for _ in range(400)]).float()
+    assert random_mask(like, 0.3, generator).stride() == like.stride()
     assert found.mean().item() == pytest.approx(0.3, abs=0.004)
     assert found.mean(0).std().item() == pytest.approx(math.sqrt(0.3 * 0.7 / 400), rel=0.1)
 
@@ -163,7 +164,7 @@ def test_micro_batches_divide_everybody_evenly(counts: tuple[int, ...], parts: i
 def test_weights_for_predictions_have_less_noise(name: str) -> None:
     options = options_of(name, ema=0.9)
     weight = torch.ones(200, requires_grad=True)
-    optimizer = build([weight], options, 0.05 * KINDS[options.name].rate, FLOAT32)
+    optimizer = build([weight], options, suited_rate(options.name, 0.05), FLOAT32)
     average = {"w": weight.detach().clone()}
     noise = torch.Generator().manual_seed(0)
     for iteration in range(300):

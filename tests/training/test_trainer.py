@@ -28,7 +28,7 @@ from visagist.training.losses.edges import edge_difference
 from visagist.training.losses.pixels import face_mean
 from visagist.training.losses.ssim import multiscale_dssim
 from visagist.training.memory import estimate_memory
-from visagist.training.optimizers import KINDS
+from visagist.training.optimizers import DEFAULT_BETAS
 from visagist.training.schedule import Plan
 
 NAMES = ("source", "target", "anna")
@@ -67,7 +67,7 @@ def test_an_iteration_is_torchs_adamw_on_the_weighted_losses() -> None:
 
 @pytest.mark.parametrize(
     ("model", "optimizer"),
-    [*(("quick", name) for name in KINDS), *((name, "adamw") for name in ("amp", "liae", "visage"))],
+    [*(("quick", name) for name in DEFAULT_BETAS), *((name, "adamw") for name in ("amp", "liae", "visage"))],
 )
 def test_a_restored_training_continues_exactly(model: str, optimizer: str, tmp_path: Path) -> None:
     """With everything that has a memory or draws at random, through the file that a checkpoint is."""

@@ -1,12 +1,11 @@
-"""The optimizers of a training, and their step once the gradients are there.
+"""Optimizers and their step.
 
-AdamW is torch's own, fused. AdaBelief, Lion and schedule-free are those of pytorch_optimizer (Apache-2.0; needs torch
-and NumPy alone): its state is tensors per weight and three numbers per group, so it resumes exactly.
+AdamW is torch's own, fused; AdaBelief, Lion and schedule-free are those of pytorch_optimizer, whose state is tensors
+per weight and three numbers per group, and so resumes exactly.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, Self
 
@@ -18,120 +17,106 @@ from visagist.core.device import Compute
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.settings import Settings
 
-EMA_EVERY = 4  # iterations
-NUMBERS = {"step": int, "weight_sum": float, "lr_max": float}  # that pytorch_optimizer keeps for a group of weights
-
 Name = Literal["adamw", "adabelief", "lion", "schedule-free"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
-
-@dataclass(frozen=True)
-class Kind:
-    """What is particular to an optimizer."""
-
-    betas: tuple[float, float]
-    rate: float  # that suits it, where AdamW's is 1
-    moments: tuple[str, ...]  # tensors that it remembers of each weight
-
-
-KINDS: dict[Name, Kind] = {
-    "adamw": Kind((0.9, 0.99), 1.0, ("step", "exp_avg", "exp_avg_sq")),
-    "adabelief": Kind((0.9, 0.999), 1.0, ("exp_avg", "exp_avg_var")),
-    "lion": Kind((0.9, 0.99), 0.1, ("exp_avg",)),  # each step is as long as AdamW's longest; its paper: 0.1 to 0.3
-    "schedule-free": Kind((0.9, 0.999), 1.0, ("z", "exp_avg_sq")),
+DEFAULT_BETAS: dict[Name, tuple[float, float]] = {
+    "adamw": (0.9, 0.99),
+    "adabelief": (0.9, 0.999),
+    "lion": (0.9, 0.99),
+    "schedule-free": (0.9, 0.999),
 }
+LION_RATE = 0.1  # relative to AdamW's rate: each step is as long as AdamW's longest
+EMA_INTERVAL = 4  # iterations
+WEIGHT_STATE: dict[Name, tuple[str, ...]] = {  # tensors per weight
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "adabelief": ("exp_avg", "exp_avg_var"),
+    "lion": ("exp_avg",),
+    "schedule-free": ("z", "exp_avg_sq"),
+}
+GROUP_STATE = {"step": int, "weight_sum": float, "lr_max": float}  # numbers per group, of pytorch_optimizer
 
 
 class OptimizerOptions(Settings):
     """How gradients become steps."""
 
     name: Name = "adamw"
-    """`adamw`; `adabelief` (steps large where gradients agree; SAEHD's choice); `lion` (steps of one size, less memory;
-    for large batches); `schedule-free` (averages its own path in place of a falling rate and of EMA; for trainings
-    whose length nobody knows, with --schedule.floor 1)."""
+    """`adamw`; `adabelief` (large steps where gradients agree, SAEHD's choice); `lion` (steps of equal size and less
+    memory, for large batches); `schedule-free` (averages its path instead of a falling rate and EMA, for trainings of
+    unknown length, with --schedule.floor 1)."""
 
     betas: tuple[Beta, Beta] | None = None
-    """How much of the running means of gradients and of their squares an iteration keeps, 0 to below 1 each; without
-    it, what suits the optimizer."""
+    """Decay of the running means of gradients and of their squares, 0 to below 1 each. By default what suits the
+    optimizer."""
 
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    """Pull of weights towards 0, times the learning rate; biases are left alone. 0 to 1; 0.01 is usual where a long
-    training learns its crops by heart."""
+    """Weight decay, times the learning rate; not for biases. 0 to 1; 0.01 is usual if a long training overfits."""
 
     lr_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Part of all weights, drawn anew each iteration, that does not step: 0 to below 1. 0.7 (SAEHD's) late in a long
-    training finds sharper results; each iteration brings less."""
+    """Fraction of weights, drawn at random in each iteration, that are not updated; 0 to below 1. 0.7 (SAEHD's) late in
+    a long training finds sharper results, but learns less per iteration."""
 
     clip: float = Field(default=1.0, ge=0, le=1000)
-    """Largest norm of the gradients of all weights together; longer ones are shortened to it. 0 to 1000; 0 leaves them
-    be."""
+    """Maximum norm of the gradients of all weights together; 0 to 1000, 0 does not clip."""
 
     accumulate: int = Field(default=1, ge=1, le=64)
-    """Parts into which a batch is cut, one computed after the other, their gradients added up: a larger batch in the
-    same memory. 1 to 64, at most the faces of each person in a batch. The gradients of the batch, discriminators' too,
-    are the same but for rounding, and for what amp and gan_noise draw at random for each face."""
+    """Parts into which a batch is split to save memory; their gradients are accumulated. 1 to 64, at most the faces per
+    identity in a batch. The gradients of the batch, discriminators' too, stay the same except for rounding and for what
+    amp and gan_noise draw at random per face."""
 
     ema: float = Field(default=0.95, ge=0, lt=1)
-    """How much of the averaged weights, which predictions use, stays at every fourth iteration; 0 to below 1, 0 uses
-    the weights as they are. `schedule-free` has an average of its own."""
+    """Decay of the averaged weights used for predictions, updated every fourth iteration; 0 to below 1, 0 uses the
+    weights themselves. `schedule-free` has its own average."""
 
     @model_validator(mode="after")
     def _has_an_average(self) -> Self:
         if self.name == "schedule-free" and self.betas is not None and self.betas[0] == 0:
-            raise ValueError("betas: schedule-free needs a first beta above 0, by which it averages")
+            raise ValueError("betas: schedule-free averages by its first beta; give one above 0")
         return self
 
 
 def suited_rate(name: Name, rate: float) -> float:
-    """The learning rate for an optimizer, if `rate` suits AdamW.
-
-    >>> suited_rate("lion", 1e-3)
-    0.0001
-    """
-    return rate * KINDS[name].rate
+    """The learning rate for an optimizer, if `rate` suits AdamW."""
+    return rate * LION_RATE if name == "lion" else rate
 
 
 def build(weights: Iterable[Tensor], options: OptimizerOptions, rate: float, compute: Compute) -> torch.optim.Optimizer:
-    """The optimizer of some weights; a schedule sets each group's `lr` later."""
-    weights = list(weights)
-    # Biases do not decay: one far from 0 overfits nothing.
-    split = {
-        options.weight_decay: [weight for weight in weights if weight.ndim > 1],
-        0.0: [weight for weight in weights if weight.ndim <= 1 or options.weight_decay == 0],
-    }
-    groups: list[dict[str, Any]] = [{"params": own, "weight_decay": decay} for decay, own in split.items() if own]
-    betas = options.betas or KINDS[options.name].betas
+    """The optimizer of some weights; biases do not decay."""
+    weights, decay = list(weights), options.weight_decay
+    decayed = [weight for weight in weights if weight.ndim > 1 and decay]
+    others = [weight for weight in weights if weight.ndim <= 1 or not decay]
+    groups: list[dict[str, Any]] = [
+        {"params": params, "weight_decay": each} for params, each in ((decayed, decay), (others, 0.0)) if params
+    ]
+    betas = options.betas or DEFAULT_BETAS[options.name]
     if options.name == "adamw":
         return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=compute.device.type in ("cpu", "cuda"))
     import pytorch_optimizer  # takes a second
 
-    match options.name:
-        case "adabelief":
-            return pytorch_optimizer.AdaBelief(groups, lr=rate, betas=betas)
-        case "lion":
-            return pytorch_optimizer.Lion(groups, lr=rate, betas=betas)
-        case "schedule-free":
-            optimizer = pytorch_optimizer.ScheduleFreeAdamW(groups, lr=rate, betas=betas)
-            optimizer.train()  # for good: `update_average` takes the average without a switch, which would round
-            return optimizer
+    if options.name == "schedule-free":
+        optimizer = pytorch_optimizer.ScheduleFreeAdamW(groups, lr=rate, betas=betas)
+        optimizer.train()  # for good: `update_average` needs no switch to eval mode, which would round
+        return optimizer
+    kind = pytorch_optimizer.Lion if options.name == "lion" else pytorch_optimizer.AdaBelief
+    return kind(groups, lr=rate, betas=betas)
 
 
 def optimizer_step(
     optimizer: torch.optim.Optimizer, weights: Iterable[Tensor], options: OptimizerOptions, seed: int
 ) -> Tensor:
-    """Clip the gradients, step, and let go of the gradients.
+    """Clip the gradients, step, and free the gradients.
 
-    With `options.lr_dropout` each number stays where it was with that probability (Lin et al. 2019, "Learning Rate
-    Dropout"); the optimizer's running means go on for all.
+    With `options.lr_dropout` each number keeps its value with that probability (Lin et al. 2019, "Learning Rate
+    Dropout"); the optimizer's running means are updated for all.
 
     Args:
-        optimizer: what `build` made of `weights`.
+        optimizer: of `build`.
         weights: with their gradients.
         options: of `build`.
-        seed: of this iteration; what is dropped is drawn on the device.
+        seed: for the dropout of this iteration.
 
     Returns:
-        Norm of all gradients before they were clipped, a scalar on the device; not finite if one of them was not.
+        Norm of all gradients before clipping, a scalar on the device; not finite if a gradient is not.
     """
     moving = [weight for weight in weights if weight.grad is not None]
     norm = torch.nn.utils.clip_grad_norm_(moving, options.clip or math.inf)
@@ -143,27 +128,27 @@ def optimizer_step(
         generator = torch.Generator(norm.device).manual_seed(seed)
         with torch.no_grad():
             for weight, (old, old_path) in zip(moving, before, strict=True):
-                resting = chosen(weight, options.lr_dropout, generator)
-                path_of(optimizer, weight).copy_(torch.where(resting, old_path, path_of(optimizer, weight)))
-                weight.copy_(torch.where(resting, old, weight))
+                dropped, path = random_mask(weight, options.lr_dropout, generator), path_of(optimizer, weight)
+                path.copy_(torch.where(dropped, old_path, path))
+                weight.copy_(torch.where(dropped, old, weight))
     optimizer.zero_grad(set_to_none=True)
     return norm
 
 
 def path_of(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
-    """What schedule-free steps instead of the weight; else the weight itself."""
+    """What schedule-free steps instead of the weight; otherwise the weight itself."""
     return optimizer.state.get(weight, {}).get("z", weight.detach())
 
 
-def chosen(like: Tensor, part: float, generator: torch.Generator) -> Tensor:
-    """Booleans in shape and layout of a tensor, each true with probability `part`, to 1/256.
+def random_mask(like: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Booleans in the shape and layout of a tensor; the probability is rounded to 1/256.
 
-    Eight bytes a draw: a CPU draws one after the other, and a float for each number takes seven times as long.
+    A CPU draws eight bytes at once, seven times as fast as a float for each number.
     """
     count = like.numel()
     draws = torch.empty(-(-count // 8), dtype=torch.int64, device=like.device)
     draws.random_(-(2**63), None, generator=generator)
-    return (draws.view(torch.uint8)[:count] < round(256 * part)).as_strided(like.shape, like.stride())
+    return (draws.view(torch.uint8)[:count] < round(256 * probability)).as_strided(like.shape, like.stride())
 
 
 @torch.no_grad()
@@ -174,33 +159,33 @@ def update_average(
     iteration: int,
     options: OptimizerOptions,
 ) -> None:
-    """Bring the weights for predictions up to date, in place, after an iteration.
+    """Update the averaged weights after an iteration, in place.
 
-    An exponential moving average, every fourth iteration; with schedule-free the average x of Defazio et al. 2024, "The
-    Road Less Scheduled", which lies on the line from z through the network's weights y = (1 - beta1) z + beta1 x.
+    An exponential moving average; with schedule-free the average x of Defazio et al. 2024, "The Road Less Scheduled",
+    from z and the network's weights y = (1 - beta1) z + beta1 x.
     """
-    if iteration % EMA_EVERY and options.ema > 0:
+    if iteration % EMA_INTERVAL and options.ema > 0:
         return
     if options.name == "schedule-free":
         beta1 = optimizer.param_groups[0]["betas"][0]
         for name, weight in weights.items():
             average[name].copy_(torch.lerp(path_of(optimizer, weight), weight, 1 / beta1))
         return
-    done = iteration // EMA_EVERY
-    decay = min(options.ema, (1 + done) / (10 + done))  # the first averages forget fast
+    updates = iteration // EMA_INTERVAL
+    decay = min(options.ema, (1 + updates) / (10 + updates))  # shorter memory at the start
     for name, weight in weights.items():
         average[name].lerp_(weight, 1 - decay)
 
 
 def micro_batches(counts: tuple[int, ...], parts: int) -> list[tuple[list[int], tuple[int, ...]]]:
-    """A batch in parts of about equal size, each with faces of every identity.
+    """Split a batch into parts of about equal size, each with faces of every identity.
 
     Args:
-        counts: faces of each identity, which follow each other in the batch.
-        parts: 1 to the smallest of the counts.
+        counts: faces per identity, in the order of the batch.
+        parts: 1 to the smallest count.
 
     Returns:
-        For each part its rows of the batch, identity after identity, and how many of them show each identity.
+        For each part its rows of the batch, and its faces per identity.
 
     Raises:
         ConfigError: more parts than faces of an identity.
@@ -219,12 +204,12 @@ def micro_batches(counts: tuple[int, ...], parts: int) -> list[tuple[list[int], 
 
 
 def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of an optimizer: `MOMENT/NAME` of each weight, not copied, and `optimizer/GROUP/NUMBER`."""
+    """The state of an optimizer: `KEY/NAME` of each weight, not copied, and `optimizer/GROUP/KEY`."""
     found = {
         f"{key}/{name}": t for name, weight in weights.items() for key, t in optimizer.state.get(weight, {}).items()
     }
     for index, group in enumerate(optimizer.param_groups):
-        for key in NUMBERS.keys() & group.keys():
+        for key in GROUP_STATE.keys() & group.keys():
             found[f"optimizer/{index}/{key}"] = torch.tensor(group[key], dtype=torch.float64)
     return found
 
@@ -233,34 +218,33 @@ def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor
 def restore_state(
     optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], name: Name
 ) -> None:
-    """Take over what `state_tensors` returned at another time, and drop gradients.
+    """Restore what `state_tensors` returned earlier, and drop gradients.
 
     Args:
         optimizer: made by `build` with the same options.
         weights: by name.
-        tensors: from any device; a weight without an entry starts afresh.
+        tensors: on any device; weights without an entry start afresh.
         name: of the optimizer.
 
     Raises:
-        RunError: they are of another optimizer, or of weights of other shapes.
+        RunError: the state of another optimizer, or of weights of other shapes.
     """
     optimizer.state.clear()
     optimizer.zero_grad(set_to_none=True)
-    moments = KINDS[name].moments
     for key, weight in weights.items():
-        found = {moment for kind in KINDS.values() for moment in kind.moments if f"{moment}/{key}" in tensors}
-        if found and found != set(moments):
-            raise RunError(f"the checkpoint keeps {', '.join(sorted(found))} of '{key}', which is not what {name} does")
-        for moment in moments if found else ():
-            saved = tensors[f"{moment}/{key}"]
-            if moment == "step":  # fused steps count on the device, all others on the CPU
+        found = {each for each in set().union(*WEIGHT_STATE.values()) if f"{each}/{key}" in tensors}
+        if found and found != set(WEIGHT_STATE[name]):
+            raise RunError(f"the checkpoint has {', '.join(sorted(found))} of '{key}', which {name} does not use")
+        for each in WEIGHT_STATE[name] if found else ():
+            saved = tensors[f"{each}/{key}"]
+            if each == "step":  # fused steps count on the device, all others on the CPU
                 device = weight.device if optimizer.defaults["fused"] else "cpu"
-                optimizer.state[weight][moment] = saved.to(device, copy=True)
+                optimizer.state[weight][each] = saved.to(device, copy=True)
             elif saved.shape == weight.shape:
-                optimizer.state[weight][moment] = torch.empty_like(weight).copy_(saved)
+                optimizer.state[weight][each] = torch.empty_like(weight).copy_(saved)
             else:
-                raise RunError(f"'{moment}/{key}' of the checkpoint is {tuple(saved.shape)}, not {tuple(weight.shape)}")
+                raise RunError(f"'{each}/{key}' of the checkpoint is {tuple(saved.shape)}, not {tuple(weight.shape)}")
     for index, group in enumerate(optimizer.param_groups):
-        for key, number in NUMBERS.items():
+        for key, number in GROUP_STATE.items():
             if (saved := tensors.get(f"optimizer/{index}/{key}")) is not None:
                 group[key] = number(saved)
