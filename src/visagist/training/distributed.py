@@ -1,16 +1,15 @@
-"""One training by several processes (ranks), started by `torchrun`, on one machine or several.
+"""Training by several processes (ranks), started by `torchrun`, on one machine or several.
 
-All ranks draw the same random numbers for a batch, and each computes its own faces of it. A rank's loss is its share of
-the loss of the whole batch, so gradients add up (they are not averaged), once per iteration; several ranks follow one
-that has the whole batch, up to rounding.
+All ranks draw the same random numbers for a batch and compute their own faces of it. A rank's loss is its share of the
+whole batch's, so gradients are summed, once per iteration, and match those of a single process up to rounding.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import accumulate, pairwise
+from itertools import islice
 
 import torch
 import torch.distributed as dist
@@ -18,20 +17,20 @@ from torch import Tensor
 
 from visagist.core.errors import ConfigError, RunError
 
-# A killed process is noticed at once, by its connection; this is for a machine that vanishes, and the longest that the
-# others wait while the first rank validates, saves and draws previews.
+# A killed process closes its connections and is noticed at once; this is for a machine that vanishes, and the longest
+# that ranks wait while the first one validates, saves and writes previews.
 TIMEOUT = timedelta(minutes=10)
 BUCKET = 2**23  # numbers summed at once: 32 MB
-VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # that torchrun sets besides WORLD_SIZE
+VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun beside WORLD_SIZE
 
-Parts = list[tuple[list[int], tuple[int, ...]]]  # rows of a batch, and how many of them show each identity
+Parts = list[tuple[list[int], tuple[int, ...]]]  # rows of a batch, and their number per identity
 
 
 @dataclass(frozen=True)
 class World:
     """The ranks of a training, seen from one of them.
 
-    Every method that communicates raises RunError if another rank has ended or does not answer.
+    Methods that communicate raise RunError if another rank has ended or does not answer.
     """
 
     rank: int = 0
@@ -39,7 +38,7 @@ class World:
 
     @classmethod
     def now(cls) -> "World":
-        """The one of torch's process group, or a single rank without one."""
+        """The world of torch's process group; a single rank without one."""
         is_joined = dist.is_available() and dist.is_initialized()
         return cls(dist.get_rank(), dist.get_world_size()) if is_joined else cls()
 
@@ -53,7 +52,7 @@ class World:
         return flag if self.size == 1 else bool(self._sum(torch.tensor(float(flag))) > 0)
 
     def wait(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait for all ranks."""
         self.any(False)
 
     def agreed(self, number: int) -> int:
@@ -64,32 +63,27 @@ class World:
         """The main rank's text."""
         if self.size == 1:
             return text
-        letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8).double()
+        letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
         length = self.agreed(len(letters))
-        return bytes(self._sum(letters if self.is_main else letters.new_zeros(length)).byte().tolist()).decode()
+        return bytes(self._sum(letters if self.is_main else letters.new_zeros(length)).tolist()).decode()
 
     def sum_in_place(self, tensors: Iterable[Tensor]) -> None:
-        """Replace tensors, which have the same shapes on all ranks, by their sums over the ranks.
+        """Replace tensors, of the same shapes on all ranks, by their sums over the ranks.
 
-        Not by `DistributedDataParallel`: it hooks one forward pass of one module, where an iteration here encodes,
-        decodes per identity and for the swap, in parts that accumulate, with some weights frozen and discriminators
-        beside.
+        `DistributedDataParallel` does not fit: it hooks one forward pass of one module, while an iteration decodes
+        several times, accumulates parts and trains discriminators.
         """
         if self.size == 1:
             return
-        bucket: list[Tensor] = []
+        buckets: list[list[Tensor]] = [[]]
         for tensor in tensors:
-            if bucket and sum(each.numel() for each in bucket) + tensor.numel() > BUCKET:
-                self._sum_bucket(bucket)
-                bucket = []
-            bucket.append(tensor)
-        if bucket:
-            self._sum_bucket(bucket)
-
-    def _sum_bucket(self, tensors: Sequence[Tensor]) -> None:
-        flat = self._sum(torch.cat([tensor.detach().reshape(-1) for tensor in tensors]))
-        for tensor, numbers in zip(tensors, flat.split([each.numel() for each in tensors]), strict=True):
-            tensor.detach().copy_(numbers.view(tensor.shape))
+            if buckets[-1] and sum(each.numel() for each in buckets[-1]) + tensor.numel() > BUCKET:
+                buckets.append([])
+            buckets[-1].append(tensor.detach())
+        for bucket in filter(None, buckets):
+            flat = self._sum(torch.cat([tensor.reshape(-1) for tensor in bucket]))
+            for tensor, numbers in zip(bucket, flat.split([each.numel() for each in bucket]), strict=True):
+                tensor.copy_(numbers.view(tensor.shape))
 
     def _sum(self, tensor: Tensor) -> Tensor:
         with _answered():
@@ -97,7 +91,7 @@ class World:
         return tensor
 
     def own_generator(self, generator: torch.Generator) -> torch.Generator:
-        """A generator of this rank's own, from one that is the same on all; the main rank keeps that."""
+        """A generator for this rank alone, from one that is the same on all; the main rank keeps the latter."""
         if self.is_main:
             return generator
         seeds = torch.randint(2**62, (self.rank,), generator=generator)
@@ -112,7 +106,7 @@ def own_parts(parts: Parts, world: World) -> tuple[list[int], Parts]:
         world: its ranks.
 
     Returns:
-        Rows of the batch that are this rank's, in order; and its parts, in places among those rows.
+        This rank's rows of the batch, in order; and its parts, as indices into those rows.
 
     Raises:
         ConfigError: a part has fewer faces of an identity than there are ranks.
@@ -130,17 +124,16 @@ def own_parts(parts: Parts, world: World) -> tuple[list[int], Parts]:
         return [row for rows, _ in parts for row in rows], parts
     found: Parts = []
     for rows, counts in parts:
-        identities = [rows[begin:end] for begin, end in pairwise([0, *accumulate(counts)])]
-        mine = [each[world.rank :: world.size] for each in identities]
-        found.append(([row for each in mine for row in each], tuple(len(each) for each in mine)))
+        remaining = iter(rows)
+        mine = [list(islice(remaining, count))[world.rank :: world.size] for count in counts]
+        found.append(([row for each in mine for row in each], tuple(map(len, mine))))
     own = sorted(row for rows, _ in found for row in rows)
-    place = {row: i for i, row in enumerate(own)}
-    return own, [([place[row] for row in rows], counts) for rows, counts in found]
+    return own, [([own.index(row) for row in rows], counts) for rows, counts in found]
 
 
 @contextmanager
 def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
-    """Take part, for the time of the block, in the training that `torchrun` has begun; alone without it.
+    """Join the training started by `torchrun` for the duration of the block; a single rank without it.
 
     A process group that the calling program has made is used.
 
@@ -162,7 +155,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
             f"WORLD_SIZE is {size}, but {lack}; start several processes with `torchrun --nproc-per-node N -m visagist "
             "train ...`, or unset WORLD_SIZE"
         )
-    # GPUs communicate by NCCL, flags by gloo: those are looked at on the CPU, and a dead rank is noticed there at once.
+    # GPUs communicate by NCCL; flags, which the CPU reads, by gloo, which notices a dead rank at once.
     both = torch.cuda.is_available() and dist.is_nccl_available()
     with _answered():
         dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=TIMEOUT)
@@ -173,7 +166,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
 
 
 def own_device(asked: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The device of this rank: each rank on a machine takes the GPU of its own number (LOCAL_RANK).
+    """The device of this rank: the GPU with its number on this machine (LOCAL_RANK).
 
     Raises:
         ConfigError: all ranks would take the same GPU.

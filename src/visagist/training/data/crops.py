@@ -17,19 +17,22 @@ MIN_CROPS = 8
 
 @dataclass(frozen=True)
 class Crops:
-    """One person's crops, or those of many people in one pool, to pretrain on.
+    """Crops of one identity, or of many in a pool for pretraining.
 
     Attributes:
-        images: `(N, S, S, 3)` uint8 RGB; the network's faces grown by a margin about their centre.
+        images: `(N, S, S, 3)` uint8 RGB; the network's faces with a margin around them.
         hulls: `(N, S, S)` uint8, 255 inside the landmark hull.
-        footage: SHA-256 of each footage file that the crops come from.
-        centroid: `(128,)` mean embedding of the person, or empty.
-        name: what to call it in a message.
-        features: `(N, S, S)` uint8, 255 at eyes and mouth; None where nobody knows where they are.
-        is_alone: whether the footage shows this person and nobody else; None where nobody knows.
-        yaws: `(N,)` float32 degrees by which the heads are turned aside; None where nobody knows.
-        people: how many people these are.
-        validation: how many of the last crops are held out for validation; None: the part that the options say.
+        footage: SHA-256 of each footage file they come from.
+        centroid: `(128,)` mean embedding, or empty.
+        name: for messages.
+        features: `(N, S, S)` uint8, 255 at eyes and mouth; None if unknown.
+        is_alone: whether the footage shows only this subject; None if unknown.
+        yaws: `(N,)` float32 degrees; None if unknown.
+        people: number of identities.
+        validation: number of crops at the end that are held out; None for the fraction in the options.
+
+    Raises:
+        FacesetError: too few crops, or arrays that do not fit together.
     """
 
     images: NDArray[np.uint8]
@@ -64,7 +67,7 @@ class Crops:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 of all pixels, and of how many are held out if the crops say so."""
+        """Hexadecimal SHA-256 of all pixels, and of `validation` if given."""
         digest = hashlib.sha256(str(self.images.shape).encode())
         digest.update(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.hulls).data)
@@ -80,12 +83,12 @@ def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Cr
         FacesetError: the folder is no faceset, a crop cannot be read, or there are too few.
     """
     faceset = Faceset.open(folder)
-    crops = crops_of(faceset, coverage, size, margin)  # refuses too few, of which no mean could be made
+    crops = crops_of(faceset, coverage, size, margin)  # refuses too few for a mean embedding
     return replace(crops, is_alone=is_alone(faceset), centroid=tuple(faceset.centroid().tolist()))
 
 
 def crops_of(faceset: Faceset, coverage: Coverage, size: int, margin: float) -> Crops:
-    """The crops themselves, without what is known of the person.
+    """The crops of a faceset that may show many identities, without a mean embedding.
 
     Raises:
         FacesetError: a crop cannot be read, or there are too few.

@@ -1,4 +1,4 @@
-"""The crops of one identity on the device, and what each of their pixels counts."""
+"""The crops of one identity on the device, and the importance of their pixels."""
 
 import numpy as np
 import torch
@@ -9,24 +9,24 @@ from visagist.core.errors import ConfigError, FacesetError
 from visagist.faceset.split import validation_count
 from visagist.training.data.crops import Crops
 
-PLANES = 5  # of a crop: three of RGB, hull, and eyes and mouth as read or importance as trained with
-DETAIL_WINDOW = 9  # px, in which detail is measured
-PROFILE = 90.0  # degrees, the largest yaw that has a step of its own
+PLANES = 5  # of a crop: RGB, hull, importance
+DETAIL_WINDOW = 9  # px
+MAX_YAW = 90.0  # degrees; larger yaws belong to the outermost bins
 
 
 class IdentityDataset:
-    """The crops of one identity on the device: those trained on, then a contiguous end held out for validation.
+    """The crops of one identity on the device: those for training, then a contiguous end for validation.
 
     Attributes:
         planes: `(N, S, S, 5)` uint8: RGB, hull, importance (see `importance`).
-        palette: colours inside the hulls.
-        validation: number of crops at the end that are never trained on.
+        palette: `(2, 3)` mean and standard deviation of each channel inside the hulls, in [0, 1], on the CPU.
+        validation: number of validation crops.
         centroid: `(128,)` mean embedding of the identity, empty if unknown.
-        weights: how often each of the others is drawn, None if all are drawn equally often.
+        weights: probability of each training crop; None if all are equal.
 
     Raises:
-        FacesetError: there is nothing within the hulls.
-        ConfigError: yaws are to be drawn equally often, but are unknown.
+        FacesetError: the hulls are empty.
+        ConfigError: yaw bins, but unknown yaws.
     """
 
     def __init__(self, crops: Crops, held_out: float, device: torch.device, yaw_bins: int = 0) -> None:
@@ -34,11 +34,15 @@ class IdentityDataset:
         features = torch.zeros_like(hulls) if crops.features is None else torch.from_numpy(crops.features)
         self.planes = torch.empty(*hulls.shape, PLANES, dtype=torch.uint8, device=device)
         parts = zip(self.planes.split(64), images.split(64), hulls.split(64), features.split(64), strict=True)
-        for planes, rgb, hull, feature in parts:  # each into its place, for a pool of many people is large
+        for planes, rgb, hull, feature in parts:  # in parts, since pools for pretraining are large
             planes.copy_(torch.cat([rgb, hull[..., None], importance(rgb, hull, feature)[..., None]], -1))
         self.validation = validation_count(len(images), held_out) if crops.validation is None else crops.validation
         self.training = len(images) - self.validation
-        self.palette = palette(images[: self.training], hulls[: self.training])
+        every = max(1, self.training // 100)
+        inside = images[: self.training : every][hulls[: self.training : every] > 127].float() / 255  # (P, 3)
+        if len(inside) < 2:
+            raise FacesetError("the hulls of the crops are empty: nothing to train on")
+        self.palette = torch.stack([inside.mean(0), inside.std(0).clamp_min(1e-3)])
         self.centroid = crops.centroid
         self.weights: Tensor | None = None
         if yaw_bins:
@@ -54,26 +58,23 @@ class IdentityDataset:
         return self.planes[indices.to(self.planes.device)].permute(0, 3, 1, 2).float() / 255
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """`(B, 5, S, S)` crops drawn at random from the training part."""
+        """`(B, 5, S, S)` random training crops."""
         if self.weights is None:
             return self.crops(torch.randint(self.training, (count,), generator=generator))
         return self.crops(torch.multinomial(self.weights, count, replacement=True, generator=generator))
 
     def validation_crops(self, count: int) -> Tensor:
-        """`(B, 5, S, S)`: at most `count` of the crops held out, evenly spaced."""
+        """`(B, 5, S, S)`: at most `count` validation crops, evenly spaced."""
         indices = torch.linspace(self.training, len(self.planes) - 1, min(count, self.validation)).round().long()
         return self.crops(indices)
 
 
 def yaw_weights(yaws: Tensor, bins: int) -> Tensor:
-    """The weight of each crop with which all steps of yaw that have crops are drawn equally often.
-
-    The steps are equal, from -90 to 90 degrees; what lies beyond belongs to the last ones. Within a step all crops
-    count the same: one that is alone there is drawn as often as all of a full one together.
+    """Probabilities with which crops of all non-empty yaw bins are drawn equally often.
 
     Args:
         yaws: `(N,)` degrees.
-        bins: steps, 1 or more; 1 weighs all crops alike.
+        bins: number of equal intervals from -90 to 90 degrees; larger yaws belong to the outermost.
 
     Returns:
         `(N,)` float64, sum 1.
@@ -81,40 +82,24 @@ def yaw_weights(yaws: Tensor, bins: int) -> Tensor:
     >>> yaw_weights(torch.tensor([-2.0, 0.0, 1.0, 40.0]), 9).mul(6).round().tolist()
     [1.0, 1.0, 1.0, 3.0]
     """
-    step = ((yaws.double() / PROFILE + 1) / 2 * bins).floor().clamp(0, bins - 1).long()
-    crops = torch.bincount(step, minlength=bins)
-    return 1 / (crops[step] * (crops > 0).sum()).double()
+    each = ((yaws.double() / MAX_YAW + 1) / 2 * bins).floor().clamp(0, bins - 1).long()
+    crops = torch.bincount(each, minlength=bins)
+    return 1 / (crops[each] * (crops > 0).sum()).double()
 
 
 def importance(images: Tensor, hulls: Tensor, features: Tensor) -> Tensor:
-    """How much more than plain skin each pixel counts: eyes and mouth most, a quarter of it where there is detail.
+    """Additional weight of pixels over plain skin: 255 at eyes and mouth, up to a quarter of it at other detail.
 
-    Without it a network first learns the mean face: lids and lips are small, and their moving hardly changes a mean
-    over all pixels.
+    Without it a network first learns the mean face: lids and lips are small, and their movement hardly changes a mean
+    over all pixels. Detail is the standard deviation of brightness around a pixel, relative to its mean in the hull.
 
     Args:
         images: `(N, S, S, 3)` uint8.
-        hulls: `(N, S, S)` uint8.
+        hulls: `(N, S, S)` uint8; detail is 0 outside.
         features: `(N, S, S)` uint8, 255 at eyes and mouth.
 
     Returns:
         `(N, S, S)` uint8.
-    """
-    return torch.maximum(detail(images, hulls) // 4, features)
-
-
-def detail(images: Tensor, hulls: Tensor) -> Tensor:
-    """How much happens around each pixel: deviation of the brightness there, by twice its mean in the hull.
-
-    Eyes, brows, nostrils and teeth come out near 1, cheeks near 0: a map of where sharpness is seen, whatever the
-    coverage.
-
-    Args:
-        images: `(N, S, S, 3)` uint8.
-        hulls: `(N, S, S)` uint8.
-
-    Returns:
-        `(N, S, S)` uint8, 0 outside the hull.
     """
     grey = images.float().mean(-1)[:, None] / 255  # (N, 1, S, S)
 
@@ -124,12 +109,5 @@ def detail(images: Tensor, hulls: Tensor) -> Tensor:
     deviation = (blur(grey**2) - blur(grey) ** 2).clamp_min(0).sqrt()
     inside = (hulls[:, None] > 127).float()
     mean = (deviation * inside).sum((1, 2, 3), keepdim=True) / inside.sum((1, 2, 3), keepdim=True).clamp_min(1)
-    return ((deviation / (3 * mean + 1e-6)).clamp(0, 1) * inside * 255).round().to(torch.uint8)[:, 0]
-
-
-def palette(images: Tensor, hulls: Tensor) -> Tensor:
-    """`(2, 3)` mean and deviation of each channel inside the hulls of `(N, S, S, 3)` uint8 images, in [0, 1]."""
-    inside = images[:: max(1, len(images) // 100)][hulls[:: max(1, len(images) // 100)] > 127].float() / 255  # (P, 3)
-    if len(inside) < 2:
-        raise FacesetError("the hulls of the crops are empty: nothing to train on")
-    return torch.stack([inside.mean(0), inside.std(0).clamp_min(1e-3)])
+    detail = ((deviation / (3 * mean + 1e-6)).clamp(0, 1) * inside * 255).round().to(torch.uint8)[:, 0]
+    return torch.maximum(detail // 4, features)
