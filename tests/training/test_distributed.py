@@ -8,8 +8,10 @@ import signal
 import socket
 import subprocess
 import sys
+from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -20,9 +22,7 @@ from tests.training.trainers import EVERY_LOSS, assert_same_gradients, gradients
 from visagist.core.errors import ConfigError
 from visagist.core.tensors import load_tensors
 from visagist.training.checkpoint import read_state
-from visagist.training.distributed import World, joined, own_device, own_parts
-from visagist.training.optimizers import micro_batches
-from visagist.training.trainer import faces_per_identity
+from visagist.training.distributed import World, joined, own_device, split_batch
 
 # The script below imports from here, and the same visagist.
 ROOT = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(visagist.__file__).parents[1])])
@@ -205,26 +205,29 @@ def test_one_rank_killed_ends_the_other_and_the_same_command_continues(killed: s
     assert weights(pair / "killed") == weights(pair / "unbroken")
 
 
-def test_faces_are_shared_out_and_all_of_them_once() -> None:
-    parts = micro_batches(faces_per_identity(24, 3), 2)
-    found = [own_parts(parts, World(rank, 3)) for rank in range(3)]
-    assert sorted(row for own, _ in found for row in own) == list(range(24))
+@pytest.mark.parametrize(("counts", "parts", "ranks"), [((5, 3), 3, 1), ((4, 5, 4), 3, 1), ((9, 8, 7), 2, 3)])
+def test_faces_are_shared_out_evenly_and_all_of_them_once(counts: tuple[int, ...], parts: int, ranks: int) -> None:
+    found = [split_batch(counts, parts, World(rank, ranks)) for rank in range(ranks)]
+    assert sorted(row for own, _ in found for row in own) == list(range(sum(counts)))
     for own, mine in found:
         assert sorted(place for places, _ in mine for place in places) == list(range(len(own)))
-        for (rows, _), (places, counts) in zip(parts, mine, strict=True):
-            assert {own[place] for place in places} <= set(rows)
-            assert all(counts)
-            assert sum(counts) == len(places)
-    assert own_parts(parts, World())[1] is parts
+        for places, each in mine:
+            assert places == sorted(places)
+            assert sum(each) == len(places)
+            assert min(each) >= 1
+            bounds = [0, *accumulate(counts)]
+            assert np.histogram([own[place] for place in places], bounds)[0].tolist() == list(each)
+    sizes = [len(places) for _, mine in found for places, _ in mine]
+    assert max(sizes) - min(sizes) <= len(counts)
 
 
 def test_a_batch_with_too_few_faces_for_all_is_refused_with_what_would_do() -> None:
-    with pytest.raises(ConfigError, match=r"4 processes .* 3 faces .* 2 times as large, or start at most 3"):
-        own_parts(micro_batches((5, 3), 1), World(0, 4))
+    with pytest.raises(ConfigError, match=r"5 \+ 3 faces .* 4 processes .* 2 parts .* 3 times as large.* at most 3"):
+        split_batch((5, 3), 2, World(0, 4))
 
 
 def test_without_torchrun_nothing_is_shared() -> None:
-    with joined({}) as world:
+    with joined() as world:
         assert world == World(0, 1)
         assert (world.any(True), world.agreed(7), world.shared("text"), world.is_main) == (True, 7, "text", True)
         x = torch.ones(3)
@@ -233,9 +236,8 @@ def test_without_torchrun_nothing_is_shared() -> None:
         assert own_device("cuda:1") == "cuda:1"
 
 
-def test_half_an_environment_is_refused() -> None:
-    with (
-        pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, LOCAL_RANK missing"),
-        joined({"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}),
-    ):
+def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, LOCAL_RANK missing"), joined():
         pass

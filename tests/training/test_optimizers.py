@@ -14,7 +14,6 @@ from visagist.training.optimizers import (
     DEFAULT_BETAS,
     OptimizerOptions,
     build,
-    micro_batches,
     optimizer_step,
     path_of,
     random_mask,
@@ -149,15 +148,6 @@ def test_clipping_bounds_the_gradient_and_tells_the_norm() -> None:
         assert optimizer.state[weight]["exp_avg"].norm().item() == pytest.approx(expected)
     weight.grad = torch.tensor([1.0, float("nan"), 0.0, 0.0])
     assert not optimizer_step(optimizer, [weight], options, 0).isfinite()
-
-
-@pytest.mark.parametrize(("counts", "parts"), [((5, 3), 3), ((8, 8), 4), ((4, 5, 4), 3), ((5, 3), 1)])
-def test_micro_batches_divide_everybody_evenly(counts: tuple[int, ...], parts: int) -> None:
-    found = micro_batches(counts, parts)
-    assert sorted(row for rows, _ in found for row in rows) == list(range(sum(counts)))
-    assert tuple(map(sum, zip(*(of for _, of in found), strict=True))) == counts
-    assert all(rows == sorted(rows) and min(of) >= 1 for rows, of in found)
-    assert max(len(rows) for rows, _ in found) - min(len(rows) for rows, _ in found) <= 1
 
 
 @pytest.mark.parametrize("name", NAMES)

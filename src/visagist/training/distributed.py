@@ -5,11 +5,11 @@ whole batch's, so gradients are summed, once per iteration, and match those of a
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import islice
+from itertools import accumulate, pairwise
 
 import torch
 import torch.distributed as dist
@@ -98,57 +98,56 @@ class World:
         return torch.Generator().manual_seed(int(seeds[-1]))
 
 
-def own_parts(parts: Parts, world: World) -> tuple[list[int], Parts]:
-    """The faces of a batch that a rank computes: every n-th of each part and identity.
+def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list[int], Parts]:
+    """Share a batch among the ranks, each rank's faces in parts of about equal size with faces of every identity.
 
     Args:
-        parts: of the whole batch.
-        world: its ranks.
+        counts: faces per identity, in the order of the batch.
+        parts: per rank.
+        world: the ranks.
 
     Returns:
         This rank's rows of the batch, in order; and its parts, as indices into those rows.
 
     Raises:
-        ConfigError: a part has fewer faces of an identity than there are ranks.
+        ConfigError: too few faces of an identity.
 
-    >>> own_parts([([0, 1, 2, 3, 4, 5, 6, 7], (5, 3))], World(1, 2))
+    >>> split_batch((5, 3), 2, World())
+    ([0, 1, 2, 3, 4, 5, 6, 7], [([0, 2, 4, 6], (3, 1)), ([1, 3, 5, 7], (2, 2))])
+    >>> split_batch((5, 3), 1, World(1, 2))
     ([1, 3, 6], [([0, 1, 2], (2, 1))])
     """
-    fewest = min(min(counts) for _, counts in parts)
-    if fewest < world.size:
+    if parts * world.size > min(counts):
         raise ConfigError(
-            f"{world.size} processes cannot share a batch (or a part of one, see --optimizer.accumulate) with {fewest} "
-            f"faces of an identity; give a --batch {-(-world.size // fewest)} times as large, or start at most {fewest}"
+            f"a batch of {' + '.join(map(str, counts))} faces cannot be split among {world.size} processes with "
+            f"{parts} parts each (--optimizer.accumulate) and faces of every identity in all; give a --batch "
+            f"{-(-parts * world.size // min(counts))} times as large, or at most {min(counts)} parts or processes"
         )
-    if world.size == 1:
-        return [row for rows, _ in parts for row in rows], parts
+    bounds = list(pairwise([0, *accumulate(counts)]))
     found: Parts = []
-    for rows, counts in parts:
-        remaining = iter(rows)
-        mine = [list(islice(remaining, count))[world.rank :: world.size] for count in counts]
+    for part in range(parts):
+        rows = range(part, sum(counts), parts)
+        mine = [[row for row in rows if begin <= row < end][world.rank :: world.size] for begin, end in bounds]
         found.append(([row for each in mine for row in each], tuple(map(len, mine))))
     own = sorted(row for rows, _ in found for row in rows)
-    return own, [([own.index(row) for row in rows], counts) for rows, counts in found]
+    return own, [([own.index(row) for row in rows], each) for rows, each in found]
 
 
 @contextmanager
-def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
+def joined() -> Iterator[World]:
     """Join the training started by `torchrun` for the duration of the block; a single rank without it.
 
     A process group that the calling program has made is used.
 
-    Args:
-        environment: with WORLD_SIZE, and if that is above 1 with the other variables that torchrun sets.
-
     Raises:
-        ConfigError: a variable is missing, or this torch has no torch.distributed.
+        ConfigError: WORLD_SIZE is set but another variable is not, or this torch has no torch.distributed.
         RunError: the other ranks cannot be reached.
     """
-    size = environment.get("WORLD_SIZE", "1")
+    size = os.environ.get("WORLD_SIZE", "1")
     if size == "1" or World.now().size > 1:
         yield World.now()
         return
-    missing = [name for name in VARIABLES if name not in environment]
+    missing = [name for name in VARIABLES if name not in os.environ]
     if missing or not dist.is_available():
         lack = f"{', '.join(missing)} missing" if missing else "this torch has no torch.distributed"
         raise ConfigError(
@@ -165,7 +164,7 @@ def joined(environment: Mapping[str, str] = os.environ) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def own_device(asked: str, environment: Mapping[str, str] = os.environ) -> str:
+def own_device(asked: str) -> str:
     """The device of this rank: the GPU with its number on this machine (LOCAL_RANK).
 
     Raises:
@@ -177,7 +176,7 @@ def own_device(asked: str, environment: Mapping[str, str] = os.environ) -> str:
         raise ConfigError(f"several processes cannot all train on '{asked}'; leave --device at auto, cuda or cpu")
     if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
         return "cpu"
-    return f"cuda:{environment.get('LOCAL_RANK', '0')}"
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ per weight and three numbers per group, and so resumes exactly.
 
 import math
 from collections.abc import Iterable, Mapping
-from itertools import accumulate, pairwise
 from typing import Annotated, Any, Literal, Self
 
 import torch
@@ -14,7 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from visagist.core.device import Compute
-from visagist.core.errors import ConfigError, RunError
+from visagist.core.errors import RunError
 from visagist.core.settings import Settings
 
 Name = Literal["adamw", "adabelief", "lion", "schedule-free"]
@@ -175,32 +174,6 @@ def update_average(
     decay = min(options.ema, (1 + updates) / (10 + updates))  # shorter memory at the start
     for name, weight in weights.items():
         average[name].lerp_(weight, 1 - decay)
-
-
-def micro_batches(counts: tuple[int, ...], parts: int) -> list[tuple[list[int], tuple[int, ...]]]:
-    """Split a batch into parts of about equal size, each with faces of every identity.
-
-    Args:
-        counts: faces per identity, in the order of the batch.
-        parts: 1 to the smallest count.
-
-    Returns:
-        For each part its rows of the batch, and its faces per identity.
-
-    Raises:
-        ConfigError: more parts than faces of an identity.
-
-    >>> micro_batches((5, 3), 2)
-    [([0, 2, 4, 6], (3, 1)), ([1, 3, 5, 7], (2, 2))]
-    """
-    if not 1 <= parts <= min(counts):
-        raise ConfigError(
-            f"a batch of {' + '.join(map(str, counts))} faces cannot be accumulated in {parts} parts with faces of "
-            f"every identity; give 1 to {min(counts)}, or a larger batch"
-        )
-    bounds = list(pairwise([0, *accumulate(counts)]))
-    every = [list(range(part, sum(counts), parts)) for part in range(parts)]
-    return [(rows, tuple(sum(begin <= row < end for row in rows) for begin, end in bounds)) for rows in every]
 
 
 def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,9 +15,8 @@ from visagist.training.budget import find_rate, plan_iterations
 from visagist.training.checkpoint import read_state
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
-from visagist.training.distributed import World, joined, own_device, own_parts
+from visagist.training.distributed import World, joined, own_device, split_batch
 from visagist.training.memory import check_memory
-from visagist.training.optimizers import micro_batches
 from visagist.training.presets import with_preset
 from visagist.training.preview import Sign
 from visagist.training.resume import begin, known_record, resume, with_found_rate
@@ -91,7 +90,7 @@ def checked_options(
         raise ConfigError(
             f"a batch of {options.batch} is too small for {len(identities)} identities; give more --batch"
         )
-    own_parts(micro_batches(faces_per_identity(options.batch, len(identities)), options.optimizer.accumulate), world)
+    split_batch(faces_per_identity(options.batch, len(identities)), options.optimizer.accumulate, world)
     if options.freeze:
         with torch.device("meta"):  # shapes only
             frozen(create(options.model, identities, **options.settings), options.freeze)

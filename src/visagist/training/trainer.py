@@ -19,10 +19,9 @@ from visagist.training.augment import augment_batch
 from visagist.training.config import TrainOptions
 from visagist.training.criterion import TARGET, Criterion, Outputs
 from visagist.training.data import IdentityDataset
-from visagist.training.distributed import World, own_parts
+from visagist.training.distributed import World, split_batch
 from visagist.training.optimizers import (
     build,
-    micro_batches,
     optimizer_step,
     restore_state,
     state_tensors,
@@ -87,7 +86,7 @@ class Trainer:
         self.attempt = 0
         self.counts = faces_per_identity(options.batch, len(datasets))
         self.world = World.now()
-        self.own, self.parts = own_parts(micro_batches(self.counts, options.optimizer.accumulate), self.world)
+        self.own, self.parts = split_batch(self.counts, options.optimizer.accumulate, self.world)
         self.losses: dict[str, Tensor] = {}
         self.judged: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
