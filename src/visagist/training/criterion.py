@@ -23,26 +23,15 @@ LATENT_WIDTH = 64  # channels of the discriminator of latents
 
 @dataclass(frozen=True)
 class Outputs:
-    """Predictions for a part of a batch, identity after identity.
+    """Predictions for a part of a batch, identity after identity."""
 
-    Attributes:
-        latent: `(B, ...)` from the encoder.
-        rgb: `(B, 3, R, R)` faces as their own identity.
-        mask: `(B, 1, R, R)` their masks.
-        truth: `(B, 5, R, R)` what should be predicted: RGB, hull, importance.
-        counts: faces per identity.
-        swap: `(T, 3, R, R)` the target's faces as `swapped_to`; None if no loss needs it.
-        before: the same by the network at the start of the cool-down; None if no loss needs it.
-        swapped_to: an identity.
-    """
-
-    latent: Tensor
-    rgb: Tensor
-    mask: Tensor
-    truth: Tensor
-    counts: tuple[int, ...]
-    swap: Tensor | None
-    before: Tensor | None
+    latent: Tensor  # (B, ...) from the encoder
+    rgb: Tensor  # (B, 3, R, R) faces as their own identity
+    mask: Tensor  # (B, 1, R, R) their masks
+    truth: Tensor  # (B, 5, R, R) what should be predicted: RGB, hull, importance
+    counts: tuple[int, ...]  # faces per identity
+    swap: Tensor | None  # (T, 3, R, R) the target's faces as `swapped_to`, if a loss needs it
+    before: Tensor | None  # the same by the network at the start of the cool-down, if a loss needs it
     swapped_to: str
 
     def detached(self) -> Self:
@@ -63,8 +52,7 @@ class Criterion:
         compute: device and precision.
 
     Raises:
-        ConfigError: the identity loss lacks embeddings or a coverage that shows the face, or the discriminator's
-            patches are larger than faces.
+        ConfigError: the options do not suit the faces.
     """
 
     def __init__(
@@ -112,12 +100,7 @@ class Criterion:
         return is_finishing and any(loss.needs_before for loss in self.losses.values())
 
     def __call__(self, outputs: Outputs, is_finishing: bool) -> dict[str, Tensor]:
-        """Weighted losses of a part of a batch, by name: scalars whose sum over all parts and processes is minimised.
-
-        Args:
-            outputs: of the network.
-            is_finishing: whether the cool-down has begun.
-        """
+        """Weighted losses of a part of a batch, by name; their sum over all parts and processes is minimised."""
         truth, hull, importance = outputs.truth.split((3, 1, 1), 1)
         weights = pixel_weights(hull, importance, self.options.outside, self.options.eyes_mouth, self.options.masked)
         gan, true_face = (self.adversaries.get(name) if is_finishing else None for name in ("gan", "true_face"))
@@ -151,14 +134,9 @@ class Criterion:
         return torch.stack(found).sum() if found else torch.zeros(())
 
     def discriminate(self, parts: Sequence[Outputs], generator: torch.Generator) -> dict[str, Tensor]:
-        """Compute the gradients of the discriminators, which learn during the cool-down only.
+        """Compute the discriminators' gradients from this process's detached parts of the batch.
 
-        Args:
-            parts: detached outputs of this process's parts of the batch.
-            generator: on the CPU.
-
-        Returns:
-            This process's shares of the discriminators' losses, scalars without gradient.
+        Returns this process's shares of their losses, scalars without gradient. `generator` is on the CPU.
         """
         found: dict[str, Tensor] = {}
         for name, adversary in self.adversaries.items():
@@ -189,11 +167,7 @@ class Criterion:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `tensors` returned earlier.
-
-        Raises:
-            RunError: the tensors belong to other discriminators.
-        """
+        """Restore what `tensors` returned earlier; RunError if it was of other discriminators."""
         for name, adversary in self.adversaries.items():
             prefix = f"{name}/"
             adversary.restore(

@@ -109,10 +109,8 @@ def optimizer_step(
     Dropout"); the optimizer's running means are updated for all.
 
     Args:
-        optimizer: of `build`.
-        weights: with their gradients.
-        options: of `build`.
-        seed: for the dropout of this iteration.
+        optimizer, weights, options: as for `build`.
+        seed: of the dropout in this iteration.
 
     Returns:
         Norm of all gradients before clipping, a scalar on the device; not finite if a gradient is not.
@@ -191,13 +189,9 @@ def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor
 def restore_state(
     optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], name: Name
 ) -> None:
-    """Restore what `state_tensors` returned earlier, and drop gradients.
+    """Restore what `state_tensors` returned earlier, on any device, and drop gradients.
 
-    Args:
-        optimizer: made by `build` with the same options.
-        weights: by name.
-        tensors: on any device; weights without an entry start afresh.
-        name: of the optimizer.
+    Weights without an entry start afresh.
 
     Raises:
         RunError: the state of another optimizer, or of weights of other shapes.

@@ -13,7 +13,7 @@ from torch import Tensor
 from visagist.core.errors import OutputError
 
 Sign = Callable[[Path, Path], object]  # signs an unsigned file into its final place
-Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
+Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]  # faces as an identity: RGB and mask
 
 HEADER = 16  # px
 
@@ -21,9 +21,7 @@ HEADER = 16  # px
 def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
     """One row per face; with two identities, one of each per row and the swap of the second.
 
-    Args:
-        faces: `(B, 3, R, R)` RGB in [0, 1] of each identity, the source first.
-        predict: faces as an identity: `(rgb, mask)`.
+    `faces` are `(B, 3, R, R)` RGB in [0, 1] of each identity, the source first.
 
     Returns:
         `(16 + rows * R, columns * R, 3)` uint8 RGB, with names in the first 16 lines.
@@ -54,11 +52,7 @@ def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
 
 
 def write_sheet(pixels: NDArray[np.uint8], output: Path, sign: Sign) -> None:
-    """Write a signed sheet to `output`; the unsigned file is temporary and private.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
+    """Write a signed sheet to `output`; the unsigned file is temporary and private. OutputError if it cannot."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="visagist-") as private:

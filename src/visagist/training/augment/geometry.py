@@ -35,13 +35,12 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
     Args:
         count: number of faces, B.
         size: side in px, R.
-        deviation: standard deviation of the control points of a 5x5 grid, as a fraction of the side; scaled with the
-            cell in other grids, so that all fold the face equally late.
+        deviation: standard deviation of the control points of a 5x5 grid, as a fraction of the side; other grids have
+            the same fraction of a cell, so that all fold the face equally late.
         grids: control points per side; each face draws one of them.
         generator: on the CPU.
 
-    Returns:
-        `(B, R, R, 2)` displacements (x, y).
+    Returns `(B, R, R, 2)` displacements (x, y).
     """
 
     def smooth(faces: int, points: int) -> Tensor:

@@ -24,17 +24,11 @@ SLICED_ROUNDS: dict[str, tuple[int, int]] = {"idt": (10, 1), "sot": (6, 3)}  # r
 def random_transfer(
     mode: ColorTransfer, chosen: Tensor, counts: Sequence[int], generator: torch.Generator
 ) -> tuple[Tensor, ...] | None:
-    """Draw a partner of the next identity for each chosen face.
-
-    Args:
-        mode: a key of `TRANSFERS`.
-        chosen: `(B,)` bool.
-        counts: faces per identity in the order of the batch; the first identity follows the last.
-        generator: on the CPU, as all tensors here.
+    """Draw a partner of the next identity for each face chosen by `(B,)` bool; the first identity follows the last.
 
     Returns:
-        `(K,)` indices of the chosen faces and of their partners, and further arguments of the transfer; None if no face
-        is chosen.
+        `(K,)` indices of the chosen faces and of their partners, and further arguments of the transfer, on the CPU;
+        None if no face is chosen.
     """
     if not chosen.any():
         return None
@@ -141,10 +135,8 @@ def sliced(
     With one basis per round, Pitié, Kokaram and Dahyot 2007, "Automated Colour Grading Using Colour Distribution
     Transfer"; with several, Bonneel et al. 2015, "Sliced and Radon Wasserstein Barycenters of Measures".
 
-    Args:
-        image, mask, other, other_mask: as for the other transfers.
-        positions: `(S,)` ascending, in [0, 1): which pixels inside the masks are sampled.
-        rotations: `(N, M, 3, 3)`: N rounds of M bases.
+    `positions` are `(S,)` ascending in [0, 1): which pixels inside the masks are sampled; `rotations` are
+    `(N, M, 3, 3)`: N rounds of M bases.
     """
     pixels = image.flatten(2)
     own, goal = sample_colors(image, mask, positions), sample_colors(other, other_mask, positions)  # (B, 3, S)

@@ -19,32 +19,20 @@ MIN_CROPS = 8
 class Crops:
     """Crops of one identity, or of many in a pool for pretraining.
 
-    Attributes:
-        images: `(N, S, S, 3)` uint8 RGB; the network's faces with a margin around them.
-        hulls: `(N, S, S)` uint8, 255 inside the landmark hull.
-        footage: SHA-256 of each footage file they come from.
-        centroid: `(128,)` mean embedding, or empty.
-        name: for messages.
-        features: `(N, S, S)` uint8, 255 at eyes and mouth; None if unknown.
-        is_alone: whether the footage shows only this subject; None if unknown.
-        yaws: `(N,)` float32 degrees; None if unknown.
-        people: number of identities.
-        validation: number of crops at the end that are held out; None for the fraction in the options.
-
     Raises:
         FacesetError: too few crops, or arrays that do not fit together.
     """
 
-    images: NDArray[np.uint8]
-    hulls: NDArray[np.uint8]
-    footage: tuple[str, ...] = ()
-    centroid: tuple[float, ...] = ()
-    name: str = "crops"
-    features: NDArray[np.uint8] | None = None
-    is_alone: bool | None = None
-    yaws: NDArray[np.float32] | None = None
-    people: int = 1
-    validation: int | None = None
+    images: NDArray[np.uint8]  # (N, S, S, 3) RGB; the network's faces with a margin around them
+    hulls: NDArray[np.uint8]  # (N, S, S), 255 inside the landmark hull
+    footage: tuple[str, ...] = ()  # SHA-256 of each footage file they come from
+    centroid: tuple[float, ...] = ()  # (128,) mean embedding, or empty
+    name: str = "crops"  # for messages
+    features: NDArray[np.uint8] | None = None  # (N, S, S), 255 at eyes and mouth
+    is_alone: bool | None = None  # whether the footage shows only this subject
+    yaws: NDArray[np.float32] | None = None  # (N,) degrees
+    people: int = 1  # number of identities
+    validation: int | None = None  # number of crops held out at the end; None: the fraction in the options
 
     def __post_init__(self) -> None:
         n = len(self.images)

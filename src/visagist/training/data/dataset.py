@@ -11,7 +11,7 @@ from visagist.training.data.crops import Crops
 
 PLANES = 5  # of a crop: RGB, hull, importance
 DETAIL_WINDOW = 9  # px
-MAX_YAW = 90.0  # degrees; larger yaws belong to the outermost bins
+MAX_YAW = 90.0  # degrees
 
 
 class IdentityDataset:
@@ -70,14 +70,9 @@ class IdentityDataset:
 
 
 def yaw_weights(yaws: Tensor, bins: int) -> Tensor:
-    """Probabilities with which crops of all non-empty yaw bins are drawn equally often.
+    """`(N,)` float64 probabilities by which all non-empty bins of `(N,)` yaws in degrees are drawn equally often.
 
-    Args:
-        yaws: `(N,)` degrees.
-        bins: number of equal intervals from -90 to 90 degrees; larger yaws belong to the outermost.
-
-    Returns:
-        `(N,)` float64, sum 1.
+    Bins are equal intervals from -90 to 90 degrees; larger yaws belong to the outermost.
 
     >>> yaw_weights(torch.tensor([-2.0, 0.0, 1.0, 40.0]), 9).mul(6).round().tolist()
     [1.0, 1.0, 1.0, 3.0]
@@ -93,13 +88,7 @@ def importance(images: Tensor, hulls: Tensor, features: Tensor) -> Tensor:
     Without it a network first learns the mean face: lids and lips are small, and their movement hardly changes a mean
     over all pixels. Detail is the standard deviation of brightness around a pixel, relative to its mean in the hull.
 
-    Args:
-        images: `(N, S, S, 3)` uint8.
-        hulls: `(N, S, S)` uint8; detail is 0 outside.
-        features: `(N, S, S)` uint8, 255 at eyes and mouth.
-
-    Returns:
-        `(N, S, S)` uint8.
+    All arrays are uint8: `(N, S, S, 3)` images, `(N, S, S)` hulls, features (255 at eyes and mouth) and result.
     """
     grey = images.float().mean(-1)[:, None] / 255  # (N, 1, S, S)
 

@@ -55,10 +55,6 @@ class Adversary:
 
     In each iteration, `adversarial_loss` is part of the swapper's loss; `backward` and `step` follow with the same
     faces. In between, the gradients and `gradient_squares` are summed over all processes.
-
-    Args:
-        network: on the device.
-        compute: device and precision.
     """
 
     def __init__(self, network: PatchDiscriminator | LatentDiscriminator, compute: Compute) -> None:
@@ -116,7 +112,7 @@ class Adversary:
             smoothing, noise, generator: see `discriminator_loss`.
 
         Returns:
-            This process's share of the loss, a scalar without gradient.
+            This process's share of the loss, without gradient.
         """
         self.network.train()
         for layer in self.network.modules():  # one power iteration per batch, however many parts it has
@@ -153,11 +149,7 @@ class Adversary:
         return found | {"pulls": self.mean_squares} | state_tensors(self.optimizer, self.weights)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `tensors` returned earlier.
-
-        Raises:
-            RunError: the tensors belong to another discriminator.
-        """
+        """Restore what `tensors` returned earlier; RunError if it was of another discriminator."""
         try:
             self.network.load_state_dict({name: tensors[f"state/{name}"] for name in self.network.state_dict()})
             self.mean_squares.copy_(tensors["pulls"])

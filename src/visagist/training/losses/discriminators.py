@@ -87,11 +87,7 @@ class PatchDiscriminator(nn.Module):
         self.judge_pixels = SpectralConv2d(width, 1, 1, slope=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of patches `(B, 1, h, w)` and pixels `(B, 1, H, W)`, float32, above 0 for real.
-
-        Args:
-            images: `(B, 3, H, W)` RGB in [0, 1].
-        """
+        """Logits of patches `(B, 1, h, w)` and pixels `(B, 1, H, W)`, above 0 for real, of RGB in [0, 1]."""
         # Real and predicted faces differ in fine detail, a hundredth of the contrast: it is shown separately.
         x = torch.cat([2 * images - 1, DETAIL_GAIN * details(images)], 1)  # (B, 6, H, W)
         x = F.leaky_relu(self.enter(x), SLOPE)  # (B, width, H, W)
@@ -131,7 +127,7 @@ class LatentDiscriminator(nn.Module):
         self.judge = SpectralConv2d(widths[-1], 1, 1, slope=1)
 
     def forward(self, latent: Tensor) -> tuple[Tensor]:
-        """Logits `(B, 1, h, w)`, float32, above 0 for the source, of `(B, N)` or `(B, C, h, w)`."""
+        """Logits `(B, 1, h, w)`, above 0 for the source."""
         x = latent if latent.dim() == 4 else latent[..., None, None]
         x = F.leaky_relu(self.enter(x), SLOPE)
         for down in self.down:

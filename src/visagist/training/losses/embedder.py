@@ -38,17 +38,12 @@ def embedder(coverage: Coverage, size: int, device: torch.device) -> Callable[[T
 
 
 def aligned_grid(coverage: Coverage, size: int) -> tuple[Tensor, int]:
-    """Where the pixels of SFace's input lie in a network's faces; the same for all faces, since they are aligned.
+    """The grid that samples SFace's input from aligned faces of `size` px, and the factor to reduce them by before.
 
     The mean face's five points are mapped to ArcFace's template, as `faces.embed` does with each face's own.
 
-    Args:
-        coverage: of the faces.
-        size: their side in px.
-
     Returns:
-        `(1, 112, 112, 2)` float32 for `grid_sample` (`align_corners=False`), and the factor, a divisor of `size`, by
-        which to average faces before, against aliasing.
+        `(1, 112, 112, 2)` float32 for `grid_sample` (`align_corners=False`); a divisor of `size`, against aliasing.
 
     Raises:
         ConfigError: the coverage does not show eyes, nose and mouth.

@@ -36,29 +36,18 @@ def face_style(swap: SwapPrediction) -> Tensor:
 
 
 def relit(face: Tensor, other: Tensor, mask: Tensor) -> Tensor:
-    """A face in the light of another: each pixel times the ratio of their `local_means`, as light acts.
+    """Faces in the light of others: each pixel times the ratio of their `local_means`.
 
-    Args:
-        face: `(B, 3, H, W)` in [0, 1].
-        other: the same shape.
-        mask: `(B, 1, H, W)` in [0, 1]: where the faces are.
-
-    Returns:
-        `(B, 3, H, W)` in [0, 1].
+    Images are `(B, 3, H, W)` in [0, 1], the mask is `(B, 1, H, W)` in [0, 1].
     """
     ratio = (local_means(other, mask) + MIN_COLOR) / (local_means(face, mask) + MIN_COLOR)
     return (face * F.interpolate(ratio, face.shape[-2:], mode="bilinear")).clamp(0, 1)
 
 
 def local_means(image: Tensor, mask: Tensor) -> Tensor:
-    """Mean of each colour inside the mask in a Gaussian window.
+    """Means of `(B, C, H, W)` in a Gaussian window inside a `(B, 1, H, W)` mask in [0, 1].
 
-    Args:
-        image: `(B, C, H, W)` float32 in [0, 1].
-        mask: `(B, 1, H, W)` in [0, 1].
-
-    Returns:
-        `(B, C, h, w)`; images of 128 px and more are halved until a side is 64 to 127 px, which the wide window allows.
+    Images of 128 px and more are halved until a side is 64 to 127 px, which the wide window allows.
     """
     stack = torch.cat([image * mask, mask], 1)
     while min(stack.shape[-2:]) >= 2 * MIN_SIDE:

@@ -80,14 +80,7 @@ class _LossOptions(Settings):
         return (*(name for name in self.active if LOSSES[name].of_swap), *(("true_face",) if self.true_face else ()))
 
     def patch(self, size: int) -> int:
-        """`gan_patch`, or its default for faces of `size` px.
-
-        Raises:
-            ConfigError: larger than a face.
-
-        >>> LossOptions().patch(128)
-        16
-        """
+        """`gan_patch`, or its default for faces of `size` px; ConfigError if it is larger."""
         patch = max(5, size // 8) if self.gan_patch is None else self.gan_patch
         if patch > size:
             raise ConfigError(f"gan_patch {patch} is larger than the faces, {size} px; give 5 to {size}")

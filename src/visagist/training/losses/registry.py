@@ -26,21 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FacePrediction:
-    """Faces reconstructed as their own identity.
+    """Faces reconstructed as their own identity."""
 
-    Attributes:
-        rgb: `(B, 3, R, R)` predicted faces.
-        mask: `(B, 1, R, R)` predicted masks in [0, 1].
-        truth: `(B, 3, R, R)` real faces.
-        hull: `(B, 1, R, R)` their landmark hulls in [0, 1].
-        weights: `(B, 1, R, R)` weight of each pixel, >= 0 (see `pixel_weights`).
-    """
-
-    rgb: Tensor
-    mask: Tensor
-    truth: Tensor
-    hull: Tensor
-    weights: Tensor
+    rgb: Tensor  # (B, 3, R, R) predicted faces
+    mask: Tensor  # (B, 1, R, R) predicted masks in [0, 1]
+    truth: Tensor  # (B, 3, R, R) real faces
+    hull: Tensor  # (B, 1, R, R) their landmark hulls in [0, 1]
+    weights: Tensor  # (B, 1, R, R) weight of each pixel, >= 0 (see `pixel_weights`)
 
 
 @dataclass(frozen=True)
@@ -49,47 +41,28 @@ class SwapPrediction:
 
     Gradients reach the decoder only (`Swapper.decode_for_swap`): the encoder would learn from these losses to pass on
     the target's looks.
-
-    Attributes:
-        rgb: `(T, 3, R, R)` predicted faces.
-        target: `(T, 3, R, R)` the real faces that were encoded.
-        hull: `(T, 1, R, R)` their landmark hulls in [0, 1].
-        before: `(T, 3, R, R)` predictions by the network at the start of the cool-down, for losses with `needs_before`.
-        centroid: `(128,)` mean SFace embedding of the predicted identity; empty if unknown.
-        coverage: of the faces.
     """
 
-    rgb: Tensor
-    target: Tensor
-    hull: Tensor
-    before: Tensor | None
-    centroid: Tensor
+    rgb: Tensor  # (T, 3, R, R) predicted faces
+    target: Tensor  # (T, 3, R, R) the real faces that were encoded
+    hull: Tensor  # (T, 1, R, R) their landmark hulls in [0, 1]
+    before: Tensor | None  # (T, 3, R, R) predicted by the network at the start of the cool-down
+    centroid: Tensor  # (128,) mean SFace embedding of the predicted identity; empty if unknown
     coverage: Coverage
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss and its option, `--losses.NAME WEIGHT`.
+    """A loss and its option, `--losses.NAME WEIGHT`."""
 
-    Attributes:
-        function: `FacePrediction` or `SwapPrediction` to one value per face, `(B,)` or `(T,)`.
-        help: for the command line, one or two sentences.
-        default: weight; at 0 the loss is not computed.
-        maximum: largest sensible weight.
-        of_swap: the function takes a `SwapPrediction`.
-        finishing: acts during the cool-down only.
-        needs_before: reads `SwapPrediction.before`.
-        needs_centroid: reads `SwapPrediction.centroid`.
-    """
-
-    function: Callable[..., Tensor]
-    help: str
-    default: float = 0.0
-    maximum: float = 100.0
-    of_swap: bool = False
-    finishing: bool = False
-    needs_before: bool = False
-    needs_centroid: bool = False
+    function: Callable[..., Tensor]  # FacePrediction or SwapPrediction to one value per face
+    help: str  # for the command line, one or two sentences
+    default: float = 0.0  # weight; at 0 the loss is not computed
+    maximum: float = 100.0  # largest sensible weight
+    of_swap: bool = False  # the function takes a SwapPrediction
+    finishing: bool = False  # acts during the cool-down only
+    needs_before: bool = False  # reads SwapPrediction.before
+    needs_centroid: bool = False  # reads SwapPrediction.centroid
 
     def __call__(self, prediction: FacePrediction | SwapPrediction) -> Tensor:
         """One value per face."""

@@ -13,10 +13,9 @@ SIGMA, RADIUS = 1.5, 5  # px, of the Gaussian window
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity of images `(B, C, H, W)` in [0, 1], H and W > 10, around each pixel.
+    """Structural similarity of `(B, C, H, W)` images in [0, 1] around each pixel whose window lies inside.
 
-    Returns:
-        `(B, C, H - 10, W - 10)` in [-1, 1], for the pixels whose window lies inside the image.
+    Returns `(B, C, H - 10, W - 10)` in [-1, 1].
     """
     # The window means of y are taken apart, since they need no gradient: less than half the backward work.
     mean_x, mean_squares, mean_xy = _window_means(torch.cat([x, x * x + y * y, x * y], 1)).chunk(3, 1)
@@ -47,10 +46,7 @@ def multiscale_dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     A sum rather than the product of Wang et al. 2003, "Multiscale structural similarity": no scale can silence the
     others while faces still differ. Larger images take more scales, until the window of 11 px shows where an eye is.
 
-    Args:
-        x: `(B, C, H, W)` in [0, 1], H and W at least 22.
-        y: the same shape.
-        weights: `(B, 1, H, W)` >= 0.
+    Images are `(B, C, H, W)` in [0, 1], H and W at least 22; weights are `(B, 1, H, W)` >= 0.
 
     Returns:
         `(B,)`, 0 for equal images, at most 1.
