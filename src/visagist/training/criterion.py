@@ -78,14 +78,15 @@ class Criterion:
         if options.weight("identity"):
             embedder(coverage, network.size, compute.device)  # checks the coverage
         self.adversaries: dict[str, Adversary] = {}
+        labels = options.gan_smoothing, options.gan_noise
         with compute.device:  # spectral norms hold tensors that cannot be moved in every mode of torch
             if options.gan:
                 discriminator = PatchDiscriminator(options.patch(network.size), options.gan_dims)
-                self.adversaries["gan"] = Adversary(discriminator, compute)
+                self.adversaries["gan"] = Adversary(discriminator, compute, *labels)
             if options.true_face:
                 with torch.no_grad():
                     shape = network.encode(torch.zeros(1, 3, network.size, network.size)).shape[1:]
-                self.adversaries["true_face"] = Adversary(LatentDiscriminator(shape, LATENT_WIDTH), compute)
+                self.adversaries["true_face"] = Adversary(LatentDiscriminator(shape, LATENT_WIDTH), compute, *labels)
 
     def swapped_to(self, iteration: int) -> str:
         """The identity the target's faces are swapped to in an iteration: each in turn."""
@@ -149,9 +150,7 @@ class Criterion:
                 real, fake = [each[SOURCE] for each in latents], [each[TARGET] for each in latents]
                 faces = self.counts[SOURCE], self.counts[TARGET]
             pairs = list(zip(real, fake, strict=True))
-            found[name] = adversary.backward(
-                pairs, faces, self.options.gan_smoothing, self.options.gan_noise, generator
-            )
+            found[name] = adversary.backward(pairs, faces, generator)
         return found
 
     def _visible(self, faces: Tensor, hull: Tensor) -> Tensor:

@@ -107,7 +107,7 @@ def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list
         world: the ranks.
 
     Returns:
-        This rank's rows of the batch, in order; and its parts, as indices into those rows.
+        This rank's rows of the batch, and its parts as indices into those rows.
 
     Raises:
         ConfigError: too few faces of an identity.
@@ -154,7 +154,7 @@ def joined() -> Iterator[World]:
             f"WORLD_SIZE is {size}, but {lack}; start several processes with `torchrun --nproc-per-node N -m visagist "
             "train ...`, or unset WORLD_SIZE"
         )
-    # GPUs communicate by NCCL; flags, which the CPU reads, by gloo, which notices a dead rank at once.
+    # Gradients on GPUs go through NCCL; flags, which the CPU reads, through gloo, which notices a dead rank at once.
     both = torch.cuda.is_available() and dist.is_nccl_available()
     with _answered():
         dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=TIMEOUT)
@@ -181,7 +181,7 @@ def own_device(asked: str) -> str:
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """Raise RunError if the other ranks do not answer."""
+    """Raise RunError if another rank does not answer."""
     try:
         yield
     except torch.OutOfMemoryError:

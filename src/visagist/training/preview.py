@@ -62,8 +62,3 @@ def write_sheet(pixels: NDArray[np.uint8], output: Path, sign: Sign) -> None:
     except OSError as error:
         reason = f"cannot be written ({error.strerror}); free some space or choose another place"
         raise OutputError(f"{output}: {reason}") from error
-
-
-def preview_path(previews: Path, iteration: int) -> Path:
-    """The sheet of an iteration."""
-    return previews / f"{iteration:08}.png"

@@ -25,7 +25,7 @@ from visagist.training.config import TrainOptions
 from visagist.training.distributed import World
 from visagist.training.early_stopping import outlook
 from visagist.training.memory import GIB, explained
-from visagist.training.preview import Sign, preview_path, sheet, write_sheet
+from visagist.training.preview import Sign, sheet, write_sheet
 from visagist.training.resume import leave_cool_down
 from visagist.training.run import (
     CHECKPOINTS,
@@ -302,7 +302,7 @@ class Training:
                     name: validation_faces(each, PREVIEW_ROWS, size)[:, :3]
                     for name, each in self.trainer.datasets.items()
                 }
-                path = preview_path(self.run / PREVIEWS, self.iteration)
+                path = self.run / PREVIEWS / f"{self.iteration:08}.png"
                 write_sheet(sheet(faces, self.trainer.predict), path, self.sign)
                 self.events(Result("preview", path))
             if reason := self.collapse.check(self.iteration, _variations(self.metrics)):

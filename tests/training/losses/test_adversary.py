@@ -17,16 +17,16 @@ from visagist.training.losses.discriminators import PatchDiscriminator
 FLOAT32 = Compute(torch.device("cpu"), None, torch.channels_last)
 
 
-def adversary(patch: int = 5, width: int = 4) -> Adversary:
+def adversary(patch: int = 5, width: int = 4, noise: float = 0.0) -> Adversary:
     torch.manual_seed(0)
-    return Adversary(PatchDiscriminator(patch, width), FLOAT32)
+    return Adversary(PatchDiscriminator(patch, width), FLOAT32, 0.1, noise)
 
 
-def learn(opponent: Adversary, times: int, noise: float = 0.2) -> list[float]:
+def learn(opponent: Adversary, times: int) -> list[float]:
     fake, real = pictures(24)
     found: list[float] = []
     for i in range(times):
-        loss = opponent.backward([(real, fake)], (2, 2), 0.1, noise, torch.Generator().manual_seed(i))
+        loss = opponent.backward([(real, fake)], (2, 2), torch.Generator().manual_seed(i))
         opponent.step()
         found.append(loss.item())
     return found
@@ -74,7 +74,7 @@ def test_learns_what_is_fine_in_pictures_that_are_all_different() -> None:
     for _ in range(60):
         smooth = F.interpolate(torch.rand(4, 3, 4, 4, generator=generator), size=24, mode="bicubic").clamp(0, 1)
         real = (smooth + 0.02 * torch.randn(smooth.shape, generator=generator)).clamp(0, 1)
-        loss = opponent.backward([(real, smooth)], (4, 4), 0.1, 0.0, generator).item()
+        loss = opponent.backward([(real, smooth)], (4, 4), generator).item()
         opponent.step()
     assert loss < 1.0
 
@@ -89,7 +89,7 @@ def test_to_deceive_teaches_the_face_alone_and_to_judge_the_discriminator_alone(
     assert pull.any()
     assert all(weight.grad is None for weight in opponent.weights.values())
     assert all(torch.equal(tensor, before[name]) for name, tensor in opponent.tensors().items())
-    assert not opponent.backward([(real, fake)], (2, 2), 0.1, 0.0, torch.Generator()).requires_grad
+    assert not opponent.backward([(real, fake)], (2, 2), torch.Generator()).requires_grad
     assert torch.equal(fake.grad, pull)
     assert opponent.step() > 0
     assert not all(torch.equal(tensor, opponent.tensors()[name]) for name, tensor in before.items())
@@ -108,7 +108,7 @@ def test_it_pulls_as_strongly_as_asked_for_however_strong_it_is_itself(strength:
 
     def step() -> None:
         opponent.optimizer.zero_grad()
-        opponent.backward([(fake, fake)], (2, 2), 0.0, 0.0, torch.Generator())
+        opponent.backward([(fake, fake)], (2, 2), torch.Generator())
         for weight in opponent.weights.values():  # so that it stays what it is
             weight.grad = None
         opponent.step()
@@ -120,11 +120,11 @@ def test_it_pulls_as_strongly_as_asked_for_however_strong_it_is_itself(strength:
 
 
 def test_a_discriminator_continues_exactly_where_it_was_saved() -> None:
-    opponent = adversary()
+    opponent = adversary(noise=0.2)
     learn(opponent, 3)
     kept = {name: tensor.clone() for name, tensor in opponent.tensors().items()}
     expected = learn(opponent, 3)
-    other = adversary()
+    other = adversary(noise=0.2)
     for _ in range(2):  # the second time it must not have changed what it took over
         other.restore(kept)
         assert learn(other, 3) == expected

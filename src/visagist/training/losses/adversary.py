@@ -24,17 +24,9 @@ GRADIENT_DECAY = 0.9  # of the running means of squared gradients
 def discriminator_loss(
     real: Sequence[Tensor], fake: Sequence[Tensor], smoothing: float, noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of a discriminator's logits, averaged over its maps.
+    """Cross-entropy of maps of logits `(B, 1, h, w)` of real and of fake faces, `(B,)` each; logits of 0 give 0.693.
 
-    Args:
-        real: maps of logits `(B, 1, h, w)` of real faces (or the source's latents).
-        fake: the same of predicted faces (or the target's latents), computed from detached input.
-        smoothing: real faces have the label 1 minus this.
-        noise: probability that a face gets the wrong label.
-        generator: on the CPU.
-
-    Returns:
-        `(B,)` for real and `(B,)` for fake faces; logits of 0 give 0.693.
+    Real faces have the label 1 - `smoothing`; `noise` is the probability that a face gets the wrong label.
     """
     losses: list[Tensor] = []
     for maps, label, wrong in ((real, 1 - smoothing, 0.0), (fake, 0.0, 1 - smoothing)):
@@ -57,8 +49,11 @@ class Adversary:
     faces. In between, the gradients and `gradient_squares` are summed over all processes.
     """
 
-    def __init__(self, network: PatchDiscriminator | LatentDiscriminator, compute: Compute) -> None:
+    def __init__(
+        self, network: PatchDiscriminator | LatentDiscriminator, compute: Compute, smoothing: float, noise: float
+    ) -> None:
         self.network, self.compute = network.eval(), compute  # in eval mode spectral norms are not updated
+        self.smoothing, self.noise = smoothing, noise  # of labels, see `discriminator_loss`
         self.weights = dict(self.network.named_parameters())
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=LEARNING_RATE, betas=BETAS)
         self.gradient_squares = torch.zeros(2, device=compute.device)  # of the adversarial loss and of all others
@@ -97,22 +92,14 @@ class Adversary:
             self.network.requires_grad_()
 
     def backward(
-        self,
-        parts: Sequence[tuple[Tensor, Tensor]],
-        faces: tuple[int, int],
-        smoothing: float,
-        noise: float,
-        generator: torch.Generator,
+        self, parts: Sequence[tuple[Tensor, Tensor]], faces: tuple[int, int], generator: torch.Generator
     ) -> Tensor:
-        """Compute the gradients of `discriminator_loss`.
+        """Compute the gradients of `discriminator_loss`, and return this process's share of it.
 
         Args:
             parts: real and predicted faces (or latents) of each part of this process's batch.
             faces: number of real and of predicted ones in the whole batch, all processes together.
-            smoothing, noise, generator: see `discriminator_loss`.
-
-        Returns:
-            This process's share of the loss, without gradient.
+            generator: on the CPU.
         """
         self.network.train()
         for layer in self.network.modules():  # one power iteration per batch, however many parts it has
@@ -122,7 +109,7 @@ class Adversary:
         shares: list[Tensor] = []
         for real, fake in parts:
             logits = self._logits(real.detach()), self._logits(fake.detach())
-            of_real, of_fake = discriminator_loss(*logits, smoothing, noise, generator)
+            of_real, of_fake = discriminator_loss(*logits, self.smoothing, self.noise, generator)
             shares.append(of_real.sum() / faces[0] + of_fake.sum() / faces[1])
             shares[-1].backward()
         return torch.stack(shares).detach().sum()
