@@ -43,13 +43,8 @@ class Outputs:
 class Criterion:
     """All losses of a training.
 
-    Args:
-        options: weights.
-        network: in training.
-        centroids: `(128,)` mean embedding of each identity, empty if unknown.
-        coverage: of the faces.
-        counts: faces per identity in the whole batch, by which sums over faces are divided.
-        compute: device and precision.
+    `centroids` are mean embeddings `(128,)` of the identities, empty if unknown; `counts` are the faces per identity in
+    the whole batch, by which sums over faces are divided.
 
     Raises:
         ConfigError: the options do not suit the faces.

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from visagist.core.errors import ConfigError, RunError
 
-# A killed process closes its connections and is noticed at once; this is for a machine that vanishes, and the longest
-# that ranks wait while the first one validates, saves and writes previews.
+# A killed process closes its connections and is noticed at once; this is for a machine that vanishes, and longer than
+# the main rank takes to validate, save and write previews.
 TIMEOUT = timedelta(minutes=10)
 BUCKET = 2**23  # numbers summed at once: 32 MB
 VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun beside WORLD_SIZE
@@ -99,12 +99,7 @@ class World:
 
 
 def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list[int], Parts]:
-    """Share a batch among the ranks, each rank's faces in parts of about equal size with faces of every identity.
-
-    Args:
-        counts: faces per identity, in the order of the batch.
-        parts: per rank.
-        world: the ranks.
+    """Share a batch, with its faces per identity, among the ranks; each gets parts with faces of every identity.
 
     Returns:
         This rank's rows of the batch, and its parts as indices into those rows.
@@ -112,8 +107,6 @@ def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list
     Raises:
         ConfigError: too few faces of an identity.
 
-    >>> split_batch((5, 3), 2, World())
-    ([0, 1, 2, 3, 4, 5, 6, 7], [([0, 2, 4, 6], (3, 1)), ([1, 3, 5, 7], (2, 2))])
     >>> split_batch((5, 3), 1, World(1, 2))
     ([1, 3, 6], [([0, 1, 2], (2, 1))])
     """

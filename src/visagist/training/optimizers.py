@@ -106,11 +106,7 @@ def optimizer_step(
     """Clip the gradients, step, and free the gradients.
 
     With `options.lr_dropout` each number keeps its value with that probability (Lin et al. 2019, "Learning Rate
-    Dropout"); the optimizer's running means are updated for all.
-
-    Args:
-        optimizer, weights, options: as for `build`.
-        seed: of the dropout in this iteration.
+    Dropout"), drawn by `seed`; the optimizer's running means are updated for all.
 
     Returns:
         Norm of all gradients before clipping, a scalar on the device; not finite if a gradient is not.

@@ -17,12 +17,8 @@ def random_colors(
 ) -> tuple[Tensor, Tensor]:
     """Draw gain and offset of each channel, `(B, 3, 1, 1)` each: part of the way to another palette, plus jitter.
 
-    Args:
-        own: palette of the faces, `(2, 3)`: mean and standard deviation of each channel inside the hulls.
-        other: palette to approach.
-        reach: `(B, 1)` in [0, 1], the furthest each face may go.
-        deviation: of the jitter, as a fraction of full scale.
-        generator: on the CPU.
+    Palettes are `(2, 3)`: mean and standard deviation of each channel inside the hulls. `reach`, `(B, 1)` in [0, 1], is
+    the furthest each face may go; `deviation` that of the jitter, as a fraction of full scale.
     """
     (own_mean, own_deviation), (other_mean, other_deviation) = own, other
     way = torch.rand(len(reach), 1, generator=generator) * reach
@@ -58,7 +54,7 @@ def clahe(gray: Tensor, clip: Tensor, tiles: int) -> Tensor:
     Zuiderveld 1994, "Contrast Limited Adaptive Histogram Equalization".
 
     Args:
-        gray: `(B, 1, H, W)` in [0, 1].
+        gray: `(B, 1, H, W)` in [0, 1], as the result.
         clip: `(B,)`: highest count of a level, in multiples of the mean; at least one pixel.
         tiles: per side, at most half of H and W.
     """

@@ -35,19 +35,16 @@ class Crops:
     validation: int | None = None  # number of crops held out at the end; None: the fraction in the options
 
     def __post_init__(self) -> None:
-        n = len(self.images)
+        n, side, *_ = self.images.shape
         if n < MIN_CROPS:
             raise FacesetError(
                 f"{self.name}: {n} crops are too few to train on; the minimum is {MIN_CROPS}, 300 are fair"
             )
-        if self.features is not None and self.features.shape != self.hulls.shape:
-            raise FacesetError(f"{self.name}: features {self.features.shape} do not fit hulls {self.hulls.shape}")
-        if self.yaws is not None and self.yaws.shape != (n,):
-            raise FacesetError(f"{self.name}: yaws {self.yaws.shape} do not fit {n} crops")
-        if self.images.shape != (*self.hulls.shape, 3) or self.images.shape[1] != self.images.shape[2]:
-            raise FacesetError(
-                f"{self.name}: images {self.images.shape} and hulls {self.hulls.shape} do not fit together"
-            )
+        plane = (n, side, side)
+        for name, expected in {"images": (*plane, 3), "hulls": plane, "features": plane, "yaws": (n,)}.items():
+            array = getattr(self, name)
+            if array is not None and array.shape != expected:
+                raise FacesetError(f"{self.name}: {name} of {n} crops of {side} px are {array.shape}, not {expected}")
         if self.validation is not None and not 0 < self.validation < n:
             raise FacesetError(
                 f"{self.name}: {self.validation} of {n} crops cannot be held out for validation; 1 to {n - 1} can"

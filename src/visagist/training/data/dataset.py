@@ -70,7 +70,7 @@ class IdentityDataset:
 
 
 def yaw_weights(yaws: Tensor, bins: int) -> Tensor:
-    """`(N,)` float64 probabilities by which all non-empty bins of `(N,)` yaws in degrees are drawn equally often.
+    """Probabilities, `(N,)` float64, by which all non-empty bins of `(N,)` yaws in degrees are drawn equally often.
 
     Bins are equal intervals from -90 to 90 degrees; larger yaws belong to the outermost.
 

@@ -23,10 +23,7 @@ def patch_kernels(patch: int) -> tuple[int, ...]:
     """Kernels of stride-2 convolutions that, after the 3x3 of `details`, have a receptive field of `patch` px.
 
     In level i a kernel of 3 adds 2 * 2^i px to it and one of 5 twice that, so the kernels are the binary digits of
-    `patch`. An even `patch` gets one px more.
-
-    Raises:
-        ConfigError: less than 5 px.
+    `patch`, 5 or more. An even `patch` gets one px more.
 
     >>> [patch_kernels(patch) for patch in (5, 16, 33, 35)]
     [(3,), (3, 3, 3), (3, 3, 3, 3), (5, 3, 3, 3)]
@@ -69,9 +66,7 @@ class PatchDiscriminator(nn.Module):
     Schonfeld, Schiele and Khoreva 2020, "A U-Net Based Discriminator for Generative Adversarial Networks"; here the
     depth of the encoder follows from the patch.
 
-    Args:
-        patch: receptive field of the encoder in px; see `patch_kernels`.
-        width: channels at full size, doubled at each level up to eightfold.
+    `patch` is the receptive field of the encoder in px, `width` the channels at full size.
     """
 
     def __init__(self, patch: int, width: int) -> None:
@@ -111,9 +106,7 @@ class LatentDiscriminator(nn.Module):
     "Domain-Adversarial Training of Neural Networks", in one direction). That also removes expressions that only the
     target makes: hence small weights, and only at the end.
 
-    Args:
-        shape: of one latent: `(N,)` or `(C, h, w)`.
-        width: channels of the first layer.
+    `shape` is that of one latent, `(N,)` or `(C, h, w)`, `width` the channels of the first layer.
     """
 
     def __init__(self, shape: Sequence[int], width: int) -> None:

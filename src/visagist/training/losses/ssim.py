@@ -17,7 +17,7 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
 
     Returns `(B, C, H - 10, W - 10)` in [-1, 1].
     """
-    # The window means of y are taken apart, since they need no gradient: less than half the backward work.
+    # The window means of y are computed apart, since they need no gradient: less than half the backward work.
     mean_x, mean_squares, mean_xy = _window_means(torch.cat([x, x * x + y * y, x * y], 1)).chunk(3, 1)
     mean_y = _window_means(y)
     product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
@@ -46,10 +46,8 @@ def multiscale_dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
     A sum rather than the product of Wang et al. 2003, "Multiscale structural similarity": no scale can silence the
     others while faces still differ. Larger images take more scales, until the window of 11 px shows where an eye is.
 
-    Images are `(B, C, H, W)` in [0, 1], H and W at least 22; weights are `(B, 1, H, W)` >= 0.
-
-    Returns:
-        `(B,)`, 0 for equal images, at most 1.
+    Images are `(B, C, H, W)` in [0, 1], H and W at least 22; weights are `(B, 1, H, W)` >= 0. Returns `(B,)`, 0 for
+    equal images, at most 1.
     """
     side = min(x.shape[-2:])
     scales = 2 + (side >= 256) + (side >= 512)
