@@ -137,7 +137,7 @@ def test_a_random_mask_is_independent_and_in_the_weights_layout() -> None:
     assert found.mean(0).std().item() == pytest.approx(math.sqrt(0.3 * 0.7 / 400), rel=0.1)
 
 
-def test_clipping_bounds_the_gradient_and_tells_the_norm() -> None:
+def test_clipping_bounds_the_gradient_and_returns_the_norm() -> None:
     for clip, expected in ((0.0, 2.0), (1.0, 0.1)):
         weight = torch.zeros(4, requires_grad=True)
         options = OptimizerOptions(clip=clip)

@@ -53,7 +53,7 @@ def learning_from(loss: str, parts: int, model: str = "quick") -> Trainer:
 
 
 def gradients(trainer: Trainer) -> dict[str, Tensor]:
-    """A tenth of the gradients of a first iteration, as AdamW remembers them, and what pulls a discriminator felt."""
+    """A tenth of the gradients of a first iteration, from AdamW's state, and the mean squares of adversaries."""
     for adversary in trainer.criterion.adversaries.values():
         adversary.mean_squares.fill_(1)  # else it has no weight yet
     trainer.step(0)

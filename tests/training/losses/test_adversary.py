@@ -1,4 +1,4 @@
-"""The adversarial game: what both players minimise, how strongly the discriminator pulls, and what it remembers."""
+"""Adversarial losses against NumPy, the balance of their gradients, and exact resume."""
 
 import math
 
@@ -39,7 +39,7 @@ def cross_entropy(logits: np.ndarray, label: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.4])
-def test_both_players_minimise_cross_entropy(smoothing: float) -> None:
+def test_losses_are_cross_entropy(smoothing: float) -> None:
     rng = np.random.default_rng(0)
     real, fake = ([rng.normal(size=(n, 1, side, side)) for side in (4, 8)] for n in (3, 2))  # as many as there are
     maps = [[torch.from_numpy(each).float() for each in arrays] for arrays in (real, fake)]
@@ -49,7 +49,7 @@ def test_both_players_minimise_cross_entropy(smoothing: float) -> None:
         np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-5)
 
 
-def test_noise_gives_some_faces_the_wrong_label_by_the_generator_alone() -> None:
+def test_label_noise_is_drawn_from_the_generator() -> None:
     real, fake = (torch.full((400, 1, 1, 1), 4.0),), (torch.full((400, 1, 1, 1), -4.0),)
     first, again, other = (
         torch.cat(discriminator_loss(real, fake, 0.0, 0.25, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
@@ -62,13 +62,13 @@ def test_noise_gives_some_faces_the_wrong_label_by_the_generator_alone() -> None
     assert not torch.equal(first, other)
 
 
-def test_the_swapper_still_learns_from_a_discriminator_that_is_sure() -> None:
+def test_a_discriminator_that_is_sure_still_has_a_gradient() -> None:
     logits = torch.full((1, 1, 1, 1), -20.0, requires_grad=True)
     assert torch.autograd.grad(generator_loss((logits,)).sum(), logits)[0].item() == pytest.approx(-1)
 
 
-def test_learns_what_is_fine_in_pictures_that_are_all_different() -> None:
-    """A grain of a fiftieth, as predicted faces lack it; a discriminator that knows nothing has 1.386."""
+def test_learns_fine_detail() -> None:
+    """Grain of a fiftieth, which predicted faces lack; an untrained discriminator has 1.386."""
     opponent, generator = adversary(9, 8), torch.Generator().manual_seed(0)
     loss = math.inf
     for _ in range(60):
@@ -79,7 +79,7 @@ def test_learns_what_is_fine_in_pictures_that_are_all_different() -> None:
     assert loss < 1.0
 
 
-def test_to_deceive_teaches_the_face_alone_and_to_judge_the_discriminator_alone() -> None:
+def test_each_loss_has_gradients_for_its_own_network_only() -> None:
     opponent, (fake, real) = adversary(), pictures(24)
     fake.requires_grad_()
     before = {name: tensor.clone() for name, tensor in opponent.tensors().items()}
@@ -96,11 +96,11 @@ def test_to_deceive_teaches_the_face_alone_and_to_judge_the_discriminator_alone(
 
 
 @pytest.mark.parametrize("strength", [1e-3, 1.0, 1e3])
-def test_it_pulls_as_strongly_as_asked_for_however_strong_it_is_itself(strength: float) -> None:
+def test_the_gradient_is_as_strong_as_its_weight_says(strength: float) -> None:
     opponent, (fake, pattern) = adversary(), pictures(24)
 
     def pull() -> Tensor:
-        """Its own on a face that another loss pulls by `pattern`."""
+        """The adversarial gradient on a face where another loss has the gradient `pattern`."""
         face = fake.clone().requires_grad_()
         (others,) = torch.autograd.grad((pattern * opponent.measured(face)).sum(), face)
         assert torch.equal(others, pattern)
@@ -109,7 +109,7 @@ def test_it_pulls_as_strongly_as_asked_for_however_strong_it_is_itself(strength:
     def step() -> None:
         opponent.optimizer.zero_grad()
         opponent.backward([(fake, fake)], (2, 2), torch.Generator())
-        for weight in opponent.weights.values():  # so that it stays what it is
+        for weight in opponent.weights.values():  # the discriminator must not change
             weight.grad = None
         opponent.step()
 

@@ -1,4 +1,4 @@
-"""Discriminators: what they see, at which scale, and what they can tell apart."""
+"""Discriminators: receptive fields, layouts, spectral norms, and learning."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from visagist.training.losses.adversary import discriminator_loss, generator_los
 from visagist.training.losses.discriminators import LatentDiscriminator, PatchDiscriminator, patch_kernels
 
 
-def test_every_odd_patch_has_kernels_of_3_and_5_that_see_exactly_it() -> None:
+def test_kernels_have_the_receptive_field_of_every_odd_patch() -> None:
     for patch in range(5, 640):
         kernels = patch_kernels(patch)
         assert set(kernels) <= {3, 5}
@@ -24,7 +24,7 @@ def test_every_odd_patch_has_kernels_of_3_and_5_that_see_exactly_it() -> None:
 
 
 @pytest.mark.parametrize("patch", [5, 9, 16, 31])
-def test_a_judgement_of_a_patch_depends_on_exactly_that_patch(patch: int) -> None:
+def test_a_logit_depends_on_exactly_its_patch(patch: int) -> None:
     torch.manual_seed(0)
     network = PatchDiscriminator(patch, 4)
     faces = torch.rand(1, 3, 96, 96, requires_grad=True)
@@ -36,7 +36,7 @@ def test_a_judgement_of_a_patch_depends_on_exactly_that_patch(patch: int) -> Non
 
 
 @pytest.mark.parametrize(("size", "patch", "side"), [(64, 8, 16), (96, 31, 12), (100, 16, 13), (17, 7, 9)])
-def test_judges_patches_and_every_pixel_at_any_size(size: int, patch: int, side: int) -> None:
+def test_has_logits_of_patches_and_pixels_at_any_size(size: int, patch: int, side: int) -> None:
     patches, pixels = PatchDiscriminator(patch, 8)(torch.rand(2, 3, size, size))
     assert patches.shape == (2, 1, side, side)
     assert pixels.shape == (2, 1, size, size)
@@ -92,7 +92,7 @@ def latents(shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     ],
     ids=["pictures", "32", "6x5x5", "4x1x1"],
 )
-def test_learns_what_gives_fakes_away_and_teaches_it(
+def test_learns_a_difference_and_its_gradient_reduces_it(
     make: Callable[[], nn.Module], fake: Tensor, real: Tensor, trait: Callable[[Tensor], float]
 ) -> None:
     torch.manual_seed(0)

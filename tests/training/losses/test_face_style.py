@@ -54,7 +54,7 @@ def test_a_relit_face_has_the_others_light_and_its_own_features() -> None:
     assert (edge_difference(found, x * light, mask) < edge_difference(found, other, mask) / 2).all()
 
 
-def test_a_lattice_of_dark_blots_is_no_shade() -> None:
+def test_a_lattice_of_dark_blots_is_not_shade() -> None:
     """An earlier loss of local colours alone was content with such a lattice."""
     before, _ = pictures(64)
     mask = torch.ones(2, 1, 64, 64)

@@ -61,7 +61,7 @@ def augment_batch(
     return _recolor_and_degrade((seen * gain + offset).clamp(0, 1), options, generator), truth
 
 
-def _recolor_and_degrade(seen: Tensor, o: Augmentation, generator: torch.Generator) -> Tensor:
+def _recolor_and_degrade(seen: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
     """Change some faces each in colour, contrast and sharpness, in the order light, lens, sensor and codec do."""
     count, size, device = len(seen), seen.shape[-1], seen.device
 
@@ -70,44 +70,45 @@ def _recolor_and_degrade(seen: Tensor, o: Augmentation, generator: torch.Generat
 
     def hsv(x: Tensor) -> Tensor:
         signed = uniform(len(x), 3) * 2 - 1
-        factors = torch.tensor([1 + o.saturation, 1 + o.value]) ** signed[:, 1:]
-        return jitter_hsv(x, torch.cat([signed[:, :1] * o.hue / 360, factors], 1).to(device))
+        factors = torch.tensor([1 + options.saturation, 1 + options.value]) ** signed[:, 1:]
+        return jitter_hsv(x, torch.cat([signed[:, :1] * options.hue / 360, factors], 1).to(device))
 
     def lab(x: Tensor) -> Tensor:
-        return jitter_lab(x, ((uniform(len(x), 3) * 2 - 1) * torch.tensor([o.lightness, o.tint, o.tint])).to(device))
+        limits = torch.tensor([options.lightness, options.tint, options.tint])
+        return jitter_lab(x, ((uniform(len(x), 3) * 2 - 1) * limits).to(device))
 
     def contrast(x: Tensor) -> Tensor:
-        return equalize(x, (1 + uniform(len(x)) * (o.clahe_clip - 1)).to(device), o.clahe_tiles)
+        return equalize(x, (1 + uniform(len(x)) * (options.clahe_clip - 1)).to(device), options.clahe_tiles)
 
     def defocus(x: Tensor) -> Tensor:
-        return blur(x, (uniform(len(x)) * o.blur * size).to(device))
+        return blur(x, (uniform(len(x)) * options.blur * size).to(device))
 
     def motion(x: Tensor) -> Tensor:
-        length, angle = (uniform(len(x), 2) * torch.tensor([o.motion * size, torch.pi])).unbind(1)
-        return motion_blur(x, motion_kernels(length, angle, o.motion * size).to(device))
+        length, angle = (uniform(len(x), 2) * torch.tensor([options.motion * size, torch.pi])).unbind(1)
+        return motion_blur(x, motion_kernels(length, angle, options.motion * size).to(device))
 
     def shrink(x: Tensor) -> Tensor:
-        return rescale(x, (size * o.rescale ** uniform(len(x))).round().clamp_min(1).to(device))
+        return rescale(x, (size * options.rescale ** uniform(len(x))).round().clamp_min(1).to(device))
 
     def noise(x: Tensor) -> Tensor:
         # One field, shifted for each face: a field per face would take most of the time of a batch.
         field = torch.randn(3, size, size, generator=generator)
         shift = torch.randint(size, (len(x), 2), generator=generator)
-        return add_noise(x, field.to(device), shift.to(device), (uniform(len(x)) * o.noise).to(device))
+        return add_noise(x, field.to(device), shift.to(device), (uniform(len(x)) * options.noise).to(device))
 
     def compress(x: Tensor) -> Tensor:
-        quality = torch.randint(o.jpeg_quality, 101, (len(x),), generator=generator)
+        quality = torch.randint(options.jpeg_quality, 101, (len(x),), generator=generator)
         return jpeg(x, jpeg_tables(quality).to(device))
 
     changes = [
-        (float(any((o.hue, o.saturation, o.value))), hsv),
-        (float(any((o.lightness, o.tint))), lab),
-        (o.clahe_chance, contrast),
-        (o.blur_chance, defocus),
-        (o.motion_chance, motion),
-        (o.rescale_chance, shrink),
-        (o.noise_chance, noise),
-        (o.jpeg_chance, compress),
+        (float(any((options.hue, options.saturation, options.value))), hsv),
+        (float(any((options.lightness, options.tint))), lab),
+        (options.clahe_chance, contrast),
+        (options.blur_chance, defocus),
+        (options.motion_chance, motion),
+        (options.rescale_chance, shrink),
+        (options.noise_chance, noise),
+        (options.jpeg_chance, compress),
     ]
     for chance, change in changes:
         if chance and len(faces := (uniform(count) < chance).nonzero()[:, 0]):
