@@ -78,7 +78,7 @@ def train(
     def count() -> int:
         return sum(len(Faceset.open(folder)) for folder in folders.values())
 
-    def load(options: TrainOptions, size: int) -> dict[str, Crops]:
+    def load(options: TrainOptions, size: int, _: EventCallback) -> dict[str, Crops]:
         return {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
 
     source, target, *rest = folders.values()
@@ -129,9 +129,9 @@ def pretrain(
     def count() -> int:
         return sum(len(Faceset.open(each)) for each in facesets_in(folder))
 
-    def load(options: TrainOptions, size: int) -> dict[str, Crops]:
+    def load(options: TrainOptions, size: int, events: EventCallback) -> dict[str, Crops]:
         pool, description = load_pool(folder, options.coverage, size, options.margin, options.held_out)
-        (on_event or silent)(Note(STEP, description))
+        events(Note(STEP, description))
         return {"source": pool, "target": pool}
 
     given = {"folder": folder}
@@ -143,7 +143,7 @@ def _train(
     run: Path,
     options: TrainOptions,
     count: Callable[[], int],
-    load: Callable[[TrainOptions, int], dict[str, Crops]],
+    load: Callable[[TrainOptions, int, EventCallback], dict[str, Crops]],
     call: Path,
     given: dict[str, Any],
     on_event: EventCallback | None,
@@ -152,7 +152,7 @@ def _train(
     with exclusive(run) as world:
         events = (on_event or silent) if world.is_main else silent
         options = checked_options(options, run, identities, count, events)
-        crops = load(options, configure(options.model, options.settings).size)
+        crops = load(options, configure(options.model, options.settings).size, events)
         training = prepare(crops, run, options, events, preview_signer() if world.is_main else None)
         # Not before everything is accepted: a call that is refused must not replace the one that made the run.
         if world.is_main:
