@@ -17,9 +17,9 @@ from visagist.training.data import Crops, load_crops
 from visagist.training.preview import Sign
 from visagist.training.recipes.pretrain import facesets_in, load_pool
 from visagist.training.recipes.swap import by_identity
-from visagist.training.run import Run
+from visagist.training.run import STEP, Run
 from visagist.training.setup import checked_options, exclusive, prepare
-from visagist.training.signals import STEP
+from visagist.training.train import train_run
 
 CALL, PRETRAIN_CALL = "train.toml", "pretrain.toml"  # in the run: the resolved call
 
@@ -157,7 +157,7 @@ def _train(
         # Not before everything is accepted: a call that is refused must not replace the one that made the run.
         if world.is_main:
             save_call(call, {**given, "output": run, **training.options.model_dump()})
-        return training.finish()
+        return train_run(training)
 
 
 def preview_signer() -> Sign:

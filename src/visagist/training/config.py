@@ -1,9 +1,6 @@
-"""What a user may choose about a training.
+"""Options of a training."""
 
-- `TrainOptions`: everything that decides what the network becomes, and how often it is looked at and saved
-- `plain`: the value of one, as it is written on the command line
-"""
-
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -137,3 +134,16 @@ def plain(value: object) -> str:
     ('96,192,320', '0.05')
     """
     return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def by_flag(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of options, by their names on the command line.
+
+    >>> by_flag({"batch": 8, "losses": {"gan_dims": 4}})
+    {'--batch': 8, '--losses.gan-dims': 4}
+    """
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        parts = {f"{name}.{part}": each for part, each in value.items()} if isinstance(value, dict) else {name: value}  # pyright: ignore[reportUnknownVariableType]
+        flat |= {f"--{part.replace('_', '-')}": each for part, each in parts.items()}
+    return flat

@@ -135,7 +135,7 @@ def shortage(options: TrainOptions, needed: int, room: int) -> str:
 
 
 @contextmanager
-def explained(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> Iterator[None]:
+def explained(trainer: Trainer) -> Iterator[None]:
     """Name the remedy if the device runs out of memory in the block.
 
     Raises:
@@ -146,10 +146,12 @@ def explained(options: TrainOptions, identities: Sequence[str], compute: Compute
     except RuntimeError as error:  # the CPU has no type of its own for it
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        needed = estimate_memory(options, identities, compute, crops)
-        room = min(available(compute.device) or needed, needed)
+        options, device = trainer.options, trainer.compute.device
+        crops = sum(len(each.planes) for each in set(trainer.datasets.values()))
+        needed = estimate_memory(options, tuple(trainer.datasets), trainer.compute, crops)
+        room = min(available(device) or needed, needed)
         reason = shortage(options, needed, room)
-        raise ConfigError(f"{compute.device} ran out of memory; the last checkpoint is kept; {reason}") from error
+        raise ConfigError(f"{device} ran out of memory; the last checkpoint is kept; {reason}") from error
 
 
 def total_bytes(tensors: Iterable[Tensor]) -> int:

@@ -19,8 +19,7 @@ from visagist.models import ARCHITECTURES, configure, create
 from visagist.models.bundle import read_record
 from visagist.training.config import PresetName, TrainOptions, plain
 from visagist.training.memory import GIB, estimate_memory, upper_bound
-from visagist.training.run import RECORD, RunRecord
-from visagist.training.signals import STEP
+from visagist.training.run import RECORD, STEP, RunRecord
 
 # More arithmetic per face pays on a GPU. On a CPU `visage` takes a thirteenth of df's, at twenty times the learning
 # rate.

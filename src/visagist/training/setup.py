@@ -11,7 +11,7 @@ from visagist.core.device import choose, kept_memory
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import EventCallback, Note, Warned, silent
 from visagist.models import configure, create
-from visagist.training.budget import find_rate, plan_iterations
+from visagist.training.budget import plan_iterations
 from visagist.training.checkpoint import read_state
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
@@ -20,17 +20,12 @@ from visagist.training.memory import check_memory
 from visagist.training.optimizers import micro_batches
 from visagist.training.presets import with_preset
 from visagist.training.preview import Sign
-from visagist.training.resume import begin, known_record, resume, with_found_rate
-from visagist.training.rollback import run_lock
-from visagist.training.run import (
-    CHECKPOINTS,
-    RECORD,
-    Run,
-    check_untrained,
-)
-from visagist.training.signals import STEP
-from visagist.training.train import Training
+from visagist.training.rate_finder import find_rate
+from visagist.training.resume import continued_record, known_record, new_record, with_found_rate
+from visagist.training.run import CHECKPOINTS, RECORD, STEP, Run, check_untrained, run_lock
+from visagist.training.train import train_run
 from visagist.training.trainer import Trainer, faces_per_identity
+from visagist.training.training_run import TrainingRun
 from visagist.training.warm_start import check_start, frozen, start_from
 
 
@@ -67,7 +62,7 @@ def train_crops(
         distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
         count = sum(len(each.images) for each in distinct.values())
         options = checked_options(options, run, tuple(crops), lambda: count, events)
-        return prepare(crops, run, options, events, sign).finish()
+        return train_run(prepare(crops, run, options, events, sign))
 
 
 @contextmanager
@@ -107,48 +102,51 @@ def checked_options(
 
 def prepare(
     crops: Mapping[str, Crops], run: Path, options: TrainOptions, events: EventCallback, sign: Sign | None
-) -> Training:
-    """A training that can begin, by `checked_options`; its record is written."""
+) -> TrainingRun:
+    """A run ready to train with options from `checked_options`; its record is written.
+
+    Raises:
+        RunError: the run is of other crops, or has trained longer than is asked.
+    """
     size = configure(options.model, options.settings).size
     wanted = round(size * options.margin)
     for each in crops.values():
         if each.images.shape[1] != wanted:
             raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {wanted}")
-    compute = choose(own_device(options.device))
-    distinct = {id(each): each for each in crops.values()}
-    bins = options.augmentation.yaw_bins
+    compute, bins = choose(own_device(options.device)), options.augmentation.yaw_bins
+    distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
     held = {key: IdentityDataset(each, options.held_out, compute.device, bins) for key, each in distinct.items()}
     datasets = {name: held[id(each)] for name, each in crops.items()}
     is_new = read_state(run / CHECKPOINTS) is None
     start = start_from(options.start, options) if options.start is not None and is_new else None
-    record = known_record(run, options)
-    if record is None and options.find_rate and options.learning_rate is None:
+    known = known_record(run, options)
+    if known is None and options.find_rate and options.learning_rate is None:
         curve = find_rate(datasets, options, compute, start)
         events(Note(STEP, curve.as_text()))
         options = options.model_copy(update={"learning_rate": curve.suggestion})
     measure = partial(plan_iterations, datasets, options, compute, events)
-    if record is None:
-        settled = begin(run, options, crops, measure, start.ancestor if start else None)
+    if known is None:
+        record = new_record(options, crops, measure, start.ancestor if start else None)
     else:
-        options = with_found_rate(options, record.options)
-        settled = resume(run, record, options, crops, measure)
-        if start is not None and start.ancestor != record.ancestor:
+        options = with_found_rate(options, known.options)
+        record = continued_record(run, known, options, crops, measure)
+        if start is not None and start.ancestor != known.ancestor:
             raise RunError(
                 f"{options.start}: has been trained since {run} started from it; train into another run folder"
             )
     world = World.now()
     world.wait()
-    if world.is_main and settled != record:
-        settled.save(run / RECORD)
+    if world.is_main and record != known:
+        record.save(run / RECORD)
     if options.iterations is None and options.minutes is None:
-        length = {name: getattr(settled.options, name) for name in ("iterations", "minutes")}
+        length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
         options = options.model_copy(update=length)  # so that the saved call states it
-    if options.losses.finishing and settled.plan.cool_down_start == settled.plan.total:
+    if options.losses.finishing and record.plan.cool_down_start == record.plan.total:
         idle = ", ".join(options.losses.finishing)
         events(Warned(STEP, f"{idle} will not act: this training has no cool-down; give --schedule.cool-down"))
     if start is not None:
         last = start.ancestor.identities[-1]
         new = [f"{name} starts as a copy of {last}" for name in crops if name not in start.ancestor.identities]
         events(Note(STEP, "; ".join([f"starts from the weights of {options.start}", *new])))
-    trainer = Trainer(datasets, options, settled.plan, compute, start)
-    return Training(trainer, run, settled, options, events, sign)
+    trainer = Trainer(datasets, options, record.plan, compute, start)
+    return TrainingRun(trainer, run, record, options, events, sign)
