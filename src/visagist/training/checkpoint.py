@@ -1,8 +1,4 @@
-"""Checkpoints: everything from which a training continues exactly.
-
-    checkpoints/
-      state.json              names the latest checkpoint, and keeps what rollbacks changed
-      00000250.safetensors    tensors; plan and stability statistics in the header
+"""Checkpoints, from which a training continues exactly, and `state.json`, which names the latest one.
 
 A checkpoint is complete on disk before `state.json` names it, and older ones are deleted afterwards, so `state.json`
 always names a complete file. Checkpoints of later iterations are leftovers.
@@ -44,19 +40,12 @@ class State(Settings):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after an iteration.
+    """The state of a training after an iteration."""
 
-    Attributes:
-        iteration: iterations done.
-        plan: the plan that it was trained by.
-        tensors: weights, their averages and the optimizers' state, by name.
-        stability: statistics of the stability check, by name.
-    """
-
-    iteration: int
-    plan: Plan
-    tensors: dict[str, Tensor]
-    stability: dict[str, float] = field(default_factory=dict)
+    iteration: int  # iterations done
+    plan: Plan  # that it was trained by
+    tensors: dict[str, Tensor]  # weights, their averages and the optimizers' state
+    stability: dict[str, float] = field(default_factory=dict)  # statistics of the `LossWatch`
 
     @property
     def average(self) -> dict[str, Tensor]:
@@ -89,11 +78,7 @@ def write_state(folder: Path, state: State) -> None:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, state: State) -> None:
-    """Write a checkpoint and make it the latest.
-
-    Raises:
-        OutputError: the folder cannot be written, or the disk is full; earlier checkpoints stay.
-    """
+    """Write a checkpoint and make it the latest."""
     notes = {"iteration": checkpoint.iteration, "plan": checkpoint.plan.model_dump(), "stability": checkpoint.stability}
     save_tensors(path_of(folder, checkpoint.iteration), checkpoint.tensors, notes)
     write_state(folder, state)
@@ -103,7 +88,7 @@ def load_checkpoint(folder: Path, iteration: int) -> Checkpoint:
     """The checkpoint of an iteration, on the CPU.
 
     Raises:
-        RunError: it is missing, damaged or of another format.
+        RunError: it is missing or damaged.
     """
     path = path_of(folder, iteration)
     plan, stability = _read_header(path)
@@ -111,11 +96,7 @@ def load_checkpoint(folder: Path, iteration: int) -> Checkpoint:
 
 
 def plan_of(folder: Path, iteration: int) -> Plan:
-    """The plan that a checkpoint was trained by, without reading its tensors.
-
-    Raises:
-        RunError: the checkpoint is missing or damaged.
-    """
+    """The plan that a checkpoint was trained by, without reading its tensors."""
     return _read_header(path_of(folder, iteration))[0]
 
 
@@ -140,20 +121,12 @@ def saved_iterations(folder: Path, until: int | None = None) -> list[int]:
 
 
 def listed(iterations: Sequence[int]) -> str:
-    """Iterations for a message.
-
-    >>> listed([250, 500]), listed([])
-    ('250, 500', 'none')
-    """
+    """Iterations for a message."""
     return ", ".join(map(str, iterations)) or "none"
 
 
 def delete_after(folder: Path, iteration: int, suffix: str = ".safetensors") -> None:
-    """Delete numbered files of later iterations.
-
-    Raises:
-        OutputError: one cannot be deleted.
-    """
+    """Delete numbered files of later iterations."""
     for file in folder.glob(f"{'[0-9]' * 8}{suffix}"):
         if int(file.stem) > iteration:
             delete(file)
@@ -163,9 +136,6 @@ def prune(folder: Path, backup_every: int, backups: int, pinned: Iterable[int]) 
     """Delete all checkpoints but the last two, the last `backups` backups, and the last up to each of `pinned`.
 
     A backup is the first checkpoint at or after each multiple of `backup_every`.
-
-    Raises:
-        OutputError: one cannot be deleted.
     """
     saved = saved_iterations(folder)
     first = {iteration // backup_every: iteration for iteration in reversed(saved) if iteration >= backup_every}
@@ -177,11 +147,7 @@ def prune(folder: Path, backup_every: int, backups: int, pinned: Iterable[int]) 
 
 
 def delete(file: Path) -> None:
-    """Delete a file, if it exists.
-
-    Raises:
-        OutputError: it cannot be deleted.
-    """
+    """Delete a file, if it exists."""
     try:
         file.unlink(missing_ok=True)
     except OSError as error:

@@ -28,32 +28,30 @@ ELSEWHERE = "continue with the options of the run, or train into another run fol
 Measure = Callable[[float], int]  # minutes to iterations
 
 
-def known_record(run: Path, options: TrainOptions) -> RunRecord | None:
-    """The record of a run that is to be continued with these options, None for a new run.
+def check_same_options(run: Path, options: TrainOptions) -> TrainOptions:
+    """Refuse options that an existing run was not started with.
+
+    Returns:
+        The options, with the learning rate that was found when the run began, if they ask to find one.
 
     Raises:
         RunError: the run was started with other options, or is of another format.
         ConfigError: an unknown model or setting.
     """
     if not (run / RECORD).exists():
-        return None
-    record = RunRecord.read(run)
-    before, now = fixed_options(record.options), fixed_options(with_found_rate(options, record.options))
+        return options
+    known = RunRecord.read(run).options
+    if options.find_rate and options.learning_rate is None:
+        options = options.model_copy(update={"learning_rate": known.learning_rate})
+    before, now = fixed_options(known), fixed_options(options)
     if before["--model"] != now["--model"]:  # their settings have little in common
         before, now = {"--model": before["--model"]}, {"--model": now["--model"]}
     changed = [f"{name} was {before[name]}, now {now[name]}" for name in now if now[name] != before[name]]
     if changed:
-        preset = record.options.preset if options.preset is None else None
+        preset = known.preset if options.preset is None else None
         hint = f"give --preset {preset}, or {ELSEWHERE}" if preset else ELSEWHERE
         raise RunError(f"{run}: this run was started with other options ({', '.join(changed)}); {hint}")
-    return record
-
-
-def with_found_rate(options: TrainOptions, known: TrainOptions) -> TrainOptions:
-    """The options with the learning rate that was found when the run began, if they ask to find one."""
-    if not options.find_rate or options.learning_rate is not None:
-        return options
-    return options.model_copy(update={"learning_rate": known.learning_rate})
+    return options
 
 
 def fixed_options(options: TrainOptions) -> dict[str, Any]:
@@ -88,9 +86,7 @@ def new_record(
 def continued_record(
     run: Path, record: RunRecord, options: TrainOptions, crops: Mapping[str, Crops], measure: Measure
 ) -> RunRecord:
-    """The record of a run that is continued with options that `known_record` accepted.
-
-    Its plan is resized if another length is asked for; with neither `iterations` nor `minutes` the length stays.
+    """The record of a run that is continued, with its plan resized if the options ask for another length.
 
     Raises:
         RunError: the run is of other facesets, or has trained longer than is asked.

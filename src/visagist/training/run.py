@@ -71,11 +71,7 @@ class Run:
 
 
 def speed(rate: float) -> str:
-    """Faces per second in words.
-
-    >>> speed(0.309), speed(61.7)
-    ('0.31 faces/s', '62 faces/s')
-    """
+    """Faces per second in words."""
     return f"{rate:.{0 if rate >= 10 else 2}f} faces/s"
 
 
@@ -113,11 +109,7 @@ class RunRecord(Settings):
 
 
 def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, iteration: int) -> None:
-    """Write the EMA weights of an iteration for predictions; at iteration 0, delete those of a run that went back.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
+    """Write the EMA weights of an iteration for predictions; at iteration 0, delete those of a run that went back."""
     if not iteration:
         (run / WEIGHTS).unlink(missing_ok=True)
         return
@@ -183,11 +175,7 @@ def run_lock(run: Path) -> Iterator[None]:
 
 @contextmanager
 def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
-    """`events` that are also appended, except progress, to the run's log.
-
-    Raises:
-        OutputError: the log cannot be written.
-    """
+    """`events` that are also appended, except progress, to the run's log."""
     path = run / EVENTS
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""From crops and options to a training that can begin: everything that can be refused is refused here."""
+"""Setup of a training: checks of its options, then datasets, record and trainer."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -21,8 +21,8 @@ from visagist.training.optimizers import micro_batches
 from visagist.training.presets import with_preset
 from visagist.training.preview import Sign
 from visagist.training.rate_finder import find_rate
-from visagist.training.resume import continued_record, known_record, new_record, with_found_rate
-from visagist.training.run import CHECKPOINTS, RECORD, STEP, Run, check_untrained, run_lock
+from visagist.training.resume import check_same_options, continued_record, new_record
+from visagist.training.run import CHECKPOINTS, RECORD, STEP, Run, RunRecord, check_untrained, run_lock
 from visagist.training.train import train_run
 from visagist.training.trainer import Trainer, faces_per_identity
 from visagist.training.training_run import TrainingRun
@@ -37,37 +37,27 @@ def train_crops(
     on_event: EventCallback | None = None,
     sign: Sign | None = None,
 ) -> Run:
-    """Train a network on crops in memory. Started by `torchrun`, all processes train one network together.
+    """Train a network on crops in memory; `visagist.train` does the same with facesets, and lists the errors.
 
     Args:
         crops: by identity, `source` first, `target` second; `(N, S, S, 3)` with S the network's size times
             `options.margin`.
-        run: its folder. An unfinished run is continued; a finished one is extended if it is asked for more.
-        options: settings; those of an existing run must be the same, except its length, the device, and how often it is
-            saved and validated.
+        run: the run's folder. An unfinished run is continued; a finished one is extended if it is asked for more.
+        options: settings; for an existing run the same, except for its length, device and intervals.
         on_event: callback receiving progress, metrics and warnings.
-        sign: signs a preview into its final place. Without it no previews are written: a picture of a synthetic face is
-            signed or not made.
-
-    Raises:
-        RunError: the run is of other crops or options, has trained longer than is asked, or is being trained by another
-            process.
-        CollapseError: the training went wrong too often, or collapsed.
-        OutputError: the run cannot be written.
-        ConfigError: an unknown model, setting or device, or it does not fit into memory.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
+        sign: signs a preview into its final place. Without it no previews are written, since synthetic faces are never
+            left unsigned.
     """
     with exclusive(run) as world:
         events = (on_event or silent) if world.is_main else silent
-        distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
-        count = sum(len(each.images) for each in distinct.values())
+        count = sum(len(each.images) for each in {id(each): each for each in crops.values()}.values())
         options = checked_options(options, run, tuple(crops), lambda: count, events)
         return train_run(prepare(crops, run, options, events, sign))
 
 
 @contextmanager
 def exclusive(run: Path) -> Iterator[World]:
-    """All processes of this training, with the run's folder locked against others."""
+    """Join the processes of this training, and lock the run's folder against others."""
     with joined() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
         world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
         yield world
@@ -76,12 +66,12 @@ def exclusive(run: Path) -> Iterator[World]:
 def checked_options(
     options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
-    """The options with what their preset fills in; whatever can be refused before a crop is read is refused here."""
+    """The options, filled by their preset; refuses whatever can be refused before crops are read."""
     world = World.now()
     if world.is_main:
         options = with_preset(options, run, identities, count_crops, events)
     options = TrainOptions.model_validate_json(world.shared(options.model_dump_json())) if world.size > 1 else options
-    known_record(run, options)
+    options = check_same_options(run, options)
     if options.batch < len(identities):
         raise ConfigError(
             f"a batch of {options.batch} is too small for {len(identities)} identities; give more --batch"
@@ -119,7 +109,7 @@ def prepare(
     datasets = {name: held[id(each)] for name, each in crops.items()}
     is_new = read_state(run / CHECKPOINTS) is None
     start = start_from(options.start, options) if options.start is not None and is_new else None
-    known = known_record(run, options)
+    known = RunRecord.read(run) if (run / RECORD).exists() else None
     if known is None and options.find_rate and options.learning_rate is None:
         curve = find_rate(datasets, options, compute, start)
         events(Note(STEP, curve.as_text()))
@@ -128,7 +118,6 @@ def prepare(
     if known is None:
         record = new_record(options, crops, measure, start.ancestor if start else None)
     else:
-        options = with_found_rate(options, known.options)
         record = continued_record(run, known, options, crops, measure)
         if start is not None and start.ancestor != known.ancestor:
             raise RunError(
