@@ -1,4 +1,4 @@
-"""Facesets to a trained run: checks, locks and signed previews around `visagist.training`."""
+"""Training on facesets: checks, locks and signed previews around `visagist.training`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -37,35 +37,35 @@ def train(
     options: TrainOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
-    """Train a network that draws the source's face with the target's expression.
+    """Train a network that predicts the source's face with the target's expression.
 
-    Started by `torchrun`, all processes train one network together and share each batch; the first of them writes the
-    run, emits events and has metrics in its result.
+    Started by `torchrun`, all processes train one network together and share each batch; the first one writes the run,
+    emits events and returns metrics.
 
     Args:
         source: faceset of the subject whose face will appear.
         target: faceset of the performer whose face is to be replaced.
-        run: folder of the run. An unfinished run is continued; a finished one is left as it is, unless it is asked for
-            more iterations or minutes: then it is extended from where its cool-down began.
+        run: folder of the run. An unfinished run is continued. A finished one is left as it is, or extended from the
+            start of its cool-down if more iterations or minutes are asked for.
         others: facesets of more subjects by name; each identity can then be swapped onto the target.
-        iterations: of the run in all, not of this call.
-        minutes: training time of the run in all, instead of iterations; 8.5 for a new run with neither.
+        iterations: total iterations of the run.
+        minutes: total training time of the run instead; 8.5 for a new run with neither.
         model: architecture, such as `visage` (the default) or `df`.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
-        options: all other settings; those of an existing run must be the same, except its length, the device, and how
-            often it is saved and validated.
+        options: all other settings; for an existing run the same, except for its length, device and intervals.
         on_event: callback receiving progress, metrics and warnings.
 
     Returns:
         The run, with statistics; give it to `merge` or `evaluate`.
 
     Raises:
-        FacesetError: a folder is no faceset, or has too few crops.
+        FacesetError: a folder is not a faceset, or has too few crops.
         RunError: the run is of other facesets, other options or another format, has trained longer than is asked, or is
             being trained by another process; or another process of this training has ended.
         CollapseError: the training went wrong too often, or collapsed.
         OutputError: the run cannot be written.
-        ConfigError: an unknown model, setting or device, a setting given twice, or the run would lie among the crops.
+        ConfigError: an unknown model, setting or device, a setting given twice, too little memory, or `run` is one of
+            the facesets.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
     """
     options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
@@ -97,23 +97,18 @@ def pretrain(
     options: TrainOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
-    """Train a network on many people, for other runs to start from (`TrainOptions.start`).
+    """Train a network on many subjects, for other runs to start from (`TrainOptions.start`).
+
+    Arguments and errors not listed are those of `train`.
 
     Args:
         facesets: folder with one faceset per subject, at any depth; or a single faceset of many subjects.
-        run: folder of the run, outside of `facesets`; an existing one is continued or extended, as in `train`.
-        iterations: see `train`.
-        minutes: see `train`.
-        model: see `train`.
-        device: see `train`.
-        options: see `train`; a run that starts from this one needs the same model, settings and coverage.
-        on_event: see `train`.
+        run: folder of the run, outside of `facesets`.
+        options: all other settings; a run that starts from this one needs the same model, settings and coverage.
 
     Raises:
-        FacesetError: there is no faceset, facesets lie within each other, a crop is damaged, or there is one subject
-            only.
-        ConfigError: an unknown model, setting or device; a loss of the swap; or the run would lie among the facesets.
-        RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
+        FacesetError: there is no faceset or only one subject, facesets are nested, or a crop is damaged.
+        ConfigError: also for a loss of the swap, or if the run would lie among the facesets.
     """
     options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
     folder, run = Path(facesets), Path(run)
@@ -148,19 +143,19 @@ def _train(
     given: dict[str, Any],
     on_event: EventCallback | None,
 ) -> Run:
-    """Check, then load crops, then train."""
+    """Check the options, load crops and train; `given` are the arguments to save in the file `call`."""
     with exclusive(run) as world:
         events = (on_event or silent) if world.is_main else silent
         options = checked_options(options, run, identities, count, events)
         crops = load(options, configure(options.model, options.settings).size, events)
         training = prepare(crops, run, options, events, preview_signer() if world.is_main else None)
-        # Not before everything is accepted: a call that is refused must not replace the one that made the run.
+        # Only now that everything is accepted: a refused call must not replace the one that made the run.
         if world.is_main:
             save_call(call, {**given, "output": run, **training.options.model_dump()})
         return train_run(training)
 
 
 def preview_signer() -> Sign:
-    """Signs previews with the user's key, as made by a network that is still in training."""
+    """Signs previews with the user's key."""
     signer = Signer.default()
     return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
