@@ -23,21 +23,13 @@ CONFIDENCE = 3.707  # Student's t of 6 degrees of freedom at 0.995: checked many
 
 @dataclass(frozen=True)
 class Outlook:
-    """The trend of the validation metrics; of several identities, the one that gains most counts.
+    """The trend of the validation metrics; of several identities, the one that gains most counts."""
 
-    Attributes:
-        iteration: of the last validation.
-        window: iterations that the fitted validations span; 0 with too few of them.
-        is_plateau: whether half as many iterations again would gain less than `MIN_GAIN` at the upper limit.
-        gain_last: gain over the window, by the trend.
-        slope: gain when all iterations grow by a factor of e, >= 0.
-    """
-
-    iteration: int
-    window: int = 0
-    is_plateau: bool = False
-    gain_last: float = 0.0
-    slope: float = 0.0
+    iteration: int  # of the last validation
+    window: int = 0  # iterations that the fitted validations span; 0 with too few of them
+    is_plateau: bool = False  # half as many iterations again would gain less than `MIN_GAIN` at the upper limit
+    gain_last: float = 0.0  # SSIM, over the window
+    slope: float = 0.0  # SSIM, when all iterations grow by a factor of e; >= 0
 
     def expected_gain(self, iterations: int) -> float:
         """Gain of that many more iterations if the trend continues; a saturating curve gains less."""

@@ -5,7 +5,7 @@ Two iterations run on tensors without contents, so the estimate covers every arc
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -83,7 +83,7 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
     trainer.options, trainer.compute = options, Compute(cpu, compute.autocast, compute.memory_format)
 
     def empty_batch(iteration: int) -> tuple[Tensor, Tensor]:
-        truth = torch.zeros(len(trainer.own), 5, size, size).to(memory_format=compute.memory_format)
+        truth = torch.zeros(len(trainer.rows), 5, size, size).to(memory_format=compute.memory_format)
         return truth[:, :3].clone(), truth
 
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
@@ -98,10 +98,11 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
             lasting = ledger.live
         state = trainer.tensors()
         # What lies in channels_last is copied for saving; on a GPU one tensor after the other, to the CPU.
-        saving = total_bytes(each for each in state.values() if not each.is_contiguous()) if kind == "cpu" else 0
+        saving = sum(each.nbytes for each in state.values() if not each.is_contiguous()) if kind == "cpu" else 0
         step = max(ledger.peak - lasting, saving)
+        state_bytes = sum(each.nbytes for each in state.values())
         faces = crops * PLANES * round(size * options.margin) ** 2 * DATA_COPIES[kind]
-        return BASE[kind] + faces + round(LASTING_SLACK * total_bytes(state.values()) + STEP_SLACK[kind] * step)
+        return BASE[kind] + faces + round(LASTING_SLACK * state_bytes + STEP_SLACK[kind] * step)
 
 
 def upper_bound(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> float:
@@ -143,11 +144,6 @@ def explained(trainer: Trainer) -> Iterator[None]:
         room = min(available(device) or needed, needed)
         reason = shortage(options, needed, room)
         raise ConfigError(f"{device} ran out of memory; the last checkpoint is kept; {reason}") from error
-
-
-def total_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of some tensors."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class Ledger(TorchDispatchMode):

@@ -22,19 +22,12 @@ SAFE = 0.3  # of the rate at which the loss falls fastest, which is close to whe
 
 @dataclass(frozen=True)
 class RateCurve:
-    """The outcome of a range test.
+    """The outcome of a range test."""
 
-    Attributes:
-        rates: `(N,)` float64 learning rates, rising.
-        losses: `(N,)` float64 losses at these rates, finite.
-        exploded: whether the test ended because the loss exploded.
-        suggestion: 0.3 of the rate at which the smoothed loss falls steepest; None if it never falls.
-    """
-
-    rates: NDArray[np.float64]
-    losses: NDArray[np.float64]
-    exploded: bool
-    suggestion: float | None
+    rates: NDArray[np.float64]  # (N,), rising
+    losses: NDArray[np.float64]  # (N,), finite
+    exploded: bool  # whether that ended the test
+    suggestion: float | None  # 0.3 of the rate at which the smoothed loss falls steepest; None if it never falls
 
     def as_text(self) -> str:
         """One line."""
@@ -59,13 +52,8 @@ def find_rate(
 def range_test(step: Callable[[float], float], low: float, high: float, iterations: int) -> RateCurve:
     """Train with an exponentially growing learning rate until the loss explodes.
 
-    Smith 2017, "Cyclical Learning Rates for Training Neural Networks", with exponential growth.
-
-    Args:
-        step: does one iteration with a learning rate and returns its loss.
-        low: first rate, > 0.
-        high: last rate.
-        iterations: from low to high.
+    Smith 2017, "Cyclical Learning Rates for Training Neural Networks", with exponential growth. `step` does one
+    iteration with a learning rate and returns its loss.
     """
     rates = np.geomspace(low, high, iterations)
     losses: list[float] = []

@@ -26,19 +26,12 @@ CONFIRMATIONS = 3  # validations in a row
 
 @dataclass
 class LossWatch:
-    """Running statistics of the reconstruction losses, which act during the whole training.
+    """Running statistics of the reconstruction losses, which act during the whole training."""
 
-    Attributes:
-        mean: running mean.
-        seen: losses so far.
-        high: how many in a row jumped; above 0, the state may be bad and is not saved.
-        lowest: lowest running mean since the losses settled.
-    """
-
-    mean: float = 0.0
-    seen: float = 0.0
-    high: float = 0.0
-    lowest: float = math.inf
+    mean: float = 0.0  # running mean
+    seen: float = 0.0  # losses so far
+    high: float = 0.0  # how many in a row jumped; above 0, the state may be bad and is not saved
+    lowest: float = math.inf  # lowest running mean since the losses settled
 
     def check(self, loss: float) -> str | None:
         """The fault that the loss of an iteration shows, or None.
@@ -71,17 +64,11 @@ class LossWatch:
 
 @dataclass
 class CollapseWatch:
-    """How much predicted validation faces vary, by identity.
+    """How much predicted validation faces vary, by identity."""
 
-    Attributes:
-        largest: largest variation so far.
-        collapsed: validations in a row that showed a collapse.
-        last_good: iteration of the last validation that did not.
-    """
-
-    largest: dict[str, float] = field(default_factory=dict)
-    collapsed: int = 0
-    last_good: int = 0
+    largest: dict[str, float] = field(default_factory=dict)  # variation so far
+    collapsed: int = 0  # validations in a row that showed a collapse
+    last_good: int = 0  # iteration of the last validation that did not
 
     def check(self, iteration: int, metrics: Mapping[str, float]) -> str | None:
         """The collapse that the metrics of a validation show, or None.

@@ -86,7 +86,7 @@ class Trainer:
         self.attempt = 0
         self.counts = faces_per_identity(options.batch, len(datasets))
         self.world = World.now()
-        self.own, self.parts = own_parts(micro_batches(self.counts, options.optimizer.accumulate), self.world)
+        self.rows, self.parts = own_parts(micro_batches(self.counts, options.optimizer.accumulate), self.world)
         self.losses: dict[str, Tensor] = {}
         self.judged: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
@@ -122,8 +122,8 @@ class Trainer:
         done: list[Outputs] = []
         shares: list[dict[str, Tensor]] = []
         for rows, counts in self.parts:
-            own = slice(None) if len(self.parts) == 1 else rows
-            outputs = self.predict_part(seen[own], truth[own], counts, iteration, generator)
+            part = slice(None) if len(self.parts) == 1 else rows
+            outputs = self.predict_part(seen[part], truth[part], counts, iteration, generator)
             losses = self.criterion(outputs, is_finishing)
             torch.stack(list(losses.values())).sum().backward()
             done.append(outputs.detached())
@@ -196,7 +196,7 @@ class Trainer:
             self.compute.device,
         )
         seen, truth = vary(planes, draws, self.options.margin)
-        return (seen, truth) if self.world.size == 1 else (seen[self.own], truth[self.own])
+        return (seen, truth) if self.world.size == 1 else (seen[self.rows], truth[self.rows])
 
     def autocast(self) -> torch.autocast:
         """Context in which the network computes."""

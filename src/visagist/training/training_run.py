@@ -1,5 +1,6 @@
 """A run while it is trained: how it is saved, restored and rolled back."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from visagist.core.errors import CollapseError
@@ -21,37 +22,28 @@ ADVICE = (
 )
 
 
+@dataclass
 class TrainingRun:
-    """A run while it is trained.
+    """A run while it is trained."""
 
-    Attributes:
-        iteration: iterations done.
-        state: where the training is, as on disk.
-        saved: iteration of the last scheduled checkpoint, -1 without one.
-        loss_watch, collapse_watch: the stability checks.
-        validations: metrics of validation faces by iteration.
-        seconds: duration of each iteration of this call.
-        step_in_progress: weights and optimizer state may be inconsistent.
-    """
+    trainer: Trainer
+    path: Path
+    record: RunRecord
+    options: TrainOptions
+    events: EventCallback
+    sign: Sign | None
+    world: World = field(default_factory=World.now)
+    iteration: int = 0  # iterations done
+    saved: int = -1  # iteration of the last scheduled checkpoint, -1 without one
+    state: State = field(default_factory=lambda: State(latest=0))  # as on disk
+    loss_watch: LossWatch = field(default_factory=LossWatch)
+    collapse_watch: CollapseWatch = field(default_factory=CollapseWatch)
+    validations: dict[int, dict[str, float]] = field(default_factory=dict)  # metrics of validation faces, by iteration
+    seconds: list[float] = field(default_factory=list)  # duration of each iteration of this call
+    step_in_progress: bool = False  # weights and optimizer state may be inconsistent
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        path: Path,
-        record: RunRecord,
-        options: TrainOptions,
-        events: EventCallback,
-        sign: Sign | None,
-    ) -> None:
-        self.trainer, self.path, self.record, self.options = trainer, path, record, options
-        self.events, self.sign, self.world = events, sign, World.now()
-        self.checkpoints, self.full_rate = path / CHECKPOINTS, trainer.rate
-        self.iteration, self.saved = 0, -1
-        self.state = State(latest=0)
-        self.loss_watch, self.collapse_watch = LossWatch(), CollapseWatch()
-        self.validations: dict[int, dict[str, float]] = {}
-        self.seconds: list[float] = []
-        self.step_in_progress = False
+    def __post_init__(self) -> None:
+        self.checkpoints, self.full_rate = self.path / CHECKPOINTS, self.trainer.rate
 
     def begin(self) -> None:
         """Restore the latest checkpoint, or save the first one, and clean up what a kill has left."""
@@ -169,7 +161,7 @@ class TrainingRun:
         self.go_to(kept, failures=0)
         self.world.wait()  # for the weights
         left = f"the weights of iteration {kept} are kept" if kept else "no weights are kept"
-        raise CollapseError(f"{reason}; {left}. To go on, {ADVICE}")
+        raise CollapseError(f"{reason}; {left}. To continue, {ADVICE}")
 
     def go_to(self, iteration: int, **changes: float) -> None:
         """Make an earlier checkpoint the latest, delete later ones, and restore it."""
