@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from visagist.core.device import choose, kept_memory
+from visagist.core.device import Compute, choose, kept_memory
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import EventCallback, Note, Warned, silent
 from visagist.models import configure, create
@@ -98,31 +98,24 @@ def prepare(
     Raises:
         RunError: the run is of other crops, or has trained longer than is asked.
     """
-    size = configure(options.model, options.settings).size
-    wanted = round(size * options.margin)
-    for each in crops.values():
-        if each.images.shape[1] != wanted:
-            raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {wanted}")
-    compute, bins = choose(own_device(options.device)), options.augmentation.yaw_bins
-    distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
-    held = {key: IdentityDataset(each, options.held_out, compute.device, bins) for key, each in distinct.items()}
-    datasets = {name: held[id(each)] for name, each in crops.items()}
+    compute = choose(own_device(options.device))
+    datasets = load_datasets(crops, options, compute)
     is_new = read_state(run / CHECKPOINTS) is None
     start = start_from(options.start, options) if options.start is not None and is_new else None
-    known = RunRecord.read(run) if (run / RECORD).exists() else None
-    if known is None and options.find_rate and options.learning_rate is None:
-        curve = find_rate(datasets, options, compute, start)
-        events(Note(STEP, curve.as_text()))
-        options = options.model_copy(update={"learning_rate": curve.suggestion})
     measure = partial(plan_iterations, datasets, options, compute, events)
-    if known is None:
-        record = new_record(options, crops, measure, start.ancestor if start else None)
-    else:
+    if (run / RECORD).exists():
+        known = RunRecord.read(run)
         record = continued_record(run, known, options, crops, measure)
         if start is not None and start.ancestor != known.ancestor:
             raise RunError(
                 f"{options.start}: has been trained since {run} started from it; train into another run folder"
             )
+    else:
+        if options.find_rate and options.learning_rate is None:
+            curve = find_rate(datasets, options, compute, start)
+            events(Note(STEP, curve.as_text()))
+            options = options.model_copy(update={"learning_rate": curve.suggestion})
+        known, record = None, new_record(options, crops, measure, start.ancestor if start else None)
     world = World.now()
     world.wait()
     if world.is_main and record != known:
@@ -139,3 +132,16 @@ def prepare(
         events(Note(STEP, "; ".join([f"starts from the weights of {options.start}", *new])))
     trainer = Trainer(datasets, options, record.plan, compute, start)
     return TrainingRun(trainer, run, record, options, events, sign)
+
+
+def load_datasets(crops: Mapping[str, Crops], options: TrainOptions, compute: Compute) -> dict[str, IdentityDataset]:
+    """Datasets on the device, by identity; a pool that serves several identities is held once."""
+    side = round(configure(options.model, options.settings).size * options.margin)
+    datasets: dict[int, IdentityDataset] = {}
+    for each in crops.values():
+        if each.images.shape[1] != side:
+            raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {side}")
+        if id(each) not in datasets:
+            bins = options.augmentation.yaw_bins
+            datasets[id(each)] = IdentityDataset(each, options.held_out, compute.device, bins)
+    return {name: datasets[id(each)] for name, each in crops.items()}

@@ -34,8 +34,7 @@ class TrainingRun:
     sign: Sign | None
     world: World = field(default_factory=World.now)
     iteration: int = 0  # iterations done
-    saved: int = -1  # iteration of the last scheduled checkpoint, -1 without one
-    state: State = field(default_factory=lambda: State(latest=0))  # as on disk
+    state: State = field(default_factory=lambda: State(latest=-1))  # as on disk, once there is a checkpoint
     loss_watch: LossWatch = field(default_factory=LossWatch)
     collapse_watch: CollapseWatch = field(default_factory=CollapseWatch)
     validations: dict[int, dict[str, float]] = field(default_factory=dict)  # metrics of validation faces, by iteration
@@ -66,7 +65,7 @@ class TrainingRun:
         self.trainer.restore(found.tensors)
         self.trainer.rate, self.trainer.attempt = self.full_rate * state.rate, state.attempt
         self.state, self.loss_watch = state, LossWatch(**found.stability)
-        self.iteration, self.saved = state.latest, state.scheduled
+        self.iteration = state.latest
         return True
 
     def recall(self, validations: dict[int, dict[str, float]]) -> None:
@@ -78,15 +77,14 @@ class TrainingRun:
     def is_save_due(self) -> bool:
         """Whether a scheduled checkpoint is due; not while the loss jumps, when the state may be bad."""
         is_cool_down = self.iteration == self.trainer.plan.cool_down_start
-        next_save = (self.saved // self.options.save_every + 1) * self.options.save_every
+        next_save = (self.state.scheduled // self.options.save_every + 1) * self.options.save_every
         is_well = not (self.loss_watch.high or self.collapse_watch.collapsed)
         return (is_cool_down or self.iteration >= next_save) and is_well
 
     def save(self) -> None:
         """Save a scheduled checkpoint."""
-        if self.saved == self.iteration:
+        if self.state.scheduled == self.iteration:
             return
-        self.saved = self.iteration
         self._save(self.state.model_copy(update={"latest": self.iteration, "failures": 0, "before_interruption": None}))
         if self.world.is_main:
             pinned = self.trainer.plan.cool_down_start, self.collapse_watch.last_good  # to extend from, to go back to
@@ -95,11 +93,12 @@ class TrainingRun:
     def save_interrupted(self) -> None:
         """Save a checkpoint to continue from.
 
-        It is no target of rollbacks and the next scheduled one replaces it, so that an interrupted run ends like an
+        Rollbacks do not go to it, and the next scheduled one replaces it, so that an interrupted run ends like an
         uninterrupted one whatever goes wrong later.
         """
         if self.state.latest != self.iteration:
-            self._save(self.state.model_copy(update={"latest": self.iteration, "before_interruption": self.saved}))
+            update = {"latest": self.iteration, "before_interruption": self.state.scheduled}
+            self._save(self.state.model_copy(update=update))
 
     def _save(self, state: State) -> None:
         """Make the current state the latest checkpoint, and its average the run's weights."""
