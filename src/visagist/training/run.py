@@ -176,19 +176,14 @@ def run_lock(run: Path) -> Iterator[None]:
 @contextmanager
 def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
     """`events` that are also appended, except progress, to the run's log."""
-    path = run / EVENTS
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+    with _output_errors(run / EVENTS):
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / EVENTS).open("a+", encoding="utf-8")
 
     def write(line: str) -> None:
-        try:
+        with _output_errors(run / EVENTS):
             file.write(line)
             file.flush()
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
     def emit(event: Event) -> None:
         if not isinstance(event, Progress):
@@ -200,6 +195,14 @@ def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
         if (before := file.read()) and not before.endswith("\n"):
             write("\n")  # a line that a crash cut short must not spoil the next one
         yield emit
+
+
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def logged_validations(run: Path, until: int) -> dict[int, dict[str, float]]:
