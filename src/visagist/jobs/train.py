@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from visagist.core.errors import ConfigError
-from visagist.core.events import EventCallback, Note, silent
+from visagist.core.events import EventCallback, Note
 from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
@@ -144,8 +144,7 @@ def _train(
     on_event: EventCallback | None,
 ) -> Run:
     """Check the options, load crops and train; `given` are the arguments to save in the file `call`."""
-    with exclusive(run) as world:
-        events = (on_event or silent) if world.is_main else silent
+    with exclusive(run, on_event) as (world, events):
         options = checked_options(options, run, identities, count, events)
         crops = load(options, configure(options.model, options.settings).size, events)
         training = prepare(crops, run, options, events, preview_signer() if world.is_main else None)

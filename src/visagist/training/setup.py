@@ -48,19 +48,18 @@ def train_crops(
         sign: signs a preview into its final place. Without it no previews are written, since synthetic faces are never
             left unsigned.
     """
-    with exclusive(run) as world:
-        events = (on_event or silent) if world.is_main else silent
+    with exclusive(run, on_event) as (_, events):
         count = sum(len(each.images) for each in {id(each): each for each in crops.values()}.values())
         options = checked_options(options, run, tuple(crops), lambda: count, events)
         return train_run(prepare(crops, run, options, events, sign))
 
 
 @contextmanager
-def exclusive(run: Path) -> Iterator[World]:
-    """Join the processes of this training, and lock the run's folder against others."""
+def exclusive(run: Path, on_event: EventCallback | None) -> Iterator[tuple[World, EventCallback]]:
+    """Join the processes of this training, lock the run's folder against others, and emit events on one process."""
     with joined() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
         world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
-        yield world
+        yield world, (on_event or silent) if world.is_main else silent
 
 
 def checked_options(
