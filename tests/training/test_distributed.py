@@ -35,6 +35,7 @@ from pathlib import Path
 import torch
 import visagist.core.device
 import visagist.training.train
+from tests.faceset.blobs import write_faceset
 from tests.models.test_models import SMALL
 from tests.training.conftest import people, small_options
 from tests.training.test_distributed import ONE_GRADIENT
@@ -42,6 +43,7 @@ from tests.training.trainers import EVERY_LOSS, FINISHING, gradients, learning_f
 from visagist.core.errors import RunError
 from visagist.core.events import silent, Warned
 from visagist.core.tensors import save_tensors
+from visagist.jobs.train import pretrain
 from visagist.training import train_crops
 from visagist.training.distributed import joined
 from visagist.training.trainer import Trainer
@@ -85,6 +87,15 @@ if task == "all":
             save_tensors(folder / f"{model}-{loss}-{world.rank}", found, {})
         apart(world)
         assert bool(train("unbroken").metrics) == world.is_main
+        if world.is_main:
+            (folder / "people").mkdir()
+            for seed, name in enumerate(("anna", "bert")):
+                write_faceset(folder / "people" / name, seed, 8)
+        world.wait()
+        said = []
+        asked = small_options(batch=6, iterations=2, held_out=0.3)
+        pretrain(folder / "people", folder / "pretrained", options=asked, on_event=said.append)
+        assert bool(said) == world.is_main, said
         if not world.is_main:
             send(signal.SIGTERM, 4)
         try:

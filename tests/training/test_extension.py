@@ -13,7 +13,7 @@ from visagist.models.bundle import read_record
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.checkpoint import read_state
 from visagist.training.run import RunRecord
-from visagist.training.train import Training
+from visagist.training.training_run import TrainingRun
 
 Make = Callable[..., TrainOptions]
 People = dict[str, Crops]
@@ -221,8 +221,8 @@ def test_a_cool_down_that_begins_while_the_loss_jumps_is_extended_from_before(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is saved then."""
-    due = Training.is_save_due
-    monkeypatch.setattr(Training, "is_save_due", lambda self: self.iteration != 8 and due(self))
+    due = TrainingRun.is_save_due
+    monkeypatch.setattr(TrainingRun, "is_save_due", lambda self: self.iteration != 8 and due(self))
     train(tmp_path / "run", 12, save_every=3)
     assert train(tmp_path / "run", 24) == train(tmp_path / "long", 24)
 

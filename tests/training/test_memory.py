@@ -191,11 +191,12 @@ def test_a_pool_that_serves_two_identities_counts_once(tmp_path: Path, monkeypat
 
 
 def test_running_out_of_memory_is_explained() -> None:
+    trainer = new_trainer(small_options())
     for error in (torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes")):
         refused = pytest.raises(ConfigError, match=r"cpu ran out of memory.*--batch \(now 4\)")
-        with refused, explained(small_options(), NAMES, FLOAT32, 0):
+        with refused, explained(trainer):
             raise error
-    with pytest.raises(RuntimeError, match="something else"), explained(small_options(), NAMES, FLOAT32, 0):
+    with pytest.raises(RuntimeError, match="something else"), explained(trainer):
         raise RuntimeError("something else")
 
 

@@ -68,13 +68,13 @@ def test_with_plenty_of_memory_nothing_is_estimated(monkeypatch: pytest.MonkeyPa
 
 def test_the_largest_batch_that_fits_is_used() -> None:
     large = {**PLAIN, "settings": {"size": 128, "width": 4, "latent": 16}}
-    room = round(peak(**large, batch=4) / presets.ROOM) + 1
+    room = round(peak(**large, batch=4) / presets.MEMORY_SHARE) + 1
     assert resolved(asked("draft", **large), room).batch == 4
 
 
 def test_faces_get_smaller_if_the_smallest_batch_does_not_fit() -> None:
     narrow = {"latent": 16, "shared": 8, "encoder": [8, 16, 16], "decoder": [16, 16, 8, 8]}
-    room = round(peak(model="quick", batch=4, settings={**narrow, "size": 192}) / presets.ROOM) - 2**20
+    room = round(peak(model="quick", batch=4, settings={**narrow, "size": 192}) / presets.MEMORY_SHARE) - 2**20
     found = resolved(asked("standard", model="quick", settings=narrow, batch=4), room)
     assert found.settings["size"] == 128
 
@@ -119,7 +119,7 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
     assert "save-every" not in note  # which was given
 
     monkeypatch.setattr(presets, "available", lambda _: 1)  # no memory at all: nothing is derived anew
-    assert train_crops(crops, run, asked("final", device="cpu", held_out=0.2)).resumed_at == 4
+    assert train_crops(crops, run, asked("final", device="cpu")).resumed_at == 4
     assert train_crops(crops, run, asked("final", **{**OPEN, "iterations": 5})).iterations == 5
     for other, changed in (
         (asked("draft", **OPEN), "--preset was final, now draft"),

@@ -12,7 +12,7 @@ from visagist.core.errors import RunError
 from visagist.models.bundle import read_record
 from visagist.training import Crops, TrainOptions, rewind, train_crops
 from visagist.training.checkpoint import saved_iterations
-from visagist.training.rollback import run_lock
+from visagist.training.run import run_lock
 
 Make = Callable[..., TrainOptions]
 People = dict[str, Crops]

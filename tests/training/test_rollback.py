@@ -183,11 +183,10 @@ def test_a_training_that_keeps_going_wrong_is_given_up_with_its_weights_kept(
 def test_killed_while_it_goes_back_a_training_ends_the_same(
     crops: People, options: Make, tmp_path: Path, poison: Poison
 ) -> None:
-    begun, asked = tmp_path / "begun", options(iterations=6, save_every=100)
-    for stop in (3, 4):
-        with pytest.raises(KeyboardInterrupt):
-            train_crops(crops, begun, asked, on_event=ending(KeyboardInterrupt, stop))
-    poison(5, times=2)  # from 4 back to 4, and then to 3
+    begun, asked = tmp_path / "begun", options(iterations=6, save_every=2)
+    with pytest.raises(KeyboardInterrupt):
+        train_crops(crops, begun, asked, on_event=ending(KeyboardInterrupt, 5))
+    poison(5, times=2)  # from the interrupted 5 back to 4, and then to 2
 
     def train(run: Path) -> None:
         train_crops(crops, run, asked)
@@ -198,6 +197,21 @@ def test_killed_while_it_goes_back_a_training_ends_the_same(
         train(run)
         assert (state(run).attempt, state(run).rate) == (2, 0.25)
         assert contents(whole).items() <= contents(run).items()
+
+
+@pytest.mark.parametrize("stops", [(6,), (7,), (5, 6), (6, 9)])
+def test_an_interruption_changes_nothing_about_where_a_training_goes_back_to(
+    stops: tuple[int, ...], crops: People, options: Make, tmp_path: Path, poison: Poison
+) -> None:
+    poison(7, times=2)  # to 4, and then to 2
+    asked = options(save_every=2, preview_every=5)
+    whole = train_crops(crops, tmp_path / "whole", asked)
+    for stop in stops:
+        with pytest.raises(KeyboardInterrupt):
+            train_crops(crops, tmp_path / "cut", asked, on_event=ending(KeyboardInterrupt, stop))
+    cut = train_crops(crops, tmp_path / "cut", asked)
+    assert (cut.rollbacks, cut.weights_sha256) == (whole.rollbacks, whole.weights_sha256)
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_ctrl_c_while_a_training_goes_back_saves_nothing(

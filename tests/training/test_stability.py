@@ -61,28 +61,30 @@ def test_the_watch_continues_from_its_numbers(losses: int) -> None:
     watch = LossWatch()
     for loss in np.random.default_rng(0).uniform(0.2, 0.5, losses):
         watch.check(float(loss))
-    assert LossWatch.of(json.loads(json.dumps(watch.numbers(), allow_nan=False))) == watch
+    assert LossWatch(**json.loads(json.dumps(watch.numbers(), allow_nan=False))) == watch
 
 
 def test_a_collapse_of_one_identity_is_noticed() -> None:
     watch = CollapseWatch()
     for iteration in (100, 200):
-        assert watch.check(iteration, {"source": 0.8, "target": 0.7}) is None
+        assert watch.check(iteration, {"variation_source": 0.8, "variation_target": 0.7}) is None
     for count in range(CONFIRMATIONS):
-        assert "predicted as target" in str(watch.check(300 + 100 * count, {"source": 0.8, "target": 0.02}))
+        assert "predicted as target" in str(
+            watch.check(300 + 100 * count, {"variation_source": 0.8, "variation_target": 0.02})
+        )
         assert (watch.collapsed, watch.last_good) == (count + 1, 200)
-    assert watch.check(600, {"source": 0.8, "target": 0.6}) is None
+    assert watch.check(600, {"variation_source": 0.8, "variation_target": 0.6}) is None
     assert (watch.collapsed, watch.last_good) == (0, 600)
 
 
 @pytest.mark.parametrize("variations", [[0.01] * 50, [0.1, 0.5, 0.2, 0.5], [0.02, 0.1, 0.3, 0.7, 0.9]])
 def test_faces_that_have_not_differed_yet_or_vary_less_for_once_are_no_collapse(variations: list[float]) -> None:
     watch = CollapseWatch()
-    assert not any(watch.check(i, {"source": variation}) for i, variation in enumerate(variations))
+    assert not any(watch.check(i, {"variation_source": variation}) for i, variation in enumerate(variations))
 
 
 def test_variation_that_is_not_finite_is_a_collapse() -> None:
-    assert CollapseWatch().check(1, {"source": math.nan}) is not None
+    assert CollapseWatch().check(1, {"variation_source": math.nan}) is not None
 
 
 def test_variation_is_the_ratio_of_deviations_under_the_weights() -> None:

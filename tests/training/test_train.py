@@ -24,9 +24,9 @@ from visagist.core.tensors import load_tensors, save_tensors
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, budget, rewind, train_crops
 from visagist.training.data import IdentityDataset
-from visagist.training.rollback import run_lock
-from visagist.training.train import Training
+from visagist.training.run import run_lock
 from visagist.training.trainer import Trainer
+from visagist.training.training_run import TrainingRun
 
 Make = Callable[..., TrainOptions]
 People = dict[str, Crops]
@@ -256,15 +256,14 @@ def test_signals_are_answered_after_the_iteration_with_everything_saved(
 def test_a_second_sigterm_does_not_break_the_save(
     crops: People, options: Make, tmp_path: Path, signals: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = Training.save
+    save = TrainingRun.save_interrupted
 
-    def save_slowly(training: Training) -> None:
-        if training.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
-        save(training)
+    def save_slowly(run: TrainingRun) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(run)
 
     signals(signal.SIGTERM)
-    monkeypatch.setattr(Training, "save", save_slowly)
+    monkeypatch.setattr(TrainingRun, "save_interrupted", save_slowly)
     with pytest.raises(KeyboardInterrupt):
         train_crops(crops, tmp_path, options(save_every=100))
     monkeypatch.undo()
@@ -444,6 +443,16 @@ def test_runs_of_the_previous_format_are_refused(crops: People, options: Make, u
     for act in (lambda: TrainedNetwork.open(run), lambda: train_crops(crops, tmp_path / "new", options(start=run))):
         with pytest.raises(RunError, match=r"weights\.safetensors: weights format 1, this visagist reads 2"):
             act()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_refused_training_leaves_nothing(is_there: bool, crops: People, options: Make, tmp_path: Path) -> None:
+    if is_there:
+        (tmp_path / "runs" / "run").mkdir(parents=True)
+    with pytest.raises(ConfigError):
+        train_crops(crops, tmp_path / "runs" / "run", options(freeze=("nose",)))
+    assert (tmp_path / "runs").exists() == is_there
+    train_crops(crops, tmp_path / "runs" / "run", options(iterations=1))
 
 
 @pytest.mark.parametrize("place", ["file", "file/run"])

@@ -1,4 +1,4 @@
-"""`visagist train`: two facesets to a run."""
+"""`visagist train`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -22,18 +22,18 @@ def train(
 ) -> Run:
     """Train a network on the facesets SOURCE (whose face will appear) and TARGET (the performer).
 
-    Ctrl-C and SIGTERM save; the same command goes on. A finished run that is asked for more trains on.
+    Ctrl-C and SIGTERM save; the same command continues. To continue a finished run, raise its iterations or minutes.
 
     Parameters
     ----------
     source:
-        Faceset of the person whose face will appear.
+        Faceset of the subject whose face will appear.
     target:
         Faceset of the performer.
     output:
-        The folder of the run.
+        Folder of the run.
     others:
-        Facesets of more people by names of their own, such as --others.anna faces/anna; a merge then takes --person.
+        Facesets of more subjects by name, such as --others.anna faces/anna; choose one in a merge with --person.
     """
     events(Note("train", "merging will ask for the consent of both people: `visagist consent new`"))
     return visagist.train(source, target, output, others=others, options=options, on_event=events)

@@ -1,4 +1,4 @@
-"""The whole production: extract, train, merge, sign. Each step continues where it stopped and repeats nothing."""
+"""A whole production: extract, train, merge and sign, each step resumable."""
 
 import json
 from pathlib import Path
@@ -58,23 +58,23 @@ def swap(
 ) -> Render:
     """Replace the performer's face in `target` by the face in `source`, and sign the render as synthetic.
 
-    Interrupted, the same call continues; repeated, it returns at once.
+    If interrupted, the same call continues; repeated, it returns at once.
 
     Args:
-        source: footage of the person whose face will appear, a file or a folder.
+        source: footage of the subject whose face will appear, a file or a folder.
         target: footage of the performer.
         output: `.mp4`, `.mov`, `.mkv`, or a folder for a PNG sequence.
-        source_consent: consent record of the person in `source`.
+        source_consent: consent record of the subject in `source`.
         target_consent: consent record of the performer.
         workspace: folder of the production; default `OUTPUT.workspace` beside the output.
-        iterations: training iterations; raise them to train a finished run further.
-        minutes: training time instead.
-        model: name of the network.
+        iterations: total training iterations; raise them to continue a finished training.
+        minutes: total training time instead.
+        model: architecture of the network.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
-        identity: number of the person in `source`, if it shows several.
-        reference: a picture of that person instead.
-        training: everything else about the training.
-        merging: mask, colour, choice of the performer in `target` and everything else about the merge.
+        identity: number of the subject, if `source` shows several people.
+        reference: a picture of that subject instead.
+        training: all other settings of the training.
+        merging: all other settings of the merge, such as mask, colour and the choice of the performer in `target`.
         encoding: codec, quality and speed.
         on_event: callback receiving progress, notes and warnings.
 
@@ -82,7 +82,7 @@ def swap(
         VisagistError: as `extract`, `train` and `merge`; consent and safeguard are checked before the training.
         ConfigError: an option is given twice or not allowed.
     """
-    # Whatever can be refused at once is refused here, before any long work.
+    # Refuse whatever can be refused before any long work.
     source, target, output = Path(source), Path(target), Path(output)
     workspace = default_workspace(output) if workspace is None else Path(workspace)
     events = on_event or silent
@@ -146,7 +146,7 @@ def swap(
     if is_done and output.exists():
         return finish(workspace / RUN)
     faces_source = _extract_source(clips, workspace, subject, events)
-    # A hash of footage that shows several people does not tell which of them agreed.
+    # The hash of footage that shows several people does not say which of them consented.
     covered = set(faces_source.footage_hashes) if is_alone(faces_source) else set()
     records.check_source(covered, faces_source.centroid())
     try:
@@ -158,7 +158,7 @@ def swap(
     (footage_sha256,) = faces_target.footage_hashes
     records.check_target({footage_sha256} if is_alone(faces_target) else set(), faces_target.centroid())
     check_footage(footage, footage_sha256, workspace / SAFEGUARD)
-    done.unlink(missing_ok=True)  # from here on the run may be half way to another length
+    done.unlink(missing_ok=True)  # from here on the run may be between two lengths
     train(faces_source, faces_target, workspace / RUN, options=training, on_event=events)
     render = finish(workspace / RUN)
     write_atomic(done, stamps)
@@ -166,7 +166,7 @@ def swap(
 
 
 def _check_apart(footage: list[Footage], workspace: Path) -> None:
-    """Refuse footage that lies in a folder which the swap fills."""
+    """Refuse footage inside a folder that the swap writes to."""
     for name in (SOURCE, TARGET, RUN):
         home = (workspace / name).resolve()
         for clip in footage:

@@ -1,11 +1,11 @@
-"""Facesets to a trained run: checks, locks and signed previews around `visagist.training`."""
+"""Training on facesets: checks, locks and signed previews around `visagist.training`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from visagist.core.errors import ConfigError
-from visagist.core.events import EventCallback, Note, silent
+from visagist.core.events import EventCallback, Note
 from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
@@ -17,9 +17,9 @@ from visagist.training.data import Crops, load_crops
 from visagist.training.preview import Sign
 from visagist.training.recipes.pretrain import facesets_in, load_pool
 from visagist.training.recipes.swap import by_identity
-from visagist.training.run import Run
+from visagist.training.run import STEP, Run
 from visagist.training.setup import checked_options, exclusive, prepare
-from visagist.training.signals import STEP
+from visagist.training.train import train_run
 
 CALL, PRETRAIN_CALL = "train.toml", "pretrain.toml"  # in the run: the resolved call
 
@@ -37,35 +37,35 @@ def train(
     options: TrainOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
-    """Train a network that draws the source's face with the target's expression.
+    """Train a network that predicts the source's face with the target's expression.
 
-    Started by `torchrun`, all processes train one network together and share each batch; the first of them writes the
-    run, emits events and has metrics in its result.
+    Started by `torchrun`, all processes train one network together and share each batch; the first one writes the run,
+    emits events and returns metrics.
 
     Args:
         source: faceset of the subject whose face will appear.
         target: faceset of the performer whose face is to be replaced.
-        run: folder of the run. An unfinished run is continued; a finished one is left as it is, unless it is asked for
-            more iterations or minutes: then it is extended from where its cool-down began.
+        run: folder of the run. An unfinished run is continued. A finished one is left as it is, or extended from the
+            start of its cool-down if more iterations or minutes are asked for.
         others: facesets of more subjects by name; each identity can then be swapped onto the target.
-        iterations: of the run in all, not of this call.
-        minutes: training time of the run in all, instead of iterations; 8.5 for a new run with neither.
+        iterations: total iterations of the run.
+        minutes: total training time of the run instead; 8.5 for a new run with neither.
         model: architecture, such as `visage` (the default) or `df`.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
-        options: all other settings; those of an existing run must be the same, except its length, the device, and how
-            often it is saved and validated.
+        options: all other settings; for an existing run the same, except for its length, device and intervals.
         on_event: callback receiving progress, metrics and warnings.
 
     Returns:
         The run, with statistics; give it to `merge` or `evaluate`.
 
     Raises:
-        FacesetError: a folder is no faceset, or has too few crops.
+        FacesetError: a folder is not a faceset, or has too few crops.
         RunError: the run is of other facesets, other options or another format, has trained longer than is asked, or is
             being trained by another process; or another process of this training has ended.
         CollapseError: the training went wrong too often, or collapsed.
         OutputError: the run cannot be written.
-        ConfigError: an unknown model, setting or device, a setting given twice, or the run would lie among the crops.
+        ConfigError: an unknown model, setting or device, a setting given twice, too little memory, or `run` is one of
+            the facesets.
         KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
     """
     options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
@@ -78,7 +78,7 @@ def train(
     def count() -> int:
         return sum(len(Faceset.open(folder)) for folder in folders.values())
 
-    def load(options: TrainOptions, size: int) -> dict[str, Crops]:
+    def load(options: TrainOptions, size: int, _: EventCallback) -> dict[str, Crops]:
         return {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
 
     source, target, *rest = folders.values()
@@ -97,23 +97,18 @@ def pretrain(
     options: TrainOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
-    """Train a network on many people, for other runs to start from (`TrainOptions.start`).
+    """Train a network on many subjects, for other runs to start from (`TrainOptions.start`).
+
+    Arguments and errors not listed are those of `train`.
 
     Args:
         facesets: folder with one faceset per subject, at any depth; or a single faceset of many subjects.
-        run: folder of the run, outside of `facesets`; an existing one is continued or extended, as in `train`.
-        iterations: see `train`.
-        minutes: see `train`.
-        model: see `train`.
-        device: see `train`.
-        options: see `train`; a run that starts from this one needs the same model, settings and coverage.
-        on_event: see `train`.
+        run: folder of the run, outside of `facesets`.
+        options: all other settings; a run that starts from this one needs the same model, settings and coverage.
 
     Raises:
-        FacesetError: there is no faceset, facesets lie within each other, a crop is damaged, or there is one subject
-            only.
-        ConfigError: an unknown model, setting or device; a loss of the swap; or the run would lie among the facesets.
-        RunError, CollapseError, OutputError, KeyboardInterrupt: as in `train`.
+        FacesetError: there is no faceset or only one subject, facesets are nested, or a crop is damaged.
+        ConfigError: also for a loss of the swap, or if the run would lie among the facesets.
     """
     options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
     folder, run = Path(facesets), Path(run)
@@ -129,9 +124,9 @@ def pretrain(
     def count() -> int:
         return sum(len(Faceset.open(each)) for each in facesets_in(folder))
 
-    def load(options: TrainOptions, size: int) -> dict[str, Crops]:
+    def load(options: TrainOptions, size: int, events: EventCallback) -> dict[str, Crops]:
         pool, description = load_pool(folder, options.coverage, size, options.margin, options.held_out)
-        (on_event or silent)(Note(STEP, description))
+        events(Note(STEP, description))
         return {"source": pool, "target": pool}
 
     given = {"folder": folder}
@@ -143,24 +138,23 @@ def _train(
     run: Path,
     options: TrainOptions,
     count: Callable[[], int],
-    load: Callable[[TrainOptions, int], dict[str, Crops]],
+    load: Callable[[TrainOptions, int, EventCallback], dict[str, Crops]],
     call: Path,
     given: dict[str, Any],
     on_event: EventCallback | None,
 ) -> Run:
-    """Check, then load crops, then train."""
-    with exclusive(run) as world:
-        events = (on_event or silent) if world.is_main else silent
+    """Check the options, load crops and train; `given` are the arguments to save in the file `call`."""
+    with exclusive(run, on_event) as (world, events):
         options = checked_options(options, run, identities, count, events)
-        crops = load(options, configure(options.model, options.settings).size)
+        crops = load(options, configure(options.model, options.settings).size, events)
         training = prepare(crops, run, options, events, preview_signer() if world.is_main else None)
-        # Not before everything is accepted: a call that is refused must not replace the one that made the run.
+        # Only now that everything is accepted: a refused call must not replace the one that made the run.
         if world.is_main:
             save_call(call, {**given, "output": run, **training.options.model_dump()})
-        return training.finish()
+        return train_run(training)
 
 
 def preview_signer() -> Sign:
-    """Signs previews with the user's key, as made by a network that is still in training."""
+    """Signs previews with the user's key."""
     signer = Signer.default()
     return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)

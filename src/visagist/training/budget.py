@@ -1,6 +1,5 @@
-"""How long a training takes: minutes to iterations, and iterations to seconds."""
+"""The duration of a training: minutes to iterations, and iterations to seconds."""
 
-import itertools
 import time
 from collections.abc import Mapping
 from statistics import median
@@ -13,16 +12,12 @@ from visagist.models import configure
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
 from visagist.training.distributed import World
-from visagist.training.rate_finder import RateCurve, range_test
-from visagist.training.run import speed
+from visagist.training.run import STEP, speed
 from visagist.training.schedule import Plan
-from visagist.training.signals import STEP
 from visagist.training.trainer import Trainer
-from visagist.training.warm_start import Start
 
-RATES, TRIED = (1e-6, 0.1), 100  # learning rates of the range test, and its iterations
 MEASURED, DISCARDED = 9, 3  # iterations
-BESIDES = 0.05  # part of the time that checkpoints, previews and validation take
+OVERHEAD = 0.05  # part of the time that checkpoints, previews and validation take
 CONSTANT = Plan(warm_up=0, cool_down_start=10**6, total=10**6)  # a training before its cool-down
 COOLING = Plan(warm_up=0, cool_down_start=0, total=10**6)
 
@@ -34,42 +29,22 @@ def plan_iterations(
     events: EventCallback,
     minutes: float,
 ) -> int:
-    """Turn minutes into iterations, by measuring some on a network that is thrown away.
-
-    Finishing losses are measured by themselves: a discriminator may take twice the time of everything else.
-    """
+    """Turn minutes into iterations, by measuring a few on a network that is thrown away."""
     start = time.perf_counter()
-    each = seconds_per_iteration(datasets, options, compute)
+    seconds = seconds_per_iteration(datasets, options, compute)
     left = max(0.0, 60 * minutes - (time.perf_counter() - start))
-    iterations = World.now().agreed(max(1, int(left * (1 - BESIDES) / each)))  # clocks differ, the plan may not
-    rate = speed(options.batch / each)
+    # Clocks differ between processes, the plan may not.
+    iterations = World.now().agreed(max(1, int(left * (1 - OVERHEAD) / seconds)))
+    rate = speed(options.batch / seconds)
     events(Note(STEP, f"{compute}: {rate}, so {minutes:g} minutes are {iterations} iterations"))
     return iterations
 
 
-def seconds_per_iteration(datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute) -> float:
-    """Seconds of an iteration, averaged over the whole course of a training."""
-    each = _measured(datasets, options, compute, CONSTANT)
-    if options.losses.finishing:
-        each += options.schedule.cool_down * (_measured(datasets, options, compute, COOLING) - each)
-    return each
-
-
-def _measured(datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute, plan: Plan) -> float:
-    trainer = Trainer(datasets, options, plan, compute)
-    times: list[float] = []
-    for iteration in range(DISCARDED + MEASURED):
-        before = time.perf_counter()
-        trainer.step(iteration).item()
-        times.append(time.perf_counter() - before)
-    return median(times[DISCARDED:])
-
-
 def estimate_seconds(options: TrainOptions) -> float:
-    """Duration of a training before there are any faces, measured on noise; takes a few seconds itself.
+    """Duration of a training before any faces are extracted, measured on noise; takes a few seconds.
 
     Args:
-        options: with `iterations`; `minutes` are taken at their word.
+        options: with `iterations`; `minutes` are returned as they are.
 
     Raises:
         ConfigError: an unknown model, setting or device.
@@ -81,18 +56,22 @@ def estimate_seconds(options: TrainOptions) -> float:
     noise = np.random.default_rng(0).integers(0, 256, (32, side, side, 3), np.uint8)
     crops = Crops(noise, np.full((32, side, side), 255, np.uint8), name="noise")
     datasets = {name: IdentityDataset(crops, options.held_out, compute.device) for name in ("source", "target")}
-    return seconds_per_iteration(datasets, options, compute) * options.iterations * (1 + BESIDES)
+    return seconds_per_iteration(datasets, options, compute) * options.iterations * (1 + OVERHEAD)
 
 
-def find_rate(
-    datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute, start: Start | None
-) -> RateCurve:
-    """Try learning rates on a network that is thrown away."""
-    trainer = Trainer(datasets, options, CONSTANT, compute, start)
-    iterations = itertools.count()
+def seconds_per_iteration(datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute) -> float:
+    """Mean over a whole training; finishing losses, which may double the time of an iteration, are measured apart."""
+    seconds = _measured(datasets, options, compute, CONSTANT)
+    if options.losses.finishing:
+        seconds += options.schedule.cool_down * (_measured(datasets, options, compute, COOLING) - seconds)
+    return seconds
 
-    def step(rate: float) -> float:
-        trainer.rate = rate
-        return trainer.step(next(iterations)).item()
 
-    return range_test(step, *RATES, TRIED)
+def _measured(datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute, plan: Plan) -> float:
+    trainer = Trainer(datasets, options, plan, compute)
+    times: list[float] = []
+    for iteration in range(DISCARDED + MEASURED):
+        before = time.perf_counter()
+        trainer.step(iteration).item()
+        times.append(time.perf_counter() - before)
+    return median(times[DISCARDED:])

@@ -1,11 +1,7 @@
-"""Checkpoints of a training: everything from which it continues exactly.
+"""Checkpoints, from which a training continues exactly, and `state.json`, which names the latest one.
 
-    checkpoints/
-      state.json              which checkpoint is the latest, and what roll-backs changed
-      00000250.safetensors    one checkpoint: tensors, and a few numbers in the header
-
-Tensors are on the disk before `state.json` names them, and older ones are deleted after that: killed at any moment,
-`state.json` names a whole file. Files of later iterations are leftovers and do not count.
+A checkpoint is complete on disk before `state.json` names it, and older ones are deleted afterwards, so `state.json`
+always names a complete file. Checkpoints of later iterations are leftovers.
 """
 
 import json
@@ -13,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
 from torch import Tensor
 
 from visagist.core.errors import OutputError, RunError
@@ -32,30 +27,29 @@ class State(Settings):
 
     format: int = FORMAT
     latest: int  # iteration of the checkpoint to continue from
-    attempt: int = 0  # times that the training was rolled back; part of every seed
-    rate: float = 1.0  # factor on the learning rate, halved by each roll-back
-    failures: int = 0  # roll-backs to the latest checkpoint
+    attempt: int = 0  # rollbacks so far; part of every seed
+    rate: float = 1.0  # factor on the learning rate, halved by each rollback
+    failures: int = 0  # rollbacks to the last scheduled checkpoint
+    before_interruption: int | None = None  # last scheduled checkpoint, if an interruption saved the latest
+
+    @property
+    def scheduled(self) -> int:
+        """Iteration of the last scheduled checkpoint, to which a rollback goes."""
+        return self.latest if self.before_interruption is None else self.before_interruption
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after an iteration.
+    """The state of a training after an iteration."""
 
-    Attributes:
-        iteration: iterations done.
-        plan: by which it was trained.
-        tensors: weights, their averages and the optimizers' state, by name.
-        stability: running means of the stability check, by name.
-    """
-
-    iteration: int
-    plan: Plan
-    tensors: dict[str, Tensor]
-    stability: dict[str, float] = field(default_factory=dict)
+    iteration: int  # iterations done
+    plan: Plan  # that it was trained by
+    tensors: dict[str, Tensor]  # weights, their averages and the optimizers' state
+    stability: dict[str, float] = field(default_factory=dict)  # statistics of the `LossWatch`
 
     @property
     def average(self) -> dict[str, Tensor]:
-        """The averages of the weights, by their names in the network."""
+        """Averages of the weights, by their names in the network."""
         prefix = "average/"
         return {name.removeprefix(prefix): each for name, each in self.tensors.items() if name.startswith(prefix)}
 
@@ -68,11 +62,10 @@ def read_state(folder: Path) -> State | None:
     """
     path = folder / STATE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        state = State.model_validate(values)
+        state = State.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, ValidationError) as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path}: damaged ({error}); {REMEDY}") from error
     if state.format != FORMAT:
         raise RunError(f"{path}: checkpoint format {state.format}, this visagist reads {FORMAT}")
@@ -80,20 +73,12 @@ def read_state(folder: Path) -> State | None:
 
 
 def write_state(folder: Path, state: State) -> None:
-    """Make a checkpoint that is there the latest.
-
-    Raises:
-        OutputError: the folder cannot be written, or the disk is full.
-    """
-    write_atomic(folder / STATE, state.model_dump_json(indent=1) + "\n")
+    """Make an existing checkpoint the latest."""
+    write_atomic(folder / STATE, state.model_dump_json(indent=1, exclude_none=True) + "\n")
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, state: State) -> None:
-    """Write a checkpoint and make it the latest.
-
-    Raises:
-        OutputError: the folder cannot be written, or the disk is full; earlier checkpoints stay.
-    """
+    """Write a checkpoint and make it the latest."""
     notes = {"iteration": checkpoint.iteration, "plan": checkpoint.plan.model_dump(), "stability": checkpoint.stability}
     save_tensors(path_of(folder, checkpoint.iteration), checkpoint.tensors, notes)
     write_state(folder, state)
@@ -103,28 +88,24 @@ def load_checkpoint(folder: Path, iteration: int) -> Checkpoint:
     """The checkpoint of an iteration, on the CPU.
 
     Raises:
-        RunError: it is missing, damaged or of another format.
+        RunError: it is missing or damaged.
     """
     path = path_of(folder, iteration)
-    notes = load_notes(path, REMEDY)
-    try:
-        plan = Plan.model_validate(notes["plan"])
-        stability = {str(name): float(value) for name, value in notes["stability"].items()}
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(f"{path}: its header is damaged ({error}); {REMEDY}") from error
+    plan, stability = _read_header(path)
     return Checkpoint(iteration, plan, load_tensors(path, REMEDY), stability)
 
 
 def plan_of(folder: Path, iteration: int) -> Plan:
-    """The plan by which a checkpoint was trained; its tensors are not read.
+    """The plan that a checkpoint was trained by, without reading its tensors."""
+    return _read_header(path_of(folder, iteration))[0]
 
-    Raises:
-        RunError: it is missing, damaged or of another format.
-    """
-    path = path_of(folder, iteration)
+
+def _read_header(path: Path) -> tuple[Plan, dict[str, float]]:
+    notes = load_notes(path, REMEDY)
     try:
-        return Plan.model_validate(load_notes(path, REMEDY)["plan"])
-    except (KeyError, ValidationError) as error:
+        stability = {str(name): float(value) for name, value in notes["stability"].items()}
+        return Plan.model_validate(notes["plan"]), stability
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunError(f"{path}: its header is damaged ({error}); {REMEDY}") from error
 
 
@@ -140,43 +121,33 @@ def saved_iterations(folder: Path, until: int | None = None) -> list[int]:
 
 
 def listed(iterations: Sequence[int]) -> str:
-    """Iterations for people.
-
-    >>> listed([250, 500]), listed([])
-    ('250, 500', 'none')
-    """
+    """Iterations for a message."""
     return ", ".join(map(str, iterations)) or "none"
 
 
 def delete_after(folder: Path, iteration: int, suffix: str = ".safetensors") -> None:
-    """Delete numbered files of later iterations: the training has gone back before them.
-
-    Raises:
-        OutputError: one cannot be deleted.
-    """
+    """Delete numbered files of later iterations."""
     for file in folder.glob(f"{'[0-9]' * 8}{suffix}"):
         if int(file.stem) > iteration:
-            _delete(file)
+            delete(file)
 
 
 def prune(folder: Path, backup_every: int, backups: int, pinned: Iterable[int]) -> None:
     """Delete all checkpoints but the last two, the last `backups` backups, and the last up to each of `pinned`.
 
     A backup is the first checkpoint at or after each multiple of `backup_every`.
-
-    Raises:
-        OutputError: one cannot be deleted.
     """
-    there = saved_iterations(folder)
-    first = {iteration // backup_every: iteration for iteration in reversed(there) if iteration >= backup_every}
-    kept = {*there[-2:], *(sorted(first.values())[-backups:] if backups else ())}
-    kept |= {max(i for i in there if i <= at) for at in pinned if at >= there[0]}
-    for iteration in there:
+    saved = saved_iterations(folder)
+    first = {iteration // backup_every: iteration for iteration in reversed(saved) if iteration >= backup_every}
+    kept = {*saved[-2:], *(sorted(first.values())[-backups:] if backups else ())}
+    kept |= {max(i for i in saved if i <= at) for at in pinned if at >= saved[0]}
+    for iteration in saved:
         if iteration not in kept:
-            _delete(path_of(folder, iteration))
+            delete(path_of(folder, iteration))
 
 
-def _delete(file: Path) -> None:
+def delete(file: Path) -> None:
+    """Delete a file, if it exists."""
     try:
         file.unlink(missing_ok=True)
     except OSError as error:

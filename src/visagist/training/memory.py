@@ -1,12 +1,11 @@
-"""Memory of a training before it starts: an estimate, and a refusal of what cannot fit.
+"""An estimate of a training's memory, and a refusal of what cannot fit.
 
-The estimate plays two iterations with tensors that have no contents, so it knows every architecture and every loss,
-those of other distributions included.
+Two iterations run on tensors without contents, so the estimate covers every architecture and loss, also of plug-ins.
 """
 
 import math
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -27,27 +26,27 @@ from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
 GIB = 2**30
-# Python, torch and the libraries themselves, once a network has run and validation faces have been embedded: measured
-# (CPU, 550 MiB), and CUDA's context and handles
+# Python and the libraries, once a network has run and validation faces were embedded (measured on a CPU: 550 MiB); on
+# GPUs, CUDA's context and handles.
 BASE = {"cpu": 600 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
-# Gaps of allocators, and the libraries' own scratch memory, around what lasts and around what a step takes: measured
-# 1.0 to 1.1 on a CPU, and up to 1.5 where a discriminator's tensors of many sizes leave gaps in a heap that is kept
-# (`core.device.kept_memory`).
+# Fragmentation and scratch memory, for lasting memory and for that of a step: measured 1.0 to 1.1 on a CPU, and up to
+# 1.5 where a discriminator's tensors fragment a heap that is kept (`core.device.kept_memory`).
 LASTING_SLACK = 1.1
 STEP_SLACK = {"cpu": 1.5, "cuda": 1.1, "mps": 1.1}
 DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}  # crops as read, and as the trainer holds them, if in one memory
-WEIGHT = 48  # bytes that a weight never takes: itself, averages, optimizer, and copies for saving or a step
-PIXEL = 2 * 2**10  # bytes that the losses never take per pixel of a batch, networks of their own aside: measured 590
+# For the upper bound, in bytes: per weight, with averages, optimizer and copies for saving; per pixel of a batch, in
+# losses without networks of their own (measured: 590).
+WEIGHT, PIXEL = 48, 2 * 2**10
 
 
 def check_memory(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> str:
-    """Memory of a new training in words.
+    """Refuse a new training that does not fit into memory; returns its memory in words.
 
     Args:
         options: of the training.
         identities: names.
         compute: device, precision and memory format.
-        crops: how many, of all identities together.
+        crops: number of crops of all identities together.
 
     Raises:
         ConfigError: it does not fit into what the device has left.
@@ -62,11 +61,7 @@ def check_memory(options: TrainOptions, identities: Sequence[str], compute: Comp
 
 
 def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> int:
-    """Peak memory in bytes; takes some seconds, and next to no memory itself. Arguments as for `check_memory`.
-
-    Raises:
-        ConfigError: an unknown model or setting, or a batch that cannot be accumulated as the options say.
-    """
+    """Peak memory in bytes; takes seconds, and hardly any memory itself. Arguments as for `check_memory`."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # takes half a second
 
     kind, size = compute.device.type, configure(options.model, options.settings).size
@@ -88,7 +83,7 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
     trainer.options, trainer.compute = options, Compute(cpu, compute.autocast, compute.memory_format)
 
     def empty_batch(iteration: int) -> tuple[Tensor, Tensor]:
-        truth = torch.zeros(len(trainer.own), 5, size, size).to(memory_format=compute.memory_format)
+        truth = torch.zeros(len(trainer.rows), 5, size, size).to(memory_format=compute.memory_format)
         return truth[:, :3].clone(), truth
 
     with FakeTensorMode(allow_non_fake_inputs=True), ledger:
@@ -103,14 +98,15 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
             lasting = ledger.live
         state = trainer.tensors()
         # What lies in channels_last is copied for saving; on a GPU one tensor after the other, to the CPU.
-        saving = total_bytes(each for each in state.values() if not each.is_contiguous()) if kind == "cpu" else 0
+        saving = sum(each.nbytes for each in state.values() if not each.is_contiguous()) if kind == "cpu" else 0
         step = max(ledger.peak - lasting, saving)
+        state_bytes = sum(each.nbytes for each in state.values())
         faces = crops * PLANES * round(size * options.margin) ** 2 * DATA_COPIES[kind]
-        return BASE[kind] + faces + round(LASTING_SLACK * total_bytes(state.values()) + STEP_SLACK[kind] * step)
+        return BASE[kind] + faces + round(LASTING_SLACK * state_bytes + STEP_SLACK[kind] * step)
 
 
 def upper_bound(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> float:
-    """More bytes than a training takes, from one face drawn once; infinity if losses have networks of their own."""
+    """An upper bound in bytes, from predicting one face; infinity for losses with networks of their own."""
     losses = options.losses
     if losses.gan or losses.true_face or any(losses.weight(name) for name in losses.of_swap):
         return math.inf
@@ -126,7 +122,7 @@ def upper_bound(options: TrainOptions, identities: Sequence[str], compute: Compu
 
 
 def shortage(options: TrainOptions, needed: int, room: int) -> str:
-    """What to say if a training does not fit."""
+    """The message for a training that does not fit."""
     size = configure(options.model, options.settings).size
     return (
         f"this training takes about {needed / GIB:.1f} GiB, and {room / GIB:.1f} GiB are available; give a smaller "
@@ -135,38 +131,27 @@ def shortage(options: TrainOptions, needed: int, room: int) -> str:
 
 
 @contextmanager
-def explained(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> Iterator[None]:
-    """Name the remedy if the device runs out of memory in the block.
-
-    Raises:
-        ConfigError: it did.
-    """
+def explained(trainer: Trainer) -> Iterator[None]:
+    """Turn running out of memory into a ConfigError that names the remedies."""
     try:
         yield
     except RuntimeError as error:  # the CPU has no type of its own for it
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
-        needed = estimate_memory(options, identities, compute, crops)
-        room = min(available(compute.device) or needed, needed)
+        options, device = trainer.options, trainer.compute.device
+        crops = sum(len(each.planes) for each in set(trainer.datasets.values()))
+        needed = estimate_memory(options, tuple(trainer.datasets), trainer.compute, crops)
+        room = min(available(device) or needed, needed)
         reason = shortage(options, needed, room)
-        raise ConfigError(f"{compute.device} ran out of memory; the last checkpoint is kept; {reason}") from error
-
-
-def total_bytes(tensors: Iterable[Tensor]) -> int:
-    """Bytes of some tensors.
-
-    >>> total_bytes([torch.zeros(3), torch.zeros(2, dtype=torch.bfloat16)])
-    16
-    """
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        raise ConfigError(f"{device} ran out of memory; the last checkpoint is kept; {reason}") from error
 
 
 class Ledger(TorchDispatchMode):
-    """Counts the bytes of all storages that operations make, until they are freed.
+    """Counts the bytes of all storages that operations create, until they are freed.
 
     Attributes:
         live: bytes now.
-        peak: the most that there were; may be set back to `live`.
+        peak: maximum so far; may be reset to `live`.
     """
 
     supports_higher_order_operators: ClassVar[bool] = True

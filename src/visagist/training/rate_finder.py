@@ -1,34 +1,33 @@
 """A learning rate found by a range test, on a network that is thrown away."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.core.errors import ConfigError
+from visagist.core.device import Compute
+from visagist.training.budget import CONSTANT
+from visagist.training.config import TrainOptions
+from visagist.training.data import IdentityDataset
+from visagist.training.trainer import Trainer
+from visagist.training.warm_start import Start
 
+RATES, ITERATIONS = (1e-6, 0.1), 100
 EXPLODED = 4.0  # times the lowest loss: the test ends
-MIN_STEPS = 20
-SAFE = 0.3  # of the rate at which the loss falls fastest, which is near where it explodes
+SAFE = 0.3  # of the rate at which the loss falls fastest, which is close to where it explodes
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """The outcome of a range test.
+    """The outcome of a range test."""
 
-    Attributes:
-        rates: `(N,)` float64 learning rates, rising.
-        losses: `(N,)` float64, the loss with each, finite.
-        exploded: whether the test ended because the loss exploded.
-        suggestion: 0.3 of the rate at which the smoothed loss falls steepest; None if it never falls.
-    """
-
-    rates: NDArray[np.float64]
-    losses: NDArray[np.float64]
-    exploded: bool
-    suggestion: float | None
+    rates: NDArray[np.float64]  # (N,), rising
+    losses: NDArray[np.float64]  # (N,), finite
+    exploded: bool  # whether that ended the test
+    suggestion: float | None  # 0.3 of the rate at which the smoothed loss falls steepest; None if it never falls
 
     def as_text(self) -> str:
         """One line."""
@@ -37,24 +36,25 @@ class RateCurve:
         return f"{tried}, {end}; " + (f"{self.suggestion:.2g} suits" if self.suggestion else "none lowered the loss")
 
 
+def find_rate(
+    datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute, start: Start | None
+) -> RateCurve:
+    """Try learning rates on a network of these options."""
+    trainer, iterations = Trainer(datasets, options, CONSTANT, compute, start), itertools.count()
+
+    def step(rate: float) -> float:
+        trainer.rate = rate
+        return trainer.step(next(iterations)).item()
+
+    return range_test(step, *RATES, ITERATIONS)
+
+
 def range_test(step: Callable[[float], float], low: float, high: float, iterations: int) -> RateCurve:
-    """Train with a rate that grows exponentially until the loss explodes; the weights are of no use afterwards.
+    """Train with an exponentially growing learning rate until the loss explodes.
 
-    Smith 2017, "Cyclical Learning Rates for Training Neural Networks", with exponential growth.
-
-    Args:
-        step: does one iteration with a learning rate and returns its loss.
-        low: first rate, > 0.
-        high: last rate, at least 10 times `low`.
-        iterations: from low to high, 20 or more; 100 are fair.
-
-    Raises:
-        ConfigError: the range or the number of iterations is too small.
+    Smith 2017, "Cyclical Learning Rates for Training Neural Networks", with exponential growth. `step` does one
+    iteration with a learning rate and returns its loss.
     """
-    if not (low > 0 and 10 * low <= high < math.inf):
-        raise ConfigError(f"cannot try learning rates from {low:g} to {high:g}; give 0 < low <= high / 10")
-    if iterations < MIN_STEPS:
-        raise ConfigError(f"a range test of {iterations} iterations shows nothing; give {MIN_STEPS} or more")
     rates = np.geomspace(low, high, iterations)
     losses: list[float] = []
     exploded = False

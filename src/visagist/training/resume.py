@@ -1,43 +1,73 @@
-"""Starting and continuing runs: what may change, and the plan to train by.
+"""New, continued and extended runs: what may change, and the plan to train by.
 
-`iterations` and `minutes` count the run's whole training, not one call's: only so can the same command, given again
-after a crash, finish what it began and do no more.
+`iterations` and `minutes` count the whole run, not one call: so the same command, given again after a crash, finishes
+what it started and does no more.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from visagist.core.errors import RunError
+from visagist.faceset.split import validation_count
 from visagist.models import ARCHITECTURES, configure
-from visagist.models.bundle import Ancestor
+from visagist.models.bundle import Ancestor, Origin
 from visagist.training.checkpoint import State, plan_of, read_state, saved_iterations, write_state
-from visagist.training.config import DEFAULT_MINUTES, TrainOptions
+from visagist.training.config import DEFAULT_MINUTES, TrainOptions, by_flag
 from visagist.training.data.crops import Crops
 from visagist.training.optimizers import suited_rate
-from visagist.training.run import CHECKPOINTS, RECORD, RunRecord, origin_of
+from visagist.training.run import CHECKPOINTS, RECORD, RunRecord
 from visagist.training.schedule import Plan
 
-# What may change when a run is continued. Everything else decides what the network becomes: changed halfway, the run
-# would be neither of the two that its record could name.
-FREE = {"iterations", "minutes", "until", "device", "checkpointing"}
-FREE |= {"save_every", "preview_every", "backup_every", "backups"}
+# Everything else decides what the network becomes: if it changed halfway, the record would be wrong about the run.
+MAY_CHANGE = {"iterations", "minutes", "until", "device", "checkpointing"}
+MAY_CHANGE |= {"save_every", "preview_every", "backup_every", "backups"}
 ELSEWHERE = "continue with the options of the run, or train into another run folder (in a swap: another --workspace)"
 
 Measure = Callable[[float], int]  # minutes to iterations
 
 
-def begin(
-    run: Path, options: TrainOptions, crops: Mapping[str, Crops], measure: Measure, ancestor: Ancestor | None
+def check_same_options(run: Path, options: TrainOptions) -> TrainOptions:
+    """Refuse options that an existing run was not started with.
+
+    Returns:
+        The options, with the learning rate that was found when the run began, if they ask to find one.
+
+    Raises:
+        RunError: the run was started with other options, or is of another format.
+        ConfigError: an unknown model or setting.
+    """
+    if not (run / RECORD).exists():
+        return options
+    known = RunRecord.read(run).options
+    if options.find_rate and options.learning_rate is None:
+        options = options.model_copy(update={"learning_rate": known.learning_rate})
+    before, now = fixed_options(known), fixed_options(options)
+    if before["--model"] != now["--model"]:  # their settings have little in common
+        before, now = {"--model": before["--model"]}, {"--model": now["--model"]}
+    changed = [f"{name} was {before[name]}, now {now[name]}" for name in now if now[name] != before[name]]
+    if changed:
+        preset = known.preset if options.preset is None else None
+        hint = f"give --preset {preset}, or {ELSEWHERE}" if preset else ELSEWHERE
+        raise RunError(f"{run}: this run was started with other options ({', '.join(changed)}); {hint}")
+    return options
+
+
+def fixed_options(options: TrainOptions) -> dict[str, Any]:
+    """The options that a run keeps, including its model's defaults, by their names on the command line."""
+    values = options.model_dump(mode="json", exclude=MAY_CHANGE)
+    values["settings"] = vars(configure(options.model, options.settings))
+    values["learning_rate"] = options.learning_rate or suited_rate(
+        options.optimizer.name, ARCHITECTURES[options.model].learning_rate
+    )
+    return by_flag(values)
+
+
+def new_record(
+    options: TrainOptions, crops: Mapping[str, Crops], measure: Measure, ancestor: Ancestor | None
 ) -> RunRecord:
     """The record of a new run.
-
-    Args:
-        run: its folder.
-        options: all settings, the learning rate found if one was asked for.
-        crops: by identity, the source first, the target second.
-        measure: how many iterations some minutes are; called only if minutes are asked for.
-        ancestor: the run whose weights this one starts from.
 
     Raises:
         ConfigError: the warm-up is too long for the training.
@@ -48,22 +78,15 @@ def begin(
         size=configure(options.model, options.settings).size,
         identities=tuple(crops),
         options=options,
-        origins={name: origin_of(each, options.held_out) for name, each in crops.items()},
+        origins=_origins(crops, options),
         ancestor=ancestor,
     )
 
 
-def resume(
+def continued_record(
     run: Path, record: RunRecord, options: TrainOptions, crops: Mapping[str, Crops], measure: Measure
 ) -> RunRecord:
-    """The record of a run that is continued, its plan resized if another length is asked for.
-
-    Args:
-        run: its folder.
-        record: of the run.
-        options: that `known_record` found to be the same; with neither `iterations` nor `minutes` the length stays.
-        crops: see `begin`.
-        measure: see `begin`.
+    """The record of a run that is continued, with its plan resized if the options ask for another length.
 
     Raises:
         RunError: the run is of other facesets, or has trained longer than is asked.
@@ -76,35 +99,74 @@ def resume(
                 f"{run}: this run was started with another {name} faceset ({record.origins[name].crops} crops, now "
                 f"{len(each.images)}); {ELSEWHERE}"
             )
-    state = read_state(run / CHECKPOINTS)
-    done = state.latest if state else 0
-    total = _asked_total(record, options, measure)
     # What else is known of the same crops may have changed, such as whether their footage shows other subjects.
-    update: dict[str, object] = {"origins": {name: origin_of(each, options.held_out) for name, each in crops.items()}}
+    update: dict[str, Any] = {"origins": _origins(crops, options)}
+    state = read_state(run / CHECKPOINTS)
+    total = _asked_total(record, options, measure)
     if total is not None:
-        if total < done:
-            asked = (
-                f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
-            )
-            raise RunError(
-                f"{run}: {done} iterations are done, more than {asked}; ask for more than that, leave the length "
-                "away, or train into another run folder (in a swap: another --workspace)"
-            )
+        done = state.latest if state else 0
         trained_by = plan_of(run / CHECKPOINTS, done) if state else record.plan
-        position, constant = min(done, trained_by.cool_down_start), 1 - options.schedule.cool_down
-        if total == position and 0 < constant < 1:
-            least = math.ceil((position - 0.5) / constant)
-            raise RunError(
-                f"{run}: {position} iterations are done, and {total} in all leave none for a cool-down; ask for at "
-                f"least {least}, or go back with `visagist rewind {run}`"
-            )
-        plan = record.plan.resized(total, position, options.schedule)
+        plan = _resized(run, record, options, total, done, trained_by)
         update |= {"plan": plan, "plateau": None, "options": options}
         if done in (trained_by.total, record.plan.total):
             update["finished"] = done
-    found = record.model_copy(update=update)
-    _continues_from(run, state, found.plan)  # refused here, before the record changes
-    return found
+    continued = record.model_copy(update=update)
+    _continues_from(run, state, continued.plan)  # refused here, before the record changes
+    return continued
+
+
+def _origins(crops: Mapping[str, Crops], options: TrainOptions) -> dict[str, Origin]:
+    return {
+        name: Origin(
+            crops=len(each.images),
+            validation=validation_count(len(each.images), options.held_out)
+            if each.validation is None
+            else each.validation,
+            fingerprint=each.fingerprint,
+            footage=each.footage,
+            centroid=each.centroid,
+            is_alone=each.is_alone,
+            people=each.people,
+        )
+        for name, each in crops.items()
+    }
+
+
+def _asked_total(record: RunRecord, options: TrainOptions, measure: Measure) -> int | None:
+    """Total iterations that the options ask for, None for the same length as before.
+
+    Minutes that were asked for before keep their number of iterations; only what more minutes add is measured.
+    """
+    before = record.options
+    if (options.iterations, options.minutes) in ((None, None), (before.iterations, before.minutes)):
+        return None
+    if options.iterations is not None:
+        return options.iterations
+    minutes = options.minutes or DEFAULT_MINUTES
+    if before.iterations is not None:  # a chosen number does not tell how many minutes it was
+        return measure(minutes)
+    known = before.minutes or DEFAULT_MINUTES
+    if minutes <= known:
+        return max(1, int(record.plan.total * (minutes / known)))
+    return record.plan.total + measure(minutes - known)
+
+
+def _resized(run: Path, record: RunRecord, options: TrainOptions, total: int, done: int, trained_by: Plan) -> Plan:
+    """The plan of a run with another total."""
+    if total < done:
+        asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
+        raise RunError(
+            f"{run}: {done} iterations are done, more than {asked}; ask for more than that, leave the length away, or "
+            "train into another run folder (in a swap: another --workspace)"
+        )
+    position, constant = min(done, trained_by.cool_down_start), 1 - options.schedule.cool_down
+    if total == position and 0 < constant < 1:
+        enough = math.ceil((position - 0.5) / constant)
+        raise RunError(
+            f"{run}: {position} iterations are done, and {total} in all leave none for a cool-down; ask for at least "
+            f"{enough}, or go back with `visagist rewind {run}`"
+        )
+    return record.plan.resized(total, position, options.schedule)
 
 
 def leave_cool_down(run: Path, record: RunRecord) -> None:
@@ -112,7 +174,8 @@ def leave_cool_down(run: Path, record: RunRecord) -> None:
     state = read_state(run / CHECKPOINTS)
     iteration = _continues_from(run, state, record.plan)
     if state is not None and iteration != state.latest:
-        write_state(run / CHECKPOINTS, state.model_copy(update={"latest": iteration, "failures": 0}))
+        update = {"latest": iteration, "failures": 0, "before_interruption": None}
+        write_state(run / CHECKPOINTS, state.model_copy(update=update))
 
 
 def _continues_from(run: Path, state: State | None, plan: Plan) -> int:
@@ -134,64 +197,3 @@ def _continues_from(run: Path, state: State | None, plan: Plan) -> int:
             f"began, is missing; `visagist train --start {run}` starts a new run from its weights"
         )
     return before[-1]
-
-
-def known_record(run: Path, options: TrainOptions) -> RunRecord | None:
-    """The record of a run that is to be continued with these options, None for a new run.
-
-    Raises:
-        RunError: it was started with other options, or is of another format.
-        ConfigError: an unknown model or setting.
-    """
-    if not (run / RECORD).exists():
-        return None
-    record = RunRecord.read(run)
-    before, now = fixed_options(record.options), fixed_options(with_found_rate(options, record.options))
-    if before["--model"] != now["--model"]:  # whose settings have little in common
-        before, now = {"--model": before["--model"]}, {"--model": now["--model"]}
-    changed = [f"{name} was {before[name]}, now {now[name]}" for name in now if now[name] != before[name]]
-    if changed:
-        preset = record.options.preset if options.preset is None else None
-        hint = f"give --preset {preset}, or {ELSEWHERE}" if preset else ELSEWHERE
-        raise RunError(f"{run}: this run was started with other options ({', '.join(changed)}); {hint}")
-    return record
-
-
-def with_found_rate(options: TrainOptions, known: TrainOptions) -> TrainOptions:
-    """The options with the learning rate that was found when the run began, if they ask to find one."""
-    if not options.find_rate or options.learning_rate is not None:
-        return options
-    return options.model_copy(update={"learning_rate": known.learning_rate})
-
-
-def fixed_options(options: TrainOptions) -> dict[str, object]:
-    """The options that a run keeps, defaults of its model included, by their names on the command line."""
-    values = options.model_dump(mode="json", exclude=FREE)
-    values["settings"] = vars(configure(options.model, options.settings))
-    values["learning_rate"] = options.learning_rate or suited_rate(
-        options.optimizer.name, ARCHITECTURES[options.model].learning_rate
-    )
-    flat: dict[str, object] = {}
-    for name, value in values.items():
-        parts = {f"{name}.{part}": of for part, of in value.items()} if isinstance(value, dict) else {name: value}
-        flat |= {f"--{part.replace('_', '-')}": of for part, of in parts.items()}
-    return flat
-
-
-def _asked_total(record: RunRecord, options: TrainOptions, measure: Measure) -> int | None:
-    """Iterations that the options ask for in all, None if no other length than before.
-
-    Minutes that were asked for before keep their number of iterations; only what more minutes add is measured.
-    """
-    before = record.options
-    if (options.iterations, options.minutes) in ((None, None), (before.iterations, before.minutes)):
-        return None
-    if options.iterations is not None:
-        return options.iterations
-    minutes = options.minutes or DEFAULT_MINUTES
-    if before.iterations is not None:  # a number that was chosen says nothing of minutes
-        return measure(minutes)
-    known = before.minutes or DEFAULT_MINUTES
-    if minutes <= known:
-        return max(1, int(record.plan.total * (minutes / known)))
-    return record.plan.total + measure(minutes - known)

@@ -1,44 +1,49 @@
-"""A training on disk.
+"""A run on disk.
 
 run/
-  run.toml             what is trained, from what, by which plan
-  weights.safetensors  EMA weights for predictions, with a record of what they are
+  run.toml             what is trained, on which facesets, by which plan
+  weights.safetensors  EMA weights for predictions, with their record
   events.jsonl         metrics and messages
   checkpoints/         from which the training continues
   previews/            signed sheets
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import Timeout
 from torch import Tensor
 
-from visagist.core.errors import RunError
+from visagist.core.errors import OutputError, RunError
+from visagist.core.events import Event, EventCallback, Progress, as_json
+from visagist.core.locks import lock
 from visagist.core.settings import Settings, read_toml
-from visagist.faceset.split import validation_count
 from visagist.models import configure
-from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, Origin, read_record, save_network
+from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, Origin, save_network
 from visagist.training.checkpoint import listed, saved_iterations
 from visagist.training.config import TrainOptions
-from visagist.training.data.crops import Crops
 from visagist.training.schedule import Plan
 
 FORMAT = 2
-RECORD, EVENTS = "run.toml", "events.jsonl"
+RECORD, EVENTS, LOCK = "run.toml", "events.jsonl", "train.lock"
 CHECKPOINTS, PREVIEWS = "checkpoints", "previews"
+STEP = "train"
+VALIDATION = "validation"  # step of the events with metrics of validation faces
 
 
 @dataclass(frozen=True)
 class Run:
-    """A training that has come to its end, or to where it was asked to come.
+    """A finished training; can be given wherever a path is.
 
     Attributes:
-        path: its folder; a `Run` can be given wherever a path is.
-        iterations: done in all.
+        path: the run's folder.
+        iterations: total iterations done.
         resumed_at: iteration from which this call continued; 0 for a new run.
-        seconds: that this call took.
+        seconds: duration of this call.
         faces_per_second: median over this call's iterations; 0 if there was nothing left to do.
         metrics: of validation faces at the end: `ssim_source`, `psnr_source`, `ssim_target`, `psnr_target`, ...
         rollbacks: how often the training was rolled back.
@@ -66,11 +71,7 @@ class Run:
 
 
 def speed(rate: float) -> str:
-    """Faces per second in words.
-
-    >>> speed(0.309), speed(61.7)
-    ('0.31 faces/s', '62 faces/s')
-    """
+    """Faces per second in words."""
     return f"{rate:.{0 if rate >= 10 else 2}f} faces/s"
 
 
@@ -106,56 +107,28 @@ class RunRecord(Settings):
             )
         return cls.parse(values, path)
 
-    def network(self, iteration: int) -> NetworkRecord:
-        """The record of the weights of an iteration."""
-        return NetworkRecord(
-            architecture=self.options.model,
-            config=vars(configure(self.options.model, self.options.settings)),
-            coverage=self.options.coverage,
-            size=self.size,
-            identities=self.identities,
-            origins=self.origins,
-            ancestor=self.ancestor,
-            iteration=iteration,
-        )
-
-
-def origin_of(crops: Crops, part: float) -> Origin:
-    """The origin of crops of which `part` is held out for validation."""
-    return Origin(
-        crops=len(crops.images),
-        validation=validation_count(len(crops.images), part) if crops.validation is None else crops.validation,
-        fingerprint=crops.fingerprint,
-        footage=crops.footage,
-        centroid=crops.centroid,
-        is_alone=crops.is_alone,
-        people=crops.people,
-    )
-
 
 def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, iteration: int) -> None:
-    """Write the EMA weights of an iteration for predictions; iteration 0 has none, and removes those that are there.
-
-    Raises:
-        OutputError: they cannot be written.
-    """
-    if iteration:
-        save_network(run / WEIGHTS, dict(average), record.network(iteration))
-    else:
+    """Write the EMA weights of an iteration for predictions; at iteration 0, delete those of a run that went back."""
+    if not iteration:
         (run / WEIGHTS).unlink(missing_ok=True)
-
-
-def weights_iteration(run: Path) -> int:
-    """The iteration of the weights of a run, 0 if it has none.
-
-    Raises:
-        RunError: they are damaged, or of another format.
-    """
-    return read_record(run).iteration if (run / WEIGHTS).exists() else 0
+        return
+    options = record.options
+    network = NetworkRecord(
+        architecture=options.model,
+        config=vars(configure(options.model, options.settings)),
+        coverage=options.coverage,
+        size=record.size,
+        identities=record.identities,
+        origins=record.origins,
+        ancestor=record.ancestor,
+        iteration=iteration,
+    )
+    save_network(run / WEIGHTS, dict(average), network)
 
 
 def check_untrained(run: Path) -> None:
-    """Refuse to begin a run that has been trained but has lost its state: what is left would be deleted.
+    """Refuse to start a run that was trained but has lost its state: what is left would be deleted.
 
     Raises:
         RunError: it has weights or checkpoints.
@@ -170,3 +143,85 @@ def check_untrained(run: Path) -> None:
             f"{run}: this run was trained, but the state of its {CHECKPOINTS}/ is gone, so it cannot continue; "
             f"{'; '.join(remedies)}; to train from scratch, choose another run folder (in a swap: another --workspace)"
         )
+
+
+@contextmanager
+def run_lock(run: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder; a folder that this made is removed if nothing else is in it then.
+
+    Raises:
+        RunError: another process is training there.
+        OutputError: the folder cannot be written or locked.
+    """
+    if run.is_file():
+        raise OutputError(f"{run}: is a file, not a folder; give the run another name, or move the file away")
+    made = [folder for folder in (run, *run.parents) if not folder.exists()]
+    try:
+        held = lock(run / LOCK, wait=False)
+    except Timeout as error:
+        raise RunError(
+            f"{run}: another training is using this folder; wait for its end, or train into another run"
+        ) from error
+    with held:
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                if made and [file.name for file in run.iterdir()] == [LOCK]:  # refused before anything was written
+                    (run / LOCK).unlink()
+                    for folder in made:
+                        folder.rmdir()
+
+
+@contextmanager
+def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
+    """`events` that are also appended, except progress, to the run's log."""
+    with _output_errors(run / EVENTS):
+        run.mkdir(parents=True, exist_ok=True)
+        file = (run / EVENTS).open("a+", encoding="utf-8")
+
+    def write(line: str) -> None:
+        with _output_errors(run / EVENTS):
+            file.write(line)
+            file.flush()
+
+    def emit(event: Event) -> None:
+        if not isinstance(event, Progress):
+            write(json.dumps(as_json(event)) + "\n")
+        events(event)
+
+    with file:
+        file.seek(0)
+        if (before := file.read()) and not before.endswith("\n"):
+            write("\n")  # a line that a crash cut short must not spoil the next one
+        yield emit
+
+
+@contextmanager
+def _output_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
+
+
+def logged_validations(run: Path, until: int) -> dict[int, dict[str, float]]:
+    """Metrics of validation faces by iteration, up to `until`, from the run's log.
+
+    Where the training went back (after a crash, a rollback or a rewind), the later pass counts.
+    """
+    validations: dict[int, dict[str, float]] = {}
+    if not (run / EVENTS).exists():
+        return validations
+    for line in (run / EVENTS).read_text(encoding="utf-8").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:  # cut short by a crash
+            continue
+        if event.get("event") != "metric":
+            continue
+        while validations and next(reversed(validations)) >= event["iteration"]:
+            validations.popitem()  # the training went back before it
+        if event["step"] == VALIDATION:
+            validations[event["iteration"]] = event["values"]
+    return {at: metrics for at, metrics in validations.items() if at <= until}

@@ -1,9 +1,8 @@
-"""The course of a training: warm-up, constant rate, cool-down.
+"""The schedule of a training: warm-up, constant learning rate, cool-down.
 
-Nothing that depends on the training's end starts before the cool-down: the learning rate falls, the random warp fades
-and the finishing losses act during it, and only then. So a training can be extended from the checkpoint at which its
-cool-down began, as if it had been longer from the start (Hägele et al. 2024, "Scaling Laws and Compute-Optimal
-Training Beyond Fixed Training Durations").
+Nothing that depends on the end starts before the cool-down, in which the learning rate falls, the random warp fades and
+finishing losses act. So a training can be extended from the start of its cool-down as if it had been longer from the
+beginning (Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations").
 """
 
 import math
@@ -17,25 +16,25 @@ WARM_UP = 60  # iterations
 
 
 class ScheduleOptions(Settings):
-    """How the learning rate and the random warp change over a training."""
+    """Warm-up and cool-down of a training."""
 
     warm_up: int | None = Field(default=None, ge=0, le=100_000)
-    """Iterations until the full learning rate, 0 to 100000; 60 without it."""
+    """Iterations until the full learning rate, 0 to 100000; 60 by default."""
 
     cool_down: float = Field(default=0.3, ge=0, le=1)
-    """Part of the training, its end, in which the learning rate falls, the random warp fades and finishing losses
-    act; 0 to 1. 0 for a training whose end is open; 1 lets finishing losses act from the start."""
+    """Fraction of the training, at its end, in which the learning rate falls, the random warp fades and finishing
+    losses act; 0 to 1. 0 for a training without a fixed end; 1 lets finishing losses act from the start."""
 
     floor: float = Field(default=0.0, ge=0, le=1)
-    """Part of the full learning rate that is left at the end, 0 to 1; 1 keeps it constant (for schedule-free)."""
+    """Learning rate at the end relative to the full one, 0 to 1; 1 keeps it constant (for schedule-free)."""
 
     warp_end: float = Field(default=0.6, gt=0, le=1)
-    """Part of the cool-down in which the random warp fades, above 0 to 1; the rest is without it. Less for sharper eyes
-    and teeth, more if the swap looks too much like the target."""
+    """Fraction of the cool-down in which the random warp fades out, above 0 to 1. Lower it for sharper eyes and teeth,
+    raise it if the swap looks too much like the target."""
 
 
 class Plan(Settings):
-    """The course of one training, in iterations."""
+    """The schedule of one training, in iterations."""
 
     warm_up: int
     cool_down_start: int
@@ -61,18 +60,12 @@ class Plan(Settings):
         return cls(warm_up=warm_up, cool_down_start=start, total=total)
 
     def resized(self, total: int, position: int, options: ScheduleOptions) -> "Plan":
-        """The plan of the same training with another length.
-
-        Args:
-            total: iterations.
-            position: iterations that are done before any cool-down; the cool-down starts there at the earliest.
-            options: of the training.
-        """
+        """The plan of the same training with another total; its cool-down starts at `position` at the earliest."""
         start = min(total, max(round(total * (1 - options.cool_down)), position))
         return self.model_copy(update={"cool_down_start": start, "total": total})
 
     def cut_short(self, position: int, options: ScheduleOptions) -> "Plan":
-        """The plan of a training whose cool-down starts now, at `position`, and takes its part of the whole.
+        """The plan with a cool-down that starts at `position`, and ends the training early.
 
         >>> Plan.of(1000, ScheduleOptions()).cut_short(350, ScheduleOptions())
         Plan(warm_up=60, cool_down_start=350, total=500)
@@ -85,13 +78,13 @@ class Plan(Settings):
         return iteration >= self.cool_down_start
 
     def cooled(self, iteration: int) -> float:
-        """Part of the cool-down that is done before an iteration, 0 to 1."""
+        """Fraction of the cool-down that is done before an iteration."""
         length = self.total - self.cool_down_start
         return min(1.0, max(0, iteration - self.cool_down_start) / length) if length else 0.0
 
 
 def learning_rate(iteration: int, plan: Plan, options: ScheduleOptions) -> float:
-    """Part of the full learning rate in an iteration: linear warm-up, constant, then down as 1 - sqrt.
+    """Fraction of the full learning rate in an iteration: linear warm-up, constant, then 1 - sqrt cool-down.
 
     >>> plan = Plan.of(1000, ScheduleOptions())
     >>> [round(learning_rate(i, plan, ScheduleOptions()), 2) for i in (0, 59, 699, 775, 999)]
@@ -102,9 +95,9 @@ def learning_rate(iteration: int, plan: Plan, options: ScheduleOptions) -> float
 
 
 def warp_strength(iteration: int, plan: Plan, options: ScheduleOptions) -> float:
-    """Part of the full random warp in an iteration: full until the cool-down, then fading, and none at the end.
+    """Fraction of the full random warp in an iteration: full until the cool-down, then fading to none.
 
-    The warp teaches whose face it is; the last part without it teaches to put eyes where they are, sharply.
+    The warp teaches identity; the end without it teaches sharp, exactly placed eyes.
 
     >>> plan = Plan.of(1000, ScheduleOptions())
     >>> [round(warp_strength(i, plan, ScheduleOptions()), 2) for i in (0, 700, 790, 880, 999)]

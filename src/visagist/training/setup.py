@@ -1,4 +1,4 @@
-"""From crops and options to a training that can begin: everything that can be refused is refused here."""
+"""Setup of a training: checks of its options, then datasets, record and trainer."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from visagist.core.device import choose, kept_memory
+from visagist.core.device import Compute, choose, kept_memory
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import EventCallback, Note, Warned, silent
 from visagist.models import configure, create
-from visagist.training.budget import find_rate, plan_iterations
+from visagist.training.budget import plan_iterations
 from visagist.training.checkpoint import read_state
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
@@ -19,17 +19,12 @@ from visagist.training.distributed import World, joined, own_device, split_batch
 from visagist.training.memory import check_memory
 from visagist.training.presets import with_preset
 from visagist.training.preview import Sign
-from visagist.training.resume import begin, known_record, resume, with_found_rate
-from visagist.training.rollback import run_lock
-from visagist.training.run import (
-    CHECKPOINTS,
-    RECORD,
-    Run,
-    check_untrained,
-)
-from visagist.training.signals import STEP
-from visagist.training.train import Training
+from visagist.training.rate_finder import find_rate
+from visagist.training.resume import check_same_options, continued_record, new_record
+from visagist.training.run import CHECKPOINTS, RECORD, STEP, Run, RunRecord, check_untrained, run_lock
+from visagist.training.train import train_run
 from visagist.training.trainer import Trainer, faces_per_identity
+from visagist.training.training_run import TrainingRun
 from visagist.training.warm_start import check_start, frozen, start_from
 
 
@@ -41,51 +36,40 @@ def train_crops(
     on_event: EventCallback | None = None,
     sign: Sign | None = None,
 ) -> Run:
-    """Train a network on crops in memory. Started by `torchrun`, all processes train one network together.
+    """Train a network on crops in memory; `visagist.train` does the same with facesets, and lists the errors.
 
     Args:
         crops: by identity, `source` first, `target` second; `(N, S, S, 3)` with S the network's size times
             `options.margin`.
-        run: its folder. An unfinished run is continued; a finished one is extended if it is asked for more.
-        options: settings; those of an existing run must be the same, except its length, the device, and how often it is
-            saved and validated.
+        run: the run's folder. An unfinished run is continued; a finished one is extended if it is asked for more.
+        options: settings; for an existing run the same, except for its length, device and intervals.
         on_event: callback receiving progress, metrics and warnings.
-        sign: signs a preview into its final place. Without it no previews are written: a picture of a synthetic face is
-            signed or not made.
-
-    Raises:
-        RunError: the run is of other crops or options, has trained longer than is asked, or is being trained by another
-            process.
-        CollapseError: the training went wrong too often, or collapsed.
-        OutputError: the run cannot be written.
-        ConfigError: an unknown model, setting or device, or it does not fit into memory.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
+        sign: signs a preview into its final place. Without it no previews are written, since synthetic faces are never
+            left unsigned.
     """
-    with exclusive(run) as world:
-        events = (on_event or silent) if world.is_main else silent
-        distinct = {id(each): each for each in crops.values()}  # a pool serves two identities, and is held once
-        count = sum(len(each.images) for each in distinct.values())
+    with exclusive(run, on_event) as (_, events):
+        count = sum(len(each.images) for each in {id(each): each for each in crops.values()}.values())
         options = checked_options(options, run, tuple(crops), lambda: count, events)
-        return prepare(crops, run, options, events, sign).finish()
+        return train_run(prepare(crops, run, options, events, sign))
 
 
 @contextmanager
-def exclusive(run: Path) -> Iterator[World]:
-    """All processes of this training, with the run's folder locked against others."""
+def exclusive(run: Path, on_event: EventCallback | None) -> Iterator[tuple[World, EventCallback]]:
+    """Join the processes of this training, lock the run's folder against others, and emit events on one process."""
     with joined() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
         world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
-        yield world
+        yield world, (on_event or silent) if world.is_main else silent
 
 
 def checked_options(
     options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
-    """The options with what their preset fills in; whatever can be refused before a crop is read is refused here."""
+    """The options, filled by their preset; refuses whatever can be refused before crops are read."""
     world = World.now()
     if world.is_main:
         options = with_preset(options, run, identities, count_crops, events)
     options = TrainOptions.model_validate_json(world.shared(options.model_dump_json())) if world.size > 1 else options
-    known_record(run, options)
+    options = check_same_options(run, options)
     if options.batch < len(identities):
         raise ConfigError(
             f"a batch of {options.batch} is too small for {len(identities)} identities; give more --batch"
@@ -106,48 +90,56 @@ def checked_options(
 
 def prepare(
     crops: Mapping[str, Crops], run: Path, options: TrainOptions, events: EventCallback, sign: Sign | None
-) -> Training:
-    """A training that can begin, by `checked_options`; its record is written."""
-    size = configure(options.model, options.settings).size
-    wanted = round(size * options.margin)
-    for each in crops.values():
-        if each.images.shape[1] != wanted:
-            raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {wanted}")
+) -> TrainingRun:
+    """A run ready to train with options from `checked_options`; its record is written.
+
+    Raises:
+        RunError: the run is of other crops, or has trained longer than is asked.
+    """
     compute = choose(own_device(options.device))
-    distinct = {id(each): each for each in crops.values()}
-    bins = options.augmentation.yaw_bins
-    held = {key: IdentityDataset(each, options.held_out, compute.device, bins) for key, each in distinct.items()}
-    datasets = {name: held[id(each)] for name, each in crops.items()}
+    datasets = load_datasets(crops, options, compute)
     is_new = read_state(run / CHECKPOINTS) is None
     start = start_from(options.start, options) if options.start is not None and is_new else None
-    record = known_record(run, options)
-    if record is None and options.find_rate and options.learning_rate is None:
-        curve = find_rate(datasets, options, compute, start)
-        events(Note(STEP, curve.as_text()))
-        options = options.model_copy(update={"learning_rate": curve.suggestion})
     measure = partial(plan_iterations, datasets, options, compute, events)
-    if record is None:
-        settled = begin(run, options, crops, measure, start.ancestor if start else None)
-    else:
-        options = with_found_rate(options, record.options)
-        settled = resume(run, record, options, crops, measure)
-        if start is not None and start.ancestor != record.ancestor:
+    if (run / RECORD).exists():
+        known = RunRecord.read(run)
+        record = continued_record(run, known, options, crops, measure)
+        if start is not None and start.ancestor != known.ancestor:
             raise RunError(
                 f"{options.start}: has been trained since {run} started from it; train into another run folder"
             )
+    else:
+        if options.find_rate and options.learning_rate is None:
+            curve = find_rate(datasets, options, compute, start)
+            events(Note(STEP, curve.as_text()))
+            options = options.model_copy(update={"learning_rate": curve.suggestion})
+        known, record = None, new_record(options, crops, measure, start.ancestor if start else None)
     world = World.now()
     world.wait()
-    if world.is_main and settled != record:
-        settled.save(run / RECORD)
+    if world.is_main and record != known:
+        record.save(run / RECORD)
     if options.iterations is None and options.minutes is None:
-        length = {name: getattr(settled.options, name) for name in ("iterations", "minutes")}
+        length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
         options = options.model_copy(update=length)  # so that the saved call states it
-    if options.losses.finishing and settled.plan.cool_down_start == settled.plan.total:
+    if options.losses.finishing and record.plan.cool_down_start == record.plan.total:
         idle = ", ".join(options.losses.finishing)
         events(Warned(STEP, f"{idle} will not act: this training has no cool-down; give --schedule.cool-down"))
     if start is not None:
         last = start.ancestor.identities[-1]
         new = [f"{name} starts as a copy of {last}" for name in crops if name not in start.ancestor.identities]
         events(Note(STEP, "; ".join([f"starts from the weights of {options.start}", *new])))
-    trainer = Trainer(datasets, options, settled.plan, compute, start)
-    return Training(trainer, run, settled, options, events, sign)
+    trainer = Trainer(datasets, options, record.plan, compute, start)
+    return TrainingRun(trainer, run, record, options, events, sign)
+
+
+def load_datasets(crops: Mapping[str, Crops], options: TrainOptions, compute: Compute) -> dict[str, IdentityDataset]:
+    """Datasets on the device, by identity; a pool that serves several identities is held once."""
+    side = round(configure(options.model, options.settings).size * options.margin)
+    datasets: dict[int, IdentityDataset] = {}
+    for each in crops.values():
+        if each.images.shape[1] != side:
+            raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {side}")
+        if id(each) not in datasets:
+            bins = options.augmentation.yaw_bins
+            datasets[id(each)] = IdentityDataset(each, options.held_out, compute.device, bins)
+    return {name: datasets[id(each)] for name, each in crops.items()}

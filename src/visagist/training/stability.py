@@ -1,13 +1,13 @@
-"""Notices when a training goes wrong, before hours are lost to it.
+"""Stability checks: exploding losses and mode collapse.
 
-A loss that is not finite poisons all weights at once. An explosion shows as one loss far above all before, as a jump
-that stays, or as a slow climb; going back and taking smaller steps usually cures it. A mode collapse (the network
-draws one grey face for everything) may leave the loss nearly where it was, but the predicted faces no longer differ
-from each other; validation looks for that, and a training that does not recover is stopped.
+An explosion shows as one huge loss, as a jump that stays, or as a slow climb; going back and taking smaller steps
+usually cures it. After a mode collapse (one grey face for everything) the loss may be nearly what it was, but predicted
+faces no longer differ from each other, which validation measures; a training that does not recover is stopped.
 """
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -19,38 +19,32 @@ JUMP, PATIENCE = 2.0, 5  # times the running mean, iterations in a row
 EXPLODED = 20.0  # times the running mean: once is enough
 CLIMB = 3.0  # times the lowest running mean
 
-ALIVE = 0.2  # variation, relative to real faces', from which a network has begun to tell faces apart
+ALIVE = 0.2  # variation, relative to that of real faces, from which a network has begun to tell faces apart
 COLLAPSED = 0.25  # of the largest variation so far
 CONFIRMATIONS = 3  # validations in a row
 
 
 @dataclass
 class LossWatch:
-    """Running means of the reconstruction losses, which act during the whole of a training.
+    """Running statistics of the reconstruction losses, which act during the whole training."""
 
-    Attributes:
-        mean: running mean.
-        seen: losses so far.
-        high: how many in a row jumped; above 0, the state may be bad and is not saved.
-        lowest: lowest running mean since the losses settled.
-
-    >>> watch = LossWatch()
-    >>> watch.check(0.5), watch.check(float("nan"))
-    (None, 'the loss is not finite')
-    """
-
-    mean: float = 0.0
-    seen: int = 0
-    high: int = 0
-    lowest: float = math.inf
+    mean: float = 0.0  # running mean
+    seen: float = 0.0  # losses so far
+    high: float = 0.0  # how many in a row jumped; above 0, the state may be bad and is not saved
+    lowest: float = math.inf  # lowest running mean since the losses settled
 
     def check(self, loss: float) -> str | None:
-        """What is wrong after an iteration with this loss, or None."""
+        """The fault that the loss of an iteration shows, or None.
+
+        >>> watch = LossWatch()
+        >>> watch.check(0.5), watch.check(float("nan"))
+        (None, 'the loss is not finite')
+        """
         if not math.isfinite(loss):
             return "the loss is not finite"
         if self.seen >= PATIENCE and loss > EXPLODED * self.mean:
             return f"the loss exploded from {self.mean:.3f} to {loss:.3g}"
-        self.high = self.high + 1 if self.seen >= SETTLED and loss > JUMP * self.mean else 0
+        self.high = self.high + 1 if self.seen >= SETTLED and loss > JUMP * self.mean else 0.0
         if self.high >= PATIENCE:
             return f"the loss jumped from {self.mean:.3f} to {loss:.3f} and stayed there"
         memory = min(MEMORY, self.seen / (self.seen + 1))
@@ -64,40 +58,29 @@ class LossWatch:
         return None
 
     def numbers(self) -> dict[str, float]:
-        """The running means for a checkpoint; JSON has no infinity."""
-        found = {"mean": self.mean, "seen": float(self.seen), "high": float(self.high)}
-        return found if math.isinf(self.lowest) else found | {"lowest": self.lowest}
-
-    @classmethod
-    def of(cls, numbers: dict[str, float]) -> "LossWatch":
-        """The watch whose `numbers` these are; a fresh one for none."""
-        if not numbers:
-            return cls()
-        return cls(numbers["mean"], int(numbers["seen"]), int(numbers["high"]), numbers.get("lowest", math.inf))
+        """The statistics for a checkpoint; JSON has no infinity."""
+        return {name: value for name, value in asdict(self).items() if math.isfinite(value)}
 
 
 @dataclass
 class CollapseWatch:
-    """How much predicted validation faces vary, by identity.
+    """How much predicted validation faces vary, by identity."""
 
-    Attributes:
-        largest: the largest variation so far.
-        collapsed: validations in a row that saw a collapse.
-        last_good: iteration of the last validation that did not.
-    """
+    largest: dict[str, float] = field(default_factory=dict)  # variation so far
+    collapsed: int = 0  # validations in a row that showed a collapse
+    last_good: int = 0  # iteration of the last validation that did not
 
-    largest: dict[str, float] = field(default_factory=dict)
-    collapsed: int = 0
-    last_good: int = 0
-
-    def check(self, iteration: int, variations: dict[str, float]) -> str | None:
-        """Which identity has collapsed, or None.
+    def check(self, iteration: int, metrics: Mapping[str, float]) -> str | None:
+        """The collapse that the metrics of a validation show, or None.
 
         >>> watch = CollapseWatch()
-        >>> watch.check(100, {"source": 0.7}), watch.check(200, {"source": 0.01})
+        >>> watch.check(100, {"variation_source": 0.7}), watch.check(200, {"variation_source": 0.01})
         (None, 'the faces predicted as source are all alike: they vary 0.01 of what real ones do, before 0.70')
         """
-        for name, variation in variations.items():
+        for key, variation in metrics.items():
+            if not key.startswith("variation_"):
+                continue
+            name = key.removeprefix("variation_")
             largest = self.largest.get(name, 0.0)
             if not math.isfinite(variation) or (largest >= ALIVE and variation < COLLAPSED * largest):
                 self.collapsed += 1
@@ -112,18 +95,18 @@ class CollapseWatch:
 
 @torch.no_grad()
 def output_variation(predicted: Tensor, truth: Tensor, weights: Tensor) -> float:
-    """How much predicted faces differ from each other, relative to how much the real ones do.
+    """How much predicted faces differ from each other, relative to the real ones.
 
-    Root of the ratio of the pixels' variances over the batch, under `weights`. 1: as different as real faces; 0: all
+    The root of the ratio of the pixels' variances over the batch, under `weights`: 1 as different as real faces, 0 all
     the same. Blur alone brings it to about 0.6.
 
     Args:
         predicted: `(B, 3, H, W)` faces in [0, 1] of one identity, B >= 2.
-        truth: the real faces, the same shape.
+        truth: the real faces, same shape.
         weights: `(B, 1, H, W)` >= 0, such as the hulls.
 
     Returns:
-        A number >= 0; 1 if the real faces are all the same, which tells nothing.
+        A number >= 0; 1 if the real faces are all the same, which shows nothing.
 
     >>> faces = torch.rand(4, 3, 8, 8)
     >>> round(output_variation(faces / 2, faces, torch.ones(4, 1, 8, 8)), 4)

@@ -1,7 +1,7 @@
-"""One training, iteration by iteration, without files.
+"""One training in memory, iteration by iteration.
 
-The random numbers of an iteration come from a generator seeded with (seed, attempt, iteration). So the state of a
-training is its tensors and two numbers, and it continues exactly from any iteration.
+The random numbers of an iteration come from a generator seeded with (seed, attempt, iteration), so a training continues
+exactly from its tensors and these numbers.
 """
 
 from collections.abc import Mapping
@@ -31,11 +31,11 @@ from visagist.training.optimizers import (
 from visagist.training.schedule import Plan, learning_rate, warp_strength
 from visagist.training.warm_start import Start, frozen, take_over
 
-BATCH, DECODING, DROPPING, JUDGING = range(4)  # what random numbers are drawn for, each with a seed of its own
+BATCH, DECODING, DROPPING, JUDGING = range(4)  # purposes of random numbers, with a seed each
 
 
 def faces_per_identity(batch: int, identities: int) -> tuple[int, ...]:
-    """How a batch is shared out: of two, the source, which must be learnt from all sides, has a few more.
+    """Faces of each identity in a batch; of two, the source, which is harder to learn, gets a few more.
 
     >>> faces_per_identity(8, 2), faces_per_identity(8, 3)
     ((5, 3), (3, 3, 2))
@@ -51,15 +51,14 @@ class Trainer:
 
     Attributes:
         datasets: crops by identity, the source first, the target second, then the others.
-        plan: the course of the training; may be replaced between iterations.
-        network: weights as the optimizer leaves them.
+        plan: schedule of the training; may be replaced between iterations.
+        network: the network, with the weights as the optimizer leaves them.
         average: exponential moving average of every weight by name, used for predictions.
-        before: the average at the beginning of the cool-down, if a loss needs it; empty before.
-        rate: learning rate that the schedule scales.
-        attempt: times that the training was rolled back; part of every seed.
-        world: the processes that train together.
-        counts: faces of each identity in a batch, all processes together.
-        losses: the weighted losses of the latest iteration by name, scalars on the device.
+        before: the average at the start of the cool-down, if a loss needs it; empty before.
+        rate: full learning rate, which the schedule scales.
+        attempt: number of rollbacks; part of every seed.
+        counts: faces of each identity in a batch, over all processes.
+        losses: weighted losses of the latest iteration by name, scalars on the device.
         judged: losses of the discriminators, likewise.
     """
 
@@ -86,7 +85,7 @@ class Trainer:
         self.attempt = 0
         self.counts = faces_per_identity(options.batch, len(datasets))
         self.world = World.now()
-        self.own, self.parts = split_batch(self.counts, options.optimizer.accumulate, self.world)
+        self.rows, self.parts = split_batch(self.counts, options.optimizer.accumulate, self.world)
         self.losses: dict[str, Tensor] = {}
         self.judged: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
@@ -94,7 +93,7 @@ class Trainer:
             self.begin()
 
     def begin(self) -> None:
-        """Make averages, optimizer and criterion for the weights that the network has."""
+        """Create averages, optimizer and criterion for the network's weights."""
         self.weights = dict(self.network.named_parameters())
         self.average = {name: weight.detach().clone() for name, weight in self.weights.items()}
         self.before: dict[str, Tensor] = {}
@@ -109,7 +108,7 @@ class Trainer:
         )
 
     def step(self, iteration: int) -> Tensor:
-        """One iteration: draw a batch, predict, compare, step. Nothing is read back from the device.
+        """One iteration, without reading anything back from the device.
 
         Returns:
             Sum of the reconstruction losses, a scalar on the device; NaN if a loss, a gradient or a discriminator is
@@ -122,8 +121,8 @@ class Trainer:
         done: list[Outputs] = []
         shares: list[dict[str, Tensor]] = []
         for rows, counts in self.parts:
-            own = slice(None) if len(self.parts) == 1 else rows
-            outputs = self.predict_part(seen[own], truth[own], counts, iteration, generator)
+            part = slice(None) if len(self.parts) == 1 else rows
+            outputs = self.predict_part(seen[part], truth[part], counts, iteration, generator)
             losses = self.criterion(outputs, is_finishing)
             torch.stack(list(losses.values())).sum().backward()
             done.append(outputs.detached())
@@ -141,7 +140,7 @@ class Trainer:
         return torch.where(is_finite, self.criterion.reconstruction(self.losses), torch.nan)
 
     def sum_over_processes(self, is_finishing: bool) -> None:
-        """Sum gradients, and the few numbers that all processes must agree on, once per iteration."""
+        """Sum gradients, losses and adversarial statistics over all processes, once per iteration."""
         if self.world.size == 1:
             return
         adversaries = list(self.criterion.adversaries.values()) if is_finishing else []
@@ -153,7 +152,7 @@ class Trainer:
     def predict_part(
         self, seen: Tensor, truth: Tensor, counts: tuple[int, ...], iteration: int, generator: torch.Generator
     ) -> Outputs:
-        """Encode a part of a batch with so many faces of each identity, and decode all that the losses look at."""
+        """Encode a part of a batch with `counts` faces of each identity, and decode whatever the losses need."""
         is_finishing, swapped_to = self.plan.is_finishing(iteration), self.criterion.swapped_to(iteration)
         swap: Tensor | None = None
         before: Tensor | None = None
@@ -172,16 +171,16 @@ class Trainer:
         return Outputs(latent, rgb, mask, truth, counts, swap, before, swapped_to)
 
     def seed(self, iteration: int, purpose: int) -> int:
-        """Seed of the random numbers of one iteration; 32 bits, since torch's generator on the CPU ignores the rest."""
+        """Seed of the random numbers of an iteration; 32 bits, since torch's CPU generator ignores the rest."""
         return int(np.random.SeedSequence((self.options.seed, self.attempt, iteration, purpose)).generate_state(1)[0])
 
     def _generator(self, iteration: int, purpose: int) -> torch.Generator:
         return self.world.own_generator(torch.Generator().manual_seed(self.seed(iteration, purpose)))
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """What the network sees `(B, 3, R, R)`, and what it should predict with hull and importance `(B, 5, R, R)`.
+        """Input `(B, 3, R, R)` of the network, and its target with hull and importance `(B, 5, R, R)`.
 
-        Every process varies the whole batch, since faces may take on each other's colours, and keeps its own.
+        Every process augments the whole batch, since faces may take on each other's colours, and keeps its own rows.
         """
         generator = torch.Generator().manual_seed(self.seed(iteration, BATCH))
         datasets = self.datasets.values()
@@ -196,10 +195,10 @@ class Trainer:
             warp_strength(iteration, self.plan, self.options.schedule),
             generator,
         )
-        return (seen, truth) if self.world.size == 1 else (seen[self.own], truth[self.own])
+        return (seen, truth) if self.world.size == 1 else (seen[self.rows], truth[self.rows])
 
     def autocast(self) -> torch.autocast:
-        """The precision in which the network computes."""
+        """Context in which the network computes."""
         kind, dtype = self.compute.device.type, self.compute.autocast
         return torch.autocast(kind, dtype=dtype, enabled=dtype is not None)
 
@@ -214,17 +213,17 @@ class Trainer:
             )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes, by name; no copies."""
+        """Everything that training changes, by name; no copies."""
         found = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
         found |= {f"average/{name}": average for name, average in self.average.items()}
         found |= {f"before/{name}": before for name, before in self.before.items()}
         return found | state_tensors(self.optimizer, self.weights) | self.criterion.tensors()
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over what `tensors` returned at another time.
+        """Load what `tensors` returned.
 
         Raises:
-            RunError: they are not of this network.
+            RunError: they do not fit this network.
         """
         try:
             with torch.no_grad():
@@ -243,13 +242,12 @@ class Trainer:
 
 
 def recompute_blocks(network: Swapper) -> None:
-    """Gradient checkpointing: blocks keep only their input and are computed again in the backward pass.
+    """Gradient checkpointing: blocks (`Swapper.segments`) are computed again in the backward pass.
 
-    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". The network names its blocks
-    (`Swapper.segments`), and draws random numbers only between them.
+    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". Random numbers are drawn only between blocks.
 
     Raises:
-        ConfigError: the network names none.
+        ConfigError: the network declares none.
     """
     if not network.segments:
         raise ConfigError(f"{type(network).__name__} has no blocks to recompute; leave --checkpointing away")

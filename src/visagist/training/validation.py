@@ -1,4 +1,4 @@
-"""Metrics of validation faces: how well each identity is reconstructed, and who the swap looks like."""
+"""Metrics of validation faces: reconstruction of each identity, and similarity of the swap to it."""
 
 from collections.abc import Callable, Mapping
 
@@ -28,16 +28,15 @@ def validate(
     """Metrics of validation faces.
 
     Args:
-        datasets: by identity, the target second.
-        predict: `(B, 3, R, R)` faces and an identity to `(rgb, mask)`.
+        datasets: crops by identity, the target second.
+        predict: from `(B, 3, R, R)` faces and an identity to `(rgb, mask)`.
         size: R.
         coverage: of the faces.
 
     Returns:
-        For each identity, reconstructed: `ssim_NAME` and `psnr_NAME` (dB) inside the hull, and `variation_NAME`
-        (`output_variation`) if there are at least two faces. For each identity that can appear in the target:
-        `similarity_NAME`, SFace similarity of the swap to it, -1 to 1, if embeddings are known and the coverage shows
-        enough; above 0.6 is the same subject, below 0.35 another one.
+        For each identity, `ssim_NAME` and `psnr_NAME` (dB) of its reconstruction inside the hull, and with two faces or
+        more `variation_NAME` (`output_variation`). For each but the target, where embeddings are known,
+        `similarity_NAME`: SFace similarity of the swap, -1 to 1; above 0.6 the same subject, below 0.35 another one.
     """
     metrics: dict[str, float] = {}
     for name, dataset in datasets.items():
@@ -57,7 +56,7 @@ def validate(
 
 
 def validation_faces(dataset: IdentityDataset, count: int, size: int) -> Tensor:
-    """`(B, 5, size, size)`: at most `count` validation crops of one identity without their margin."""
+    """At most `count` validation crops of an identity without their margin, `(B, 5, size, size)`."""
     crops = dataset.validation_crops(count)
     edge = (crops.shape[-1] - size) // 2
     return crops[..., edge : edge + size, edge : edge + size]
@@ -70,7 +69,7 @@ def swap_similarity(
 
     Args:
         faces: `(B, 3, R, R)` of the target, RGB in [0, 1].
-        rgb: prediction, laid over the faces by `mask`, as in a merge.
+        rgb: prediction, composited over the faces by `mask`.
         mask: `(B, 1, R, R)` in [0, 1].
         centroid: `(128,)` mean embedding of the identity.
         coverage: of the faces.

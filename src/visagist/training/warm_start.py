@@ -1,7 +1,6 @@
-"""What a training starts from, other than random weights, and what of that stays as it is.
+"""Warm starts: a run that begins with the weights of another, and weights that stay frozen.
 
-So a pretrained network is fitted to two people, a finished run is trained on with other options, and an identity joins
-a network that knows others.
+For fitting a pretrained network to two people, training a finished run with other options, or adding an identity.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,23 +15,19 @@ from visagist.models import Swapper, configure
 from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, read_record
 from visagist.training.config import TrainOptions, plain
 
-SHARED = "shared"  # among what can be frozen: all weights that belong to no identity
+SHARED = "shared"  # in `freeze`: all weights that belong to no identity
 
 
 @dataclass(frozen=True)
 class Start:
-    """Weights by name, and the run that they come from."""
+    """Weights by name, and the run they come from."""
 
     ancestor: Ancestor
     weights: Mapping[str, Tensor]
 
 
 def start_from(folder: Path, options: TrainOptions) -> Start:
-    """The weights of a run that another one is to start from.
-
-    Raises:
-        RunError, ConfigError: see `check_start`.
-    """
+    """The weights of a run that another one is to start from, after `check_start`."""
     record = check_start(folder, options)
     earlier = record.ancestor.footage if record.ancestor else ()
     footage = {name: None for origin in record.origins.values() for name in origin.footage}
@@ -44,10 +39,10 @@ def start_from(folder: Path, options: TrainOptions) -> Start:
 
 
 def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
-    """The record of a run's weights, if another run can start from them.
+    """The record of a run's weights, if a run with these options can start from them.
 
     Raises:
-        RunError: the folder is not a run, has no weights yet, or is of another model, other settings or coverage.
+        RunError: the folder is not a run, has no weights yet, or has another model, other settings or coverage.
     """
     record = read_record(folder)
     if record.architecture != options.model:
@@ -70,21 +65,18 @@ def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
 
 
 def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str, ...]) -> tuple[str, ...]:
-    """Give a network another one's weights, as far as people go by their names.
-
-    Whoever the other one does not know begins as a copy of the last person that it knows: what draws one face is nearer
-    to drawing another than what has never drawn any.
+    """Load another network's weights, matching identities by name; a new one starts as a copy of the last known one.
 
     Args:
         network: to be changed.
         weights: of a network with the same settings.
-        people: its identities.
+        people: identities of that network.
 
     Returns:
-        The people who are new.
+        The new identities.
 
     Raises:
-        RunError: the weights are not of such a network.
+        RunError: the weights do not fit.
 
     >>> from visagist.models import create
     >>> two, three = create("quick", ("source", "target")), create("quick", ("source", "target", "anna"))
@@ -103,18 +95,17 @@ def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str
 
 
 def _counterpart(name: str, person: str, people: tuple[str, ...]) -> str:
-    """The name that a person's own weight has in a network of these people."""
+    """The name of an identity's own weight in a network of these identities."""
     part, _, rest = name.split(".", 2)
     return f"{part}.{people.index(person) if person in people else len(people) - 1}.{rest}"
 
 
 def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
-    """Names of the weights that `parts` keep as they are.
+    """Names of the weights to freeze.
 
     Args:
-        network: whose weights they are.
-        parts: of the network (`encoder`); people, whose own weights are meant (`source`); or `shared`, all weights
-            that are nobody's own, whatever the network's parts are.
+        network: the network.
+        parts: modules (`encoder`), identities, for their own weights (`source`), or `shared` for all others.
 
     Raises:
         ConfigError: the network has no such part, or nothing would be left to train.

@@ -1,7 +1,6 @@
-"""Pretraining: many people at once, for runs of two to start from.
+"""Pretraining on many subjects, for later runs to start from.
 
-What a face is takes a network longest to learn, and is the same for everyone. Both identities of a pretraining are
-trained on everyone: each is as good a start for whomever it will be.
+Both identities are trained on all subjects, so either is a good start for any face.
 """
 
 import os
@@ -24,17 +23,17 @@ from visagist.training.data import Crops, crops_of
 
 
 def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: float) -> tuple[Crops, str]:
-    """Everybody's crops for a network of `size` px faces, `margin` times as large.
+    """The crops of all subjects, `margin` times as large as the network's `size` px faces.
 
     Args:
-        folder: of `pretrain`.
-        part: of the people, or else of each person's crops, that is held out for validation.
+        folder: contains the facesets, at any depth.
+        part: fraction of the subjects, or else of each subject's crops, held out for validation.
 
     Returns:
-        The crops, those held out last, and a sentence about them.
+        The crops, those held out last, and a sentence that describes them.
 
     Raises:
-        FacesetError: as in `pretrain`.
+        FacesetError: there is no faceset or only one subject, facesets are nested, or a crop is damaged.
     """
     facesets = [Faceset.open(each) for each in facesets_in(folder)]
     records = [record for faceset in facesets for record in faceset.records]
@@ -60,10 +59,10 @@ def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: 
 
 
 def facesets_in(folder: Path) -> list[Path]:
-    """All folders with crops in a folder, itself included, by name; links are followed, hidden folders are not.
+    """Folders with crops in a folder, including itself, by name; follows links, skips hidden folders.
 
     Raises:
-        FacesetError: there is none, one lies in another, or a folder cannot be read.
+        FacesetError: there is none, they are nested, or a folder cannot be read.
     """
 
     def refuse(error: OSError) -> NoReturn:
@@ -98,20 +97,20 @@ def facesets_in(folder: Path) -> list[Path]:
 
 
 def told_apart(records: list[Record]) -> NDArray[np.int64]:
-    """Who is who in a faceset of many people, by embeddings.
+    """Cluster the crops of one faceset by identity.
 
-    Every track goes to the person that it is most like, or to a new one where nobody is alike enough; tracks with most
-    crops come first, since their mean says most. Unlike `faces.cluster` it does not compare all with all, so that tens
-    of thousands of stills are told apart in seconds.
+    Every track joins the identity with the most similar mean embedding, or starts a new one; the longest tracks come
+    first, since their means are the most reliable. Unlike `faces.cluster` it does not compare all pairs, so tens of
+    thousands of stills take seconds.
 
     Returns:
-        `(N,)` numbers of people from 0 on; -1 for tracks of which no crop has an embedding.
+        `(N,)` identity numbers from 0; -1 for tracks without any embedding.
     """
     tracks: dict[tuple[str, int], list[int]] = {}
     for i, record in enumerate(records):
         tracks.setdefault((record.footage_sha256, record.track), []).append(i)
     who = np.full(len(records), UNKNOWN, np.int64)
-    sums = np.empty((len(tracks), 128))  # of each person's embeddings, weighed
+    sums = np.empty((len(tracks), 128))  # weighted embeddings of each identity
     people = 0
     for members in sorted(tracks.values(), key=len, reverse=True):
         known = [(records[i], np.array(records[i].embedding)) for i in members if records[i].embedding]
