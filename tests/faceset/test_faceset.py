@@ -94,6 +94,14 @@ def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: Faceset
     assert np.abs(wide[:, 8:72, 8:72].astype(int) - plain).mean() < 1
 
 
+def test_landmarks_lie_where_the_loaded_pictures_show_them(extracted: Faceset) -> None:
+    _, hulls, _ = extracted.load("full", 64, 1.25)
+    landmarks = extracted.landmarks("full", 1.25)
+    assert landmarks.shape == (len(extracted), 478, 3)
+    for hull, points in zip(hulls[::20], landmarks[::20], strict=True):
+        assert np.abs(hull_mask(points[:, :2] * 80 - 0.5, 80).astype(int) - hull).mean() < 1
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png"])
 def test_record_round_trip(extracted: Faceset, tmp_path: Path, suffix: str) -> None:
     record, pixels = read_crop(crops(extracted.path)[0])

@@ -11,10 +11,11 @@ from tests.training.conftest import ending, people, weights
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import Event, Note
 from visagist.core.tensors import load_tensors
-from visagist.models import ARCHITECTURES, create
+from visagist.models import ARCHITECTURES, configure, create
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, train_crops
-from visagist.training.warm_start import take_over
+from visagist.training.setup import prepare
+from visagist.training.warm_start import BASE_FOLDER, take_over
 
 Make = Callable[..., TrainOptions]
 People = dict[str, Crops]
@@ -109,3 +110,42 @@ def test_what_does_not_fit_is_refused_before_the_run_begins(
     with pytest.raises((RunError, ConfigError), match=message):
         train_crops(crops, tmp_path, options(**{"start": finished, **changes}))
     assert not (tmp_path / "run.toml").exists()
+
+
+def test_a_run_starts_from_the_base_unless_told_otherwise(tmp_path: Path) -> None:
+    """Every identity starts as a copy of the base's decoder, and the record does not count the base as a person."""
+    crops = {name: people(seed, 8, 128) for seed, name in enumerate(("source", "target"))}
+    base = load_tensors(BASE_FOLDER / "visage-128-full.safetensors")
+    events = list[Event]()
+    started = prepare(crops, tmp_path, TrainOptions(iterations=1, device="cpu"), events.append, None)
+    assert started.record.ancestor is not None
+    assert (started.record.ancestor.identities, started.record.ancestor.footage) == (("base",), ())
+    for name, weight in started.trainer.network.state_dict().items():
+        assert torch.equal(weight, base[name.replace("decoders.1.", "decoders.0.")].float())
+    assert any("starts from the base for visage, 128 px, full" in e.message for e in events if isinstance(e, Note))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"start": "none"}, "starts from random weights"),
+        ({"coverage": "whole"}, "no base for visage with these settings, 128 px, whole"),
+        ({"settings": {"latent": 64}}, "no base for visage with these settings, 128 px, full"),
+        ({"settings": {"size": 32}}, "no base for visage with these settings, 32 px, full"),
+        ({"model": "quick", "settings": {"size": 32}}, "no base for quick with these settings, 32 px, full"),
+    ],
+)
+def test_without_a_base_a_run_starts_at_random_and_says_so(
+    changes: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    asked = TrainOptions.model_validate({"iterations": 1, "device": "cpu", **changes})
+    crops = {
+        name: people(i, 8, configure(asked.model, asked.settings).size) for i, name in enumerate(("source", "target"))
+    }
+    events = list[Event]()
+    started = prepare(crops, tmp_path, asked, events.append, None)
+    assert started.record.ancestor is None
+    assert any(message in event.message for event in events if isinstance(event, Note))
+    torch.manual_seed(asked.seed)
+    alike = create(asked.model, tuple(crops), **asked.settings).state_dict()
+    assert all(torch.equal(weight, alike[name]) for name, weight in started.trainer.network.state_dict().items())

@@ -17,7 +17,16 @@ from numpy.typing import NDArray
 from visagist.core.errors import FacesetError, OutputError
 from visagist.core.files import atomic
 from visagist.core.types import StrPath
-from visagist.faces import Coverage, crop_matrix, embed, feature_mask, hull_mask, mean_embedding, transform
+from visagist.faces import (
+    Coverage,
+    crop_matrix,
+    embed,
+    feature_mask,
+    hull_mask,
+    mean_embedding,
+    transform,
+    transform_landmarks,
+)
 from visagist.faces.identity import embedding_weight
 from visagist.faces.subject import SHEET
 from visagist.faceset.extraction import Extraction, ExtractSummary
@@ -148,6 +157,15 @@ class Faceset:
 
         _in_parallel(fill, len(self))
         return images, hulls, features
+
+    def landmarks(self, coverage: Coverage, margin: float) -> NDArray[np.float32]:
+        """Landmarks `(N, 478, 3)` of all crops as `load` shows them, in picture widths from the top left corner."""
+        points = np.empty((len(self), 478, 3), np.float32)
+        for i, record in enumerate(self.records):
+            matrix = crop_matrix(np.array(record.alignment), coverage, 1, margin)
+            points[i] = transform_landmarks(matrix, np.array(record.landmarks))  # about the centre
+        points[..., :2] += 0.5
+        return points
 
 
 def is_alone(faceset: Faceset) -> bool | None:

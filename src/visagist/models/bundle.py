@@ -70,11 +70,16 @@ def read_record(path: StrPath) -> NetworkRecord:
     Raises:
         RunError: there are no weights, or they are damaged or of another format.
     """
-    file = _weights_file(path)
+    file = weights_file(path)
     return _record(load_notes(file), file)
 
 
-def _weights_file(path: StrPath) -> Path:
+def weights_file(path: StrPath) -> Path:
+    """The weights file of a run's folder, or the file itself.
+
+    Raises:
+        RunError: there is no such run, or it has no weights yet.
+    """
     path = Path(path)
     if not path.is_dir():
         if not path.is_file():
@@ -128,7 +133,7 @@ class TrainedNetwork:
             RunError: there are no weights, or they are damaged, of another format, or do not fit their architecture.
             ConfigError: the device is not available, or the record is wrong.
         """
-        file = _weights_file(path)
+        file = weights_file(path)
         compute = choose(device)
         tensors, notes, digest = load_hashed(file)
         record = _record(notes, file)

@@ -200,7 +200,7 @@ class Visage(Swapper):
     @classmethod
     def presets(cls, device: str) -> list[dict[str, Any]]:
         # 192 px take 1.7 times the arithmetic of 256, whose lowest level has 8 px a side, not 12.
-        return [{"size": 256}, {"size": 128}]
+        return [{"size": 128}] if device == "cpu" else [{"size": 256}, {"size": 128}]
 
     def __init__(self, identities: tuple[str, ...], config: VisageConfig) -> None:
         super().__init__(identities, config)

@@ -52,9 +52,11 @@ class TrainOptions(Settings):
     """Total training time of the run instead, above 0 to 100000 (ten weeks), converted to iterations by measuring a
     few; raise it to continue a finished run."""
 
-    start: Annotated[Path, AfterValidator(Path.absolute)] | None = None
-    """Run of the same model and settings whose weights this one starts from: to fit a pretrained network to two people,
-    to continue with other options, or to add an identity with --others (it starts as a copy of the last known one)."""
+    start: Literal["base", "none"] | Annotated[Path, AfterValidator(Path.absolute)] = "base"
+    """Initial weights. `base`: the pretrained weights that ship with visagist if they fit model, size and coverage,
+    random ones otherwise. `none`: random weights. Or a run of the same model and settings: to fit a pretrained network
+    to two people, to continue with other options, or to add an identity with --others (it starts as a copy of the last
+    known one)."""
 
     freeze: tuple[str, ...] = ()
     """Weights to freeze: parts of the network such as encoder, identities (their own weights), or shared (all other

@@ -142,7 +142,7 @@ def resolve(
 
 def networks(options: TrainOptions, preset: PresetName, kind: str) -> list[Values]:
     """Models with settings that a preset may choose, best first."""
-    if options.start is not None:
+    if isinstance(options.start, Path):
         record = read_record(options.start)
         if "model" not in options.model_fields_set or options.model == record.architecture:
             return [{"model": record.architecture, "settings": record.config}]

@@ -25,7 +25,7 @@ from visagist.training.run import CHECKPOINTS, RECORD, STEP, Run, RunRecord, che
 from visagist.training.train import train_run
 from visagist.training.trainer import Trainer, faces_per_identity
 from visagist.training.training_run import TrainingRun
-from visagist.training.warm_start import check_start, frozen, start_from
+from visagist.training.warm_start import check_start, describe_start, frozen, start_from, starting_weights
 
 
 def train_crops(
@@ -80,7 +80,7 @@ def checked_options(
             frozen(create(options.model, identities, **options.settings), options.freeze)
     if read_state(run / CHECKPOINTS) is None:
         check_untrained(run)
-        if options.start is not None:
+        if isinstance(options.start, Path):
             check_start(options.start, options)
     if world.is_main and not (run / RECORD).exists():  # a run that has been trained has fitted before
         memory = check_memory(options, identities, choose(own_device(options.device)), count_crops())
@@ -99,15 +99,14 @@ def prepare(
     compute = choose(own_device(options.device))
     datasets = load_datasets(crops, options, compute)
     is_new = read_state(run / CHECKPOINTS) is None
-    start = start_from(options.start, options) if options.start is not None and is_new else None
+    source = starting_weights(options) if is_new else None
+    start = None if source is None else start_from(source, options)
     measure = partial(plan_iterations, datasets, options, compute, events)
     if (run / RECORD).exists():
         known = RunRecord.read(run)
         record = continued_record(run, known, options, crops, measure)
         if start is not None and start.ancestor != known.ancestor:
-            raise RunError(
-                f"{options.start}: has been trained since {run} started from it; train into another run folder"
-            )
+            raise RunError(f"{source}: has changed since {run} started from it; train into another run folder")
     else:
         if options.find_rate and options.learning_rate is None:
             curve = find_rate(datasets, options, compute, start)
@@ -124,10 +123,8 @@ def prepare(
     if options.losses.finishing and record.plan.cool_down_start == record.plan.total:
         idle = ", ".join(options.losses.finishing)
         events(Warned(STEP, f"{idle} will not act: this training has no cool-down; give --schedule.cool-down"))
-    if start is not None:
-        last = start.ancestor.identities[-1]
-        new = [f"{name} starts as a copy of {last}" for name in crops if name not in start.ancestor.identities]
-        events(Note(STEP, "; ".join([f"starts from the weights of {options.start}", *new])))
+    if is_new:
+        events(Note(STEP, describe_start(start, options, tuple(crops))))
     trainer = Trainer(datasets, options, record.plan, compute, start)
     return TrainingRun(trainer, run, record, options, events, sign)
 
@@ -140,6 +137,8 @@ def load_datasets(crops: Mapping[str, Crops], options: TrainOptions, compute: Co
         if each.images.shape[1] != side:
             raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {side}")
         if id(each) not in datasets:
+            if options.augmentation.driven and each.landmarks is None:
+                raise ConfigError(f"{each.name}: its landmarks are unknown; leave --augmentation.driven at 0")
             bins = options.augmentation.yaw_bins
             datasets[id(each)] = IdentityDataset(each, options.held_out, compute.device, bins)
     return {name: datasets[id(each)] for name, each in crops.items()}

@@ -19,6 +19,7 @@ from visagist.training.augment import augment_batch
 from visagist.training.config import TrainOptions
 from visagist.training.criterion import TARGET, Criterion, Outputs
 from visagist.training.data import IdentityDataset
+from visagist.training.data.driven import drive_batch
 from visagist.training.distributed import World, split_batch
 from visagist.training.optimizers import (
     build,
@@ -183,8 +184,11 @@ class Trainer:
         Every process augments the whole batch, since faces may take on each other's colours, and keeps its own rows.
         """
         generator = torch.Generator().manual_seed(self.seed(iteration, BATCH))
-        datasets = self.datasets.values()
-        planes = torch.cat([dataset.draw(n, generator) for dataset, n in zip(datasets, self.counts, strict=True)])
+        datasets, strength = [*self.datasets.values()], warp_strength(iteration, self.plan, self.options.schedule)
+        rows = [dataset.draw(n, generator) for dataset, n in zip(datasets, self.counts, strict=True)]
+        planes = torch.cat([dataset.crops(indices) for dataset, indices in zip(datasets, rows, strict=True)])
+        chance = self.options.augmentation.driven * strength
+        faces = drive_batch(planes, rows, datasets, chance, generator) if chance else None
         seen, truth = augment_batch(
             planes,
             self.options.augmentation,
@@ -192,8 +196,9 @@ class Trainer:
             [dataset.palette for dataset in datasets],
             self.network.size,
             self.options.margin,
-            warp_strength(iteration, self.plan, self.options.schedule),
+            strength,
             generator,
+            faces,
         )
         return (seen, truth) if self.world.size == 1 else (seen[self.rows], truth[self.rows])
 

@@ -9,12 +9,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from visagist.core.errors import ConfigError, RunError
+from visagist.core.errors import ConfigError, RunError, WeightsError
 from visagist.core.tensors import load_hashed
 from visagist.models import Swapper, configure
-from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, read_record
+from visagist.models.bundle import Ancestor, NetworkRecord, read_record, weights_file
 from visagist.training.config import TrainOptions, plain
 
+BASE_FOLDER = Path(__file__).parent / "base"
+BASE = "base"  # the only identity of a base
+BASES = {  # MODEL-SIZE-COVERAGE and SHA-256 of the pretrained weights in the package
+    "visage-128-full": "84d5c81b46fdf18c253f7d08b174c51833276f8a211cfa4244b5327397140d6f",
+}
 SHARED = "shared"  # in `freeze`: all weights that belong to no identity
 
 
@@ -25,13 +30,37 @@ class Start:
     ancestor: Ancestor
     weights: Mapping[str, Tensor]
 
+    @property
+    def is_base(self) -> bool:
+        """Whether these are pretrained weights of the package."""
+        return self.ancestor.identities == (BASE,)
 
-def start_from(folder: Path, options: TrainOptions) -> Start:
-    """The weights of a run that another one is to start from, after `check_start`."""
-    record = check_start(folder, options)
+
+def starting_weights(options: TrainOptions) -> Path | None:
+    """The run or the base that a new run starts from, None for random weights.
+
+    A base fits one architecture with its default settings, one size and one coverage; other runs start at random.
+    """
+    if isinstance(options.start, Path) or options.start == "none":
+        return options.start if isinstance(options.start, Path) else None
+    config = configure(options.model, options.settings)
+    name = f"{options.model}-{config.size}-{options.coverage}"
+    base = BASE_FOLDER / f"{name}.safetensors"
+    return base if name in BASES and configure(options.model, read_record(base).config) == config else None
+
+
+def start_from(source: Path, options: TrainOptions) -> Start:
+    """The weights of a run or base that another run is to start from, after `check_start`.
+
+    Raises:
+        WeightsError: the base's file is not the one that was shipped.
+    """
+    record = check_start(source, options)
     earlier = record.ancestor.footage if record.ancestor else ()
     footage = {name: None for origin in record.origins.values() for name in origin.footage}
-    weights, _, digest = load_hashed(folder / WEIGHTS)
+    weights, _, digest = load_hashed(weights_file(source))
+    if record.identities == (BASE,) and digest != BASES.get(source.stem):
+        raise WeightsError(f"{source}: not the base that ships with visagist; install visagist again")
     made = Ancestor(
         weights_sha256=digest, identities=record.identities, footage=tuple(dict.fromkeys([*earlier, *footage]))
     )
@@ -62,6 +91,19 @@ def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
             f"--coverage {record.coverage}"
         )
     return record
+
+
+def describe_start(start: Start | None, options: TrainOptions, identities: tuple[str, ...]) -> str:
+    """A sentence on the weights that a new run starts with."""
+    size = configure(options.model, options.settings).size
+    if start is None:
+        reason = f"; there is no base for {options.model} with these settings, {size} px, {options.coverage}"
+        return f"starts from random weights{reason if options.start == BASE else ''}"
+    if start.is_base:
+        return f"starts from the base for {options.model}, {size} px, {options.coverage}"
+    last = start.ancestor.identities[-1]
+    new = [f"{name} starts as a copy of {last}" for name in identities if name not in start.ancestor.identities]
+    return "; ".join([f"starts from the weights of {options.start}", *new])
 
 
 def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str, ...]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ def test_sampling_agrees_with_opencv() -> None:
     planes = torch.nn.functional.interpolate(torch.rand(1, 5, 8, 8, generator=generator()), size=40, mode="bicubic")
     similarity = random_similarity(Augmentation(rotate=20, scale=0.1, shift=0.05), torch.ones(1).bool(), generator())
     shift = torch.tensor([0.1, -0.05])  # a constant warp is a shift of the output
-    seen, truth = sample(planes, similarity, shift.expand(1, 40, 40, 2), 1.0, 3)
+    seen, truth = sample(planes[:, :3], planes, similarity, shift.expand(1, 40, 40, 2), 1.0)
     pixels = np.array([[20, 0, 19.5], [0, 20, 19.5], [0, 0, 1]])  # [-1, 1] to pixel centres
     for got, moved in ((truth, np.zeros(2)), (seen, shift.numpy())):
         matrix = np.vstack([similarity[0].numpy(), [0, 0, 1]]) @ np.array(

@@ -21,6 +21,7 @@ def augment_batch(
     margin: float,
     warp: float,
     generator: torch.Generator,
+    faces: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Vary the crops of a batch; what is switched off draws no random numbers.
 
@@ -33,6 +34,7 @@ def augment_batch(
         margin: S / R.
         warp: factor of the warp's strength in [0, 1].
         generator: on the CPU.
+        faces: `(B, 3, S, S)` what the network sees in place of the crops' RGB, such as driven faces.
 
     Returns:
         The network's input, `(B, 3, R, R)` warped, recoloured and degraded, in [0, 1]; and `(B, C, R, R)`, what it
@@ -54,7 +56,10 @@ def augment_batch(
     similarity = random_similarity(options, may_flip, generator).to(device)
     displacement = random_warp(count, size, options.warp * warp, options.warp_grids, generator).to(device)
 
-    seen, truth = sample(planes, similarity, displacement, margin, 3 if transfer is None else 4)
+    shown = planes[:, :3] if faces is None else faces
+    if transfer is not None:
+        shown = torch.cat([shown, planes[:, 3:4]], 1)
+    seen, truth = sample(shown, planes, similarity, displacement, margin)
     if transfer is not None:
         arguments = (each.to(device) for each in transfer)
         seen = transfer_colors(seen[:, :3], seen[:, 3:], options.color_transfer, *arguments)

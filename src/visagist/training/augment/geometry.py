@@ -61,8 +61,8 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
     return warp
 
 
-def sample(planes: Tensor, similarity: Tensor, warp: Tensor, margin: float, warped: int) -> tuple[Tensor, Tensor]:
-    """Sample crops `(B, C, S, S)`, S = R * margin: the first `warped` channels with the warp, and all without it."""
+def sample(warped: Tensor, planes: Tensor, similarity: Tensor, warp: Tensor, margin: float) -> tuple[Tensor, Tensor]:
+    """Sample crops `(B, C, S, S)`, S = R * margin: `warped` with the warp, and `planes` without it."""
     size = warp.shape[1]
     line = (torch.arange(size, device=planes.device) + 0.5) / size * 2 - 1
     base = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)  # (R, R, 2)
@@ -70,6 +70,6 @@ def sample(planes: Tensor, similarity: Tensor, warp: Tensor, margin: float, warp
     plain_grid = torch.einsum("bij,yxj->byxi", turn, base) + shift
     warped_grid = torch.einsum("bij,byxj->byxi", turn, base + warp) + shift
     return (
-        F.grid_sample(planes[:, :warped], warped_grid / margin, padding_mode="border", align_corners=False),
+        F.grid_sample(warped, warped_grid / margin, padding_mode="border", align_corners=False),
         F.grid_sample(planes, plain_grid / margin, padding_mode="border", align_corners=False),
     )

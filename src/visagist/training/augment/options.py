@@ -113,6 +113,12 @@ class Augmentation(Settings):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 30
     """Minimum JPEG quality; 1 to 100."""
 
+    driven: Chance = 0.0
+    """Fraction of faces whose input has the skin, brows, beard and face shape of the other identity (with several
+    identities: of the next one), driven by their own landmarks; 0 to 1. The network learns to ignore whose face it
+    sees: the swap keeps less of the target, and turned heads come out cleaner. Use 0.5 if the two look very different;
+    if they look alike, it only costs time and a smooth seam. Fades out with the random warp."""
+
     yaw_bins: Annotated[int, Field(ge=0, le=180)] = 0
     """Draw crops equally often from each of this many equal intervals of yaw between -90 and 90 degrees, 1 to 180; 0
     draws all crops equally often. Use 18 (10 degrees each) if profiles are rare among the crops but matter in the

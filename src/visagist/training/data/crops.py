@@ -31,6 +31,7 @@ class Crops:
     features: NDArray[np.uint8] | None = None  # (N, S, S), 255 at eyes and mouth
     is_alone: bool | None = None  # whether the footage shows only this subject
     yaws: NDArray[np.float32] | None = None  # (N,) degrees
+    landmarks: NDArray[np.float32] | None = None  # (N, 478, 2) in crop widths
     people: int = 1  # number of identities
     validation: int | None = None  # number of crops held out at the end; None: the fraction in the options
 
@@ -41,7 +42,8 @@ class Crops:
                 f"{self.name}: {n} crops are too few to train on; the minimum is {MIN_CROPS}, 300 are fair"
             )
         plane = (n, side, side)
-        for name, expected in {"images": (*plane, 3), "hulls": plane, "features": plane, "yaws": (n,)}.items():
+        shapes = {"images": (*plane, 3), "hulls": plane, "features": plane, "yaws": (n,), "landmarks": (n, 478, 2)}
+        for name, expected in shapes.items():
             array = getattr(self, name)
             if array is not None and array.shape != expected:
                 raise FacesetError(f"{self.name}: {name} of {n} crops of {side} px are {array.shape}, not {expected}")
@@ -81,4 +83,6 @@ def crops_of(faceset: Faceset, coverage: Coverage, size: int, margin: float) -> 
     images, hulls, features = faceset.load(coverage, size, margin)
     poses = [record.pose for record in faceset.records]
     yaws = np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None
-    return Crops(images, hulls, faceset.footage_hashes, name=str(faceset.path), features=features, yaws=yaws)
+    landmarks = faceset.landmarks(coverage, margin)[..., :2]
+    name = str(faceset.path)
+    return Crops(images, hulls, faceset.footage_hashes, name=name, features=features, yaws=yaws, landmarks=landmarks)

@@ -22,6 +22,7 @@ class IdentityDataset:
         palette: `(2, 3)` mean and standard deviation of each channel inside the hulls, in [0, 1], on the CPU.
         validation: number of validation crops.
         centroid: `(128,)` mean embedding of the identity, empty if unknown.
+        landmarks: `(N, 478, 2)` in crop widths, on the device; None if unknown.
         weights: probability of each training crop; None if all are equal.
 
     Raises:
@@ -44,6 +45,7 @@ class IdentityDataset:
             raise FacesetError("the hulls of the crops are empty: nothing to train on")
         self.palette = torch.stack([inside.mean(0), inside.std(0).clamp_min(1e-3)])
         self.centroid = crops.centroid
+        self.landmarks = None if crops.landmarks is None else torch.from_numpy(crops.landmarks).to(device)
         self.weights: Tensor | None = None
         if yaw_bins:
             if crops.yaws is None or not np.isfinite(crops.yaws).all():
@@ -58,10 +60,10 @@ class IdentityDataset:
         return self.planes[indices.to(self.planes.device)].permute(0, 3, 1, 2).float() / 255
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """`(B, 5, S, S)` random training crops."""
+        """`(B,)` indices of random training crops."""
         if self.weights is None:
-            return self.crops(torch.randint(self.training, (count,), generator=generator))
-        return self.crops(torch.multinomial(self.weights, count, replacement=True, generator=generator))
+            return torch.randint(self.training, (count,), generator=generator)
+        return torch.multinomial(self.weights, count, replacement=True, generator=generator)
 
     def validation_crops(self, count: int) -> Tensor:
         """`(B, 5, S, S)`: at most `count` validation crops, evenly spaced."""

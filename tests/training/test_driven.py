@@ -1,0 +1,58 @@
+"""Driven faces in training: the input shows the next identity, the truth does not change."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.conftest import weights
+from visagist.core.device import choose
+from visagist.core.errors import ConfigError
+from visagist.training import Crops, TrainOptions, train_crops
+from visagist.training.data import IdentityDataset
+from visagist.training.schedule import Plan
+from visagist.training.trainer import Trainer
+
+Make = Callable[..., TrainOptions]
+STILL = {"rotate": 0, "scale": 0, "shift": 0, "warp": 0, "color": 0, "palette": 0}
+
+
+@pytest.fixture(scope="module")
+def faces(crops: dict[str, Crops]) -> dict[str, Crops]:
+    """The people of blobs, with landmarks that lie on a grid."""
+    line = np.linspace(0.2, 0.8, 22)
+    grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)[:478].astype(np.float32)
+    return {name: replace(each, landmarks=np.repeat(grid[None], len(each.images), 0)) for name, each in crops.items()}
+
+
+def batch(faces: dict[str, Crops], options: TrainOptions) -> tuple[torch.Tensor, torch.Tensor]:
+    compute = choose("cpu")
+    datasets = {name: IdentityDataset(each, 0.2, compute.device) for name, each in faces.items()}
+    return Trainer(datasets, options, Plan(warm_up=0, cool_down_start=9, total=12), compute).batch(0)
+
+
+def test_the_input_shows_the_next_identity_and_the_truth_does_not(faces: dict[str, Crops], options: Make) -> None:
+    _, truth = batch(faces, options(augmentation=STILL))
+    seen, driven_truth = batch(faces, options(augmentation={**STILL, "driven": 1}))
+    means = {name: torch.from_numpy(each.images / 255).float().mean((0, 1, 2)) for name, each in faces.items()}
+    source = seen[: len(seen) // 2].mean((0, 2, 3))  # the rest is of the target
+    assert (source - means["target"]).abs().sum() < (source - means["source"]).abs().sum()
+    assert truth.shape == driven_truth.shape
+    own = driven_truth[: len(seen) // 2, :3].mean((0, 2, 3))
+    assert (own - means["source"]).abs().sum() < (own - means["target"]).abs().sum()
+
+
+def test_a_driven_training_continues_exactly(faces: dict[str, Crops], options: Make, tmp_path: Path) -> None:
+    asked = {"augmentation": {"driven": 0.5}, "iterations": 6, "schedule": {"cool_down": 0}}
+    train_crops(faces, tmp_path / "whole", options(**asked))
+    for length in (3, 6):
+        train_crops(faces, tmp_path / "parts", options(**{**asked, "iterations": length}))
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+
+
+def test_faces_without_landmarks_cannot_be_driven(crops: dict[str, Crops], options: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"landmarks are unknown; leave --augmentation\.driven at 0"):
+        train_crops(crops, tmp_path, options(augmentation={"driven": 0.5}))
