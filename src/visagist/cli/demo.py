@@ -28,6 +28,6 @@ def demo(
     device:
         auto, cpu, mps, cuda or cuda:N.
     iterations:
-        Training iterations; 1200 by default, which give a convincing face. Fewer give a blurred one sooner.
+        Training iterations; 560 by default, which give a convincing face. Fewer give a blurred one sooner.
     """
     return visagist.demo_swap(output, iterations=iterations, device=device, on_event=events)
