@@ -1,8 +1,8 @@
 """Train the base: the pretrained weights that ship with the package.
 
-    python -m tools.make_base FOLDER [--iterations 12000]
+    python -m tools.make_base FOLDER [--iterations 9000]
 
-Needs the developers' faces and footage (../shared). Everything made lies in FOLDER; a training that was stopped goes on
+Needs the developers' faces and footage (../shared). Everything made lies in FOLDER; a stopped training continues
 from its latest checkpoint. The base ends up in src/visagist/training/base/. docs/reference/base.md is its model card.
 
 A base must know faces, but nobody in particular: an autoencoder pretrained on many people draws the target until its
@@ -29,7 +29,7 @@ from visagist.core.files import sha256
 from visagist.core.tensors import load_notes, load_tensors, save_tensors
 from visagist.faceset import Faceset
 from visagist.jobs.extract import extract
-from visagist.models import create
+from visagist.models import configure, create
 from visagist.models.bundle import NetworkRecord, Origin, save_network
 from visagist.models.visage import Layer, Visage
 from visagist.training.augment import Augmentation, augment_batch
@@ -64,7 +64,8 @@ UPPER_LIP, LOWER_LIP = 13, 14  # inner landmarks
 MAX_GAP = 0.012  # crop widths between the lips of a closed mouth
 YAW, PITCH = 20.0, 15.0  # degrees by which crops are turned at most
 BATCH, RATE, WARM_UP = 8, 1e-3, 100
-COUNTS = (BATCH // 2, BATCH // 2)  # the augmentation expects two identities
+COUNTS = (BATCH // 2, BATCH // 2)  # the augmentation expects two identities, with their palettes
+PALETTES = [torch.tensor([[0.5] * 3, [0.2] * 3])] * 2
 EVERY = 250  # iterations between checkpoints
 OPTIONS = Augmentation(palette=0, hue=8, saturation=0.3, value=0.3, color=0.06)
 
@@ -92,15 +93,15 @@ class Pool:
         planes, landmarks, sizes, embeddings = [], [], [], []
         for folder in folders:
             faceset = Faceset.open(folder)
-            rgb, hull, features = map(torch.from_numpy, faceset.load(COVERAGE, SIZE, MARGIN))
+            rgb, hull, features, points = map(torch.from_numpy, faceset.load(COVERAGE, SIZE, MARGIN))
             planes.append(torch.cat([rgb, hull[..., None], importance(rgb, hull, features)[..., None]], -1))
-            landmarks.append(faceset.landmarks(COVERAGE, MARGIN))
+            landmarks.append(points)
             sizes.append(len(faceset))
             embeddings.append(faceset.centroid())
         people = torch.arange(len(folders)).repeat_interleave(torch.tensor(sizes))
         rows = list(torch.arange(len(people)).split(sizes))
-        points, vectors = np.concatenate(landmarks), np.array(embeddings, np.float32)
-        return cls(torch.cat(planes), torch.from_numpy(points), rows, people, torch.from_numpy(vectors))
+        vectors = torch.from_numpy(np.array(embeddings, np.float32))
+        return cls(torch.cat(planes), torch.cat(landmarks), rows, people, vectors)
 
     def __post_init__(self) -> None:
         self.shapes = torch.stack([self.landmarks[rows].mean(0) for rows in self.rows])
@@ -157,7 +158,12 @@ class Pool:
         flip = mirrored[:, :, None, None]
         seen, truth = torch.where(flip, seen.flip(-1), seen), torch.where(flip, truth.flip(-1), truth)
         code = F.normalize(self.embeddings[people] + 0.5 * torch.randn(count, 128, generator=generator) / 128**0.5)
-        return seen, truth, torch.cat([code * 128**0.5, mirrored * 2.0 - 1], 1)
+        return seen, truth, codes_of(code, mirrored)
+
+
+def codes_of(embeddings: Tensor, mirrored: Tensor) -> Tensor:
+    """`(B, 129)` codes of `(B, 128)` embeddings and `(B, 1)` bool whether the face is mirrored."""
+    return torch.cat([embeddings * 128**0.5, mirrored * 2.0 - 1], 1)
 
 
 def turn(landmarks: Tensor, angles: Tensor) -> Tensor:
@@ -220,9 +226,7 @@ class Modulated(nn.Module):
     @torch.no_grad()
     def folded(self, embeddings: Tensor) -> dict[str, Tensor]:
         """Weights of a plain `visage` whose decoder has the mean modulation of these people."""
-        codes = torch.cat(
-            [torch.cat([embeddings * 128**0.5, torch.full((len(embeddings), 1), x)], 1) for x in (-1.0, 1.0)]
-        )
+        codes = torch.cat([codes_of(embeddings, torch.full((len(embeddings), 1), side)) for side in (False, True)])
         decoder = {name: weight.clone() for name, weight in self.decoder.state_dict().items()}
         names = {layer: name for name, layer in self.decoder.named_modules()}
         for layer, (gain, offset) in zip(self.layers, self.modulations(codes), strict=True):
@@ -236,20 +240,21 @@ class Modulated(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="for facesets and checkpoints")
-    parser.add_argument("--iterations", type=int, default=12_000)
+    parser.add_argument("--iterations", type=int, default=9000)
     parser.add_argument("--cool-down", type=int, default=2000, help="last iterations, with a falling learning rate")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     folders = facesets(chosen.folder / "faces")
-    held_out = {name for names in VALIDATION.values() for name in names}
-    pool = Pool.load([each for each in folders if each.name not in held_out])
+    names = {name for group in VALIDATION.values() for name in group}
+    held_out = [each for each in folders if each.name in names]
+    pool = Pool.load([each for each in folders if each.name not in names])
     compute = choose("cpu")
     torch.manual_seed(0)
     network = Modulated()
     network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
     train(network, pool, compute, chosen.folder / "checkpoint.safetensors", chosen.iterations, chosen.cool_down)
-    scores = validate(network, Pool.load([each for each in folders if each.name in held_out]), compute, folders)
+    scores = validate(network, held_out, compute)
     (chosen.folder / "validation.json").write_text(json.dumps(scores, indent=1))
     print(json.dumps(scores, indent=1))
     export(network, pool, chosen.iterations)
@@ -274,11 +279,7 @@ def train(network: Modulated, pool: Pool, compute: Compute, path: Path, iteratio
     for iteration in range(begun, iterations):
         generator = torch.Generator().manual_seed(iteration)
         seen, truth, codes = pool.batch(BATCH, generator)
-        palettes = [torch.tensor([[0.5] * 3, [0.2] * 3])] * 2
-        # Input and truth get the same rotation, scale and shift; only the input's warp and colours count.
-        again = generator.clone_state()
-        picture, _ = augment_batch(seen, OPTIONS, COUNTS, palettes, SIZE, MARGIN, 1.0, generator)
-        _, wanted = augment_batch(truth, OPTIONS, COUNTS, palettes, SIZE, MARGIN, 1.0, again)
+        picture, wanted = augment_batch(truth, OPTIONS, COUNTS, PALETTES, SIZE, MARGIN, 1.0, generator, seen)
         target, hull, important = wanted.split((3, 1, 1), 1)
         with torch.autocast("cpu", dtype=compute.autocast, enabled=compute.autocast is not None):
             rgb, mask = network(picture.contiguous(memory_format=compute.memory_format), codes)
@@ -333,17 +334,16 @@ def restore(path: Path, weights: dict[str, Tensor], average: dict[str, Tensor], 
 
 
 @torch.no_grad()
-def validate(network: Modulated, pool: Pool, compute: Compute, folders: list[Path]) -> dict[str, float]:
+def validate(network: Modulated, portraits: list[Path], compute: Compute) -> dict[str, float]:
     """SSIM inside the hull of held-out portraits, drawn by their embeddings: means of all and of each group."""
-    names = [each.name for each in folders if each.name in {name for group in VALIDATION.values() for name in group}]
-    planes = torch.stack([F.interpolate(pool.crops(rows), (SIDE, SIDE))[0] for rows in pool.rows])
-    edge = (SIDE - SIZE) // 2
-    faces = planes[..., edge : edge + SIZE, edge : edge + SIZE]
-    codes = torch.cat([pool.embeddings * 128**0.5, -torch.ones(len(faces), 1)], 1)
+    pool, edge = Pool.load(portraits), (SIDE - SIZE) // 2
+    faces = pool.crops(torch.cat(pool.rows))[..., edge : edge + SIZE, edge : edge + SIZE]
+    codes = codes_of(pool.embeddings, torch.zeros(len(faces), 1, dtype=torch.bool))
     with torch.autocast("cpu", dtype=compute.autocast, enabled=compute.autocast is not None):
         rgb, _ = network(faces[:, :3].contiguous(memory_format=compute.memory_format), codes)
     ssim = {
-        name: masked_ssim(rgb[i : i + 1], faces[i : i + 1, :3], faces[i : i + 1, 3:4]) for i, name in enumerate(names)
+        each.name: masked_ssim(rgb[i : i + 1], faces[i : i + 1, :3], faces[i : i + 1, 3:4])
+        for i, each in enumerate(portraits)
     }
     found = {"all": float(np.mean(list(ssim.values())))}
     for part in dict.fromkeys(word for group in VALIDATION for word in group):
@@ -356,10 +356,9 @@ def validate(network: Modulated, pool: Pool, compute: Compute, folders: list[Pat
 def export(network: Modulated, pool: Pool, iteration: int) -> None:
     """Write the base that ships, in float16."""
     tensors = {name: weight.half().contiguous() for name, weight in network.folded(pool.embeddings).items()}
-    config = json.loads(json.dumps(vars(create("visage", ("source", "target"), size=SIZE).config)))
     record = NetworkRecord(
         architecture="visage",
-        config=config,
+        config=vars(configure("visage", {"size": SIZE})),
         coverage=COVERAGE,
         size=SIZE,
         identities=(BASE,),

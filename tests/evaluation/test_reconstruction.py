@@ -53,7 +53,7 @@ def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Made) -> 
     for name, faceset in facesets.items():
         found = compare_validation_faces(run, name, faceset)
         assert found.keys() == {"ssim", "psnr"}  # too small for MS-SSIM
-        images, hulls, _ = faceset.load(run.coverage, run.size, 1.0)
+        images, hulls, *_ = faceset.load(run.coverage, run.size, 1.0)
         originals, insides = images[-VALIDATION:].astype(np.float32) / 255, hulls[-VALIDATION:] > 127
         drawn = run.predict(torch.from_numpy(originals).permute(0, 3, 1, 2), name)[0].permute(0, 2, 3, 1).numpy()
         for i, (original, inside) in enumerate(zip(originals, insides, strict=True)):

@@ -77,7 +77,7 @@ def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: Fa
         frame = next(iter(reader))
     # what the trainer sees through the crop is what the merger sees in the frame
     direct = frame.warp(crop_matrix(face.alignment, "full", 128), (128, 128))
-    images, hulls, features = faceset.load("full", 128, 1.0)
+    images, hulls, features, _ = faceset.load("full", 128, 1.0)
     assert 0.05 < (features > 127).mean() < 0.25 * (hulls > 127).mean() + 0.05
     assert np.abs(images[20] / 255 - direct).mean() < 0.012
     expected = hull_mask(transform(crop_matrix(face.alignment, "full", 128), face.landmarks[:, :2]), 128)
@@ -87,7 +87,7 @@ def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: Fa
 def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: Faceset) -> None:
     faceset = extracted
     plain, *_ = faceset.load("mid", 64, 1.0)
-    wide, hulls, _ = faceset.load("mid", 64, 1.25)
+    wide, hulls, *_ = faceset.load("mid", 64, 1.25)
     assert wide.shape == (len(faceset), 80, 80, 3)
     assert hulls.shape == (len(faceset), 80, 80)
     assert wide.dtype == hulls.dtype == np.uint8
@@ -95,8 +95,7 @@ def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: Faceset
 
 
 def test_landmarks_lie_where_the_loaded_pictures_show_them(extracted: Faceset) -> None:
-    _, hulls, _ = extracted.load("full", 64, 1.25)
-    landmarks = extracted.landmarks("full", 1.25)
+    _, hulls, _, landmarks = extracted.load("full", 64, 1.25)
     assert landmarks.shape == (len(extracted), 478, 3)
     for hull, points in zip(hulls[::20], landmarks[::20], strict=True):
         assert np.abs(hull_mask(points[:, :2] * 80 - 0.5, 80).astype(int) - hull).mean() < 1

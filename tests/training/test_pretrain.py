@@ -96,7 +96,7 @@ def test_people_in_one_faceset_are_told_apart(tmp_path: Path) -> None:
     pool, sentence = load_pool(both, "full", 32, 1.25, 0.06)
     assert "22 crops of 2 people" in sentence
     assert (pool.people, pool.validation) == (2, 2)  # the last crop of each
-    whole, _, _ = Faceset.open(both).load("full", 32, 1.25)
+    whole, *_ = Faceset.open(both).load("full", 32, 1.25)
     np.testing.assert_array_equal(pool.images, whole[[*range(9), *range(10, 21), 9, 21]])
 
 

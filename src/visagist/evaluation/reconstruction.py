@@ -49,7 +49,7 @@ def compare_validation_faces(run: TrainedNetwork, name: str, faceset: Faceset) -
     """`ssim`, `psnr` and, from 176 px up, `ms_ssim` of each validation face of one identity, `(M,)`."""
     first = len(faceset) - run.origin(name).validation
     unseen = replace(faceset, files=faceset.files[first:], records=faceset.records[first:])
-    crops, hulls, _ = unseen.load(run.coverage, run.size, margin=1.0)  # (M, R, R, 3), (M, R, R)
+    crops, hulls, *_ = unseen.load(run.coverage, run.size, margin=1.0)  # (M, R, R, 3), (M, R, R)
     drawn = np.empty(crops.shape, np.float32)
     for i in range(0, len(crops), BATCH):
         faces = torch.from_numpy(crops[i : i + BATCH]).permute(0, 3, 1, 2).float() / 255  # (B, 3, R, R)

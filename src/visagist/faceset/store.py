@@ -128,7 +128,9 @@ class Faceset:
         weights = [embedding_weight(np.array(r.pose), r.score, r.width, r.sharpness) for r, _ in vectors]
         return mean_embedding(np.stack([vector for _, vector in vectors]), np.array(weights))
 
-    def load(self, coverage: Coverage, size: int, margin: float) -> tuple[NDArray[np.uint8], ...]:
+    def load(
+        self, coverage: Coverage, size: int, margin: float
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
         """All crops at one coverage, in the order of `records`.
 
         Args:
@@ -138,7 +140,7 @@ class Faceset:
 
         Returns:
             `(N, S, S, 3)` uint8 RGB, `(N, S, S)` uint8 hulls and `(N, S, S)` uint8 eyes and mouths (255 within), with
-            S = `size * margin`, rounded.
+            S = `size * margin`, rounded; and `(N, 478, 3)` landmarks in picture widths from the top left corner.
 
         Raises:
             FacesetError: a crop is damaged.
@@ -146,26 +148,22 @@ class Faceset:
         side = round(size * margin)
         images = np.empty((len(self), side, side, 3), np.uint8)
         hulls, features = (np.empty((len(self), side, side), np.uint8) for _ in range(2))
+        points = np.empty((len(self), 478, 3), np.float32)
 
         def fill(i: int) -> None:
             record, pixels = read_crop(self.files[i])
             matrix = crop_matrix(np.array(record.alignment), coverage, side, side / size)
             warped = frame_from_rgb(pixels).warp(matrix, (side, side))
             images[i] = (warped * 255 + 0.5).astype(np.uint8)
-            landmarks = transform(matrix, np.array(record.landmarks)[:, :2])
-            hulls[i], features[i] = hull_mask(landmarks, side), feature_mask(landmarks, side)
+            landmarks = np.array(record.landmarks)
+            outline = transform(matrix, landmarks[:, :2])
+            hulls[i], features[i] = hull_mask(outline, side), feature_mask(outline, side)
+            points[i] = transform_landmarks(matrix, landmarks)
 
         _in_parallel(fill, len(self))
-        return images, hulls, features
-
-    def landmarks(self, coverage: Coverage, margin: float) -> NDArray[np.float32]:
-        """Landmarks `(N, 478, 3)` of all crops as `load` shows them, in picture widths from the top left corner."""
-        points = np.empty((len(self), 478, 3), np.float32)
-        for i, record in enumerate(self.records):
-            matrix = crop_matrix(np.array(record.alignment), coverage, 1, margin)
-            points[i] = transform_landmarks(matrix, np.array(record.landmarks))  # about the centre
-        points[..., :2] += 0.5
-        return points
+        points[..., :2] += 0.5  # pixel centres are at integers
+        points /= side
+        return images, hulls, features, points
 
 
 def is_alone(faceset: Faceset) -> bool | None:

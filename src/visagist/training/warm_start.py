@@ -41,8 +41,10 @@ def starting_weights(options: TrainOptions) -> Path | None:
 
     A base fits one architecture with its default settings, one size and one coverage; other runs start at random.
     """
-    if isinstance(options.start, Path) or options.start == "none":
-        return options.start if isinstance(options.start, Path) else None
+    if options.start == "none":
+        return None
+    if isinstance(options.start, Path):
+        return options.start
     config = configure(options.model, options.settings)
     name = f"{options.model}-{config.size}-{options.coverage}"
     base = BASE_FOLDER / f"{name}.safetensors"

@@ -80,9 +80,8 @@ def crops_of(faceset: Faceset, coverage: Coverage, size: int, margin: float) -> 
     Raises:
         FacesetError: a crop cannot be read, or there are too few.
     """
-    images, hulls, features = faceset.load(coverage, size, margin)
+    images, hulls, features, points = faceset.load(coverage, size, margin)
     poses = [record.pose for record in faceset.records]
     yaws = np.array([yaw for yaw, *_ in poses], np.float32) if all(poses) else None
-    landmarks = faceset.landmarks(coverage, margin)[..., :2]
-    name = str(faceset.path)
+    landmarks, name = points[..., :2], str(faceset.path)
     return Crops(images, hulls, faceset.footage_hashes, name=name, features=features, yaws=yaws, landmarks=landmarks)
