@@ -69,7 +69,7 @@ def test_with_plenty_of_memory_nothing_is_estimated(monkeypatch: pytest.MonkeyPa
 def test_the_largest_batch_that_fits_is_used() -> None:
     large = {**PLAIN, "settings": {"size": 128, "width": 4, "latent": 16}}
     room = round(peak(**large, batch=4) / presets.MEMORY_SHARE) + 1
-    assert resolved(asked("draft", **large), room).batch == 4
+    assert resolved(asked("standard", **large), room).batch == 4
 
 
 def test_faces_get_smaller_if_the_smallest_batch_does_not_fit() -> None:
@@ -81,7 +81,17 @@ def test_faces_get_smaller_if_the_smallest_batch_does_not_fit() -> None:
 
 def test_what_does_not_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(ConfigError, match=r"original of 32 px with --batch 4 takes about .* GiB"):
-        resolved(asked("draft", **OPEN), 2**30, crops=10**6)
+        resolved(asked("standard", **OPEN), 2**30, crops=10**6)
+
+
+def test_short_trainings_on_a_cpu_take_small_batches(crops: dict[str, Crops], tmp_path: Path) -> None:
+    assert (resolved(asked("draft")).batch, resolved(asked("draft"), compute=CUDA).batch) == (4, 8)
+    options = TrainOptions.model_validate(OPEN)
+    train_crops(crops, tmp_path, options)
+    assert RunRecord.read(tmp_path).options.batch == 4
+    larger = TrainOptions.model_validate({**OPEN, "batch": 6})
+    with pytest.raises(RunError, match="--batch was 4, now 6"):
+        train_crops(crops, tmp_path, larger)
 
 
 def test_every_identity_is_in_a_batch_twice() -> None:

@@ -28,7 +28,8 @@ MODELS: dict[PresetName, tuple[str, str]] = {
     "final": ("df", "visage"),
 }
 BATCHES = (32, 16, 8, 4)
-CAUTIOUS_BATCH = 8  # the largest on a CPU, where steps count for more, and if the memory is unknown
+CAUTIOUS_BATCH = 8  # the largest on a CPU, and if the memory is unknown
+CPU_BATCH = 4  # of short trainings: at equal time, more steps bring more than larger batches
 MEMORY_SHARE = 0.8  # of the available memory, at most
 
 # A long training may see every face of a small faceset a thousand times: warps of three grids prevent overfitting. Two
@@ -69,7 +70,7 @@ Values = dict[str, Any]
 def with_preset(
     options: TrainOptions, run: Path, identities: Sequence[str], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
-    """The options, filled by their preset, or unchanged if they name none.
+    """The options, filled by their preset; without one, a new run on a CPU gets a batch that suits it.
 
     Args:
         options: only fields in `model_fields_set` count as given, in nested options too.
@@ -83,7 +84,7 @@ def with_preset(
         RunError: the run, or the one to start from, is of another format, or is not a run.
     """
     if options.preset is None:
-        return options
+        return with_batch(options, run, len(identities))
     if (run / RECORD).exists():
         known = RunRecord.read(run).options
         filled, since = from_run(options, known), ", as this run was started"
@@ -96,6 +97,19 @@ def with_preset(
     added = " ".join(added_flags(given(options), given(filled)))
     events(Note(STEP, f"preset {options.preset}{since}: {added or 'everything was given'}"))
     return filled
+
+
+def with_batch(options: TrainOptions, run: Path, identities: int) -> TrainOptions:
+    """The options with the run's batch size, or that of its device, unless one was given."""
+    if "batch" in options.model_fields_set:
+        return options
+    if (run / RECORD).exists():
+        batch = RunRecord.read(run).options.batch
+    elif choose(options.device).device.type == "cpu":
+        batch = max(CPU_BATCH, 2 * identities)
+    else:
+        return options
+    return options.model_copy(update={"batch": batch})
 
 
 def from_run(options: TrainOptions, known: TrainOptions) -> TrainOptions:
@@ -126,6 +140,8 @@ def resolve(
     if options.iterations is None and options.minutes is None:
         low["minutes"] = MINUTES[preset][0 if kind == "cuda" else 1]
     smallest, largest = 2 * len(identities), CAUTIOUS_BATCH if kind == "cpu" or room is None else BATCHES[0]
+    if kind == "cpu" and preset == "draft":
+        largest = CPU_BATCH
     batches = [batch for batch in BATCHES if smallest <= batch <= largest] or [smallest]
     if "batch" in options.model_fields_set:
         batches = [options.batch]
