@@ -1,6 +1,7 @@
 """Whose face is meant.
 
 - `choose_identity`: by a reference picture, by number, or the only person there is
+- `check_reference`: refuses an unusable reference picture before any long work
 - `contact_sheet`: a picture of everybody who is there; `is_sheet`: whether a file is one
 """
 
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from visagist.core.errors import NoFaceError, OutputError, SeveralError
 from visagist.core.files import atomic
+from visagist.core.types import StrPath
 from visagist.faces.analyze import describe
 from visagist.faces.clusters import SAME
 from visagist.faces.table import Face, FaceTable, faces_embedding
@@ -97,12 +99,34 @@ def is_sheet(path: Path) -> bool:
         return False
 
 
-def _most_alike(people: dict[int, list[Face]], reference: Path) -> int:
+def check_reference(reference: StrPath | None, identity: int | None) -> None:
+    """Refuse a reference picture that cannot be used; nothing where there is none, or where `identity` goes before it.
+
+    Raises:
+        FootageError: it is not a picture.
+        NoFaceError: it shows no face.
+    """
+    if reference is not None and identity is None:
+        reference_embedding(Path(reference))
+
+
+def reference_embedding(reference: Path) -> NDArray[np.float32]:
+    """The embedding `(128,)` of the largest face in a reference picture.
+
+    Raises:
+        FootageError: it is not a picture.
+        NoFaceError: it shows no face.
+    """
     shown = describe(frame_from_rgb(read_picture(reference)))
     if not shown:
         raise NoFaceError(f"{reference}: no face in the reference picture; give one that shows the person clearly")
-    wanted = max(shown, key=lambda face: face.width).embedding
-    assert wanted is not None  # `describe` embeds every face
+    embedding = max(shown, key=lambda face: face.width).embedding
+    assert embedding is not None  # `describe` embeds every face
+    return embedding
+
+
+def _most_alike(people: dict[int, list[Face]], reference: Path) -> int:
+    wanted = reference_embedding(reference)
     likeness = {number: _likeness(faces, wanted) for number, faces in people.items()}
     best = max(likeness, key=lambda number: likeness[number])
     if likeness[best] < SAME:

@@ -26,12 +26,13 @@ from visagist.evaluation.report.page import write_report
 from visagist.evaluation.result import Evaluation
 from visagist.evaluation.self_swap import seen_in_training
 from visagist.faces import Face, FaceTable, choose_identity
+from visagist.faces.subject import check_reference
 from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
 from visagist.jobs.workspace import claim_folder, default_workspace
-from visagist.media import Footage, FrameRate, note_rate, probe
+from visagist.media import Footage, FrameRate, find_footage, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
 from visagist.models.bundle import TrainedNetwork
@@ -109,10 +110,14 @@ def evaluate(
     shown, changed = probe(render, rate=merging.rate), probe(target, rate=merging.rate)
     note_rate([shown, changed], STEP, events)
     workspace = default_workspace(render) if workspace is None else Path(workspace)
-    claim_folder(workspace)
     trained = None if run is None else TrainedNetwork.open(run, device)
     if trained is not None:
         trained.origin("source")  # a pretraining, which made no render, is refused before any long work
+    if not _is_faceset(source):
+        find_footage(source, merging.rate)
+        check_reference(options.source_reference, options.source_identity)
+    check_reference(merging.performer_reference, merging.performer)
+    claim_folder(workspace)
     faceset = _source_faceset(source, options, merging, workspace, events)
     # The target is read as a merge with --allow-damaged reads it: what can be decoded is judged.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)
@@ -183,11 +188,15 @@ def _merge_options(call: Mapping[str, Any], options: EvaluateOptions) -> MergeOp
     return MergeOptions.parse({**known, "deinterlace": options.deinterlace or known.get("deinterlace", False)}, "call")
 
 
+def _is_faceset(folder: Path) -> bool:
+    return (folder / "extract.json").is_file()
+
+
 def _source_faceset(
     source: Path, options: EvaluateOptions, merging: MergeOptions, workspace: Path, events: EventCallback
 ) -> Faceset:
     """The faceset given, or one made of the footage given."""
-    if source.is_dir() and (source / "extract.json").is_file():
+    if _is_faceset(source):
         return Faceset.open(source)
     who = (str(source.resolve()), str(options.source_reference), options.source_identity, str(merging.rate))
     folder = workspace / f"evaluation-source-{hashlib.sha256(repr(who).encode()).hexdigest()[:8]}"

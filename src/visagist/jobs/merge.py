@@ -20,6 +20,7 @@ from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
 from visagist.faces.analyze import face_models
+from visagist.faces.subject import check_reference
 from visagist.jobs.chunks import ChunkRenderer, Chunks
 from visagist.jobs.consent_checks import Records, check_footage, covered_by_hash
 from visagist.jobs.output_paths import (
@@ -136,6 +137,8 @@ def merge(
     if network is not None:
         records.check_trained(network, options.person)
         check_morph(options.morph, network)
+    if not output.exists():  # a finished render needs no picture
+        check_reference(options.performer_reference, options.performer)
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {

@@ -10,6 +10,7 @@ from visagist.core.files import write_atomic
 from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
+from visagist.faces.subject import check_reference
 from visagist.faceset import Faceset, is_alone
 from visagist.jobs.consent_checks import Records, check_footage
 from visagist.jobs.extract import ExtractOptions, extract_faceset
@@ -31,8 +32,10 @@ from visagist.jobs.workspace import (
 from visagist.media import EncodeOptions, Footage, find_footage, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.models import configure
+from visagist.models.bundle import read_record
 from visagist.provenance import Signer
 from visagist.training import TrainOptions
+from visagist.training.run import RECORD
 
 STEP = "swap"
 
@@ -108,6 +111,11 @@ def swap(
     parts = [workspace / name for name in (SOURCE, TARGET, RUN, TABLES, SAFEGUARD, CHUNKS)]
     check_output(output, merging.matte, workspace, [*made_from([*clips, footage], records), *pictures, *parts])
     _check_apart([*clips, footage], workspace)
+    if not output.exists():  # a finished render needs no pictures
+        check_reference(subject.reference, subject.identity)
+        check_reference(merging.performer_reference, merging.performer)
+    if isinstance(training.start, Path) and not (workspace / RUN / RECORD).exists():
+        read_record(training.start)
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {
