@@ -130,12 +130,12 @@ def merge(
     footage = probe(target, rate=options.rate)
     check_frames(options.frames, footage, output)
     encoding = (encoding or EncodeOptions()).resolved(footage, output)
-    given = [Path(path) for path in (run, options.performer_reference) if path is not None]
+    given = [Path(path) for path in (run, options.target_reference) if path is not None]
     private = [workspace / name for name in (TABLES, SAFEGUARD, CHUNKS)]
     check_output(output, options.matte, workspace, [*made_from([footage], records), *given, *private])
     network = None if run is None else TrainedNetwork.open(run, device)
     if network is not None:
-        records.check_trained(network, options.person)
+        records.check_trained(network, options.subject)
         check_morph(options.morph, network)
     if not output.exists():  # a finished render needs no picture
         check_reference(options.performer_reference, options.performer)

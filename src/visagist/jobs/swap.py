@@ -107,7 +107,7 @@ def swap(
     if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
         configure(training.model, training.settings)
     choose(training.device)
-    pictures = [path for path in (subject.reference, merging.performer_reference) if path is not None]
+    pictures = [path for path in (subject.reference, merging.target_reference) if path is not None]
     parts = [workspace / name for name in (SOURCE, TARGET, RUN, TABLES, SAFEGUARD, CHUNKS)]
     check_output(output, merging.matte, workspace, [*made_from([*clips, footage], records), *pictures, *parts])
     _check_apart([*clips, footage], workspace)
@@ -125,8 +125,8 @@ def swap(
         "source_consent": records.source_path,
         "target_consent": records.target_path,
         "workspace": workspace,
-        "source_reference": subject.reference,
-        "source_identity": subject.identity,
+        "reference": subject.reference,
+        "identity": subject.identity,
         # What a preset leaves open is decided when the run begins, and written down there.
         **training.model_dump(exclude_unset=training.preset is not None),
         **merging.model_dump(),
@@ -188,13 +188,13 @@ def _extract_source(clips: list[Footage], workspace: Path, options: ExtractOptio
     try:
         return extract_faceset(clips, workspace / SOURCE, options, events)
     except SeveralError as error:
-        raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
+        raise SeveralError(f"{error}: --identity NUMBER or --reference PICTURE") from error
 
 
 def _extract_target(footage: Footage, workspace: Path, merging: MergeOptions, events: EventCallback) -> Faceset:
     options = ExtractOptions(
-        reference=merging.performer_reference,
-        identity=merging.performer,
+        reference=merging.target_reference,
+        identity=merging.target_identity,
         rate=merging.rate,
         deinterlace=merging.deinterlace,
         allow_damaged=merging.allow_damaged,
@@ -202,7 +202,7 @@ def _extract_target(footage: Footage, workspace: Path, merging: MergeOptions, ev
     try:
         faceset = extract_faceset(footage, workspace / TARGET, options, events, tables=workspace / TABLES)
     except SeveralError as error:
-        raise SeveralError(f"{error}: --performer NUMBER or --performer-reference PICTURE") from error
+        raise SeveralError(f"{error}: --target-identity NUMBER or --target-reference PICTURE") from error
     if len(faceset.footage_hashes) != 1:
         raise FacesetError(
             f"{faceset.path}: holds crops of other footage than {footage.path}, whom a swap would be trained on; move "
