@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for command in set(COMMANDS).intersection(arguments):
                 app[command].help = None  # its docstring, in place of its line in the list
             words = " ".join(arguments).replace("--model=", "--model ").split()
-            Command.model = next((model for option, model in pairwise(words) if option == "--model"), Command.model)
+            Command.model = next((model for option, model in pairwise(words) if option == "--model"), None)
         return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except BrokenPipeError:  # whoever read the output has gone; the job may be half done, and the same command goes on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails, too

@@ -20,7 +20,7 @@ _order = count()
 @cache
 def panel(group: str, advanced: bool) -> Group:
     """A panel of `--help`; advanced ones come last."""
-    return Group(f"Advanced: {group.lower()}" if advanced else group, sort_key=(advanced, next(_order)))
+    return Group(f"Advanced: {group[0].lower()}{group[1:]}" if advanced else group, sort_key=(advanced, next(_order)))
 
 
 INPUT, PEOPLE = panel("Input and output", False), panel("Choosing people", False)
@@ -39,10 +39,10 @@ class Command(App):
     """An `App` that shows the settings among its arguments as their schema describes them.
 
     Attributes:
-        model: whose settings the help lists below `--settings`.
+        model: whose settings the help lists; None for the default one.
     """
 
-    model: ClassVar[str] = "visage"
+    model: ClassVar[str | None] = None
 
     def assemble_argument_collection(
         self, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
@@ -54,8 +54,9 @@ class Command(App):
             if not root.keys and isinstance(root.hint, type) and issubclass(root.hint, Settings):
                 for argument in root.children_recursive:
                     _describe(argument, root.hint)
-                for settings in (each for each in root.children if each.keys[-1] == "settings"):
-                    arguments.extend(_settings_of(self.model, settings))
+                own = {each.keys[-1]: each for each in root.children}
+                if "settings" in own:
+                    arguments.extend(_settings_of(self.model or own["model"].field_info.default, own["settings"]))
         return arguments
 
 

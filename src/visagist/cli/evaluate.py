@@ -44,7 +44,8 @@ def evaluate(
     the detectors. No single metric is quality.
 
     ```
-    visagist evaluate final.mov --target scene12.mov --source faces/anna --run runs/anna-bert --report final.html
+    visagist evaluate final.mov --target scene12.mov --source faces/anna \\
+        --run runs/anna-bert --report final.html
     ```
 
     Parameters

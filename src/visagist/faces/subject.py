@@ -51,7 +51,7 @@ def choose_identity(
         raise NoFaceError("no face was found in the footage; give footage that shows one larger than 24 px")
     if identity is not None:
         if identity not in people:
-            raise NoFaceError(f"no person {identity} in the footage; there are {_listed(people)}")
+            raise NoFaceError(f"no identity {identity} in the footage (available: {_listed(people)})")
         return identity
     if reference is not None:
         return _most_alike(people, reference)
@@ -62,13 +62,13 @@ def choose_identity(
     sheet = folder / SHEET
     contact_sheet(asked, sheet)
     raise SeveralError(
-        f"the footage shows {len(asked)} people: {_listed(asked)}; see {sheet} and choose one by number, or by a "
+        f"the footage shows {len(asked)} people: {_listed(asked)}; see {sheet} and choose one by its number, or by a "
         "reference picture"
     )
 
 
 def contact_sheet(people: dict[int, list[Face]], path: Path) -> None:
-    """Write a PNG with a row of pictures for each person, headed by number and count of frames.
+    """Write a PNG with a row of pictures for each identity, headed by number and count of frames.
 
     Raises:
         OutputError: it cannot be written, or another picture of that name is there.
@@ -79,7 +79,7 @@ def contact_sheet(people: dict[int, list[Face]], path: Path) -> None:
     sheet = Image.new("RGB", (THUMBNAIL * COLUMNS, row * len(people)), "white")
     draw = ImageDraw.Draw(sheet)
     for y, (number, faces) in enumerate(people.items()):
-        draw.text((4, y * row + 4), f"person {number}: {len(faces)} frames", fill="black")
+        draw.text((4, y * row + 4), f"identity {number}: {len(faces)} frames", fill="black")
         shown = sorted((face for face in faces if face.thumbnail), key=lambda face: -face.weight)[:COLUMNS]
         for x, face in enumerate(shown):
             with Image.open(io.BytesIO(face.thumbnail or b"")) as picture:
@@ -131,8 +131,8 @@ def _most_alike(people: dict[int, list[Face]], reference: Path) -> int:
     best = max(likeness, key=lambda number: likeness[number])
     if likeness[best] < SAME:
         raise NoFaceError(
-            f"nobody in the footage is the person in {reference} (greatest similarity {likeness[best]:.2f}, "
-            f"{SAME} is the least for one person); there are {_listed(people)}"
+            f"nobody in the footage resembles the person in {reference} (similarity {likeness[best]:.2f} at most, "
+            f"{SAME} is needed); it shows {_listed(people)}"
         )
     return best
 
@@ -143,4 +143,4 @@ def _likeness(faces: list[Face], wanted: NDArray[np.float32]) -> float:
 
 
 def _listed(people: dict[int, list[Face]]) -> str:
-    return ", ".join(f"person {number} ({len(faces)} frames)" for number, faces in sorted(people.items()))
+    return ", ".join(f"identity {number} ({len(faces)} frames)" for number, faces in sorted(people.items()))

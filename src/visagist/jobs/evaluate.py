@@ -118,8 +118,8 @@ def evaluate(
         trained.origin("source")  # a pretraining, which made no render, is refused before any long work
     if not _is_faceset(source):
         find_footage(source, merging.rate)
-        check_reference(options.source_reference, options.source_identity)
-    check_reference(merging.performer_reference, merging.performer)
+        check_reference(options.reference, options.identity)
+    check_reference(merging.target_reference, merging.target_identity)
     claim_folder(workspace)
     faceset = _source_faceset(source, options, merging, workspace, events)
     # The target is read as a merge with --allow-damaged reads it: what can be decoded is judged.

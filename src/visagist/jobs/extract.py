@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from filelock import Timeout
 from pydantic import Field, FiniteFloat
@@ -19,7 +19,7 @@ from visagist.core.errors import DamagedError, FacesetError, NoFaceError, Severa
 from visagist.core.events import EventCallback, Note, Progress, Result, Warned, silent
 from visagist.core.locks import lock
 from visagist.core.options import combine
-from visagist.core.settings import Settings, save_call
+from visagist.core.settings import Settings, save_call, shown
 from visagist.core.types import StrPath
 from visagist.faces import (
     AnalyzeOptions,
@@ -49,46 +49,51 @@ WAITING = 8  # crops in work; each holds a frame
 class ExtractOptions(Settings):
     """Which subject is extracted, and which crops are good enough."""
 
-    reference: Path | None = None
-    """A picture of the person, where the footage shows several."""
+    group = "Choosing crops"
 
-    identity: int | None = Field(default=None, ge=0)
-    """The person's number, as the list of several people gives it."""
+    identity: Annotated[int | None, shown("Choosing people", first=True)] = Field(default=None, ge=0)
+    """Number of the subject, if FOOTAGE shows several people. Without a choice, the command writes `people.png` with
+    their numbers."""
+
+    reference: Annotated[Path | None, shown("Choosing people", first=True)] = None
+    """A picture of the subject, instead of the number."""
 
     threshold: float = Field(default=0.6, ge=0.1, le=0.99)
-    """Minimum score of the face detector, 0.1 to 0.99; lower it if faces are missed, raise it if other things are
-    taken for faces."""
+    """Minimum score of the face detector. Lower it if faces are missed; raise it if other things are detected as
+    faces."""
 
-    every: int = Field(default=1, ge=1, le=10_000)
-    """Use only every Nth frame of the footage, 1 to 10000; saves time on long footage."""
+    every: Annotated[int, shown(first=True)] = Field(default=1, ge=1, le=10_000)
+    """Use only every Nth frame, which saves time on long footage."""
 
-    min_size: FiniteFloat = Field(default=40.0, ge=0, le=10_000)
-    """Minimum width of a face in the frame, 0 to 10000 px."""
+    min_size: Annotated[FiniteFloat, shown(first=True, unit="px")] = Field(default=40.0, ge=0, le=10_000)
+    """Minimum width of a face in the frame."""
 
-    max_crop_size: int = Field(default=MAX_SIDE, ge=128, le=MAX_SIDE)
-    """Maximum side of a crop, 128 to 2048 px; larger faces are scaled down to it, smaller ones keep their size."""
+    max_crop_size: Annotated[int, shown(unit="px")] = Field(default=MAX_SIDE, ge=128, le=MAX_SIDE)
+    """Maximum side of a crop. Larger faces are scaled down to it; smaller ones keep their size."""
 
     min_score: FiniteFloat = Field(default=5.0, ge=-20, le=20)
-    """Minimum score of the landmarks, -20 to 20; below it something hides the face (in frontal views also below 0.65
-    of the usual score)."""
+    """Minimum presence score of the landmarks (a logit). Below it something covers the face. In frontal views, faces
+    below 0.65 of the usual score are left out too."""
 
-    min_sharpness: float = Field(default=0.4, ge=0, le=1)
-    """Minimum sharpness, 0 to 1."""
+    min_sharpness: Annotated[float, shown(first=True)] = Field(default=0.4, ge=0, le=1)
+    """Minimum sharpness of a face."""
 
-    min_change: float = Field(default=0.0015, ge=0, le=1)
-    """Minimum difference from the faces before, 0 to 1 times the distance between the pupils; 0 keeps duplicates."""
+    min_change: Annotated[float, shown(first=True, unit="of the distance between the pupils")] = Field(
+        default=0.0015, ge=0, le=1
+    )
+    """Minimum difference from the faces before; 0 keeps duplicates."""
 
-    format: Literal["jpeg", "png"] = "jpeg"
+    format: Annotated[Literal["jpeg", "png"], shown(first=True)] = "jpeg"
     """File format of the crops."""
 
-    rate: FrameRate = DEFAULT_RATE
-    """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
+    rate: Annotated[FrameRate, shown("Input footage", unit="frames per second")] = DEFAULT_RATE
+    """Frame rate of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
 
-    deinterlace: bool = False
-    """Turn interlaced pictures into whole ones."""
+    deinterlace: Annotated[bool, shown("Input footage")] = False
+    """Deinterlace interlaced footage."""
 
-    allow_damaged: bool = True
-    """Use what can be decoded of damaged footage."""
+    allow_damaged: Annotated[bool, shown("Input footage")] = True
+    """Use what can be decoded of damaged footage, instead of failing."""
 
 
 def extract(
@@ -259,7 +264,7 @@ def _key(
         "footage": [table.footage_sha256 for table in found],
         "models": face_models(),
         "options": {
-            "person": identity,
+            "--identity": identity,
             **{f"--{name.replace('_', '-')}": value for name, value in kept.items()},
             "--rate": ", ".join(rates) or None,
         },

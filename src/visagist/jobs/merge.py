@@ -138,7 +138,7 @@ def merge(
         records.check_trained(network, options.subject)
         check_morph(options.morph, network)
     if not output.exists():  # a finished render needs no picture
-        check_reference(options.performer_reference, options.performer)
+        check_reference(options.target_reference, options.target_identity)
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {

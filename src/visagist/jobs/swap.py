@@ -113,7 +113,7 @@ def swap(
     _check_apart([*clips, footage], workspace)
     if not output.exists():  # a finished render needs no pictures
         check_reference(subject.reference, subject.identity)
-        check_reference(merging.performer_reference, merging.performer)
+        check_reference(merging.target_reference, merging.target_identity)
     if isinstance(training.start, Path) and not (workspace / RUN / RECORD).exists():
         read_record(training.start)
     claim_folder(workspace)
