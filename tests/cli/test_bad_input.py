@@ -229,15 +229,14 @@ def test_what_is_refused_at_once_leaves_nothing_behind(without_a_face: Path, sou
         (("rewind", tmp_path / "a", 5), "a"),
         (("extract", source, "-o", tmp_path / "a", "--reference", "gone.png"), "gone.png"),
         (("extract", source, "-o", tmp_path / "a", "--reference", grey), "grey.png"),
-        ((*swap, "--source-reference", grey), "grey.png"),
-        ((*swap, "--performer-reference", grey), "grey.png"),
+        ((*swap, "--reference", grey), "grey.png"),
+        ((*swap, "--target-reference", grey), "grey.png"),
         ((*swap, "--start", "gone"), "gone"),
         ((*merge, "--run", "gone", *CONSENTS), "gone"),
-        ((*merge, "--run", "gone"), "--source-consent"),
         ((*merge, "--run", "gone", "--source-consent", "gone.toml", *CONSENTS[2:]), "gone.toml"),
         ((*evaluate, source, "--run", "gone"), "gone"),
         ((*evaluate, "gone"), "gone"),
-        ((*evaluate, source, "--source-reference", grey), "grey.png"),
+        ((*evaluate, source, "--reference", grey), "grey.png"),
     ):
         assert_refused(visagist(*call), word)
         assert sorted(tmp_path.rglob("*")) == before, call

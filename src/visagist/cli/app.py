@@ -30,7 +30,8 @@ EITHER = ("iterations", "minutes")  # one of them on the command line puts away 
 app = App(
     name="visagist",
     version=__version__,
-    help="Swap faces in footage that you have the right to change; every render is signed as synthetic.",
+    help="Swap faces in footage that you have the right to change; every render is signed as synthetic.\n\n"
+    "Start with `visagist doctor` and `visagist demo`; `visagist COMMAND --help` explains a command, with examples.",
     help_format="markdown",  # which joins the lines of a docstring
     help_flags=HELP,
     suppress_keyboard_interrupt=False,
