@@ -517,7 +517,7 @@ def test_the_mattes_are_a_part_of_what_is_done(production: Production, tmp_path:
 
 def test_a_wrong_number_is_no_missing_performer(production: Production, tmp_path: Path) -> None:
     for allow_no_face in (False, True):
-        with pytest.raises(SubjectError, match=rf"no person 7.*0 \({FRAMES} frames\)") as caught:
+        with pytest.raises(SubjectError, match=rf"no identity 7.*0 \({FRAMES} frames\)") as caught:
             production.merge(tmp_path / "out.mp4", target_identity=7, allow_no_face=allow_no_face)
         assert not isinstance(caught.value, NoFaceError)
         assert "--allow-no-face" not in str(caught.value)

@@ -44,7 +44,7 @@ def test_the_same_person_by_number_or_picture_is_the_same_faceset(
     for options in ({"identity": identity}, {"reference": reference, "allow_damaged": False}):
         assert extract(CLIPS, folder, tables, **options) == made
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
-    with pytest.raises(FacesetError, match=f"other options .person was {identity}, now {1 - identity}"):
+    with pytest.raises(FacesetError, match=f"other options .--identity was {identity}, now {1 - identity}"):
         extract(CLIPS, folder, tables, identity=1 - identity)
 
 
