@@ -28,13 +28,13 @@ def crops(workspace: Path) -> dict[Path, int]:
 
 
 @pytest.mark.parametrize(
-    "words", [("--allow-damaged",), ("--performer", "0", "--source-identity", "0"), ("--performer-reference",)]
+    "words", [("--allow-damaged",), ("--target-identity", "0", "--identity", "0"), ("--target-reference",)]
 )
 def test_other_words_for_the_same_facesets_are_no_other_facesets(
     words: tuple[str, ...], copy: tuple[str | Path, ...], performer: Path, tmp_path: Path
 ) -> None:
     before = crops(tmp_path / "copy")
-    ended = visagist(*copy, *words, *([performer] if words[-1] == "--performer-reference" else []))
+    ended = visagist(*copy, *words, *([performer] if words[-1] == "--target-reference" else []))
     assert ended.code == 0, ended.err
     assert before
     assert crops(tmp_path / "copy") == before

@@ -15,6 +15,7 @@ import tomli_w
 from tests.cli.conftest import Ended, Swap, command, visagist
 from visagist.core.tensors import load_notes, load_tensors, save_tensors
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
+from visagist.media import write_picture
 
 CONSENTS = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
 
@@ -207,6 +208,38 @@ def test_a_merge_with_the_record_of_another_source_is_refused_before_the_work(sw
                      TARGET_CONSENT, "--target-consent", TARGET_CONSENT)  # fmt: skip
     assert_refused(ended, "--source-consent")
     assert not output.parent.exists()
+
+
+@pytest.fixture
+def without_a_face(tmp_path: Path) -> Path:
+    write_picture(tmp_path / "grey.png", np.full((200, 300, 3), 0.5, np.float32))
+    return tmp_path / "grey.png"
+
+
+def test_what_is_refused_at_once_leaves_nothing_behind(without_a_face: Path, source: Path, tmp_path: Path) -> None:
+    """Unusable reference pictures were found only after all frames had been analysed."""
+    grey, clip = without_a_face, TARGET
+    before = sorted(tmp_path.rglob("*"))
+    swap = ("swap", source, clip, "-o", tmp_path / "a" / "o.mp4", *CONSENTS)
+    merge = ("merge", clip, "-o", tmp_path / "a" / "o.mp4")
+    evaluate = ("evaluate", clip, "--target", clip, "--workspace", tmp_path / "a", "--source")
+    for call, word in (
+        (("train", "b", "c", "-o", tmp_path / "a" / "run"), "b"),
+        (("pretrain", "b", "-o", tmp_path / "a" / "run"), "b"),
+        (("rewind", tmp_path / "a", 5), "a"),
+        (("extract", source, "-o", tmp_path / "a", "--reference", "gone.png"), "gone.png"),
+        (("extract", source, "-o", tmp_path / "a", "--reference", grey), "grey.png"),
+        ((*swap, "--reference", grey), "grey.png"),
+        ((*swap, "--target-reference", grey), "grey.png"),
+        ((*swap, "--start", "gone"), "gone"),
+        ((*merge, "--run", "gone", *CONSENTS), "gone"),
+        ((*merge, "--run", "gone", "--source-consent", "gone.toml", *CONSENTS[2:]), "gone.toml"),
+        ((*evaluate, source, "--run", "gone"), "gone"),
+        ((*evaluate, "gone"), "gone"),
+        ((*evaluate, source, "--reference", grey), "grey.png"),
+    ):
+        assert_refused(visagist(*call), word)
+        assert sorted(tmp_path.rglob("*")) == before, call
 
 
 def test_a_reader_that_has_gone_is_no_success(source: Path, tmp_path: Path) -> None:

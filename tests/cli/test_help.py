@@ -7,12 +7,21 @@ from operator import getitem
 
 import pytest
 
+from tests.cli.test_documented import unknown
 from tests.cli.test_train_options import BOUNDS, tables
 from visagist.cli.app import COMMANDS, app, main
+from visagist.core.settings import Settings
+from visagist.jobs.evaluate import EvaluateOptions
+from visagist.jobs.extract import ExtractOptions
+from visagist.media import EncodeOptions
+from visagist.merging import MergeOptions
+from visagist.models import ARCHITECTURES, settings_schema
 from visagist.training import TrainOptions
 from visagist.training.augment import Augmentation
 
 CONSENT = ("new", "show", "trust", "signers", "untrust")
+ALL = [*COMMANDS, *(f"consent {name}" for name in CONSENT)]
+WIDTH = 100  # columns
 
 
 def words(text: str) -> str:
@@ -28,7 +37,7 @@ def test_help_shows_the_whole_docstring(command: str, capsys: pytest.CaptureFixt
     assert words(said) in words(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"consent {name}" for name in CONSENT)])
+@pytest.mark.parametrize("command", ALL)
 def test_every_argument_and_option_is_explained(command: str) -> None:
     arguments = functools.reduce(getitem, command.split(), app).assemble_argument_collection(parse_docstring=True)
     mute = [argument.name for argument in arguments if argument.show and not argument.parameter.help]
@@ -67,3 +76,64 @@ def test_augmentations_that_are_no_plain_number_can_be_given() -> None:
     _, bound, _ = app.parse_args(f"train a b -o c {ways}", exit_on_error=False, print_error=False)
     wanted = Augmentation(flip="source", warp_grids=(3, 9), color_transfer="sot", yaw_bins=18)
     assert bound.arguments["options"].augmentation == wanted
+
+
+def help_of(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    assert main([*command.split(), "--help"]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_help_has_an_example_whose_options_exist(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = help_of(command, capsys, monkeypatch)
+    examples = [line for line in text.partition("╭")[0].splitlines()[1:] if f"visagist {command}" in line]
+    assert examples
+    if not command.startswith("consent"):  # whose commands `unknown` does not know
+        assert unknown(text.partition("╭")[0]) == []
+    assert "--empty" not in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_most_people_need_comes_first(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, advanced, rest = help_of(command, capsys, monkeypatch).partition("─ Advanced: ")
+    assert len(first.splitlines()) < 120
+    assert not advanced or all("Advanced" in line for line in rest.splitlines() if line.startswith("╭"))
+
+
+@pytest.mark.parametrize(
+    ("command", "required"),
+    [
+        ("swap", ["--output", "--source-consent", "--target-consent"]),
+        ("merge", ["--output", "--source-consent", "--target-consent"]),
+        ("evaluate", ["--target", "--source"]),
+        ("consent new", ["--name", "--adult", "--basis", "--statement", "--scope"]),
+    ],
+)
+def test_required_options_are_marked(
+    command: str, required: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked = [line for line in help_of(command, capsys, monkeypatch).splitlines() if line.startswith("│ *")]
+    assert [name for name in required if not any(name in line for line in marked)] == []
+
+
+@pytest.mark.parametrize("model", ARCHITECTURES.built_in)
+def test_help_lists_the_settings_of_the_chosen_model(
+    model: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = help_of(f"train --model {model}", capsys, monkeypatch)
+    for name, schema in settings_schema(model).items():
+        assert f"--settings.{name} " in text
+        assert words(schema["description"]) in words(text)
+
+
+@pytest.mark.parametrize(
+    "kind", [TrainOptions, *tables().values(), MergeOptions, EncodeOptions, ExtractOptions, EvaluateOptions]
+)
+def test_schemas_say_what_forms_need(kind: type[Settings]) -> None:
+    for name, schema in kind.model_json_schema()["properties"].items():
+        assert {"title", "description", "group", "advanced"} <= schema.keys() or "$ref" in schema, name

@@ -319,13 +319,13 @@ def test_of_a_run_of_three_anybody_can_appear_with_their_own_record(production: 
     three = SMALL.model_copy(update={"batch": 6, "iterations": 12})
     train(faces["target"], faces["target"], run, others={"anna": faces["source"]}, options=three)
     call = {"run": run, "frames": "0-3", "source_consent": production.record("source_hash")}
-    assert production.merge(tmp_path / "anna.mp4", **call, person="anna").frames == 4
+    assert production.merge(tmp_path / "anna.mp4", **call, subject="anna").frames == 4
     with pytest.raises(ConsentError):  # whom the record does not name
         production.merge(tmp_path / "other.mp4", **call)
-    with pytest.raises(RunError, match="does not know 'bert'; --person can be source, target, anna"):
-        production.merge(tmp_path / "bert.mp4", **call, person="bert")
+    with pytest.raises(RunError, match=r"no identity 'bert' .*source, target, anna"):
+        production.merge(tmp_path / "bert.mp4", **call, subject="bert")
     with pytest.raises(ConfigError, match="--morph is for runs of amp, and this is one of quick"):
-        production.merge(tmp_path / "morph.mp4", **call, person="anna", morph=0.5)
+        production.merge(tmp_path / "morph.mp4", **call, subject="anna", morph=0.5)
 
 
 def test_amp_morphs_from_the_performer_to_the_source(production: Production, tmp_path: Path) -> None:
@@ -517,8 +517,8 @@ def test_the_mattes_are_a_part_of_what_is_done(production: Production, tmp_path:
 
 def test_a_wrong_number_is_no_missing_performer(production: Production, tmp_path: Path) -> None:
     for allow_no_face in (False, True):
-        with pytest.raises(SubjectError, match=rf"no person 7.*0 \({FRAMES} frames\)") as caught:
-            production.merge(tmp_path / "out.mp4", performer=7, allow_no_face=allow_no_face)
+        with pytest.raises(SubjectError, match=rf"no identity 7.*0 \({FRAMES} frames\)") as caught:
+            production.merge(tmp_path / "out.mp4", target_identity=7, allow_no_face=allow_no_face)
         assert not isinstance(caught.value, NoFaceError)
         assert "--allow-no-face" not in str(caught.value)
     assert not (tmp_path / "out.mp4").exists()

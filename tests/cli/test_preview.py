@@ -36,7 +36,7 @@ def test_of_two_people_the_performer_is_shown(
     is_told: bool, swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path
 ) -> None:
     sheet = tmp_path / "sheet.png"
-    choice = ("--performer-reference", performer) if is_told else ()  # else the one whom the run was trained on
+    choice = ("--target-reference", performer) if is_told else ()  # else the one whom the run was trained on
     ended = visagist(
         "merge", two_people, "--run", swapped.workspace / "run", "-o", sheet, "--source-consent", SOURCE_CONSENT,
         "--target-consent", performer_record, "--preview", "5,15", *choice,
@@ -70,23 +70,23 @@ def test_with_the_workspace_of_a_merge_it_shows_what_the_merge_does(
     workspace, sheet = tmp_path / "workspace", tmp_path / "sheet.png"
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", performer_record)
     merge = ("merge", two_people, "--run", swapped.workspace / "run", *consents)
-    numbered = visagist(*merge, "-o", sheet, "--preview", "5", "--performer", "0")
+    numbered = visagist(*merge, "-o", sheet, "--preview", "5", "--target-identity", "0")
     assert numbered.code == 1
     assert "--workspace" in numbered.err  # nobody has counted the people yet
     frames = tmp_path / "frames"
     rendered = visagist(*merge, "-o", frames, "--workspace", workspace, "--frames", "5-6",
-                        "--performer-reference", performer)  # fmt: skip
+                        "--target-reference", performer)  # fmt: skip
     assert rendered.code == 0, rendered.err
 
     preview = (*merge, "-o", sheet, "--preview", "5,6", "--workspace", workspace)
     several = visagist(*preview)
     assert several.code == 1
     assert "2 people" in several.err
-    codes = {number: visagist(*preview, "--performer", str(number)).code for number in (0, 1)}
+    codes = {number: visagist(*preview, "--target-identity", str(number)).code for number in (0, 1)}
     assert sorted(codes.values()) == [0, 1]  # the other one did not agree
     (number,) = (number for number, code in codes.items() if code == 0)
     table = FaceTable.load(workspace / "tables" / "two.mp4.parquet")
-    assert visagist(*preview, "--performer", str(number)).code == 0
+    assert visagist(*preview, "--target-identity", str(number)).code == 0
     for index, (_, after, mask), file in zip((5, 6), tiles(sheet), sorted(frames.glob("*.png")), strict=True):
         (face,) = (face for face in table.faces_of(index) if face.identity == number)
         render = frame_from_rgb(read_picture(file)).warp(crop_matrix(face.alignment, "head", SIDE), (SIDE, SIDE))

@@ -61,7 +61,13 @@ def test_a_sequence_is_covered_by_hash_and_rendered_at_its_rate(plates: Path, tm
 
 
 @pytest.mark.parametrize(
-    "command", ["swap x y -o z.mp4", "extract x -o y", "merge x -o y.mp4", "evaluate x --target y --source z"]
+    "command",
+    [
+        "swap x y -o z.mp4 --source-consent x.toml --target-consent y.toml",
+        "extract x -o y",
+        "merge x -o y.mp4 --source-consent x.toml --target-consent y.toml",
+        "evaluate x --target y --source z",
+    ],
 )
 def test_a_wrong_rate_is_wrong_usage(command: str) -> None:
     ended = visagist(*command.split(), "--rate", "24/0")

@@ -167,7 +167,7 @@ def test_a_run_serves_another_target_and_an_excerpt(swapped: Swap, tmp_path: Pat
 
 def test_no_consent_no_render(source: Path, tmp_path: Path) -> None:
     ended = visagist("swap", source, TARGET, "-o", tmp_path / "out.mp4", "--source-consent", SOURCE_CONSENT)
-    assert ended.code == 1
+    assert ended.code == 2
     assert "--target-consent" in ended.err
     assert "consent new" in ended.err
     assert not list(tmp_path.iterdir())
@@ -263,11 +263,11 @@ def test_of_two_people_only_the_chosen_one_changes(
     several = visagist(*merge, "--target-consent", performer_record)
     assert several.code == 1
     assert "2 people" in several.err
-    assert "--performer" in several.err
+    assert "--target-identity" in several.err
     assert (tmp_path / "out.mp4.workspace" / "people.png").exists()
     # The hash of footage with two people says nothing of which of them agreed.
-    assert visagist(*merge, "--target-consent", by_hash, "--performer-reference", performer).code == 1
-    ended = visagist(*merge, "--target-consent", performer_record, "--performer-reference", performer)
+    assert visagist(*merge, "--target-consent", by_hash, "--target-reference", performer).code == 1
+    ended = visagist(*merge, "--target-consent", performer_record, "--target-reference", performer)
     assert ended.code == 0, ended.err
     with Reader(output) as new, Reader(two_people) as old:
         difference = np.mean([np.abs(a.rgb() - b.rgb()) for a, b in zip(new, old, strict=True)], axis=(0, 3))

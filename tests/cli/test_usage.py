@@ -8,7 +8,9 @@ from visagist.cli import main
 from visagist.core.device import choose
 from visagist.core.errors import ConfigError
 
-TRAIN, SWAP, MERGE = ("train", "a", "b", "-o", "c"), ("swap", "a", "b", "-o", "c.mp4"), ("merge", "a", "-o", "c.mp4")
+TRAIN = ("train", "a", "b", "-o", "c")
+CONSENT = ("--source-consent", "a.toml", "--target-consent", "b.toml")
+SWAP, MERGE = ("swap", "a", "b", "-o", "c.mp4", *CONSENT), ("merge", "a", "-o", "c.mp4", *CONSENT)
 EVALUATE = ("evaluate", "a", "--target", "b", "--source", "c")
 
 
@@ -41,6 +43,12 @@ def assert_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: tuple[str 
         ((*MERGE, "--mask", "all"), ["--mask", "all", "'combined', 'hull'"]),
         ((*EVALUATE, "--report", "page.txt"), ["--report", "page.txt", ".html"]),
         (("demo", "--iterations", "0"), ["--iterations", '"0"', "1"]),
+        (SWAP[:-2], ["--target-consent", "visagist consent new"]),
+        ((*SWAP[:-2], "--traget-consent", "b.toml"), ["--traget-consent", "--target-consent"]),
+        (
+            ("consent", "new", "a.toml", "--name", "A", "--basis", "self", "--statement", "s", "--scope", "s"),
+            ["--adult"],
+        ),
     ],
 )
 def test_the_option_the_value_and_what_is_allowed_are_named(

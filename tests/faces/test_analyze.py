@@ -65,7 +65,7 @@ def test_two_people_side_by_side(two_people: Path, tmp_path: Path) -> None:
     target = choose_identity(table, tmp_path / "reference.png", None, tmp_path)
     assert all(face.box[0] > 360 for face in table.identities()[target])
     assert choose_identity(table, None, 1, tmp_path) == 1
-    with pytest.raises(NoFaceError, match="no person 7"):
+    with pytest.raises(NoFaceError, match="no identity 7"):
         choose_identity(table, None, 7, tmp_path)
 
 

@@ -10,6 +10,7 @@ import time
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ import visagist
 from visagist.core.errors import FacesetError, NoFaceError, OutputError, SeveralError
 from visagist.core.events import Event, Progress, silent
 from visagist.core.settings import read_toml
-from visagist.faces import FaceTable, crop_matrix, hull_mask, transform
+from visagist.faces import FaceTable, compose, crop_matrix, hull_mask, transform
 from visagist.faceset import Faceset, Record, choose, read_crop, read_record, write_crop
 from visagist.jobs.extract import LOCK, ExtractOptions, extract, extract_faceset
 from visagist.media import Reader, write_picture
@@ -256,3 +257,40 @@ def test_a_still_picture_is_footage_too(tmp_path: Path) -> None:
     faceset = extract(tmp_path / "still.png", tmp_path / "faceset", options=ExtractOptions(format="png"))
     assert [file.suffix for file in faceset.files] == [".png"]
     assert faceset.centroid().shape == (128,)
+
+
+@pytest.fixture(scope="module")
+def close_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The target's face 12 times as large, with a grain that 512 px of `full` can just show."""
+    with Reader(TARGET, last=0) as reader:
+        picture = next(iter(reader)).rgb()
+    large = cv2.resize(picture[40:240, 90:270], None, fx=12, fy=12, interpolation=cv2.INTER_CUBIC)
+    grain = cv2.GaussianBlur(np.random.default_rng(0).normal(0, 1, large.shape[:2]), (0, 0), 3.0)
+    path = tmp_path_factory.mktemp("close_up") / "close_up.png"
+    write_picture(path, np.clip(large + grain[..., None], 0, 1).astype(np.float32))
+    return path
+
+
+def test_a_network_of_512_px_gets_the_pixels_of_a_close_up(close_up: Path, tmp_path: Path) -> None:
+    """Crops were capped at 1024 px, so that `full` had 457 px."""
+    difference: dict[int, float] = {}
+    with Reader(close_up) as reader:
+        frame = next(iter(reader))
+    for cap in (1024, 2048):
+        options = ExtractOptions(max_crop_size=cap, format="png", min_sharpness=0)
+        faceset = extract(close_up, tmp_path / str(cap), options=options)
+        (record,) = faceset.records
+        assert record.size == cap
+        alignment = compose(np.array(record.alignment), np.array(record.matrix))  # frame px to face space
+        truth = frame.warp(crop_matrix(alignment, "full", 512), (512, 512)) * 255
+        (images, *_) = faceset.load("full", 512, 1.0)
+        difference[cap] = float(np.std(images[0] - truth))
+    assert difference[2048] < 0.6 * difference[1024]
+
+
+def test_a_picture_too_large_for_a_crop_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """A bomb of a few hundred kilobytes would take gigabytes; beyond Pillow's own limit it ended in a traceback."""
+    for side in (6000, 16000):
+        Image.new("L", (side, side)).save(tmp_path / "bomb.png")
+        with pytest.raises(FacesetError, match=r"bomb\.png"):
+            read_crop(tmp_path / "bomb.png")

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from visagist.core.errors import FacesetError
+from visagist.core.errors import ConfigError, FacesetError, NoFaceError
 from visagist.core.events import silent
 from visagist.demo import SOURCE, TARGET
 from visagist.faceset import Faceset
@@ -43,7 +44,7 @@ def test_the_same_person_by_number_or_picture_is_the_same_faceset(
     for options in ({"identity": identity}, {"reference": reference, "allow_damaged": False}):
         assert extract(CLIPS, folder, tables, **options) == made
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == stamps
-    with pytest.raises(FacesetError, match=f"other options .person was {identity}, now {1 - identity}"):
+    with pytest.raises(FacesetError, match=f"other options .--identity was {identity}, now {1 - identity}"):
         extract(CLIPS, folder, tables, identity=1 - identity)
 
 
@@ -63,3 +64,40 @@ def test_a_faceset_of_another_version_is_refused(tables: Path, tmp_path: Path) -
     (folder / "extract.json").write_text(json.dumps(state))
     with pytest.raises(FacesetError, match="another version of visagist"):
         extract(TARGET, folder, tables)
+
+
+def test_after_thresholds_that_leave_no_crop_others_may_be_given(tables: Path, tmp_path: Path) -> None:
+    """It was refused as another faceset, although the message had asked for lower thresholds."""
+    folder = tmp_path / "faceset"
+    with pytest.raises(FacesetError, match="75 tiny"):
+        extract(TARGET, folder, tables, min_size=9000)
+    assert len(extract(TARGET, folder, tables)) > 60
+
+
+def test_every_nth_frame_is_analysed(tables: Path, tmp_path: Path) -> None:
+    every = extract(TARGET, tmp_path / "all", tables, min_change=0)
+    tenth = extract(TARGET, tmp_path / "tenth", tmp_path / "tables", min_change=0, every=10)
+    assert [record.frame for record in tenth.records] == list(range(0, 75, 10))
+    assert tenth.summary is not None
+    assert (tenth.summary.frames, tenth.summary.faces, tenth.summary.others) == (75, 8, 0)
+    landmarks = {record.frame: np.array(record.landmarks) for record in every.records}
+    for record in tenth.records:  # crops are smoothed less, so the face may lie a little elsewhere in them
+        assert np.abs(np.array(record.landmarks) - landmarks[record.frame]).mean() < 0.02 * record.size
+
+
+def test_the_detector_finds_nothing_below_its_threshold(tmp_path: Path) -> None:
+    with pytest.raises(NoFaceError):
+        extract(TARGET, tmp_path / "faceset", tmp_path / "tables", threshold=0.99)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("min_sharpness", 7), ("min_sharpness", -0.1), ("min_size", -3), ("min_size", float("inf")),
+        ("min_score", 99), ("min_change", -1), ("max_crop_size", 64), ("max_crop_size", 5000), ("every", 0),
+        ("threshold", 0), ("threshold", 1.5), ("identity", -1),
+    ],
+)  # fmt: skip
+def test_nonsense_is_refused_by_the_name_of_its_option(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        ExtractOptions.parse({name: value}, "options")

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import pairwise
 from json import dumps
 from pathlib import Path
 from types import FrameType
@@ -15,6 +16,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter, Token
 from cyclopts.config import Dict
 
 from visagist import __version__
+from visagist.cli.command import SHARED, Command
 from visagist.cli.console import console_events
 from visagist.cli.usage import usage_message
 from visagist.core.errors import VisagistError
@@ -28,35 +30,43 @@ EITHER = ("iterations", "minutes")  # one of them on the command line puts away 
 app = App(
     name="visagist",
     version=__version__,
-    help="Swap faces in footage that you have the right to change; what comes out is signed as synthetic.",
+    help="Swap faces in footage that you have the right to change; every render is signed as synthetic.\n\n"
+    "Start with `visagist doctor` and `visagist demo`; `visagist COMMAND --help` explains a command, with examples.",
     help_format="markdown",  # which joins the lines of a docstring
     help_flags=HELP,
     suppress_keyboard_interrupt=False,
 )
 # By name, so that `verify` does not wait for torch, and with a line each for the list of them.
 COMMANDS = {
-    "swap": "All four steps: replace the performer's face in a target by the face in a source.",
-    "extract": "Find one person's face in footage and keep each as an aligned crop.",
+    "swap": "Extract, train, merge and sign: the whole way from footage to a render.",
+    "extract": "Find one subject's face in footage and save its aligned crops as a faceset.",
     "train": "Train a network on two facesets.",
-    "pretrain": "Train a network on many people, for runs of two to begin with.",
-    "rewind": "Go back to an earlier state of a run.",
+    "pretrain": "Train a network on many people, as the start of other trainings.",
+    "rewind": "Return a run to an earlier checkpoint.",
     "merge": "Put the face of a trained run into a target, and sign the render as synthetic.",
     "evaluate": "Measure a render against its target and its source.",
-    "verify": "Say who signed a file, what was done to it, and whether it is intact.",
-    "demo": "A swap of the footage that travels with the package.",
-    "doctor": "What this machine offers, and what to do about what is missing.",
+    "verify": "Check who signed a file, what was done to it, and whether it is intact.",
+    "demo": "Try a swap on the bundled footage.",
+    "doctor": "Check this machine, and print a remedy for each problem.",
 }
 for command, summary in COMMANDS.items():
-    app.command(f"visagist.cli.{command}:{command}", name=command, help=summary)
-app.command("visagist.cli.consent:app", name="consent", help="Consent records, and the signers that you know.")
+    app.command(f"visagist.cli.{command}:app", name=command, help=summary)
+app.command("visagist.cli.consent:app", name="consent", help="Write and show consent records; list known signers.")
 app.meta.suppress_keyboard_interrupt = False
 
 
 @app.meta.default
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    config: Annotated[Path | None, Parameter(help="TOML file with any of the options.")] = None,
-    json: Annotated[bool, Parameter(negative=(), help="Print events and the summary as JSON lines.")] = False,
+    config: Annotated[
+        Path | None,
+        Parameter(
+            help="TOML file with values for any of the options; the command line takes precedence.", group=SHARED
+        ),
+    ] = None,
+    json: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Print events and result as JSON lines.", group=SHARED)
+    ] = False,
 ) -> int | None:
     """Run one command; options given on the command line win over those of --config."""
     app.config = ()  # of a call before this one in the same process
@@ -113,6 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not set(HELP).isdisjoint(arguments):
             for command in set(COMMANDS).intersection(arguments):
                 app[command].help = None  # its docstring, in place of its line in the list
+            words = " ".join(arguments).replace("--model=", "--model ").split()
+            Command.model = next((model for option, model in pairwise(words) if option == "--model"), None)
         return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except BrokenPipeError:  # whoever read the output has gone; the job may be half done, and the same command goes on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails, too
@@ -120,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VisagistError as error:
         return _fail(str(error), 1, as_json)
     except CycloptsError as error:
-        message = usage_message(error)
-        return _fail(f"{message} (`visagist --help` lists the commands and options)", 2, as_json)
+        command = " ".join(["visagist", *(error.command_chain or ()), "--help"])
+        return _fail(f"{usage_message(error)} (see `{command}`)", 2, as_json)
     except KeyboardInterrupt as error:  # with words where not all is saved
         saved = "interrupted; what was done is saved, and the same command continues"
         return _fail(str(error) or saved, INTERRUPTED, as_json)

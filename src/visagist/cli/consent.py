@@ -89,7 +89,7 @@ def new(
     record: Path,
     *,
     name: str,
-    adult: bool = False,
+    adult: Annotated[bool, Parameter(negative=(), help="Confirm that the person is an adult.")],
     basis: Basis,
     statement: str,
     scope: str,
@@ -100,30 +100,35 @@ def new(
 ) -> NewRecord:
     """Write a consent record for one person, as a commented TOML file.
 
-    Something must bind it to the person: reference pictures, or the footage that it covers.
+    It needs something that identifies the person: reference pictures, or the footage that it covers.
+
+    ```
+    visagist consent new anna.toml --name "Anna A." --adult --basis signed-release \\
+        --statement "Anna agrees to the use of her face in the film." --scope "the film, worldwide" \\
+        --picture anna-front.jpg --picture anna-left.jpg
+    ```
 
     Parameters
     ----------
     record:
-        The new file.
+        The file to write.
     name:
-        Name or pseudonym. It stays in the record and goes into no render.
-    adult:
-        The person is an adult. Without this no record is made.
+        Name or pseudonym. It stays in the record and does not enter any render.
     basis:
-        Ground of the consent.
+        Legal basis of the consent.
     statement:
         What was agreed, in plain words.
     scope:
         What the face may be used for.
     date:
-        Day of the agreement, YYYY-MM-DD; today by default.
+        Day of the agreement, YYYY-MM-DD; by default today.
     picture:
-        A picture that shows this person and nobody else; may be given several times.
+        A picture of this person alone; repeatable.
     footage:
-        A file, or an image sequence's folder or pattern, that shows nobody else (checked at its use); repeatable.
+        A video, or the folder or pattern of an image sequence, that shows this person alone (checked when it is used);
+        repeatable.
     document:
-        The signed document; only its hash is kept.
+        The signed document; only its hash is stored.
     """
     made = visagist.new_consent(
         record,
@@ -142,7 +147,11 @@ def new(
 
 @app.command
 def show(record: Path) -> ShownRecord:
-    """Check a consent record and print what it says.
+    """Check a consent record and print it.
+
+    ```
+    visagist consent show anna.toml
+    ```
 
     Parameters
     ----------
@@ -166,14 +175,19 @@ def show(record: Path) -> ShownRecord:
 
 @app.command
 def trust(fingerprint: str, *, note: str) -> ListedSigner:
-    """Put a signer on your own list, so that `verify` calls that signer known.
+    """Add a signer to your list, so that `visagist verify` reports that signer as known.
+
+    ```
+    visagist consent trust FINGERPRINT --note "Studio B, grading"
+    ```
 
     Parameters
     ----------
     fingerprint:
-        The signer's 64 hexadecimal digits, which `verify` prints; ask the signer for them by another way.
+        The signer's 64 hexadecimal digits, as `visagist verify` prints them; confirm them with the signer through
+        another channel.
     note:
-        Who that is.
+        Who the signer is.
     """
     add_known_signer(fingerprint, note)
     return ListedSigner(fingerprint, known=True, note=note)
@@ -181,14 +195,23 @@ def trust(fingerprint: str, *, note: str) -> ListedSigner:
 
 @app.command
 def signers() -> Signers:
-    """Print your own fingerprint, made with its key if need be, and the signers on your list."""
+    """Print your own fingerprint and the signers on your list. Creates your key if there is none yet.
+
+    ```
+    visagist consent signers
+    ```
+    """
     own = Signer.default().fingerprint
     return Signers(own, {fingerprint: note for fingerprint, note in known_signers().items() if fingerprint != own})
 
 
 @app.command
 def untrust(fingerprint: str) -> ListedSigner:
-    """Take a signer off your list.
+    """Remove a signer from your list.
+
+    ```
+    visagist consent untrust FINGERPRINT
+    ```
 
     Parameters
     ----------

@@ -7,11 +7,15 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 import visagist
+from visagist.cli.command import command
 from visagist.cli.computing import device_is_named
 from visagist.core.events import EventCallback
 from visagist.jobs.merge import Render
 
+app = command("demo")
 
+
+@app.default
 def demo(
     *,
     output: Annotated[Path, Parameter(alias="-o")] = Path("demo-output/swap.mp4"),
@@ -19,15 +23,19 @@ def demo(
     device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
     events: Annotated[EventCallback, Parameter(parse=False)],
 ) -> Render:
-    """Swap the bundled source speaker into the bundled target; the last line printed is the render's path.
+    """Swap the faces of the two speakers in the bundled footage; the last line printed is the path of the render.
+
+    ```
+    visagist demo -o demo.mp4
+    ```
 
     Parameters
     ----------
     output:
         The render.
     device:
-        auto, cpu, mps, cuda or cuda:N.
+        Where to compute: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
     iterations:
-        Training iterations; 560 by default, which give a convincing face. Fewer give a blurred one sooner.
+        Training iterations. By default 560, enough for a convincing face; fewer give a blurred one sooner.
     """
     return visagist.demo_swap(output, iterations=iterations, device=device, on_event=events)

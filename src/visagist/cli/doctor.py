@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import visagist
+from visagist.cli.command import command
 from visagist.jobs.diagnostics import Finding
+
+app = command("doctor")
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,14 @@ class Examination:
         return {"ok": self.ok, "findings": [finding.as_json() for finding in self.findings]}
 
 
+@app.default
 def doctor() -> Examination:
-    """Print what this machine offers - device, precision, codecs, face models - and what to do about what is missing.
+    """Check this machine - devices, precision, codecs, face models - and print a remedy for each problem.
 
-    Exit code 1 when something that visagist needs is missing.
+    Exit code 1 if something that visagist needs is missing.
+
+    ```
+    visagist doctor
+    ```
     """
     return Examination(visagist.examine())

@@ -6,10 +6,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.command import command
 from visagist.cli.computing import device_is_named
 from visagist.core.events import EventCallback
 from visagist.evaluation import Evaluation
 from visagist.jobs.evaluate import EvaluateOptions
+
+app = command("evaluate")
 
 
 def report_is_html(_: type, path: Path | None) -> None:
@@ -22,6 +25,7 @@ def report_is_html(_: type, path: Path | None) -> None:
         raise ValueError(f"{path.name} must end in .html; the figures go into a .json beside it")
 
 
+@app.default
 def evaluate(
     render: Path,
     *,
@@ -34,28 +38,33 @@ def evaluate(
     options: Annotated[EvaluateOptions, Parameter(name="*")] = EvaluateOptions(),  # noqa: B008 - frozen
     events: Annotated[EventCallback, Parameter(parse=False)],
 ) -> Evaluation:
-    """Measure RENDER, of any tool, against its target and its source.
+    """Measure RENDER, made by any tool, against its target and its source.
 
-    Prints every figure beside those of the unswapped target, a copy-paste of the real source, and the detectors' own
-    noise. No single figure is quality.
+    Prints each metric beside three references: the unswapped target, a copy-paste of the real source, and the noise of
+    the detectors. No single metric is quality.
+
+    ```
+    visagist evaluate final.mov --target scene12.mov --source faces/anna \\
+        --run runs/anna-bert --report final.html
+    ```
 
     Parameters
     ----------
     render:
-        The video or image sequence that is judged.
+        The video or image sequence to measure.
     target:
         The footage that was changed; frames are matched by presentation time.
     source:
-        Faceset or footage of the person whose face appears.
+        Faceset or footage of the subject whose face appears.
     run:
-        The run that made the render; gives the merge's own mask, the planes before encoding, and the reconstruction
-        of validation faces.
+        The run that made the render. It adds the reconstruction of its validation set, the mask of the merge, and the
+        frames before encoding.
     report:
-        HTML page with everything; figures and curves go into a .json beside it.
+        HTML report; values and curves are written to a .json beside it.
     workspace:
-        Folder for face tables; RENDER.workspace by default, where a swap keeps them.
+        Folder for face tables. By default RENDER.workspace, where a swap keeps them.
     device:
-        auto, cpu, mps, cuda or cuda:N.
+        Where to compute: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
     """
     return visagist.evaluate(
         render,

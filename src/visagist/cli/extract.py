@@ -6,12 +6,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.command import command
 from visagist.core.errors import SeveralError
 from visagist.core.events import EventCallback, Note
 from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions
 
+app = command("extract")
 
+
+@app.default
 def extract(
     footage: list[Path],
     *,
@@ -19,17 +23,23 @@ def extract(
     options: Annotated[ExtractOptions, Parameter(name="*")] = ExtractOptions(),  # noqa: B008 - frozen
     events: Annotated[EventCallback, Parameter(parse=False)],
 ) -> Faceset:
-    """Find one person's face in FOOTAGE and keep each as an aligned crop.
+    """Find one subject's face in FOOTAGE and save its aligned crops as a faceset.
 
-    Run again, it continues where it stopped. The person in the footage should have agreed: `visagist consent new`
-    makes the record that `merge` will ask for.
+    If interrupted, run the same command again to continue. The subject should have agreed: `merge` will ask for a
+    consent record, which `visagist consent new` writes.
+
+    ```
+    visagist extract clips/anna/ -o faces/anna
+
+    visagist extract panel-discussion.mp4 portraits/ -o faces/bert --reference bert.jpg
+    ```
 
     Parameters
     ----------
     footage:
-        Videos, folders of videos or pictures, numbered image sequences.
+        Videos, image sequences, or folders of videos or photos.
     output:
-        The folder of the faceset.
+        Folder of the faceset.
     """
     events(Note("extract", "merging will ask for the consent of this person: `visagist consent new`"))
     try:

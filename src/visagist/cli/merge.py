@@ -6,14 +6,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 import visagist
+from visagist.cli.command import SourceConsent, TargetConsent, command
 from visagist.cli.computing import device_is_named
 from visagist.core.errors import ConfigError
 from visagist.core.events import EventCallback, Note
-from visagist.jobs.consent_checks import both_given
 from visagist.jobs.merge import Render
 from visagist.jobs.preview import Preview, parse_frames
 from visagist.media import EncodeOptions
 from visagist.merging import MergeOptions
+
+app = command("merge")
 
 
 def frames_are_listed(_: type, frames: str | None) -> None:
@@ -29,13 +31,14 @@ def frames_are_listed(_: type, frames: str | None) -> None:
             raise ValueError(str(error)) from error
 
 
+@app.default
 def merge(
     target: Path,
     *,
     run: Path | None = None,
     output: Annotated[Path, Parameter(alias="-o")],
-    source_consent: Path | None = None,
-    target_consent: Path | None = None,
+    source_consent: SourceConsent,
+    target_consent: TargetConsent,
     workspace: Path | None = None,
     preview: Annotated[str | None, Parameter(validator=frames_are_listed)] = None,
     device: Annotated[str, Parameter(validator=device_is_named)] = "auto",
@@ -45,44 +48,50 @@ def merge(
 ) -> Render | Preview:
     """Put the face of a trained run into TARGET, and sign the render as synthetic.
 
-    Any footage of the same performer will do; the run is not trained again. Interrupted, the same command goes on.
+    TARGET can be any footage of the same performer; no further training is needed. If interrupted, run the same command
+    again to continue.
+
+    A preview of three frames with another mask, then the whole render:
+
+    ```
+    visagist merge scene12.mov --run runs/anna-bert -o look.png --preview 10,50,80 --mask hull \\
+        --source-consent anna.toml --target-consent bert.toml
+
+    visagist merge scene12.mov --run runs/anna-bert -o scene12-anna.mov \\
+        --source-consent anna.toml --target-consent bert.toml
+    ```
 
     Parameters
     ----------
     target:
-        The footage that is changed; it must show the performer.
+        Footage of the performer.
     run:
-        Folder of a trained run; not needed for a target that shows nobody, with --allow-no-face.
+        Folder of a trained run. Required, except with `--allow-no-face` for a target without faces.
     output:
         The render: .mp4, .mov, .mkv, or a folder for a PNG sequence.
-    source_consent:
-        Consent record of the person whose face appears.
-    target_consent:
-        Consent record of the performer in TARGET.
     workspace:
-        Folder for what is kept on the way; beside the output by default. For a preview: the one of a merge or swap of
-        TARGET, whose looks at it are used; by default the folder that the run lies in.
+        Folder for face tables and unfinished work. By default OUTPUT.workspace beside the output. With `--preview`: the
+        workspace of a merge or swap of TARGET, whose face table is used; by default the folder that contains the run.
     device:
-        auto, cpu, mps, cuda or cuda:N.
+        Where to compute: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
     preview:
-        Frames such as 10,50,80: write only a signed before/after/mask sheet of them, as a PNG, to the output. Options
-        of a whole render (--frames, --matte, --codec, --crf, --encoder-preset) do not count then.
+        Instead of a render, write a signed PNG that shows these frames before, after and with their masks: numbers and
+        ranges such as 10,50-52. `--frames`, `--matte` and the encoding options do not apply.
     """
-    source_record, target_record = both_given(source_consent, target_consent)
     if preview is not None:
         if run is None:
             raise ConfigError("a preview needs --run, the folder of a trained run")
         given = {"frames": options.frames, "matte": options.matte, **encoding.model_dump()}
-        ignored = ", ".join(f"--{name}" for name, value in given.items() if value is not None)
+        ignored = ", ".join(f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None)
         if ignored:
-            events(Note("preview", f"of a whole render, and not of a preview: {ignored}"))
+            events(Note("preview", f"ignored, because they apply to renders only: {ignored}"))
         return visagist.preview(
             target,
             output,
             run=run,
             frames=preview,
-            source_consent=source_record,
-            target_consent=target_record,
+            source_consent=source_consent,
+            target_consent=target_consent,
             workspace=workspace,
             device=device,
             options=options,
@@ -92,8 +101,8 @@ def merge(
         target,
         output,
         run=run,
-        source_consent=source_record,
-        target_consent=target_record,
+        source_consent=source_consent,
+        target_consent=target_consent,
         workspace=workspace,
         device=device,
         options=options,

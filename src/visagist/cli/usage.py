@@ -2,7 +2,7 @@
 
 import re
 
-from cyclopts import CycloptsError, ValidationError
+from cyclopts import CycloptsError, MissingArgumentError, ValidationError
 from cyclopts.argument import Argument
 from pydantic import ValidationError as SettingsError
 
@@ -10,9 +10,14 @@ from visagist.core.settings import first_error
 
 
 def usage_message(error: CycloptsError) -> str:
-    """What is wrong with a call: the option (or the file and the field), the value, and what is allowed."""
+    """One line that names the option (or the file and the field), the value, and what is allowed."""
     error.verbose = False
     argument, cause = error.argument, error.__cause__
+    if argument and isinstance(error, MissingArgumentError) and not argument.has_tokens and error.keyword is None:
+        missing = re.sub(
+            r"^Command .* parameter \S+ .*? (argument|required)\.", f"{argument.name} is required.", str(error)
+        )
+        return " ".join(filter(None, (missing, argument.parameter.help)))
     if argument and isinstance(cause, SettingsError):
         field, reason = first_error(cause)
     elif argument and argument.children and isinstance(error, ValidationError):

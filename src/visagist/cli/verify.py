@@ -3,13 +3,21 @@
 from pathlib import Path
 
 import visagist
+from visagist.cli.command import command
 from visagist.provenance import Verification
 
+app = command("verify")
 
+
+@app.default
 def verify(file: Path) -> Verification:
-    """Say who signed FILE, what was done to it, and whether it is intact.
+    """Check who signed FILE, what was done to it, and whether it is intact.
 
-    Exit code 0 when it carries intact credentials, 1 when it was tampered with or carries none.
+    Exit code 0 if it has intact credentials, 1 if it has none or was tampered with.
+
+    ```
+    visagist verify final.mov
+    ```
 
     Parameters
     ----------

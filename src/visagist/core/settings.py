@@ -1,22 +1,56 @@
-"""Settings: one frozen schema for Python, the command line and TOML."""
+"""Settings: one frozen schema for Python, the command line, TOML and forms.
+
+In its JSON schema each setting has a `description` (the docstring below the field), its range and default, and what
+`shown` adds: `group`, `advanced` and `unit`. `--help` is made from these.
+"""
 
 import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from visagist.core.errors import ConfigError
 from visagist.core.files import write_atomic
 
 
+def shown(group: str | None = None, *, first: bool = False, unit: str | None = None) -> Any:
+    """How `--help` and forms show a setting; for `Annotated`.
+
+    Args:
+        group: panel; that of the class by default.
+        first: most people need it, so it comes before the panels titled Advanced.
+        unit: of the number, such as `px`; written behind the range.
+    """
+    extra = {"group": group, "advanced": not first, "unit": unit}
+    return Field(json_schema_extra={name: value for name, value in extra.items() if value is not None})
+
+
 class Settings(BaseModel):
     """Frozen settings; `model_dump(mode="json", exclude_none=True)` is what a TOML file holds."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+    )
+
+    group: ClassVar[str] = "Options"
+    """Panel of the settings for which `shown` names no other."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
+        found = handler.resolve_ref_schema(handler(schema))
+        for each in found.get("properties", {}).values():
+            each.setdefault("group", cls.group)
+            each.setdefault("advanced", True)
+        return found
 
     @model_validator(mode="before")
     @classmethod

@@ -52,7 +52,8 @@ class AnalyzeOptions(Settings):
     """How footage is searched for faces."""
 
     threshold: float = Field(default=0.6, ge=0, le=1)  # least score of a detection, 0..1
-    min_size: FiniteFloat = 24.0  # px, least longer side of a face
+    min_size: FiniteFloat = Field(default=24.0, ge=0)  # px, least longer side of a face
+    every: int = Field(default=1, ge=1)  # analyse only every Nth frame, the first included
     deinterlace: bool = False
 
 
@@ -87,7 +88,7 @@ def analyze(
     faces, state, frames = _resume(parts, key)
     faces, frames, lost = _look_through(footage, parts, key, options, faces, state, frames, events)
     metadata = {**key, "frames": frames, "width": footage.width, "height": footage.height, "lost": lost}
-    result = _finished(faces, metadata)
+    result = _finished(faces, metadata, options.every)
     result.save(table)
     shutil.rmtree(parts, ignore_errors=True)
     for torn in table.parent.glob(f".{table.stem}.*.part.*"):
@@ -205,8 +206,9 @@ def _look_through(
     ):
         tracker = Tracker(threshold=options.threshold, min_size=options.min_size, state=state, pool=meshes)
         for frame in reader:
-            waiting.extend(pool.submit(_described, frame, sighting) for sighting in tracker.step(frame))
-            settle(WAITING)
+            if frame.index % options.every == 0:
+                waiting.extend(pool.submit(_described, frame, sighting) for sighting in tracker.step(frame))
+                settle(WAITING)
             frames = frame.index + 1
             if frames % PART == 0:
                 settle(0)
@@ -235,13 +237,13 @@ def _resume(parts: Path, key: dict[str, Any]) -> tuple[list[Face], TrackerState,
     return faces, state, frames
 
 
-def _finished(faces: Sequence[Face], metadata: dict[str, Any]) -> FaceTable:
+def _finished(faces: Sequence[Face], metadata: dict[str, Any], every: int) -> FaceTable:
     """The table: tracks checked and split, alignments smoothed, identities told."""
     smooth: list[Face] = []
     for track in FaceTable(split_changed(faces), metadata).tracks().values():
         if len(track) <= BRIEF < metadata["frames"] and all(_is_doubtful(face) for face in track):
             continue  # the mesh took something for a face for a moment
-        smooth.extend(_smoothed(track))
+        smooth.extend(_smoothed(track, every))
     table = FaceTable(smooth, metadata)
     (labels,) = cluster([table])
     return table.with_identities(labels)
@@ -252,9 +254,9 @@ def _is_doubtful(face: Face) -> bool:
     return face.score < CLEAR or abs(face.pose[2]) > 60
 
 
-def _smoothed(track: Sequence[Face]) -> list[Face]:
-    """The faces of a track with smoothed alignments; a gap in the frames is not bridged."""
-    gaps = [i for i in range(1, len(track)) if track[i].frame != track[i - 1].frame + 1]
+def _smoothed(track: Sequence[Face], every: int) -> list[Face]:
+    """The faces of a track with smoothed alignments; a gap in the analysed frames is not bridged."""
+    gaps = [i for i in range(1, len(track)) if track[i].frame != track[i - 1].frame + every]
     result: list[Face] = []
     for start, end in zip([0, *gaps], [*gaps, len(track)], strict=True):
         piece = track[start:end]

@@ -1,6 +1,7 @@
 """Whose face is meant.
 
 - `choose_identity`: by a reference picture, by number, or the only person there is
+- `check_reference`: refuses an unusable reference picture before any long work
 - `contact_sheet`: a picture of everybody who is there; `is_sheet`: whether a file is one
 """
 
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from visagist.core.errors import NoFaceError, OutputError, SeveralError
 from visagist.core.files import atomic
+from visagist.core.types import StrPath
 from visagist.faces.analyze import describe
 from visagist.faces.clusters import SAME
 from visagist.faces.table import Face, FaceTable, faces_embedding
@@ -49,7 +51,7 @@ def choose_identity(
         raise NoFaceError("no face was found in the footage; give footage that shows one larger than 24 px")
     if identity is not None:
         if identity not in people:
-            raise NoFaceError(f"no person {identity} in the footage; there are {_listed(people)}")
+            raise NoFaceError(f"no identity {identity} in the footage (available: {_listed(people)})")
         return identity
     if reference is not None:
         return _most_alike(people, reference)
@@ -60,13 +62,13 @@ def choose_identity(
     sheet = folder / SHEET
     contact_sheet(asked, sheet)
     raise SeveralError(
-        f"the footage shows {len(asked)} people: {_listed(asked)}; see {sheet} and choose one by number, or by a "
+        f"the footage shows {len(asked)} people: {_listed(asked)}; see {sheet} and choose one by its number, or by a "
         "reference picture"
     )
 
 
 def contact_sheet(people: dict[int, list[Face]], path: Path) -> None:
-    """Write a PNG with a row of pictures for each person, headed by number and count of frames.
+    """Write a PNG with a row of pictures for each identity, headed by number and count of frames.
 
     Raises:
         OutputError: it cannot be written, or another picture of that name is there.
@@ -77,7 +79,7 @@ def contact_sheet(people: dict[int, list[Face]], path: Path) -> None:
     sheet = Image.new("RGB", (THUMBNAIL * COLUMNS, row * len(people)), "white")
     draw = ImageDraw.Draw(sheet)
     for y, (number, faces) in enumerate(people.items()):
-        draw.text((4, y * row + 4), f"person {number}: {len(faces)} frames", fill="black")
+        draw.text((4, y * row + 4), f"identity {number}: {len(faces)} frames", fill="black")
         shown = sorted((face for face in faces if face.thumbnail), key=lambda face: -face.weight)[:COLUMNS]
         for x, face in enumerate(shown):
             with Image.open(io.BytesIO(face.thumbnail or b"")) as picture:
@@ -97,18 +99,40 @@ def is_sheet(path: Path) -> bool:
         return False
 
 
-def _most_alike(people: dict[int, list[Face]], reference: Path) -> int:
+def check_reference(reference: StrPath | None, identity: int | None) -> None:
+    """Refuse a reference picture that cannot be used; nothing where there is none, or where `identity` goes before it.
+
+    Raises:
+        FootageError: it is not a picture.
+        NoFaceError: it shows no face.
+    """
+    if reference is not None and identity is None:
+        reference_embedding(Path(reference))
+
+
+def reference_embedding(reference: Path) -> NDArray[np.float32]:
+    """The embedding `(128,)` of the largest face in a reference picture.
+
+    Raises:
+        FootageError: it is not a picture.
+        NoFaceError: it shows no face.
+    """
     shown = describe(frame_from_rgb(read_picture(reference)))
     if not shown:
         raise NoFaceError(f"{reference}: no face in the reference picture; give one that shows the person clearly")
-    wanted = max(shown, key=lambda face: face.width).embedding
-    assert wanted is not None  # `describe` embeds every face
+    embedding = max(shown, key=lambda face: face.width).embedding
+    assert embedding is not None  # `describe` embeds every face
+    return embedding
+
+
+def _most_alike(people: dict[int, list[Face]], reference: Path) -> int:
+    wanted = reference_embedding(reference)
     likeness = {number: _likeness(faces, wanted) for number, faces in people.items()}
     best = max(likeness, key=lambda number: likeness[number])
     if likeness[best] < SAME:
         raise NoFaceError(
-            f"nobody in the footage is the person in {reference} (greatest similarity {likeness[best]:.2f}, "
-            f"{SAME} is the least for one person); there are {_listed(people)}"
+            f"nobody in the footage resembles the person in {reference} (similarity {likeness[best]:.2f} at most, "
+            f"{SAME} is needed); it shows {_listed(people)}"
         )
     return best
 
@@ -119,4 +143,4 @@ def _likeness(faces: list[Face], wanted: NDArray[np.float32]) -> float:
 
 
 def _listed(people: dict[int, list[Face]]) -> str:
-    return ", ".join(f"person {number} ({len(faces)} frames)" for number, faces in sorted(people.items()))
+    return ", ".join(f"identity {number} ({len(faces)} frames)" for number, faces in sorted(people.items()))

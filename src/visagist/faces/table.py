@@ -209,7 +209,7 @@ class FaceTable:
         """
         mean = faces_embedding([face for face in self.faces if face.identity == identity])
         if mean is None:
-            raise NoFaceError(f"no person {identity} in the footage; there are {sorted(self.identities())}")
+            raise NoFaceError(f"no identity {identity} in the footage (available: {sorted(self.identities())})")
         return mean
 
     def with_identities(self, labels: dict[int, int]) -> Self:

@@ -8,17 +8,17 @@ from visagist.faces import Face, crop_matrix, crop_side, invert, transform
 from visagist.media import Frame, Region
 
 MARGIN = 1.2  # of a crop over the head square, so that `whole` may be shifted and scaled by a quarter
-MAX_SIDE = 1024  # px, of a crop
+MAX_SIDE = 2048  # px, of a crop; `full` then has 914 px, and a network of 512 px with its margin needs 640
 CUBIC_SIDE = 512  # px, up to which crops are warped bicubically, which keeps small faces sharp; larger ones bilinearly
 
 
-def crop_face(frame: Frame, face: Face) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """A face at head coverage and native size.
+def crop_face(frame: Frame, face: Face, max_side: int = MAX_SIDE) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A face at head coverage and native size, scaled down to `max_side` px where it is larger.
 
     Returns:
         `(S, S, 3)` uint8 RGB, S even, and the matrix `(2, 3)` frame px to crop px.
     """
-    side = min(MAX_SIDE, 2 * round(crop_side(face.alignment, "head") * MARGIN / 2))
+    side = 2 * min(max_side // 2, round(crop_side(face.alignment, "head") * MARGIN / 2))
     matrix = crop_matrix(face.alignment, "head", side, MARGIN)
     if side > CUBIC_SIDE:
         return cv2.convertScaleAbs(frame.warp(matrix, (side, side)), alpha=255).astype(np.uint8, copy=False), matrix

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 from pydantic import ConfigDict, ValidationError
 
 from visagist.core.errors import ConfigError, FacesetError
@@ -22,6 +22,7 @@ VERSION = 1
 PNG_KEY = "visagist"
 SUFFIXES = (".jpg", ".png")
 QUALITY = 95  # of JPEG
+MAX_PIXELS = 4096 * 4096  # of a picture that is decoded; a larger one is no crop
 LIMIT = 65_000  # bytes; a JPEG comment holds 65,533
 REMEDY = "delete it, or extract into another folder"
 
@@ -162,13 +163,15 @@ def read_crop(path: Path) -> tuple[Record, NDArray[np.uint8]]:
 
 def _read(path: Path, *, pixels: bool) -> tuple[Record, NDArray[np.uint8] | None]:
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as image:  # reads the header only
+            if image.width * image.height > MAX_PIXELS:
+                raise FacesetError(f"{path}: {image.width}x{image.height} px, too large for a crop; {REMEDY}")
             if isinstance(image, PngImagePlugin.PngImageFile):
                 text = image.text.get(PNG_KEY)  # before the pixels where we write it
             else:
                 text = image.info.get("comment")
             decoded = np.asarray(image.convert("RGB")) if pixels else None
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FacesetError(f"{path}: damaged or no picture ({type(error).__name__}); {REMEDY}") from error
     if text is None:
         raise FacesetError(f"{path}: no visagist record inside; a faceset holds only crops made by extract; {REMEDY}")

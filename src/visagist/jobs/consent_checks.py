@@ -36,7 +36,7 @@ class Records:
         Raises:
             ConsentError: one was not given, or cannot be used; the message says how to make one.
         """
-        source, target = both_given(source, target)
+        source, target = _both_given(source, target)
         hashes = record_sha256(source), record_sha256(target)
         return cls(load_consent(source), load_consent(target), source, target, hashes)
 
@@ -83,7 +83,7 @@ class Records:
         _check(self.target, self.target_path, "target", footage_sha256s, np.asarray(embedding, np.float32))
 
 
-def both_given(source: StrPath | None, target: StrPath | None) -> tuple[Path, Path]:
+def _both_given(source: StrPath | None, target: StrPath | None) -> tuple[Path, Path]:
     """The paths of both consent records.
 
     Raises:

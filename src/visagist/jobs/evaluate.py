@@ -7,14 +7,14 @@ import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import FiniteFloat
 
 from visagist.core.errors import EvaluationError, FacesetError, NoFaceError, RunError, SeveralError
 from visagist.core.events import EventCallback, Progress, Result, silent
 from visagist.core.files import write_atomic
-from visagist.core.settings import Settings, read_toml, save_call
+from visagist.core.settings import Settings, read_toml, save_call, shown
 from visagist.core.types import StrPath
 from visagist.evaluation.collect_frames import STEP, Performer, Repeat, crop_size, gather
 from visagist.evaluation.frame_matching import FrameMatching, excerpt_offset
@@ -26,12 +26,13 @@ from visagist.evaluation.report.page import write_report
 from visagist.evaluation.result import Evaluation
 from visagist.evaluation.self_swap import seen_in_training
 from visagist.faces import Face, FaceTable, choose_identity
+from visagist.faces.subject import check_reference
 from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
 from visagist.jobs.workspace import claim_folder, default_workspace
-from visagist.media import Footage, FrameRate, note_rate, probe
+from visagist.media import Footage, FrameRate, find_footage, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
 from visagist.models.bundle import TrainedNetwork
@@ -42,28 +43,31 @@ INTACT = (KNOWN, UNKNOWN)  # verdicts of renders by visagist that are as they we
 
 
 class EvaluateOptions(Settings):
-    """Who was swapped, and how the times fit."""
+    """Which people are measured, and how the frames of render and target match."""
 
-    performer: int | None = None
-    """Number of the performer, if the target shows several people; visagist's own renders know it."""
+    group = "Matching frames"
 
-    performer_reference: Path | None = None
-    """A picture of the performer instead."""
+    identity: Annotated[int | None, shown("Choosing people", first=True)] = None
+    """Number of the source subject, if SOURCE is footage of several people."""
 
-    source_identity: int | None = None
-    """Number of the source, if SOURCE is footage of several people."""
+    reference: Annotated[Path | None, shown("Choosing people", first=True)] = None
+    """A picture of the source subject, instead of the number."""
 
-    source_reference: Path | None = None
-    """A picture of the source instead."""
+    target_identity: Annotated[int | None, shown("Choosing people", first=True)] = None
+    """Number of the performer, if the target shows several people. Renders by visagist know it."""
 
-    rate: FrameRate | None = None
-    """Frames per second of image sequences; by default that of the call beside a render of visagist's own, else 25."""
+    target_reference: Annotated[Path | None, shown("Choosing people", first=True)] = None
+    """A picture of the performer, instead of the number."""
 
-    offset: FiniteFloat | None = None
-    """Seconds to add to the render's times, if it starts later in the target."""
+    rate: Annotated[FrameRate | None, shown(unit="frames per second")] = None
+    """Frame rate of image sequences. By default that of the merge, for renders by visagist, and 25 otherwise."""
+
+    offset: Annotated[FiniteFloat | None, shown(unit="seconds")] = None
+    """Time to add to the render's timestamps, if it starts later in the target. By default it is found from the
+    frames."""
 
     self_swap: bool = False
-    """The source is the performer, in other footage: the target itself is the right answer."""
+    """Source and performer are the same person, in different footage, so the target itself is the ground truth."""
 
     deinterlace: bool = False
     """Deinterlace an interlaced target."""
@@ -109,10 +113,14 @@ def evaluate(
     shown, changed = probe(render, rate=merging.rate), probe(target, rate=merging.rate)
     note_rate([shown, changed], STEP, events)
     workspace = default_workspace(render) if workspace is None else Path(workspace)
-    claim_folder(workspace)
     trained = None if run is None else TrainedNetwork.open(run, device)
     if trained is not None:
         trained.origin("source")  # a pretraining, which made no render, is refused before any long work
+    if not _is_faceset(source):
+        find_footage(source, merging.rate)
+        check_reference(options.reference, options.identity)
+    check_reference(merging.target_reference, merging.target_identity)
+    claim_folder(workspace)
     faceset = _source_faceset(source, options, merging, workspace, events)
     # The target is read as a merge with --allow-damaged reads it: what can be decoded is judged.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)
@@ -176,39 +184,43 @@ def _merge_call(render: Path) -> dict[str, Any]:
 def _merge_options(call: Mapping[str, Any], options: EvaluateOptions) -> MergeOptions:
     """How the render was merged, as far as that is known."""
     known = {name: call[name] for name in MergeOptions.model_fields if name in call and name != "matte"}
-    if options.performer is not None or options.performer_reference is not None:
-        known |= {"performer": options.performer, "performer_reference": options.performer_reference}
+    if options.target_identity is not None or options.target_reference is not None:
+        known |= {"target_identity": options.target_identity, "target_reference": options.target_reference}
     if options.rate is not None:
         known["rate"] = options.rate
     return MergeOptions.parse({**known, "deinterlace": options.deinterlace or known.get("deinterlace", False)}, "call")
+
+
+def _is_faceset(folder: Path) -> bool:
+    return (folder / "extract.json").is_file()
 
 
 def _source_faceset(
     source: Path, options: EvaluateOptions, merging: MergeOptions, workspace: Path, events: EventCallback
 ) -> Faceset:
     """The faceset given, or one made of the footage given."""
-    if source.is_dir() and (source / "extract.json").is_file():
+    if _is_faceset(source):
         return Faceset.open(source)
-    who = (str(source.resolve()), str(options.source_reference), options.source_identity, str(merging.rate))
+    who = (str(source.resolve()), str(options.reference), options.identity, str(merging.rate))
     folder = workspace / f"evaluation-source-{hashlib.sha256(repr(who).encode()).hexdigest()[:8]}"
     try:
         return extract(
             source,
             folder,
-            identity=options.source_identity,
-            reference=options.source_reference,
+            identity=options.identity,
+            reference=options.reference,
             options=ExtractOptions(rate=merging.rate),
             on_event=events,
         )
     except SeveralError as error:
-        raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
+        raise SeveralError(f"{error}: --identity NUMBER or --reference PICTURE") from error
 
 
 def _performer(target: Path, table: FaceTable, merging: MergeOptions, workspace: Path) -> int:
     try:
-        return choose_identity(table, merging.performer_reference, merging.performer, workspace)
+        return choose_identity(table, merging.target_reference, merging.target_identity, workspace)
     except SeveralError as error:
-        raise SeveralError(f"{target}: {error}: --performer NUMBER or --performer-reference PICTURE") from error
+        raise SeveralError(f"{target}: {error}: --target-identity NUMBER or --target-reference PICTURE") from error
     except NoFaceError as error:
         raise NoFaceError(f"{target}: {error}") from error
 

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from filelock import Timeout
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
 
 from visagist.core.errors import DamagedError, FacesetError, NoFaceError, SeveralError
 from visagist.core.events import EventCallback, Note, Progress, Result, Warned, silent
 from visagist.core.locks import lock
 from visagist.core.options import combine
-from visagist.core.settings import Settings, save_call
+from visagist.core.settings import Settings, save_call, shown
 from visagist.core.types import StrPath
 from visagist.faces import (
     AnalyzeOptions,
@@ -30,8 +30,8 @@ from visagist.faces import (
     cluster,
 )
 from visagist.faces.analyze import face_models
-from visagist.faces.subject import SHEET, is_sheet
-from visagist.faceset.crop import crop_face
+from visagist.faces.subject import SHEET, check_reference, is_sheet
+from visagist.faceset.crop import MAX_SIDE, crop_face
 from visagist.faceset.extraction import Extraction, ExtractSummary, listed_reasons
 from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
@@ -41,7 +41,7 @@ from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, find
 
 STEP = "extract"
 LOCK = ".extract.lock"
-VERSION = 2
+VERSION = 3
 WORKERS = 2
 WAITING = 8  # crops in work; each holds a frame
 
@@ -49,35 +49,51 @@ WAITING = 8  # crops in work; each holds a frame
 class ExtractOptions(Settings):
     """Which subject is extracted, and which crops are good enough."""
 
-    reference: Path | None = None
-    """A picture of the person, where the footage shows several."""
+    group = "Choosing crops"
 
-    identity: int | None = None
-    """The person's number, as the list of several people gives it."""
+    identity: Annotated[int | None, shown("Choosing people", first=True)] = Field(default=None, ge=0)
+    """Number of the subject, if FOOTAGE shows several people. Without a choice, the command writes `people.png` with
+    their numbers."""
 
-    min_size: FiniteFloat = 40.0
-    """px, least width of a face."""
+    reference: Annotated[Path | None, shown("Choosing people", first=True)] = None
+    """A picture of the subject, instead of the number."""
 
-    min_score: FiniteFloat = 5.0
-    """Least score of the landmarks, below which something hides the face (frontal faces: 0.65 of the usual too)."""
+    threshold: float = Field(default=0.6, ge=0.1, le=0.99)
+    """Minimum score of the face detector. Lower it if faces are missed; raise it if other things are detected as
+    faces."""
 
-    min_sharpness: FiniteFloat = 0.4
-    """Least sharpness, 0 to 1."""
+    every: Annotated[int, shown(first=True)] = Field(default=1, ge=1, le=10_000)
+    """Use only every Nth frame, which saves time on long footage."""
 
-    min_change: FiniteFloat = 0.0015
-    """How much a face must differ from the ones before, in pupils' distances; 0 keeps duplicates too."""
+    min_size: Annotated[FiniteFloat, shown(first=True, unit="px")] = Field(default=40.0, ge=0, le=10_000)
+    """Minimum width of a face in the frame."""
 
-    format: Literal["jpeg", "png"] = "jpeg"
+    max_crop_size: Annotated[int, shown(unit="px")] = Field(default=MAX_SIDE, ge=128, le=MAX_SIDE)
+    """Maximum side of a crop. Larger faces are scaled down to it; smaller ones keep their size."""
+
+    min_score: FiniteFloat = Field(default=5.0, ge=-20, le=20)
+    """Minimum presence score of the landmarks (a logit). Below it something covers the face. In frontal views, faces
+    below 0.65 of the usual score are left out too."""
+
+    min_sharpness: Annotated[float, shown(first=True)] = Field(default=0.4, ge=0, le=1)
+    """Minimum sharpness of a face."""
+
+    min_change: Annotated[float, shown(first=True, unit="of the distance between the pupils")] = Field(
+        default=0.0015, ge=0, le=1
+    )
+    """Minimum difference from the faces before; 0 keeps duplicates."""
+
+    format: Annotated[Literal["jpeg", "png"], shown(first=True)] = "jpeg"
     """File format of the crops."""
 
-    rate: FrameRate = DEFAULT_RATE
-    """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
+    rate: Annotated[FrameRate, shown("Input footage", unit="frames per second")] = DEFAULT_RATE
+    """Frame rate of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
 
-    deinterlace: bool = False
-    """Turn interlaced pictures into whole ones."""
+    deinterlace: Annotated[bool, shown("Input footage")] = False
+    """Deinterlace interlaced footage."""
 
-    allow_damaged: bool = True
-    """Use what can be decoded of damaged footage."""
+    allow_damaged: Annotated[bool, shown("Input footage")] = True
+    """Use what can be decoded of damaged footage, instead of failing."""
 
 
 def extract(
@@ -126,6 +142,7 @@ def extract_faceset(
 ) -> Faceset:
     """`extract`, with the tables of faces in a folder of the caller's choice; by default they lie in the faceset."""
     clips = _clips(footage, options, events)
+    check_reference(options.reference, options.identity)
     for clip in clips:
         if output.resolve() in (clip.path.resolve(), *clip.path.resolve().parents):
             raise FacesetError(f"{output}: holds the footage {clip.path.name}; extract into another folder")
@@ -157,12 +174,6 @@ def _extract(
     key = _key(clips, found, identity, options)
     if _is_complete(faceset, key):
         return {}
-    given = [str(clip.path.absolute()) for clip in clips]
-    save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
-    Extraction(key, None).save(faceset)
-
-    for torn in faceset.glob(".*.part.*"):
-        torn.unlink()  # of a call that was killed
     left_out: dict[str, int] = {}
     chosen: list[list[Face]] = []
     faces = others = 0
@@ -184,6 +195,12 @@ def _extract(
             f"{shown}: none of {faces} faces is good enough ({listed_reasons(left_out)}); give better footage, or "
             "lower the thresholds of `visagist extract`"
         )
+    # Only now that crops will be made: a refused call must not keep one with other thresholds out of the folder.
+    given = [str(clip.path.absolute()) for clip in clips]
+    save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
+    Extraction(key, None).save(faceset)
+    for torn in faceset.glob(".*.part.*"):
+        torn.unlink()  # of a call that was killed
     jobs = [
         partial(_crop, clip, table, kept, faceset, options)
         for clip, table, kept in zip(clips, found, chosen, strict=True)
@@ -232,7 +249,8 @@ def _analyzed(
 
 
 def _analyze(clip: Footage, table: Path, options: ExtractOptions, events: EventCallback) -> FaceTable:
-    return analyze(clip, table, options=AnalyzeOptions(deinterlace=options.deinterlace), on_event=events)
+    search = AnalyzeOptions(threshold=options.threshold, every=options.every, deinterlace=options.deinterlace)
+    return analyze(clip, table, options=search, on_event=events)
 
 
 def _key(
@@ -246,7 +264,7 @@ def _key(
         "footage": [table.footage_sha256 for table in found],
         "models": face_models(),
         "options": {
-            "person": identity,
+            "--identity": identity,
             **{f"--{name.replace('_', '-')}": value for name, value in kept.items()},
             "--rate": ", ".join(rates) or None,
         },
@@ -305,7 +323,7 @@ def _crop(
     ):
         for frame in reader:
             for face, path in missing.get(frame.index, []):
-                waiting.append(pool.submit(_write, frame, face, digest, path))
+                waiting.append(pool.submit(_write, frame, face, digest, path, options.max_crop_size))
             while len(waiting) > WAITING:
                 written.update([waiting.popleft().result()])
                 done += 1
@@ -317,8 +335,8 @@ def _crop(
     return written
 
 
-def _write(frame: Frame, face: Face, digest: str, path: Path) -> tuple[str, Record]:
-    pixels, matrix = crop_face(frame, face)
+def _write(frame: Frame, face: Face, digest: str, path: Path, max_side: int) -> tuple[str, Record]:
+    pixels, matrix = crop_face(frame, face, max_side)
     record = Record.of(face, digest, matrix, len(pixels))
     write_crop(path, pixels, record)
     return path.name, record

@@ -20,6 +20,7 @@ from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
 from visagist.faces.analyze import face_models
+from visagist.faces.subject import check_reference
 from visagist.jobs.chunks import ChunkRenderer, Chunks
 from visagist.jobs.consent_checks import Records, check_footage, covered_by_hash
 from visagist.jobs.output_paths import (
@@ -129,13 +130,15 @@ def merge(
     footage = probe(target, rate=options.rate)
     check_frames(options.frames, footage, output)
     encoding = (encoding or EncodeOptions()).resolved(footage, output)
-    given = [Path(path) for path in (run, options.performer_reference) if path is not None]
+    given = [Path(path) for path in (run, options.target_reference) if path is not None]
     private = [workspace / name for name in (TABLES, SAFEGUARD, CHUNKS)]
     check_output(output, options.matte, workspace, [*made_from([footage], records), *given, *private])
     network = None if run is None else TrainedNetwork.open(run, device)
     if network is not None:
-        records.check_trained(network, options.person)
+        records.check_trained(network, options.subject)
         check_morph(options.morph, network)
+    if not output.exists():  # a finished render needs no picture
+        check_reference(options.target_reference, options.target_identity)
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {

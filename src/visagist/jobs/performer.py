@@ -51,13 +51,13 @@ def choose_performer(
         SubjectError: the target shows people, but not the one that was chosen by number.
     """
     people = table.identities()
-    if options.performer is not None and people and options.performer not in people:
+    if options.target_identity is not None and people and options.target_identity not in people:
         available = ", ".join(f"{number} ({len(faces)} frames)" for number, faces in people.items())
-        raise SubjectError(f"{target}: shows no person {options.performer}; --performer can be {available}")
+        raise SubjectError(f"{target}: has no identity {options.target_identity} (available: {available})")
     try:
-        return choose_identity(table, options.performer_reference, options.performer, workspace)
+        return choose_identity(table, options.target_reference, options.target_identity, workspace)
     except SeveralError as error:
-        raise SeveralError(f"{target}: {error}: --performer NUMBER or --performer-reference PICTURE") from error
+        raise SeveralError(f"{target}: {error}: --target-identity NUMBER or --target-reference PICTURE") from error
     except NoFaceError as error:
         if not options.allow_no_face:
             raise NoFaceError(f"{target}: {error}; --allow-no-face passes the target through untouched") from error

@@ -76,7 +76,7 @@ def preview(
 
     If the workspace holds the target's face table from a merge or a swap, the sheet shows what a merge with that
     workspace and these options makes of the frames. Otherwise only these frames are analysed, without tracking and
-    smoothing, and the performer is the person in `performer_reference`, or else the one most similar to the performer
+    smoothing, and the performer is the person in `target_reference`, or else the one most similar to the performer
     that the run was trained on; frames in which nobody is recognised stay as they are. Other frames may then show
     other people, so the target's hash does not bind its consent record; reference pictures do, and so does the hash of
     footage that the run was trained on and that showed the performer alone.
@@ -91,11 +91,11 @@ def preview(
         workspace: of a merge or swap of the target; default the folder that contains the run, which is that of its
             swap.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
-        options: as for `merge`; `performer` needs the face table.
+        options: as for `merge`; `target_identity` needs the face table.
         on_event: callback receiving progress and notes.
 
     Raises:
-        ConfigError: `frames` is malformed, the output is no PNG, or `performer` is given without a table.
+        ConfigError: `frames` is malformed, the output is no PNG, or `target_identity` is given without a table.
         NoFaceError: none of the frames shows the performer.
         SeveralError: the table shows several people and none was chosen.
         SubjectError: the performer cannot be determined.
@@ -110,16 +110,16 @@ def preview(
     footage = probe(target, rate=options.rate)
     note_rate([footage], STEP, events)
     workspace = Path(run).parent if workspace is None else Path(workspace)
-    given = [Path(path) for path in (run, options.performer_reference) if path is not None]
+    given = [Path(path) for path in (run, options.target_reference) if path is not None]
     check_output(output, None, workspace, [*made_from([footage], records), *given])
     trained = TrainedNetwork.open(run, device)
-    records.check_trained(trained, options.person)
+    records.check_trained(trained, options.subject)
     check_morph(options.morph, trained)
     whole = known_faces(footage, workspace, options)
-    if whole is None and options.performer is not None:
+    if whole is None and options.target_identity is not None:
         raise ConfigError(
-            f"--performer counts the people of a merge, and {workspace} holds none of {target.name}: give the "
-            "--workspace of one, or --performer-reference PICTURE"
+            f"--target-identity needs the face table of a merge, and {workspace} has none of {target.name}: give the "
+            "--workspace of one, or --target-reference PICTURE"
         )
     shown = _read(footage, wanted, options, whole is None or not whole.lost, events)
     if whole is not None:
@@ -266,14 +266,14 @@ def _recognised(
     people = table.identities()
     if not people:
         raise NoFaceError(f"{target}: none of the frames shows a face; choose others")
-    if options.performer_reference is not None:
+    if options.target_reference is not None:
         try:
-            return choose_identity(table, options.performer_reference, None, trained.path)
+            return choose_identity(table, options.target_reference, None, trained.path)
         except NoFaceError as error:
             raise NoFaceError(f"{target}: {error}") from error
-    origins = [origin for name, origin in trained.origins.items() if name != options.person]
+    origins = [origin for name, origin in trained.origins.items() if name != options.subject]
     known = [np.array(origin.centroid, np.float32) for origin in origins if origin.centroid]
-    remedy = "--performer-reference PICTURE says who is meant"
+    remedy = "choose the performer with --target-reference PICTURE"
     if not known:
         raise SubjectError(f"{trained.path}: does not say whose face it was trained on; {remedy}")
     likeness = {number: max(float(table.identity_embedding(number) @ one) for one in known) for number in people}
@@ -285,5 +285,5 @@ def _recognised(
         )
     if len(people) > 1:
         seen = f"the frames show {len(people)} people; changed is the one whom the run was trained on"
-        events(Note(STEP, f"{seen}. A merge asks for --performer or --performer-reference"))
+        events(Note(STEP, f"{seen}. A merge asks for --target-identity or --target-reference"))
     return best

@@ -10,6 +10,7 @@ from visagist.core.files import write_atomic
 from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
+from visagist.faces.subject import check_reference
 from visagist.faceset import Faceset, is_alone
 from visagist.jobs.consent_checks import Records, check_footage
 from visagist.jobs.extract import ExtractOptions, extract_faceset
@@ -31,8 +32,10 @@ from visagist.jobs.workspace import (
 from visagist.media import EncodeOptions, Footage, find_footage, note_rate, probe
 from visagist.merging import MergeOptions
 from visagist.models import configure
+from visagist.models.bundle import read_record
 from visagist.provenance import Signer
 from visagist.training import TrainOptions
+from visagist.training.run import RECORD
 
 STEP = "swap"
 
@@ -104,10 +107,15 @@ def swap(
     if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
         configure(training.model, training.settings)
     choose(training.device)
-    pictures = [path for path in (subject.reference, merging.performer_reference) if path is not None]
+    pictures = [path for path in (subject.reference, merging.target_reference) if path is not None]
     parts = [workspace / name for name in (SOURCE, TARGET, RUN, TABLES, SAFEGUARD, CHUNKS)]
     check_output(output, merging.matte, workspace, [*made_from([*clips, footage], records), *pictures, *parts])
     _check_apart([*clips, footage], workspace)
+    if not output.exists():  # a finished render needs no pictures
+        check_reference(subject.reference, subject.identity)
+        check_reference(merging.target_reference, merging.target_identity)
+    if isinstance(training.start, Path) and not (workspace / RUN / RECORD).exists():
+        read_record(training.start)
     claim_folder(workspace)
     claim_folder(output.parent)
     call = {
@@ -117,8 +125,8 @@ def swap(
         "source_consent": records.source_path,
         "target_consent": records.target_path,
         "workspace": workspace,
-        "source_reference": subject.reference,
-        "source_identity": subject.identity,
+        "reference": subject.reference,
+        "identity": subject.identity,
         # What a preset leaves open is decided when the run begins, and written down there.
         **training.model_dump(exclude_unset=training.preset is not None),
         **merging.model_dump(),
@@ -180,13 +188,13 @@ def _extract_source(clips: list[Footage], workspace: Path, options: ExtractOptio
     try:
         return extract_faceset(clips, workspace / SOURCE, options, events)
     except SeveralError as error:
-        raise SeveralError(f"{error}: --source-identity NUMBER or --source-reference PICTURE") from error
+        raise SeveralError(f"{error}: --identity NUMBER or --reference PICTURE") from error
 
 
 def _extract_target(footage: Footage, workspace: Path, merging: MergeOptions, events: EventCallback) -> Faceset:
     options = ExtractOptions(
-        reference=merging.performer_reference,
-        identity=merging.performer,
+        reference=merging.target_reference,
+        identity=merging.target_identity,
         rate=merging.rate,
         deinterlace=merging.deinterlace,
         allow_damaged=merging.allow_damaged,
@@ -194,7 +202,7 @@ def _extract_target(footage: Footage, workspace: Path, merging: MergeOptions, ev
     try:
         faceset = extract_faceset(footage, workspace / TARGET, options, events, tables=workspace / TABLES)
     except SeveralError as error:
-        raise SeveralError(f"{error}: --performer NUMBER or --performer-reference PICTURE") from error
+        raise SeveralError(f"{error}: --target-identity NUMBER or --target-reference PICTURE") from error
     if len(faceset.footage_hashes) != 1:
         raise FacesetError(
             f"{faceset.path}: holds crops of other footage than {footage.path}, whom a swap would be trained on; move "

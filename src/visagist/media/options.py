@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from visagist.core.errors import ConfigError
-from visagist.core.settings import Settings
+from visagist.core.settings import Settings, shown
 from visagist.media.color import Color
 from visagist.media.footage import Footage
 from visagist.media.layout import Layout, layout
@@ -42,14 +42,19 @@ _DEFAULT_PRESET: dict[str, EncoderPreset] = {
 class EncodeOptions(Settings):
     """Codec and quality of a render; None leaves the choice to visagist."""
 
-    codec: Codec | None = None
-    """By default: h264 for 8-bit targets, h265 for deeper ones, prores in a .mov of prores, png into a folder."""
+    group = "Encoding"
 
-    crf: Annotated[int, Field(ge=0, le=51)] | None = None
-    """0 (lossless) to 51, usually 14 to 24; H.264 and H.265 only."""
+    codec: Annotated[Codec | None, shown(first=True)] = None
+    """Video codec. By default `h264` for 8-bit targets, `h265` for deeper ones, `prores` for ProRes targets rendered to
+    .mov, and `png` for a folder."""
+
+    crf: Annotated[Annotated[int, Field(ge=0, le=51)] | None, shown(first=True)] = None
+    """Constant rate factor: 0 is lossless, 14 to 24 are usual. By default 16 for H.264 and 18 for H.265; other codecs
+    have none."""
 
     encoder_preset: EncoderPreset | None = None
-    """Speed of the encoder; H.264 and H.265 only."""
+    """Speed of the encoder; slower presets give smaller files. By default `fast` for H.264 and `veryfast` for H.265;
+    other codecs have none."""
 
     @model_validator(mode="after")
     def _applies(self) -> Self:

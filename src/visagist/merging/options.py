@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from visagist.core.settings import Settings
+from visagist.core.settings import Settings, shown
 from visagist.media import DEFAULT_RATE, FrameRate
 from visagist.merging.color import COLOR
 from visagist.merging.masks import MASKS
@@ -20,55 +20,60 @@ else:
 
 
 class MergeOptions(Settings):
-    """How the predicted face goes into the frame."""
+    """How the predicted face is composited into the frame."""
 
-    mask: MaskName = "combined"
-    """Where the face is replaced: inside the landmark hull, inside the mask that the network learned, or both."""
+    group = "Merging"
 
-    mask_erode: Annotated[float, Field(ge=-20, le=40)] = -1.5
-    """Pull the landmark hull in by so many per cent of the crop's side; negative pushes it out."""
+    mask: Annotated[MaskName, shown(first=True)] = "combined"
+    """Where the face is replaced: inside the landmark hull, inside the mask that the network learned, or where both
+    agree."""
 
-    mask_feather: Annotated[float, Field(ge=0, le=40)] = 2.7
-    """Width of the mask's soft edge, in per cent of the crop's side."""
+    mask_erode: Annotated[float, Field(ge=-20, le=40), shown(unit="% of the crop's side")] = -1.5
+    """Shrink the landmark hull; negative values grow it."""
+
+    mask_feather: Annotated[float, Field(ge=0, le=40), shown(first=True, unit="% of the crop's side")] = 2.7
+    """Width of the mask's soft edge."""
 
     mask_forehead: Annotated[float, Field(ge=0, le=1)] = 0.3
-    """How much of the forehead is replaced: 1 to the hairline, 0 hardly more than the brows; a fringe wants less."""
+    """How much of the forehead is replaced: 0 stops just above the brows, 1 reaches the hairline. Use less under a
+    fringe."""
 
-    color: ColorName = "reinhard"
-    """How the predicted face takes on the colours of the frame."""
+    color: Annotated[ColorName, shown(first=True)] = "reinhard"
+    """Colour transfer from the frame to the predicted face."""
 
-    frames: str | None = None
-    """Only these frames of the target, A-B, counted from 0, both included."""
+    frames: Annotated[str | None, shown(first=True)] = None
+    """Merge only these frames of the target: A-B, counted from 0, both included."""
 
-    person: str = "source"
-    """Whose face appears, by name, where the run was trained on more people than source and target."""
+    subject: str = "source"
+    """Name of the subject whose face will appear, for runs trained with `--others`."""
 
     morph: Annotated[float, Field(ge=0, le=1)] | None = None
-    """How much of that person's face appears, from 0 (the performer's own) to 1; for runs of `amp` only."""
+    """Blend between the performer's own face (0) and the subject's (1); for runs of the model `amp` only."""
 
-    rate: FrameRate = DEFAULT_RATE
-    """Frames a second of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
+    rate: Annotated[FrameRate, shown("Input footage", unit="frames per second")] = DEFAULT_RATE
+    """Frame rate of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
 
     min_score: FiniteFloat = 0.0
-    """Leave a frame as it is when the landmarks' presence score (a logit) is below this."""
+    """Leave a frame unchanged if the presence score of its landmarks (a logit) is below this."""
 
-    performer: int | None = None
-    """Which person in the target is meant, by the number that the list of several people gives."""
+    target_identity: Annotated[int | None, shown("Choosing people", first=True)] = None
+    """Number of the performer, if TARGET shows several people. Without a choice, the command writes `people.png` with
+    their numbers."""
 
-    performer_reference: Path | None = None
-    """A picture of the performer that is meant, where the target shows several people."""
+    target_reference: Annotated[Path | None, shown("Choosing people", first=True)] = None
+    """A picture of the performer, instead of the number."""
 
     matte: Path | None = None
-    """Also write the alpha matte, a grey 16-bit PNG a frame, into this folder."""
+    """Folder for the alpha matte, written as a 16-bit grey PNG per frame."""
 
-    deinterlace: bool = False
-    """Deinterlace an interlaced target."""
+    deinterlace: Annotated[bool, shown("Input footage")] = False
+    """Deinterlace interlaced footage."""
 
-    allow_no_face: bool = False
-    """Pass a target through untouched when the performer is in no frame of it."""
+    allow_no_face: Annotated[bool, shown("Input footage")] = False
+    """Copy the target unchanged if the performer is in none of its frames, instead of failing."""
 
-    allow_damaged: bool = False
-    """Go on without the frames of a damaged target that cannot be decoded."""
+    allow_damaged: Annotated[bool, shown("Input footage")] = False
+    """Continue without the frames of a damaged target that cannot be decoded, instead of failing."""
 
     @field_validator("frames")
     @classmethod

@@ -81,7 +81,7 @@ def merge_frames(
     Args:
         frames: the target's frames, usually a `media.Reader`, which decodes in a thread of its own.
         face_of: the performer's face in a frame by its index, or the reason why there is none.
-        predictor: the trained network; `options.person` is painted. None: no frame is changed.
+        predictor: the trained network; `options.subject` is painted. None: no frame is changed.
         options: how the face goes in.
     """
     with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
@@ -135,7 +135,7 @@ def _predict(
     jobs: list[_Job], predictor: Predictor, options: MergeOptions
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     faces = torch.from_numpy(np.stack([job.crop for job in jobs])).permute(0, 3, 1, 2)  # (B, 3, R, R)
-    rgb, mask = predictor.predict(faces, options.person, options.morph)
+    rgb, mask = predictor.predict(faces, options.subject, options.morph)
     return iter(zip(rgb.permute(0, 2, 3, 1).contiguous().numpy(), mask[:, 0].contiguous().numpy(), strict=True))
 
 

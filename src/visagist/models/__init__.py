@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import Field
 from typing import TYPE_CHECKING, Any, cast, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from visagist.core.errors import ConfigError
 from visagist.core.registry import Registry
@@ -18,7 +18,7 @@ from visagist.core.settings import first_error
 if TYPE_CHECKING:
     from visagist.models.swapper import Swapper, SwapperConfig
 
-__all__ = ["ARCHITECTURES", "Swapper", "SwapperConfig", "configure", "create"]
+__all__ = ["ARCHITECTURES", "Swapper", "SwapperConfig", "configure", "create", "settings_schema"]
 
 ARCHITECTURES: "Registry[type[Swapper]]" = Registry(
     "model", "visagist.models", "visagist.models", besides=("bundle", "swapper")
@@ -64,6 +64,17 @@ def configure(name: str, settings: Mapping[str, object]) -> "SwapperConfig":
     if made.size < MIN_SIZE:
         raise ConfigError(f"model '{name}': size {made.size} must be at least {MIN_SIZE} px")
     return made
+
+
+def settings_schema(name: str) -> dict[str, Any]:
+    """JSON schema of each setting of an architecture; `description` is the docstring below the field.
+
+    >>> settings_schema("quick")["latent"]["default"]
+    320
+    """
+    config: Any = ARCHITECTURES[name].Config
+    config.__pydantic_config__ = ConfigDict(use_attribute_docstrings=True)
+    return TypeAdapter(config).json_schema()["properties"]
 
 
 def _numbers(name: str, setting: Field[Any], hint: Any, value: object) -> object:

@@ -32,13 +32,26 @@ TARGET = 1  # the identity that all others are morphed with
 class AmpConfig:
     """A morphable swapper: one encoder and decoder for everybody, one inter a person."""
 
-    size: int = 224  # px, 64 to 640, a multiple of 32
-    latent: int = 256  # AMP's ae_dims: numbers through which every face must pass
-    inter: int = 1024  # inter_dims: channels at R/32 that an inter gives, and that are morphed
-    encoder: int = 64  # e_dims: channels of the first downscale; doubled three times
-    decoder: int = 64  # d_dims: the upscales have 8, 8, 4 and 2 times as many channels
-    mask: int = 22  # d_mask_dims: the same for the mask
-    share: float = 0.5  # above 0, to 1: chance of a channel to come from the own inter in training
+    size: int = 224
+    """Side of the faces: 64 to 640 px, a multiple of 32."""
+
+    latent: int = 256
+    """Length of the latent vector that represents a face (AMP's ae_dims)."""
+
+    inter: int = 1024
+    """Channels at 1/32 of the side that each inter gives, and that are morphed (inter_dims)."""
+
+    encoder: int = 64
+    """Channels of the first downscale, doubled three times (e_dims)."""
+
+    decoder: int = 64
+    """The upscales have 8, 8, 4 and 2 times as many channels (d_dims)."""
+
+    mask: int = 22
+    """The same for the upscales of the mask (d_mask_dims)."""
+
+    share: float = 0.5
+    """Chance of a channel to come from the identity's own inter in training: above 0 to 1."""
 
     def __post_init__(self) -> None:
         check_size("amp", self.size, SIZES, STEP)

@@ -173,7 +173,9 @@ class TrainedNetwork:
             RunError: the run does not know the identity, or is a pretraining, which knows nobody in particular.
         """
         if identity not in self.origins:
-            raise RunError(f"{self.path}: does not know '{identity}'; --person can be {', '.join(self.origins)}")
+            raise RunError(
+                f"{self.path}: has no identity '{identity}' (available for --subject: {', '.join(self.origins)})"
+            )
         origin = self.origins[identity]
         if origin.people > 1:
             raise RunError(

@@ -27,12 +27,24 @@ from visagist.models.swapper import Swapper
 class LiaeConfig:
     """One encoder and one decoder for everybody, an inter for all and one for each but the first, as in SAEHD."""
 
-    size: int = 128  # px, 64 to 640; a multiple of 16, with d of 32
-    latent: int = 256  # SAEHD's ae_dims: numbers through which every face must pass, in each inter
-    encoder: int = 64  # e_dims: channels of the first downscale; doubled three times
-    decoder: int = 64  # d_dims: the upscales have 8, 4 and 2 times as many channels
-    mask: int = 22  # d_mask_dims: the same for the mask
-    options: str = ""  # letters of u (unit norm), d (doubled side), t (deeper), c (x·cos x)
+    size: int = 128
+    """Side of the faces: 64 to 640 px, a multiple of 16 (of 32 with option d)."""
+
+    latent: int = 256
+    """Length of the latent vector of each inter (SAEHD's ae_dims)."""
+
+    encoder: int = 64
+    """Channels of the first downscale, doubled three times (e_dims)."""
+
+    decoder: int = 64
+    """The upscales have 8, 4 and 2 times as many channels (d_dims)."""
+
+    mask: int = 22
+    """The same for the upscales of the mask (d_mask_dims)."""
+
+    options: str = ""
+    """Letters of SAEHD options: u (unit norm of the latent), d (half the resolution inside, so twice the size for the
+    same work), t (deeper), c (x*cos(x) as activation)."""
 
     def __post_init__(self) -> None:
         check_size("liae", self.size, SIZES, Variant.named("liae", self.options).step)

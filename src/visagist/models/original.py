@@ -26,9 +26,14 @@ SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not h
 class OriginalConfig:
     """The classic face-swap autoencoder: one encoder for everybody, one decoder a person."""
 
-    size: int = 64  # px, 32 to 1024, a multiple of 16
-    width: int = 128  # channels of the first convolution, 2 or more; doubled three times
-    latent: int = 1024  # numbers through which every face must pass
+    size: int = 64
+    """Side of the faces: 32 to 1024 px, a multiple of 16."""
+
+    width: int = 128
+    """Channels of the first convolution, 2 or more; doubled three times."""
+
+    latent: int = 1024
+    """Length of the latent vector that represents a face."""
 
     def __post_init__(self) -> None:
         check_size("original", self.size, SIZES, 16)

@@ -29,11 +29,20 @@ SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not h
 class QuickConfig:
     """A thrifty 128 px swapper; about 1.6 billion multiplications a face."""
 
-    size: int = 128  # px, 32 to 1024, a multiple of 16
-    encoder: tuple[int, int, int] = (96, 192, 320)  # channels at size/4, size/8, size/16; the last 4 or more
-    latent: int = 320  # numbers through which every face must pass
-    shared: int = 128  # channels at size/16 that the decoders get
-    decoder: tuple[int, int, int, int] = (320, 256, 160, 64)  # channels at size/16, size/8, size/4, size/2
+    size: int = 128
+    """Side of the faces: 32 to 1024 px, a multiple of 16."""
+
+    encoder: tuple[int, int, int] = (96, 192, 320)
+    """Channels at 1/4, 1/8 and 1/16 of the side; the last 4 or more."""
+
+    latent: int = 320
+    """Length of the latent vector that represents a face."""
+
+    shared: int = 128
+    """Channels at 1/16 of the side that the decoders receive."""
+
+    decoder: tuple[int, int, int, int] = (320, 256, 160, 64)
+    """Channels at 1/16, 1/8, 1/4 and 1/2 of the side."""
 
     def __post_init__(self) -> None:
         check_size("quick", self.size, SIZES, 16)

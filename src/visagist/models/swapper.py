@@ -16,8 +16,8 @@ from visagist.core.errors import ConfigError
 class SwapperConfig(Protocol):
     """Config of an architecture: a frozen dataclass whose fields all have defaults.
 
-    A field is an int, a float, a str, a bool or a tuple of these. `__post_init__` raises `ConfigError` for values that
-    make no network; `visagist.models.blocks.limits` has checks for it.
+    A field is an int, a float, a str, a bool or a tuple of these; the docstring below it is its help. `__post_init__`
+    raises `ConfigError` for values that make no network; `visagist.models.blocks.limits` has checks for it.
     """
 
     @property

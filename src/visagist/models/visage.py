@@ -43,13 +43,27 @@ STRENGTH = 0.4  # of what tells people apart, at the start, against what they sh
 class VisageConfig:
     """A swapper for 128 to 640 px; the four levels of the decoder are those of a 128 px face."""
 
-    size: int = 128  # px, 32 to 640; a multiple of 16, from 256 on of 32, from 512 on of 64
-    encoder: tuple[int, int, int] = (64, 192, 320)  # channels on the way down to the lowest level of 8 to 15 px
-    latent: int = 320  # numbers through which every face must pass
-    shared: int = 128  # channels at the lowest level that the decoders get
-    decoder: tuple[int, int, int, int] = (384, 256, 128, 64)  # channels from the lowest level up
-    depth: tuple[int, int, int, int] = (3, 2, 1, 1)  # blocks there, 1 or more; further levels have one
-    rank: int = 0  # 0: a decoder a person; else one decoder, with weights of this rank a person
+    size: int = 128
+    """Side of the faces: 32 to 640 px, a multiple of 16 (from 256 px on of 32, from 512 px on of 64)."""
+
+    encoder: tuple[int, int, int] = (64, 192, 320)
+    """Channels on the way down to the lowest level, which has a side of 8 to 15 px."""
+
+    latent: int = 320
+    """Length of the latent vector that represents a face."""
+
+    shared: int = 128
+    """Channels at the lowest level that the decoders receive."""
+
+    decoder: tuple[int, int, int, int] = (384, 256, 128, 64)
+    """Channels of the decoder, from the lowest level up."""
+
+    depth: tuple[int, int, int, int] = (3, 2, 1, 1)
+    """Blocks of these levels, 1 to 32 each; the further levels of large faces have one."""
+
+    rank: int = 0
+    """0: one decoder per identity. Higher: one decoder for all, with low-rank weights of this rank per identity; up
+    to 512."""
 
     def __post_init__(self) -> None:
         check_size("visage", self.size, SIZES, 2**self.halvings)

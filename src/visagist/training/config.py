@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from visagist.core.settings import Settings
+from visagist.core.settings import Settings, shown
 from visagist.faces import Coverage
 from visagist.models import ARCHITECTURES
 from visagist.training.augment import Augmentation
@@ -30,52 +30,55 @@ class TrainOptions(Settings):
     When a run is continued, only its length, `until`, `device`, `checkpointing` and the intervals may change.
     """
 
-    preset: PresetName | None = None
-    """`draft` (10 minutes, to check the footage), `standard` (some hours) or `final` (the best result): chooses
-    network, size, batch, losses and length, unless given, by the device and its memory; see docs/training.md. A run
-    that is continued keeps the choice, which run.toml shows."""
+    group = "Training"
 
-    model: Architecture = "visage"
-    """Architecture of the network; docs/networks.md compares them."""
+    preset: Annotated[PresetName | None, shown(first=True)] = None
+    """Choose model, size, batch size, losses and length for this device: `draft` takes 10 minutes and checks the
+    footage, `standard` takes some hours, `final` gives the best result. Options that you give take precedence. A
+    continued run keeps the choice, which its run.toml shows."""
+
+    model: Annotated[Architecture, shown(first=True)] = "visage"
+    """Network architecture; docs/networks.md compares them. `--model NAME --help` lists the settings of each."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the model, such as --settings.latent 512; others keep their defaults."""
+    """Settings of the model, such as `--settings.latent 512`; the others keep their defaults. Listed below for the
+    default model; `--model NAME --help` lists those of another."""
 
-    coverage: Coverage = "full"
-    """How much of the head the faces show."""
+    coverage: Annotated[Coverage, shown(first=True)] = "full"
+    """How much of the head the network sees and replaces."""
 
-    iterations: int | None = Field(default=None, ge=1, le=99_999_999)
-    """Total iterations of the run, 1 to 99999999; raise it to continue a finished run. With neither iterations nor
-    minutes, a new run takes 8.5 minutes and an existing one keeps its length."""
+    iterations: Annotated[int | None, shown(first=True)] = Field(default=None, ge=1, le=99_999_999)
+    """Total training iterations of the run; raise it to continue a finished run. Without `--iterations` and
+    `--minutes`, a new run takes 8.5 minutes and an existing one keeps its length."""
 
-    minutes: float | None = Field(default=None, gt=0, le=100_000)
-    """Total training time of the run instead, above 0 to 100000 (ten weeks), converted to iterations by measuring a
-    few; raise it to continue a finished run."""
+    minutes: Annotated[float | None, shown(first=True)] = Field(default=None, gt=0, le=100_000)
+    """Total training time of the run, instead of `--iterations`; raise it to continue a finished run. It is converted
+    to iterations by timing a few."""
 
     start: Literal["base", "none"] | Annotated[Path, AfterValidator(Path.absolute)] = "base"
-    """Initial weights. `base`: the pretrained weights that ship with visagist if they fit model, size and coverage,
-    random ones otherwise. `none`: random weights. Or a run of the same model and settings: to fit a pretrained network
-    to two people, to continue with other options, or to add an identity with --others (it starts as a copy of the last
-    known one)."""
+    """Initial weights. `base`: the pretrained weights that ship with visagist if they fit model, size and coverage, and
+    random weights otherwise. `none`: random weights. Or the folder of a run with the same model and settings: to adapt
+    a pretrained network, to continue with other options, or to add an identity with `--others` (it starts as a copy of
+    the last one)."""
 
     freeze: tuple[str, ...] = ()
-    """Weights to freeze: parts of the network such as encoder, identities (their own weights), or shared (all other
-    weights). To add an identity without changing the others, freeze shared, source and target, each with its own
-    --freeze."""
+    """Weights to freeze; repeatable. Parts of the network such as `encoder`, names of identities (their own weights),
+    or `shared` (all other weights). To add an identity without changing the existing ones: `--freeze shared --freeze
+    source --freeze target`."""
 
     until: Literal["end", "plateau"] = "end"
-    """`plateau`: early stopping; begin the cool-down once validation metrics no longer improve, and end with it."""
+    """When to stop. `plateau`: early stopping; the cool-down begins once validation metrics no longer improve."""
 
     batch: int = Field(default=8, ge=2, le=4096)
-    """Batch size across all identities, 2 to 4096, at least one face each; unless given, a new run on a CPU takes 4.
-    There, more iterations beat larger batches; a GPU takes 8 to 32 in about the same time."""
+    """Batch size across all identities, at least one face each. Unless given, a new run on a CPU takes 4: there, more
+    iterations beat larger batches; a GPU takes 8 to 32 in about the same time."""
 
     learning_rate: float | None = Field(default=None, gt=0, le=1)
-    """Learning rate, above 0 to 1; by default the one that suits the model and the optimizer."""
+    """Learning rate. By default one that suits model and optimizer."""
 
     find_rate: bool = False
-    """Find a learning rate for a new run by a range test of 100 iterations from 0.000001 to 0.1, unless --learning-rate
-    is given. For your own networks and unusual batch sizes."""
+    """Find the learning rate of a new run by a range test of 100 iterations, unless `--learning-rate` is given. For
+    third-party models and unusual batch sizes."""
 
     losses: LossOptions = LossOptions()
     """Losses and their weights."""
@@ -87,35 +90,35 @@ class TrainOptions(Settings):
     """Warm-up and cool-down of the learning rate and the random warp."""
 
     seed: int = Field(default=0, ge=0, lt=2**28)
-    """Random seed, 0 to below 268435456; the same seed gives the same run."""
+    """Random seed; the same seed gives the same run."""
 
-    device: str = "auto"
-    """auto, cpu, mps, cuda or cuda:N."""
+    device: Annotated[str, shown(first=True)] = "auto"
+    """Where to compute: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`."""
 
     checkpointing: bool = False
-    """Gradient checkpointing: less memory for a third more time, with the same result."""
+    """Gradient checkpointing: the same result in less memory and a third more time."""
 
     margin: float = Field(default=1.25, ge=1, le=2)
-    """Size of the crops in memory relative to the network's faces, 1 to 2."""
+    """Size of the crops kept in memory, relative to the network's input. Larger margins leave room for rotation and
+    shift."""
 
     augmentation: Augmentation = Augmentation()
     """Random variations of the faces."""
 
     held_out: float = Field(default=0.06, gt=0, lt=0.5)
-    """Fraction of each faceset, at its end, held out for validation; above 0 to below 0.5."""
+    """Fraction of each faceset, taken from its end, that is held out for validation."""
 
-    preview_every: int = Field(default=500, ge=1)
-    """Iterations between validations, each with a preview; 1 or more."""
+    preview_every: Annotated[int, shown(unit="iterations")] = Field(default=500, ge=1)
+    """Interval between validations, each with a preview."""
 
-    save_every: int = Field(default=250, ge=1)
-    """Iterations between checkpoints (the last two are kept) and updates of the weights to merge with; 1 or more."""
+    save_every: Annotated[int, shown(unit="iterations")] = Field(default=250, ge=1)
+    """Interval between checkpoints. The last two are kept; each also updates the weights that `merge` uses."""
 
-    backup_every: int = Field(default=5000, ge=1)
-    """Iterations between backups: checkpoints that are kept longer, to go back to with `visagist rewind RUN N`; 1 or
-    more."""
+    backup_every: Annotated[int, shown(unit="iterations")] = Field(default=5000, ge=1)
+    """Interval between backups: checkpoints that are kept longer, for `visagist rewind`."""
 
     backups: int = Field(default=3, ge=0)
-    """Number of backups to keep, each of the size of a checkpoint; 0 or more."""
+    """Number of backups to keep, each as large as a checkpoint."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

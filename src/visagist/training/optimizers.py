@@ -39,33 +39,35 @@ GROUP_STATE = {"step": int, "weight_sum": float, "lr_max": float}  # numbers per
 class OptimizerOptions(Settings):
     """How gradients become steps."""
 
+    group = "Optimizer and schedule"
+
     name: Name = "adamw"
-    """`adamw`; `adabelief` (large steps where gradients agree, SAEHD's choice); `lion` (steps of equal size and less
-    memory, for large batches); `schedule-free` (averages its path instead of a falling rate and EMA, for trainings of
-    unknown length, with --schedule.floor 1)."""
+    """Optimizer. `adabelief` (as in SAEHD) takes larger steps where successive gradients agree; `lion` takes steps of
+    equal size, needs less memory and suits large batches; `schedule-free` averages the weights instead of lowering the
+    learning rate, for trainings of unknown length (with `--schedule.floor 1`)."""
 
     betas: tuple[Beta, Beta] | None = None
-    """Decay of the running means of gradients and of their squares, 0 to below 1 each. By default what suits the
+    """Decay rates of the running means of the gradients and their squares. By default those that suit the
     optimizer."""
 
     weight_decay: float = Field(default=0.0, ge=0, le=1)
-    """Weight decay, times the learning rate; not for biases. 0 to 1; 0.01 is usual if a long training overfits."""
+    """Weight decay, multiplied by the learning rate; biases are excluded. Try 0.01 if a long training overfits."""
 
     lr_dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Fraction of weights, drawn at random in each iteration, that are not updated; 0 to below 1. 0.7 (SAEHD's) late in
-    a long training finds sharper results, but learns less per iteration."""
+    """Fraction of weights, drawn at random in each iteration, that are not updated. Late in a long training, 0.7 (as in
+    SAEHD) gives sharper results but learns less per iteration."""
 
     clip: float = Field(default=1.0, ge=0, le=1000)
-    """Maximum norm of the gradients of all weights together; 0 to 1000, 0 does not clip."""
+    """Maximum norm of the gradient of all weights; 0 disables clipping."""
 
     accumulate: int = Field(default=1, ge=1, le=64)
-    """Parts into which a batch is split to save memory; their gradients are accumulated. 1 to 64, at most the faces per
-    identity in a batch. The gradients of the batch, discriminators' too, stay the same except for rounding and for what
-    amp and gan_noise draw at random per face."""
+    """Gradient accumulation: split each batch into this many parts to save memory, at most the faces per identity in a
+    batch. The gradients stay the same, except for rounding and for what the model `amp` and `--losses.gan-noise` draw
+    at random."""
 
     ema: float = Field(default=0.95, ge=0, lt=1)
-    """Decay of the averaged weights used for predictions, updated every fourth iteration; 0 to below 1, 0 uses the
-    weights themselves. `schedule-free` has its own average."""
+    """Decay of the exponential moving average of the weights that is used for predictions, updated every fourth
+    iteration; 0 uses the weights themselves. `schedule-free` has its own average."""
 
     @model_validator(mode="after")
     def _has_an_average(self) -> Self:

@@ -6,11 +6,12 @@ beginning (Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyon
 """
 
 import math
+from typing import Annotated
 
 from pydantic import Field
 
 from visagist.core.errors import ConfigError
-from visagist.core.settings import Settings
+from visagist.core.settings import Settings, shown
 
 WARM_UP = 60  # iterations
 
@@ -18,19 +19,21 @@ WARM_UP = 60  # iterations
 class ScheduleOptions(Settings):
     """Warm-up and cool-down of a training."""
 
-    warm_up: int | None = Field(default=None, ge=0, le=100_000)
-    """Iterations until the full learning rate, 0 to 100000; 60 by default."""
+    group = "Optimizer and schedule"
+
+    warm_up: Annotated[int | None, shown(unit="iterations")] = Field(default=None, ge=0, le=100_000)
+    """Length of the warm-up, in which the learning rate rises to its full value; 60 by default."""
 
     cool_down: float = Field(default=0.3, ge=0, le=1)
-    """Fraction of the training, at its end, in which the learning rate falls, the random warp fades and finishing
-    losses act; 0 to 1. 0 for a training without a fixed end; 1 lets finishing losses act from the start."""
+    """Fraction of the training, at its end, in which the learning rate falls, the random warp fades out and finishing
+    losses act. 0 for a training without a fixed end; 1 applies finishing losses from the start."""
 
     floor: float = Field(default=0.0, ge=0, le=1)
-    """Learning rate at the end relative to the full one, 0 to 1; 1 keeps it constant (for schedule-free)."""
+    """Learning rate at the end, relative to the full one; 1 keeps it constant, for `schedule-free`."""
 
     warp_end: float = Field(default=0.6, gt=0, le=1)
-    """Fraction of the cool-down in which the random warp fades out, above 0 to 1. Lower it for sharper eyes and teeth,
-    raise it if the swap looks too much like the target."""
+    """Fraction of the cool-down in which the random warp fades out. Lower it for sharper eyes and teeth; raise it if
+    the swap looks too much like the target."""
 
 
 class Plan(Settings):

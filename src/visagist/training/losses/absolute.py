@@ -6,7 +6,7 @@ from visagist.training.losses.pixels import face_mean
 from visagist.training.losses.registry import FacePrediction, loss
 
 
-@loss(default=1.0, help="Absolute difference of the pixels (L1): colours and light, with crisp edges.")
+@loss(default=1.0, help="Absolute pixel difference (L1): colour and light, with crisp edges.")
 def absolute(faces: FacePrediction) -> Tensor:
     """Mean absolute difference, `(B,)`."""
     return face_mean((faces.rgb - faces.truth).abs(), faces.weights)

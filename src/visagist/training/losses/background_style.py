@@ -8,7 +8,7 @@ from visagist.training.losses.ssim import multiscale_dssim
 
 
 @loss(
-    help="The swap continues the target's own surroundings of the face. Try 1 with coverages whole and head.",
+    help="Make the swap match the target's pixels around the face. Try 1 with `--coverage whole` or `head`.",
     of_swap=True,
     finishing=True,
 )

@@ -6,7 +6,7 @@ from visagist.training.losses.pixels import face_mean
 from visagist.training.losses.registry import FacePrediction, loss
 
 
-@loss(default=1.0, help="Difference of the steps between neighbouring pixels (L1): sharper lids, lashes and teeth.")
+@loss(default=1.0, help="Absolute difference of the image gradients (L1): sharper lids, lashes and teeth.")
 def edges(faces: FacePrediction) -> Tensor:
     """Mean absolute difference of the steps, `(B,)`."""
     return edge_difference(faces.rgb, faces.truth, faces.weights)

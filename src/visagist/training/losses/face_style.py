@@ -21,8 +21,8 @@ MIN_COLOR = 0.02  # added to colours before their ratio is taken
 
 
 @loss(
-    help="The swap takes on light and colours of the target's face, where the merge's colour transfer does not do. "
-    "Try 1; its features stay those that it had when the cool-down began.",
+    help="Make the swap match the light and colours of the target's face, where the merge's colour transfer is not "
+    "enough. Try 1; facial features stay as they were when the cool-down began.",
     of_swap=True,
     finishing=True,
     needs_before=True,

@@ -8,7 +8,7 @@ from visagist.training.losses.registry import FacePrediction, loss
 
 @loss(
     maximum=1000.0,
-    help="Difference of the spectra, worst frequencies first. Try 50 if skin stays smooth however long you train.",
+    help="Difference of the spectra, worst frequencies first. Try 50 if skin stays smooth in long trainings.",
 )
 def focal_frequency(faces: FacePrediction) -> Tensor:
     """Mean squared distance of orthonormal spectra, each frequency weighted by its own distance, `(B,)`.

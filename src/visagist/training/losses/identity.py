@@ -9,8 +9,9 @@ from visagist.training.losses.registry import SwapPrediction, loss
 
 @loss(
     maximum=10.0,
-    help="One minus the swap's SFace similarity to the source. Try 0.03 if the swap resembles the source too little, "
-    "or falls apart in poses that the source's footage has not; costs one more network on every swapped face.",
+    help="Identity loss: one minus the swap's SFace similarity to the source. Try 0.03 if the swap resembles the "
+    "source too little, or falls apart in poses that the source's footage lacks. Slower: every swapped face passes "
+    "through another network.",
     of_swap=True,
     needs_centroid=True,
 )

@@ -5,7 +5,10 @@ from torch import Tensor
 from visagist.training.losses.registry import FacePrediction, loss
 
 
-@loss(default=0.5, help="Squared difference of the predicted mask from the face's outline; 0 if you merge without it.")
+@loss(
+    default=0.5,
+    help="Squared difference between the predicted mask and the landmark hull; 0 if you merge with `--mask hull`.",
+)
 def mask(faces: FacePrediction) -> Tensor:
     """Mean squared difference, `(B,)`."""
     return ((faces.mask - faces.hull) ** 2).mean((1, 2, 3))

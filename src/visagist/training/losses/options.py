@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Self
 from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from visagist.core.errors import ConfigError
-from visagist.core.settings import Settings
+from visagist.core.settings import Settings, shown
 from visagist.training.losses.registry import LOSSES
 
 IMAGE_LOSSES = ("dssim", "absolute", "squared", "focal_frequency")  # one of them is needed to learn a face
@@ -15,37 +15,37 @@ ADVERSARIAL = ("gan", "true_face")
 class _LossOptions(Settings):
     """Weights of the losses. The defaults suit most of a training; losses that are off by default refine its end."""
 
+    group = "Losses"
+
     masked: bool = True
-    """Train on the face, and hardly on its surroundings (see outside). Without it all pixels weigh at least as much as
-    skin, for networks that also predict hair and background."""
+    """Train on the face and give its surroundings little weight (see `--losses.outside`). Turn off for networks that
+    should also predict hair and background."""
 
     eyes_mouth: Annotated[float, Field(ge=0, le=100)] = 8.0
-    """Priority of eyes and mouth: their additional weight over plain skin; other detail gets up to a quarter of it. 0
-    (none) to 100."""
+    """Priority of eyes and mouth: their additional weight over plain skin. Other detail gets up to a quarter of it."""
 
     outside: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Weight of pixels outside the face in masked training; 0 to 1. Raise it for a clean rim around the face."""
+    """Weight of pixels outside the face in masked training. Raise it for a clean rim around the face."""
 
     gan: Annotated[float, Field(ge=0, le=10)] = 0.0
-    """Adversarial loss weight, for pores and lashes: relative to the gradient of the losses of reconstructed faces;
-    0 to 10. Acts during the cool-down. Try 0.1 to 0.3, and check the previews."""
+    """Adversarial loss, for pores and lashes: its weight relative to the gradient of the other losses. Acts during the
+    cool-down. Try 0.1 to 0.3 and check the previews."""
 
-    gan_patch: Annotated[int, Field(ge=5, le=640)] | None = None
-    """Receptive field of the discriminator in px, odd (even values get one more); 5 to 640. By default an eighth of the
-    face's side."""
+    gan_patch: Annotated[Annotated[int, Field(ge=5, le=640)] | None, shown(unit="px")] = None
+    """Receptive field of the discriminator; even values get one more. By default an eighth of the face's side."""
 
     gan_dims: Annotated[int, Field(ge=4, le=512)] = 16
-    """Channels of the discriminator at full size; 4 to 512. More are more sensitive and slower."""
+    """Channels of the discriminator at full size. More are more sensitive and slower."""
 
     gan_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.1
-    """Label smoothing: real faces have the label 1 minus this; 0 to below 0.5."""
+    """Label smoothing: the discriminator's label for real faces is 1 minus this."""
 
     gan_noise: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
-    """Label noise: fraction of faces with the wrong label, against collapse; 0 to below 0.5."""
+    """Label noise: fraction of faces that the discriminator sees with the wrong label, against collapse."""
 
     true_face: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Adversarial loss weight on the latents, which makes the swap resemble the source more; 0 to 1. Acts during the
-    cool-down. Try 0.001 to 0.005; more removes expressions of lids and lips that only the target makes."""
+    """Adversarial loss on the latents: makes the swap resemble the source more. Acts during the cool-down. Try 0.001 to
+    0.005; more suppresses expressions that only the target shows."""
 
     @model_validator(mode="after")
     def _learns_a_face(self) -> Self:
@@ -92,7 +92,7 @@ def _weights() -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, found in LOSSES.items():
         end = " Acts during the cool-down." if found.finishing else ""
-        text = f"{found.help} 0 to {found.maximum:g}.{end}"
+        text = found.help + end
         fields[name] = (float, Field(default=found.default, ge=0, le=found.maximum, description=text))
     return fields
 
