@@ -35,6 +35,7 @@ from visagist.models.visage import Layer, Visage
 from visagist.training.augment import Augmentation, augment_batch
 from visagist.training.augment.drive import drive, move
 from visagist.training.data.dataset import importance
+from visagist.training.data.driven import SHAPE
 from visagist.training.losses.pixels import face_mean, pixel_weights
 from visagist.training.losses.ssim import masked_ssim, multiscale_dssim
 from visagist.training.warm_start import BASE, BASE_FOLDER
@@ -150,7 +151,7 @@ class Pool:
         if len(driven):
             others = self.draw_rows(len(driven), generator)
             shape = self.shapes[self.people[others]] - self.shapes[people[driven]]
-            to = points[driven] + 1.2 * uniform(len(driven), 1, 1) * shape
+            to = points[driven] + SHAPE * uniform(len(driven), 1, 1) * shape
             landmarks = (each[:, ::2, :2] for each in (points[driven], self.landmarks[others], to))
             own, theirs, goal = landmarks
             seen[driven] = drive(truth[driven], own, self.crops(others)[:, :3], theirs, goal)

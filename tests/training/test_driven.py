@@ -1,4 +1,4 @@
-"""Driven faces in training: the input shows the next identity, the truth does not change."""
+"""Driven faces in training: the input shows the next identity, a source's truth the target's expressions."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,10 +13,12 @@ from visagist.core.device import choose
 from visagist.core.errors import ConfigError
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.data import IdentityDataset
+from visagist.training.data.driven import default_chance, express
 from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
 Make = Callable[..., TrainOptions]
+UPPER_LIP, LOWER_LIP, MOUTH_CORNER = 13, 14, 61
 STILL = {"rotate": 0, "scale": 0, "shift": 0, "warp": 0, "color": 0, "palette": 0}
 
 
@@ -45,6 +47,47 @@ def test_the_input_shows_the_next_identity_and_the_truth_does_not(faces: dict[st
     assert (own - means["source"]).abs().sum() < (own - means["target"]).abs().sum()
 
 
+def test_the_source_takes_on_expressions_of_the_target_and_not_the_other_way(
+    faces: dict[str, Crops], options: Make
+) -> None:
+    asked = options(augmentation={**STILL, "driven": 1})
+    landmarks = faces["target"].landmarks
+    assert landmarks is not None
+    swaying = landmarks + np.where(np.arange(len(landmarks)) % 2, 0.08, -0.08).astype(np.float32)[:, None, None]
+    _, still = batch(faces, asked)
+    _, moved = batch({**faces, "target": replace(faces["target"], landmarks=swaying)}, asked)
+    difference = (still - moved).abs().amax((1, 2, 3))
+    assert (difference[:3] > 0.1).all()
+    assert difference[3] == 0  # of the batch of four, one shows the target
+
+
+def test_a_shut_mouth_takes_on_a_smile_and_stays_shut(faces: dict[str, Crops]) -> None:
+    rest = torch.rand(1, 478, 2, generator=torch.Generator().manual_seed(0)).repeat(40, 1, 1)
+    rest[:, UPPER_LIP] = rest[:, LOWER_LIP]
+    talking = rest.clone()
+    talking[::4, LOWER_LIP, 1] += 0.2  # speaks in a fourth of the frames, smiles in the others
+    talking[torch.arange(40) % 4 > 0, MOUTH_CORNER] -= 0.1
+    source, target = (IdentityDataset(each, 0.2, torch.device("cpu")) for each in faces.values())
+    source.landmarks, target.landmarks, target.training = rest, talking, 40
+    found = express(rest[:20], source, target, torch.Generator().manual_seed(1)) - rest[:20]
+    strengths = found[:, MOUTH_CORNER, 0] / (-0.1 * 0.25)  # a smile lies a fourth of it above the mean
+    assert (strengths > 0).all()
+    assert strengths.max() > 0.8
+    assert (found[:, LOWER_LIP, 1] < 0).all()  # the mean mouth is open: shut is what these frames are
+
+
+def test_half_of_the_faces_are_driven_unless_that_is_impossible(
+    crops: dict[str, Crops], faces: dict[str, Crops]
+) -> None:
+    def chance(source: Crops, target: Crops) -> float:
+        datasets = {id(each): IdentityDataset(each, 0.2, torch.device("cpu")) for each in (source, target)}
+        return default_chance([datasets[id(source)], datasets[id(target)]])
+
+    assert chance(*faces.values()) == 0.5
+    assert chance(faces["source"], crops["target"]) == 0  # without landmarks
+    assert chance(faces["source"], faces["source"]) == 0  # a pool
+
+
 def test_a_driven_training_continues_exactly(faces: dict[str, Crops], options: Make, tmp_path: Path) -> None:
     asked = {"augmentation": {"driven": 0.5}, "iterations": 6, "schedule": {"cool_down": 0}}
     train_crops(faces, tmp_path / "whole", options(**asked))
@@ -54,5 +97,5 @@ def test_a_driven_training_continues_exactly(faces: dict[str, Crops], options: M
 
 
 def test_faces_without_landmarks_cannot_be_driven(crops: dict[str, Crops], options: Make, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"landmarks are unknown; leave --augmentation\.driven at 0"):
+    with pytest.raises(ConfigError, match=r"landmarks are unknown; leave --augmentation\.driven out"):
         train_crops(crops, tmp_path, options(augmentation={"driven": 0.5}))

@@ -11,10 +11,11 @@ import torch
 
 from tests.faceset.blobs import write_faceset
 from tests.training.conftest import people
-from visagist.core.errors import FacesetError, RunError
+from visagist.core.errors import ConfigError, FacesetError, RunError
 from visagist.core.tensors import load_tensors
 from visagist.faceset import Faceset, Record
 from visagist.faceset.split import hold_out_identities
+from visagist.jobs.train import pretrain
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.recipes.pretrain import facesets_in, load_pool, told_apart
@@ -70,6 +71,11 @@ def test_a_run_starts_with_all_weights_of_a_pretraining(
     weights = load_tensors(pretrained / "weights.safetensors")
     assert set(weights) == set(trainer.weights)
     assert all(torch.equal(weights[name], weight) for name, weight in trainer.weights.items())
+
+
+def test_a_pool_cannot_be_driven_by_itself(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--augmentation\.driven"):
+        pretrain(tmp_path, tmp_path / "run", options=TrainOptions.model_validate({"augmentation": {"driven": 0.5}}))
 
 
 def test_a_pool_is_held_once_for_both_identities(pool: Crops, options: Make, tmp_path: Path) -> None:

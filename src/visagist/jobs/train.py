@@ -118,6 +118,10 @@ def pretrain(
             f"{name} needs a swap of one subject for another, and both identities of a pretraining are everyone; leave "
             f"--losses.{name.replace('_', '-')} at 0, and give it in the training that starts from this run"
         )
+    if options.augmentation.driven:
+        raise ConfigError(
+            "--augmentation.driven needs two identities, and both of a pretraining are everyone; leave it out"
+        )
     if run.resolve().is_relative_to(folder.resolve()):
         raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
 

@@ -138,7 +138,7 @@ def load_datasets(crops: Mapping[str, Crops], options: TrainOptions, compute: Co
             raise RunError(f"{each.name}: crops of {each.images.shape[1]} px, model '{options.model}' takes {side}")
         if id(each) not in datasets:
             if options.augmentation.driven and each.landmarks is None:
-                raise ConfigError(f"{each.name}: its landmarks are unknown; leave --augmentation.driven at 0")
+                raise ConfigError(f"{each.name}: its landmarks are unknown; leave --augmentation.driven out")
             bins = options.augmentation.yaw_bins
             datasets[id(each)] = IdentityDataset(each, options.held_out, compute.device, bins)
     return {name: datasets[id(each)] for name, each in crops.items()}

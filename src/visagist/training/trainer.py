@@ -19,7 +19,7 @@ from visagist.training.augment import augment_batch
 from visagist.training.config import TrainOptions
 from visagist.training.criterion import TARGET, Criterion, Outputs
 from visagist.training.data import IdentityDataset
-from visagist.training.data.driven import drive_batch
+from visagist.training.data.driven import default_chance, drive_batch
 from visagist.training.distributed import World, split_batch
 from visagist.training.optimizers import (
     build,
@@ -187,8 +187,9 @@ class Trainer:
         datasets, strength = [*self.datasets.values()], warp_strength(iteration, self.plan, self.options.schedule)
         rows = [dataset.draw(n, generator) for dataset, n in zip(datasets, self.counts, strict=True)]
         planes = torch.cat([dataset.crops(indices) for dataset, indices in zip(datasets, rows, strict=True)])
-        chance = self.options.augmentation.driven * strength
-        faces = drive_batch(planes, rows, datasets, chance, generator) if chance else None
+        driven = self.options.augmentation.driven
+        chance = strength * (default_chance(datasets) if driven is None else driven)
+        planes, faces = drive_batch(planes, rows, datasets, chance, generator) if chance else (planes, None)
         seen, truth = augment_batch(
             planes,
             self.options.augmentation,

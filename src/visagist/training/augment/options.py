@@ -113,11 +113,12 @@ class Augmentation(Settings):
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = 30
     """Minimum JPEG quality."""
 
-    driven: Chance = 0.0
-    """Fraction of faces whose input gets the skin, brows, beard and face shape of the other identity (of the next one,
-    if there are several), warped by landmarks to the face's own pose. The network learns to ignore the identity of its
-    input: the swap keeps less of the target, and turned heads come out cleaner. Try 0.5 if the two look very different;
-    if they look similar, it only costs time and a smooth seam. Fades out with the random warp."""
+    driven: Chance | None = None
+    """Fraction of faces that are driven by landmarks: the network sees the skin, brows, beard and face shape of the
+    other identity (of the next one, if there are several) with the face's own eyes, mouth and pose, and faces of the
+    source also take on expressions of the target. So it learns to ignore the identity of its input, and the source to
+    make faces that its footage lacks. By default 0.5 if all landmarks are known, as in facesets that visagist made.
+    Fades out with the random warp. Set it to 0 if the source's fringe shows at the seam of two who look similar."""
 
     yaw_bins: Annotated[int, Field(ge=0, le=180)] = 0
     """Balance the yaw of the drawn crops: split -90 to 90 degrees into this many bins and draw from each equally often;
