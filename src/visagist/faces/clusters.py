@@ -56,11 +56,7 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
             seen = [set[int]() for _ in tables]
             seen[number] = {face.frame for face in faces}
             groups.append(_Group([(number, track)], mean.astype(np.float64) * weight, weight, len(faces), seen))
-    while (pair := _closest(groups)) is not None:
-        i, j = pair
-        a, b = groups[i], groups.pop(j)
-        seen = [x | y for x, y in zip(a.seen, b.seen, strict=True)]
-        groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames, seen)
+    groups = _merged(groups)
     groups.sort(key=lambda group: (-group.frames, group.tracks[0]))
     for identity, group in enumerate(groups):
         for table, track in group.tracks:
@@ -68,19 +64,30 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
     return labels
 
 
-def _closest(groups: list[_Group]) -> tuple[int, int] | None:
-    """The two groups that are most alike, if alike enough and never seen side by side."""
-    if len(groups) < 2:
-        return None
+def _merged(groups: list[_Group]) -> list[_Group]:
+    """The two most similar groups merged until none are similar enough; groups seen side by side stay apart."""
+    if not groups:
+        return groups
     means = np.stack([group.mean for group in groups])
-    alike = np.triu(means @ means.T, 1)
-    for flat in np.argsort(-alike, axis=None, kind="stable"):
-        i, j = divmod(int(flat), len(groups))
-        if alike[i, j] < SAME:
-            return None
-        if not any(x & y for x, y in zip(groups[i].seen, groups[j].seen, strict=True)):
-            return i, j
-    return None
+    similarity = means @ means.T  # (N, N), of which the part above the diagonal counts
+    similarity[np.tril_indices(len(groups))] = -np.inf
+    is_left = np.ones(len(groups), np.bool_)
+    while similarity.size:
+        i, j = divmod(int(similarity.argmax()), len(groups))
+        if similarity[i, j] < SAME:
+            break
+        a, b = groups[i], groups[j]
+        if any(x & y for x, y in zip(a.seen, b.seen, strict=True)):
+            similarity[i, j] = -np.inf
+            continue
+        seen = [x | y for x, y in zip(a.seen, b.seen, strict=True)]
+        groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames, seen)
+        is_left[j] = False
+        similarity[j] = similarity[:, j] = -np.inf
+        means[i] = groups[i].mean
+        row = np.where(is_left, means @ means[i], -np.inf)
+        similarity[i, i + 1 :], similarity[:i, i] = row[i + 1 :], row[:i]
+    return [group for group, is_kept in zip(groups, is_left, strict=True) if is_kept]
 
 
 def split_changed(faces: Sequence[Face]) -> list[Face]:
