@@ -27,7 +27,7 @@ def extract(
     Parameters
     ----------
     footage:
-        Videos, folders of videos or pictures, numbered image sequences.
+        Videos, image sequences, and folders of these or of photos.
     output:
         The folder of the faceset.
     """

@@ -54,7 +54,7 @@ def merge(
     run:
         Folder of a trained run; not needed for a target that shows nobody, with --allow-no-face.
     output:
-        The render: .mp4, .mov, .mkv, or a folder for a PNG sequence.
+        The render: .mp4, .mov, .mkv, or a folder for an image sequence (OpenEXR if the target is, else PNG).
     source_consent:
         Consent record of the person whose face appears.
     target_consent:

@@ -41,7 +41,7 @@ def swap(
     target:
         The footage that is changed.
     output:
-        The render: .mp4, .mov, .mkv, or a folder for a PNG sequence.
+        The render: .mp4, .mov, .mkv, or a folder for an image sequence (OpenEXR if the target is, else PNG).
     source_consent:
         Consent record of the person in SOURCE.
     target_consent:
