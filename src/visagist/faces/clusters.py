@@ -24,7 +24,6 @@ class _Group:
     total: NDArray[np.float64]  # (128,) sum of embeddings times weights
     weight: float
     frames: int
-    seen: list[set[int]]  # frames by table
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -46,6 +45,7 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
         frames, then 1, and so on; tracks without an embedding get -1.
     """
     groups: list[_Group] = []
+    seen: dict[tuple[int, int], list[int]] = {}  # groups by table and frame
     labels: list[dict[int, int]] = [dict.fromkeys(table.tracks(), -1) for table in tables]
     for number, table in enumerate(tables):
         for track, faces in table.tracks().items():
@@ -53,10 +53,13 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
             if mean is None:
                 continue
             weight = sum(face.weight for face in faces if face.embedding is not None)
-            seen = [set[int]() for _ in tables]
-            seen[number] = {face.frame for face in faces}
-            groups.append(_Group([(number, track)], mean.astype(np.float64) * weight, weight, len(faces), seen))
-    groups = _merged(groups)
+            for face in faces:
+                seen.setdefault((number, face.frame), []).append(len(groups))
+            groups.append(_Group([(number, track)], mean.astype(np.float64) * weight, weight, len(faces)))
+    are_apart = np.zeros((len(groups), len(groups)), np.bool_)
+    for together in seen.values():
+        are_apart[np.ix_(together, together)] = True
+    groups = _merged(groups, are_apart)
     groups.sort(key=lambda group: (-group.frames, group.tracks[0]))
     for identity, group in enumerate(groups):
         for table, track in group.tracks:
@@ -64,30 +67,31 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
     return labels
 
 
-def _merged(groups: list[_Group]) -> list[_Group]:
-    """The two most similar groups merged until none are similar enough; groups seen side by side stay apart."""
+def _merged(groups: list[_Group], are_apart: NDArray[np.bool_]) -> list[_Group]:
+    """The two most similar groups merged until none are similar enough.
+
+    Args:
+        groups: N of them, left as they are.
+        are_apart: `(N, N)` groups that share a frame and must not be merged; overwritten.
+    """
     if not groups:
         return groups
+    groups, is_left = list(groups), np.ones(len(groups), np.bool_)
     means = np.stack([group.mean for group in groups])
-    similarity = means @ means.T  # (N, N), of which the part above the diagonal counts
-    similarity[np.tril_indices(len(groups))] = -np.inf
-    is_left = np.ones(len(groups), np.bool_)
-    while similarity.size:
+    similarity = np.where(np.tri(len(groups), dtype=np.bool_) | are_apart, -np.inf, means @ means.T)  # above diagonal
+    while True:
         i, j = divmod(int(similarity.argmax()), len(groups))
         if similarity[i, j] < SAME:
-            break
+            return [group for group, is_kept in zip(groups, is_left, strict=True) if is_kept]
         a, b = groups[i], groups[j]
-        if any(x & y for x, y in zip(a.seen, b.seen, strict=True)):
-            similarity[i, j] = -np.inf
-            continue
-        seen = [x | y for x, y in zip(a.seen, b.seen, strict=True)]
-        groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames, seen)
+        groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames)
         is_left[j] = False
-        similarity[j] = similarity[:, j] = -np.inf
+        are_apart[i] |= are_apart[j]
+        are_apart[:, i] = are_apart[i]
         means[i] = groups[i].mean
-        row = np.where(is_left, means @ means[i], -np.inf)
+        row = np.where(is_left & ~are_apart[i], means @ means[i], -np.inf)
         similarity[i, i + 1 :], similarity[:i, i] = row[i + 1 :], row[:i]
-    return [group for group, is_kept in zip(groups, is_left, strict=True) if is_kept]
+        similarity[j] = similarity[:, j] = -np.inf
 
 
 def split_changed(faces: Sequence[Face]) -> list[Face]:
