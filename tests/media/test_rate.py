@@ -20,7 +20,7 @@ from visagist.media import (
     find_footage,
     footage_sha256,
     join,
-    note_rate,
+    note_reading,
     parse_rate,
     probe,
     write_picture,
@@ -117,7 +117,7 @@ def test_an_assumed_rate_is_said_once_with_its_remedy(plates: Path, make_video: 
 
     def said(*clips: Footage) -> list[Event]:
         events: list[Event] = []
-        note_rate(clips, "merge", events.append)
+        note_reading(clips, "merge", events.append)
         return events
 
     assumed = Note("merge", "image sequence: read at 25 frames/s; --rate says otherwise")

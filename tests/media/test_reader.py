@@ -295,7 +295,7 @@ def test_numbered_pictures_are_a_sequence(tmp_path: Path, suffix: str) -> None:
         assert reader.lost == 0
     (tmp_path / f"shot.100{suffix}").unlink()
     with pytest.raises(FootageError, match="lacks 100"):
-        probe(tmp_path)
+        probe(tmp_path / f"shot.%d{suffix}")
 
 
 def test_a_damaged_picture_of_a_sequence_is_named(tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_a_damaged_picture_of_a_sequence_is_named(tmp_path: Path) -> None:
         all_frames(tmp_path)
 
 
-def test_a_folder_holds_videos_sequences_and_stills(tmp_path: Path, make_video: Maker) -> None:
+def test_a_folder_holds_videos_sequences_and_photos(tmp_path: Path, make_video: Maker) -> None:
     make_video("b.mp4")
     for number in range(3):
         write_picture(tmp_path / f"a_{number:03d}.png", pattern(32, 24, number))
@@ -316,9 +316,10 @@ def test_a_folder_holds_videos_sequences_and_stills(tmp_path: Path, make_video: 
     assert [(f.kind, f.frames) for f in find_footage(tmp_path)] == [
         ("sequence", 3),
         ("video", 12),
-        ("still", 1),
-        ("still", 1),
+        ("photos", 2),
     ]
+    (tmp_path / "portrait.jpg").unlink()
+    assert [(f.kind, f.path.name) for f in find_footage(tmp_path)][2:] == [("still", "year_1987.jpg")]
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(FootageError, match="no footage"):

@@ -37,7 +37,7 @@ def extract(
     Parameters
     ----------
     footage:
-        Videos, image sequences, or folders of videos or photos.
+        Videos, image sequences, and folders of these or of photos.
     output:
         Folder of the faceset.
     """

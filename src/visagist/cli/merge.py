@@ -68,7 +68,7 @@ def merge(
     run:
         Folder of a trained run. Required, except with `--allow-no-face` for a target without faces.
     output:
-        The render: .mp4, .mov, .mkv, or a folder for a PNG sequence.
+        The render: .mp4, .mov, .mkv, or a folder for an image sequence (OpenEXR if the target is, else PNG).
     workspace:
         Folder for face tables and unfinished work. By default OUTPUT.workspace beside the output. With `--preview`: the
         workspace of a merge or swap of TARGET, whose face table is used; by default the folder that contains the run.

@@ -54,7 +54,7 @@ def swap(
     target:
         Footage of the performer, whose face is replaced: a video or an image sequence.
     output:
-        The render: .mp4, .mov, .mkv, or a folder for a PNG sequence.
+        The render: .mp4, .mov, .mkv, or a folder for an image sequence (OpenEXR if the target is, else PNG).
     workspace:
         Folder for facesets, the run and unfinished work. By default OUTPUT.workspace beside the output.
     identity:

@@ -88,7 +88,7 @@ def analyze(
     faces, state, frames = _resume(parts, key)
     faces, frames, lost = _look_through(footage, parts, key, options, faces, state, frames, events)
     metadata = {**key, "frames": frames, "width": footage.width, "height": footage.height, "lost": lost}
-    result = _finished(faces, metadata, options.every)
+    result = _finished(faces, metadata, options.every, are_photos=footage.kind == "photos")
     result.save(table)
     shutil.rmtree(parts, ignore_errors=True)
     for torn in table.parent.glob(f".{table.stem}.*.part.*"):
@@ -110,6 +110,7 @@ def known_table(footage: Footage, table: Path, options: AnalyzeOptions) -> FaceT
 def _key(footage: Footage, options: AnalyzeOptions) -> dict[str, Any]:
     """All that decides what a table holds, as its metadata have it."""
     key = {
+        **({"photos": True} if footage.kind == "photos" else {}),
         "footage_sha256": footage_sha256(footage),
         "options": options.model_dump(mode="json"),
         "models": face_models(),
@@ -207,6 +208,8 @@ def _look_through(
         tracker = Tracker(threshold=options.threshold, min_size=options.min_size, state=state, pool=meshes)
         for frame in reader:
             if frame.index % options.every == 0:
+                if footage.kind == "photos":
+                    tracker.cut()
                 waiting.extend(pool.submit(_described, frame, sighting) for sighting in tracker.step(frame))
                 settle(WAITING)
             frames = frame.index + 1
@@ -237,11 +240,11 @@ def _resume(parts: Path, key: dict[str, Any]) -> tuple[list[Face], TrackerState,
     return faces, state, frames
 
 
-def _finished(faces: Sequence[Face], metadata: dict[str, Any], every: int) -> FaceTable:
+def _finished(faces: Sequence[Face], metadata: dict[str, Any], every: int, *, are_photos: bool) -> FaceTable:
     """The table: tracks checked and split, alignments smoothed, identities told."""
     smooth: list[Face] = []
     for track in FaceTable(split_changed(faces), metadata).tracks().values():
-        if len(track) <= BRIEF < metadata["frames"] and all(_is_doubtful(face) for face in track):
+        if not are_photos and len(track) <= BRIEF < metadata["frames"] and all(_is_doubtful(face) for face in track):
             continue  # the mesh took something for a face for a moment
         smooth.extend(_smoothed(track, every))
     table = FaceTable(smooth, metadata)

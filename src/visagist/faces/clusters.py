@@ -24,7 +24,6 @@ class _Group:
     total: NDArray[np.float64]  # (128,) sum of embeddings times weights
     weight: float
     frames: int
-    seen: list[set[int]]  # frames by table
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -46,6 +45,7 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
         frames, then 1, and so on; tracks without an embedding get -1.
     """
     groups: list[_Group] = []
+    seen: dict[tuple[int, int], list[int]] = {}  # groups by table and frame
     labels: list[dict[int, int]] = [dict.fromkeys(table.tracks(), -1) for table in tables]
     for number, table in enumerate(tables):
         for track, faces in table.tracks().items():
@@ -53,14 +53,13 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
             if mean is None:
                 continue
             weight = sum(face.weight for face in faces if face.embedding is not None)
-            seen = [set[int]() for _ in tables]
-            seen[number] = {face.frame for face in faces}
-            groups.append(_Group([(number, track)], mean.astype(np.float64) * weight, weight, len(faces), seen))
-    while (pair := _closest(groups)) is not None:
-        i, j = pair
-        a, b = groups[i], groups.pop(j)
-        seen = [x | y for x, y in zip(a.seen, b.seen, strict=True)]
-        groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames, seen)
+            for face in faces:
+                seen.setdefault((number, face.frame), []).append(len(groups))
+            groups.append(_Group([(number, track)], mean.astype(np.float64) * weight, weight, len(faces)))
+    are_apart = np.zeros((len(groups), len(groups)), np.bool_)
+    for together in seen.values():
+        are_apart[np.ix_(together, together)] = True
+    groups = _merged(groups, are_apart)
     groups.sort(key=lambda group: (-group.frames, group.tracks[0]))
     for identity, group in enumerate(groups):
         for table, track in group.tracks:
@@ -68,19 +67,31 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
     return labels
 
 
-def _closest(groups: list[_Group]) -> tuple[int, int] | None:
-    """The two groups that are most alike, if alike enough and never seen side by side."""
-    if len(groups) < 2:
-        return None
+def _merged(groups: list[_Group], are_apart: NDArray[np.bool_]) -> list[_Group]:
+    """The two most similar groups merged until none are similar enough.
+
+    Args:
+        groups: N of them, left as they are.
+        are_apart: `(N, N)` groups that share a frame and must not be merged; overwritten.
+    """
+    if not groups:
+        return groups
+    groups, is_left = list(groups), np.ones(len(groups), np.bool_)
     means = np.stack([group.mean for group in groups])
-    alike = np.triu(means @ means.T, 1)
-    for flat in np.argsort(-alike, axis=None, kind="stable"):
-        i, j = divmod(int(flat), len(groups))
-        if alike[i, j] < SAME:
-            return None
-        if not any(x & y for x, y in zip(groups[i].seen, groups[j].seen, strict=True)):
-            return i, j
-    return None
+    similarity = np.where(np.tri(len(groups), dtype=np.bool_) | are_apart, -np.inf, means @ means.T)  # above diagonal
+    while True:
+        i, j = divmod(int(similarity.argmax()), len(groups))
+        if similarity[i, j] < SAME:
+            return [group for group, is_kept in zip(groups, is_left, strict=True) if is_kept]
+        a, b = groups[i], groups[j]
+        groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames)
+        is_left[j] = False
+        are_apart[i] |= are_apart[j]
+        are_apart[:, i] = are_apart[i]
+        means[i] = groups[i].mean
+        row = np.where(is_left & ~are_apart[i], means @ means[i], -np.inf)
+        similarity[i, i + 1 :], similarity[:i, i] = row[i + 1 :], row[:i]
+        similarity[j] = similarity[:, j] = -np.inf
 
 
 def split_changed(faces: Sequence[Face]) -> list[Face]:

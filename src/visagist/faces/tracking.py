@@ -98,12 +98,16 @@ class Tracker:
         self.state = state or TrackerState()
         self.map: Callable[..., Iterable[Mesh]] = pool.map if pool else map
 
+    def cut(self) -> None:
+        """End all tracks: the next frame begins a new shot."""
+        self.state.followed, self.state.searched, self.state.turned = [], -1e9, -1e9
+
     def step(self, frame: Frame) -> list[Sighting]:
         """The faces of the next frame, by track."""
         state, now = self.state, float(frame.time)
         small = miniature(frame)
         if state.miniature is not None and is_cut(state.miniature, small):
-            state.followed, state.searched, state.turned = [], -1e9, -1e9
+            self.cut()
         state.miniature = small
 
         meshes = list(self.map(lambda face: follow_landmarks(frame, face.landmarks), state.followed))
@@ -195,7 +199,7 @@ def is_cut(before: NDArray[np.floating], after: NDArray[np.floating]) -> bool:
 
 def miniature(frame: Frame) -> NDArray[np.float32]:
     """The frame's first plane at about 40 x 40 samples, `(h, w)`: enough to see a cut, and almost free."""
-    plane = frame.planes[0]
+    plane = frame.display_referred.planes[0]
     rows, columns = max(1, plane.shape[0] // 160), max(1, plane.shape[1] // 160)
     sparse = np.ascontiguousarray(plane[::rows, ::columns])
     small = cv2.resize(sparse if sparse.ndim == 2 else sparse[:, :, 1], (40, 40), interpolation=cv2.INTER_AREA)

@@ -32,7 +32,7 @@ from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
 from visagist.jobs.workspace import claim_folder, default_workspace
-from visagist.media import Footage, FrameRate, find_footage, note_rate, probe
+from visagist.media import Footage, FrameRate, find_footage, note_reading, probe_shot
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
 from visagist.models.bundle import TrainedNetwork
@@ -110,8 +110,8 @@ def evaluate(
     options, events = options or EvaluateOptions(), on_event or silent
     call = _merge_call(render)
     merging = _merge_options(call, options)
-    shown, changed = probe(render, rate=merging.rate), probe(target, rate=merging.rate)
-    note_rate([shown, changed], STEP, events)
+    shown, changed = probe_shot(render, rate=merging.rate), probe_shot(target, rate=merging.rate)
+    note_reading([shown, changed], STEP, events)
     workspace = default_workspace(render) if workspace is None else Path(workspace)
     trained = None if run is None else TrainedNetwork.open(run, device)
     if trained is not None:

@@ -37,7 +37,7 @@ from visagist.faceset.filter import choose
 from visagist.faceset.record import Record, write_crop
 from visagist.faceset.store import Faceset
 from visagist.jobs.parallel import run_together
-from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, find_footage, note_rate
+from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, find_footage, note_reading, photo_hashes
 
 STEP = "extract"
 LOCK = ".extract.lock"
@@ -110,7 +110,8 @@ def extract(
     Interrupted, the same call continues; repeated, it changes nothing.
 
     Args:
-        footage: files, folders of footage, or the result of `probe`, which sets the rate of an image sequence.
+        footage: files, folders of videos, image sequences and photos, or the result of `probe`, which sets the rate
+            of an image sequence.
         output: folder of the faceset.
         identity: number of the subject, if the footage shows several people.
         reference: a picture of the subject instead.
@@ -224,7 +225,7 @@ def _clips(
             clips.append(entry)
         else:
             found = find_footage(entry, options.rate)
-            note_rate(found, STEP, events)
+            note_reading(found, STEP, events)
             clips.extend(found)
     return clips
 
@@ -261,7 +262,11 @@ def _key(
     rates = [str(clip.rate) for clip in clips if clip.kind == "sequence"]  # of other footage the option says nothing
     return {
         "version": VERSION,
-        "footage": [table.footage_sha256 for table in found],
+        "footage": [
+            digest
+            for clip, table in zip(clips, found, strict=True)
+            for digest in photo_hashes(clip) or (table.footage_sha256,)
+        ],
         "models": face_models(),
         "options": {
             "--identity": identity,
@@ -303,7 +308,7 @@ def _crop(
     events: EventCallback,
 ) -> dict[str, Record]:
     """Write the crops of one clip that are not there yet; their records by file name."""
-    digest, lost = table.footage_sha256, table.lost
+    digest, lost, photos = table.footage_sha256, table.lost, photo_hashes(clip)
     suffix = ".png" if options.format == "png" else ".jpg"
     missing: dict[int, list[tuple[Face, Path]]] = {}
     for face in faces:
@@ -323,7 +328,8 @@ def _crop(
     ):
         for frame in reader:
             for face, path in missing.get(frame.index, []):
-                waiting.append(pool.submit(_write, frame, face, digest, path, options.max_crop_size))
+                known_by = photos[face.frame] if photos else digest
+                waiting.append(pool.submit(_write, frame, face, known_by, path, options.max_crop_size))
             while len(waiting) > WAITING:
                 written.update([waiting.popleft().result()])
                 done += 1

@@ -37,7 +37,7 @@ from visagist.jobs.output_paths import (
 from visagist.jobs.performer import STEP, choose_performer, find_faces, performer_of
 from visagist.jobs.workspace import CHUNKS, SAFEGUARD, TABLES, claim_folder, default_workspace
 from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, hold
-from visagist.media import EncodeOptions, Footage, join, note_rate, probe
+from visagist.media import EncodeOptions, Footage, join, note_reading, probe_shot
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.pipeline import Untouched
 from visagist.models.bundle import TrainedNetwork
@@ -49,7 +49,7 @@ class Render:
     """A signed render.
 
     Attributes:
-        path: the file, or the folder of a PNG sequence.
+        path: the file, or the folder of an image sequence.
         frames: number of frames.
         untouched: frames that were passed through unchanged, each with the reason.
         notes: what else changed, such as the pixel format or the audio codec.
@@ -99,7 +99,7 @@ def merge(
 
     Args:
         target: footage of the performer, the one trained on or any other.
-        output: `.mp4`, `.mov`, `.mkv`, or a folder for a PNG sequence.
+        output: `.mp4`, `.mov`, `.mkv`, or a folder for a sequence: of OpenEXR where the target is OpenEXR, else PNG.
         run: a training run, its folder or its weights file; None is possible only with `allow_no_face`, for a target
             that shows no face.
         source_consent: consent record of the person whose face appears.
@@ -127,7 +127,7 @@ def merge(
     workspace = default_workspace(output) if workspace is None else Path(workspace)
     options = combine(options, MergeOptions, frames=frames)
     records = Records.load(source_consent, target_consent)
-    footage = probe(target, rate=options.rate)
+    footage = probe_shot(target, rate=options.rate)
     check_frames(options.frames, footage, output)
     encoding = (encoding or EncodeOptions()).resolved(footage, output)
     given = [Path(path) for path in (run, options.target_reference) if path is not None]
@@ -165,7 +165,7 @@ def check_frames(frames: str | None, footage: Footage, output: Path) -> None:
         OutputError: the output is one picture, and the frames are several.
     """
     first, last = frame_range(frames)
-    if output.suffix.lower() == ".png" and footage.kind != "still" and footage.frames != 1 and first != last:
+    if output.suffix.lower() in (".png", ".exr") and footage.kind != "still" and footage.frames != 1 and first != last:
         raise OutputError(
             f"{output}: is one picture, and {footage.path} has more frames than one; give a folder, where each frame "
             "gets its number"
@@ -239,7 +239,7 @@ class _Job:
             events(Note(STEP, f"{self.output} is done already"))
             return finished
         signer = Signer.default()  # one that cannot sign is found before the work
-        note_rate([self.footage], STEP, events)
+        note_reading([self.footage], STEP, events)
         target, options = self.footage.path, self.options
         table = find_faces(self.footage, self.workspace, options, events)
         performer = choose_performer(target, table, options, self.workspace, events)
@@ -304,7 +304,7 @@ class _Job:
         save_call(self.output.with_name(self.output.name + ".toml"), self.call)
         report = {
             "key": self.key,
-            "files": stamps([*files, sidecar(self.output)]),
+            "files": stamps([*files, *map(sidecar, files)]),
             "matte": stamps(matte / file.name for file in chunks.mattes) if matte is not None else {},
             "frames": render.frames,
             "untouched": [asdict(entry) for entry in untouched],

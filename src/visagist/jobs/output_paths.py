@@ -30,7 +30,7 @@ def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequ
     """Refuse an output that would overwrite what it is made from or a stranger's file, or mix with pictures there.
 
     Args:
-        output: the render: a file, or a folder for a PNG sequence.
+        output: the render: a file, or a folder for an image sequence.
         matte: folder of the mattes, where they are wanted.
         workspace: of the merge.
         inputs: what must stay as it is: files, and folders with all that is in them.
@@ -64,7 +64,7 @@ def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequ
         for home, given in homes.items():
             if _names(folder) & _names(home):
                 raise OutputError(f"{folder}: holds {given.name}, {_made_from_it(option)} with a folder of its own")
-    mixed = [output, output.parent] if output.suffix.lower() == ".png" else [output]
+    mixed = [output, output.parent] if output.suffix.lower() in IMAGE_SUFFIXES else [output]
     if matte is not None and any(_names(matte) & _names(path) for path in mixed):
         raise OutputError(f"{matte}: would hold both render and mattes; choose another --matte")
     place = place_of(workspace, output)
@@ -101,8 +101,10 @@ def make_room(output: Path, matte: Path | None, chunks: Path, names: Mapping[Pat
         note[_key(output.parent)] = [*note.get(_key(output.parent), []), output.name]
     write_atomic(chunks / NOTE, json.dumps(note))
     for folder, files in old.items():
-        for file in (*files, *folder.glob(".*.part.png")):  # the latter torn by a kill
+        torn = [*folder.glob(".*.part.png"), *folder.glob(".*.part.exr")]  # by a kill
+        for file in (*files, *torn):
             try:
+                sidecar(file).unlink(missing_ok=True)
                 file.unlink()
             except OSError as error:
                 raise OutputError(f"{file}: of an earlier render, cannot be deleted ({error.strerror})") from error

@@ -24,7 +24,7 @@ from visagist.jobs.merge import check_morph
 from visagist.jobs.output_paths import check_output, made_from, report_of, stamps
 from visagist.jobs.performer import choose_performer, known_faces, performer_of
 from visagist.jobs.workspace import claim_folder
-from visagist.media import Footage, Frame, Reader, footage_sha256, note_rate, probe, write_picture
+from visagist.media import Footage, Frame, Reader, footage_sha256, note_reading, probe_shot, write_picture
 from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.models.bundle import TrainedNetwork
@@ -107,8 +107,8 @@ def preview(
     if output.suffix.lower() != ".png":
         raise ConfigError(f"{output}: a preview is a .png file")
     records = Records.load(source_consent, target_consent)
-    footage = probe(target, rate=options.rate)
-    note_rate([footage], STEP, events)
+    footage = probe_shot(target, rate=options.rate)
+    note_reading([footage], STEP, events)
     workspace = Path(run).parent if workspace is None else Path(workspace)
     given = [Path(path) for path in (run, options.target_reference) if path is not None]
     check_output(output, None, workspace, [*made_from([footage], records), *given])

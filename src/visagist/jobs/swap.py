@@ -29,7 +29,7 @@ from visagist.jobs.workspace import (
     claim_folder,
     default_workspace,
 )
-from visagist.media import EncodeOptions, Footage, find_footage, note_rate, probe
+from visagist.media import EncodeOptions, Footage, find_footage, note_reading, probe_shot
 from visagist.merging import MergeOptions
 from visagist.models import configure
 from visagist.models.bundle import read_record
@@ -66,7 +66,7 @@ def swap(
     Args:
         source: footage of the subject whose face will appear, a file or a folder.
         target: footage of the performer.
-        output: `.mp4`, `.mov`, `.mkv`, or a folder for a PNG sequence.
+        output: `.mp4`, `.mov`, `.mkv`, or a folder for a sequence: of OpenEXR where the target is OpenEXR, else PNG.
         source_consent: consent record of the subject in `source`.
         target_consent: consent record of the performer.
         workspace: folder of the production; default `OUTPUT.workspace` beside the output.
@@ -99,8 +99,8 @@ def swap(
     )
     records = Records.load(source_consent, target_consent)
     clips = find_footage(source, merging.rate)
-    footage = probe(target, rate=merging.rate)
-    note_rate([*clips, footage], STEP, events)
+    footage = probe_shot(target, rate=merging.rate)
+    note_reading([*clips, footage], STEP, events)
     encoding.resolved(footage, output)
     check_frames(merging.frames, footage, output)
     Signer.default()

@@ -7,13 +7,13 @@ Colour and pixel formats are converted here and nowhere else.
 
 from visagist.media.color import Color
 from visagist.media.display import Display, Region
-from visagist.media.footage import AudioTrack, Chapter, Footage, footage_sha256
+from visagist.media.footage import AudioTrack, Chapter, Footage, footage_sha256, photo_hashes
 from visagist.media.frame import Frame, align_region, frame_from_rgb
 from visagist.media.join import JoinSummary, join
 from visagist.media.options import EncodeOptions, Encoding, encoding_for
 from visagist.media.picture import read_picture, write_picture
-from visagist.media.probe import find_footage, probe
-from visagist.media.rate import DEFAULT_RATE, FrameRate, note_rate, parse_rate
+from visagist.media.probe import find_footage, probe, probe_shot
+from visagist.media.rate import DEFAULT_RATE, FrameRate, note_reading, parse_rate
 from visagist.media.reader import Reader
 from visagist.media.writer import ChunkWriter
 
@@ -38,9 +38,11 @@ __all__ = [
     "footage_sha256",
     "frame_from_rgb",
     "join",
-    "note_rate",
+    "note_reading",
     "parse_rate",
+    "photo_hashes",
     "probe",
+    "probe_shot",
     "read_picture",
     "write_picture",
 ]

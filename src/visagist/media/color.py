@@ -5,7 +5,7 @@
 - `to_rgb`, `from_rgb_change`: the affine map from code values to RGB in [0, 1], and its linear inverse
 - `legal_codes`: the lowest and highest code of a component
 
-R'G'B' throughout: the transfer function is carried along as a tag, never applied.
+R'G'B' throughout: the transfer function is carried along as a tag and never applied, but for OpenEXR (see `linear`).
 """
 
 from dataclasses import dataclass
@@ -37,13 +37,17 @@ _WEIGHTS = {  # kr, kb of ITU-T H.273, table 4
 
 @dataclass(frozen=True)
 class Color:
-    """The colour tags of footage, by FFmpeg's names; `assumed`: the file declares no matrix, this one is a guess."""
+    """The colour tags of footage, by FFmpeg's names; `assumed`: the file declares no matrix, this one is a guess.
+
+    `chromaticities`: x and y of red, green, blue and white where OpenEXR declares primaries other than BT.709.
+    """
 
     matrix: str
     range: Literal["tv", "pc"]
     primaries: str = "unknown"
     transfer: str = "unknown"
     assumed: bool = False
+    chromaticities: tuple[float, ...] | None = None
 
     @property
     def matrix_tag(self) -> int:

@@ -111,8 +111,13 @@ def _turn(frame: VideoFrame, path: Path, *, is_picture: bool) -> tuple[int, int,
         try:
             with Image.open(path) as picture:
                 return _EXIF_TURNS.get(picture.getexif().get(0x0112, 1), UPRIGHT)
-        except (OSError, ValueError, SyntaxError):  # a format that Pillow does not know carries no EXIF
-            return UPRIGHT
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ):
+            return UPRIGHT  # a format that Pillow does not know carries no EXIF
     # PyAV 18 frees a frame's side data twice: reading the matrix itself crashes the process sooner or later.
     clockwise = round(-frame.rotation / 90) % 4
     return (UPRIGHT, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[clockwise]

@@ -20,6 +20,7 @@ _SWS_EXACT = 0x4 | 0x40000 | 0x4000 | 0x2000  # bicubic, accurate rounding, full
 
 def video_frame(frame: Frame, encoding: Encoding) -> VideoFrame:
     """`frame` as the encoder takes it, without time stamps."""
+    frame = frame.display_referred
     kind = frame.layout
     little = (
         encoding.pixel_format.replace("be", "le") if encoding.pixel_format.endswith("be") else encoding.pixel_format

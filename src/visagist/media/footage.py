@@ -1,8 +1,9 @@
 """What is known of footage before it is read.
 
-- `Footage`: one video, image sequence or still
+- `Footage`: one video, image sequence, folder of photos or still
 - `AudioTrack`, `Chapter`: what accompanies its pictures
 - `footage_sha256`: the hash that tables, facesets and consent records know footage by
+- `photo_hashes`: of photos, of which facesets and consent records know each by its own
 """
 
 import hashlib
@@ -39,10 +40,13 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Footage:
-    """One video, image sequence or still. Sizes are display px: upright, square pixels."""
+    """One video, image sequence, folder of photos or still. Sizes are display px: upright, square pixels.
+
+    Photos differ in size, format and colour; what is said here is of the first one, and each frame says its own.
+    """
 
     path: Path
-    kind: Literal["video", "sequence", "still"]
+    kind: Literal["video", "sequence", "photos", "still"]
     container: str  # FFmpeg's name of the file format
     codec: str
     pixel_format: str  # of the frames that a Reader yields
@@ -62,7 +66,8 @@ class Footage:
     others: tuple[str, ...] = ()  # kinds of tracks that a render does not carry over
     timecode: str | None = None
     chapters: tuple[Chapter, ...] = ()
-    files: tuple[Path, ...] = ()  # the pictures of a sequence, in order
+    files: tuple[Path, ...] = ()  # the pictures of a sequence, or the photos, in order
+    reason: str | None = None  # why numbered pictures are read as photos
 
     def stamps(self) -> list[tuple[str, int, int]]:
         """Name, size and time of change of every file: tells at once whether the footage is what it was."""
@@ -91,7 +96,12 @@ class Footage:
 
 
 def footage_sha256(footage: Footage) -> str:
-    """SHA-256 of the file's bytes; of a sequence, of the hashes of its pictures in order, whatever the rate."""
-    if footage.kind != "sequence":
+    """SHA-256 of the file's bytes; of several pictures, of their hashes in order, whatever the rate."""
+    if not footage.files:
         return sha256(footage.path)
     return hashlib.sha256("".join(sha256(file) for file in footage.files).encode()).hexdigest()
+
+
+def photo_hashes(footage: Footage) -> tuple[str, ...] | None:
+    """SHA-256 of each photo, in order; None for other footage."""
+    return tuple(sha256(file) for file in footage.files) if footage.kind == "photos" else None

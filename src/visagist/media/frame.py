@@ -2,6 +2,7 @@
 
 - `Frame.rgb`, `Frame.warp`, `Frame.thumbnail`: look at it, in RGB
 - `Frame.add`: change it, by a difference in RGB that touches only the samples it must
+- `Frame.display_referred`: what of scene-linear OpenEXR is looked at
 - `align_region`: grow a rectangle to the chroma grid
 - `frame_from_rgb`: a frame from a picture
 
@@ -9,6 +10,7 @@ Planes lie as the file stores them (a rotated phone video is stored on its side)
 out are display pixels (see `display`). A warp samples each plane at its own scale and converts only its output.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -20,6 +22,7 @@ from visagist.core.errors import GeometryError
 from visagist.media.color import Color, from_rgb_change, legal_codes, to_rgb
 from visagist.media.display import Display, Region
 from visagist.media.layout import Layout, layout
+from visagist.media.linear import LARGEST_HALF, changed, rendition
 
 Siting = Literal["left", "center"]
 
@@ -54,11 +57,32 @@ class Frame:
         assert found is not None, self.format
         return found
 
+    @functools.cached_property
+    def display_referred(self) -> "Frame":
+        """What is looked at: of scene-linear floats their rendition at 16 bits (see `linear`), else the frame."""
+        kind = self.layout
+        if not kind.is_float:
+            return self
+        color = Color("rgb", "pc", "bt709", "iec61966-2-1")
+        if kind.family == "gray":
+            planes = [rendition(self.planes[0], None)]
+        else:
+            linear = np.stack([self.planes[plane] for plane, _ in kind.places], axis=2)  # (h, w, 3)
+            codes = rendition(linear, self.color.chromaticities)
+            planes = [np.ascontiguousarray(codes[:, :, component]) for component in (1, 2, 0)]
+        if kind.alpha:
+            alpha = np.clip(np.nan_to_num(self.planes[3].astype(np.float32)), 0, 1)
+            planes.append(np.rint(alpha * 65535).astype(np.uint16))
+        for plane in planes:
+            plane.flags.writeable = False
+        return replace(self, format=kind.display_referred, planes=tuple(planes), color=color)
+
     def rgb(self, region: Region | None = None) -> np.ndarray:
         """The picture, or a rectangle of it.
 
         Returns:
-            `(h, w, 3)` float32 R'G'B' in [0, 1] by the declared matrix and range.
+            `(h, w, 3)` float32 R'G'B' in [0, 1] by the declared matrix and range; of scene-linear floats the
+            rendition.
 
         Raises:
             GeometryError: the region is empty or reaches out of the frame.
@@ -86,6 +110,8 @@ class Frame:
         Returns:
             `(h, w, 3)` uint8 R'G'B', and thumbnail px per display px.
         """
+        if self.layout.is_float:
+            return self.display_referred.thumbnail(long_side)
         scale = min(1.0, long_side / max(self.width, self.height))
         width, height = max(1, round(self.width * scale)), max(1, round(self.height * scale))
         size = (height, width) if self.display.turn[0] == 0 else (width, height)
@@ -109,7 +135,8 @@ class Frame:
 
         The change is taken to the planes' space linearly, rounded at the frame's own depth and clipped to legal
         codes (a sample that lay outside them before may stay there). A chroma sample changes only where the change
-        is not zero in its own cell of the chroma grid.
+        is not zero in its own cell of the chroma grid. To scene-linear floats the change is made as `linear.changed`
+        says.
 
         Args:
             region: display px; need not lie on the chroma grid.
@@ -125,6 +152,8 @@ class Frame:
             raise GeometryError(f"a change of shape {delta.shape} does not fit a region of {size}")
         kind = self.layout
         stored, change = self._stored_change(region, delta)
+        if kind.is_float:
+            return self._add_linear(stored, change)
         words = cv2.transform(change, from_rgb_change(kind, self.color))  # (h, w, C) in stored words
         words = words[:, :, None] if words.ndim == 2 else words
         cells = None
@@ -146,6 +175,22 @@ class Frame:
             plane.flags.writeable = False
         return replace(self, planes=tuple(planes))
 
+    def _add_linear(self, stored: Region, change: np.ndarray) -> "Frame":
+        kind, area = self.layout, (slice(stored.y0, stored.y1), slice(stored.x0, stored.x1))
+        places = kind.places if kind.family == "rgb" else kind.places * 3
+        before = np.stack([self.planes[plane][area] for plane, _ in places], axis=2)
+        after = changed(before, change, self.color.chromaticities)
+        if kind.family == "gray":
+            after = after @ np.array([[0.2126], [0.7152], [0.0722]], np.float32)
+        if kind.depth == 16:
+            after = np.clip(after, -LARGEST_HALF, LARGEST_HALF)
+        planes, is_touched = list(self.planes), change.any(axis=2)
+        for component, (plane, _) in enumerate(kind.places):
+            planes[plane] = self.planes[plane].copy()
+            planes[plane][area][is_touched] = after[is_touched, component]
+            planes[plane].flags.writeable = False
+        return replace(self, planes=tuple(planes))
+
     def _check(self, region: Region) -> None:
         if not (0 <= region.x0 < region.x1 <= self.width and 0 <= region.y0 < region.y1 <= self.height):
             size = f"{self.width}x{self.height}"
@@ -153,6 +198,8 @@ class Frame:
 
     def _sampled(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """`(h, w, 3)` float32 RGB in [0, 1] through the `(3, 3)` map from display px to output px."""
+        if self.layout.is_float:
+            return self.display_referred._sampled(matrix, size)
         kind = self.layout
         from_stored = matrix @ self.display.from_stored
         parts, columns = [], {}

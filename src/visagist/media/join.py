@@ -1,6 +1,6 @@
 """Chunks to a finished file: pictures, sound, chapters and timecode.
 
-- `join`: one file, or a folder of PNG pictures, from the chunks of a render
+- `join`: one file, or a folder of PNG or OpenEXR pictures, from the chunks of a render
 - `JoinSummary`: what was written and what differs from the target
 
 Packets are copied, not encoded again. Presentation times stay the target's own, with two exceptions, both said in a
@@ -9,6 +9,7 @@ streams), because players would show nothing for that long.
 """
 
 import heapq
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -63,7 +64,7 @@ def join(
 
     Args:
         chunks: in order, written with the same target and options.
-        output: the file to write (not atomically: give a temporary path), or for PNG a folder.
+        output: the file to write (not atomically: give a temporary path), or for PNG and OpenEXR a folder.
         target: the footage that the chunks render.
         options: with a codec (see `EncodeOptions.resolved`).
         frames: first and last index of an excerpt; None where the chunks hold the whole target.
@@ -71,9 +72,12 @@ def join(
     Raises:
         OutputError: the output cannot be written, or the chunks do not belong together.
     """
-    read = [_read_chunk(path) for path in chunks]
-    if not read:
+    if not chunks:
         raise OutputError(f"{output}: nothing to join; no chunk was written")
+    notes = list(encoding_for(target, options).notes)
+    if options.codec == "exr":
+        return _exr_pictures(chunks, output, target, notes)
+    read = [_read_chunk(path) for path in chunks]
     if any(chunk.extradata != read[0].extradata for chunk in read):
         raise OutputError(
             f"{output}: its chunks were encoded differently; delete {read[0].path.parent} and start again"
@@ -81,7 +85,6 @@ def join(
     times = sorted(time for chunk in read for time in chunk.times)
     if len(set(times)) != len(times):
         raise OutputError(f"{output}: its chunks overlap; delete {read[0].path.parent} and start again")
-    notes = list(encoding_for(target, options).notes)
     for kind in sorted(set(target.others)):
         notes.append(f"{target.others.count(kind)} {kind} track(s) of the target are left out")
     try:
@@ -247,20 +250,42 @@ def _pictures(chunks: list[_Chunk], output: Path, target: Footage, notes: list[s
         notes.append(f"{len(target.chapters)} chapter(s) left out: pictures carry none")
     if target.timecode is not None:
         notes.append(f"the timecode {target.timecode} is left out: pictures carry none")
-    total = sum(len(chunk.times) for chunk in chunks)
-    alone = output.suffix.lower() == ".png"
-    if alone and total > 1:
-        raise OutputError(f"{output}: {total} frames do not fit one picture; give a folder")
+    _check_count(output, sum(len(chunk.times) for chunk in chunks))
     files = []
     for chunk in chunks:
         with av.open(chunk.path.as_posix()) as container:
             for number, (_, packet) in enumerate(_packets(container, container.streams.video[0]), chunk.first):
-                if alone:
-                    file = output
-                elif target.kind == "sequence" and number < len(target.files):
-                    file = output / f"{target.files[number].stem}.png"
-                else:
-                    file = output / f"{number:06d}.png"
+                file = _picture_file(output, target, number, ".png")
                 write_atomic(file, bytes(packet))
                 files.append(file)
     return JoinSummary(output, len(files), tuple(files), tuple(notes))
+
+
+def _exr_pictures(chunks: Sequence[Path], output: Path, target: Footage, notes: list[str]) -> JoinSummary:
+    files = []
+    for chunk in chunks:
+        try:
+            with zipfile.ZipFile(chunk) as archive:
+                for name in archive.namelist():
+                    file = _picture_file(output, target, int(Path(name).stem), ".exr")
+                    write_atomic(file, archive.read(name))
+                    files.append(file)
+        except (zipfile.BadZipFile, ValueError) as error:
+            raise OutputError(f"{chunk}: not a chunk of a render ({error}); delete it and start again") from error
+        except OSError as error:
+            cause = error.strerror or str(error)
+            raise OutputError(f"{output}: cannot be written ({cause}); choose another place or free some") from error
+    _check_count(output, len(files))
+    return JoinSummary(output, len(files), tuple(files), tuple(notes))
+
+
+def _check_count(output: Path, frames: int) -> None:
+    if output.suffix and frames > 1:
+        raise OutputError(f"{output}: {frames} frames do not fit one picture; give a folder")
+
+
+def _picture_file(output: Path, target: Footage, number: int, suffix: str) -> Path:
+    if output.suffix:
+        return output
+    is_named = target.kind == "sequence" and number < len(target.files)
+    return output / f"{target.files[number].stem if is_named else f'{number:06d}'}{suffix}"

@@ -4,7 +4,8 @@
 - `layout(name)`: the layout of one of FFmpeg's pixel formats, or None where visagist has no native reading of it
 - `nearest_layout(name)`: the native format of equal or greater depth that stands in for any other
 
-Native are gray, planar and semi-planar YUV, packed and planar RGB of 8 to 16 bits, with or without alpha.
+Native are gray, planar and semi-planar YUV, packed and planar RGB of 8 to 16 bits, with or without alpha; and the
+half and float RGB and gray that `exr` reads. Floats of other formats, which FFmpeg decodes, become 16 bits.
 Big-endian samples are swapped when a frame is read, so only little-endian names occur here.
 """
 
@@ -44,11 +45,21 @@ class Layout:
     places: tuple[tuple[int, int], ...]  # (plane, channel) of Y Cb Cr, of R G B, or of gray
     channels: tuple[int, ...]  # channels of each plane
     alpha: bool
+    is_float: bool = False  # scene-linear half or float samples, in the machine's byte order
 
     @property
     def dtype(self) -> np.dtype:
         """The type of one sample."""
+        if self.is_float:
+            return np.dtype(np.float16 if self.depth == 16 else np.float32)
         return np.dtype(np.uint8 if self.depth + self.shift <= 8 else np.uint16)
+
+    @property
+    def display_referred(self) -> str:
+        """Name of the format in which this one is looked at: of floats, one of 16 bits."""
+        if not self.is_float:
+            return self.name
+        return {1: "gray16le", 3: "gbrp16le", 4: "gbrap16le"}[len(self.channels)]
 
     def is_chroma(self, plane: int) -> bool:
         """Whether `plane` lies on the chroma grid."""
@@ -71,6 +82,11 @@ def layout(name: str) -> Layout | None:
     """
     if match := re.fullmatch(r"gray(?:(9|10|12|14|16)le)?", name):
         return Layout(name, "gray", int(match[1] or 8), 0, (0, 0), ((0, 0),), (1,), alpha=False)
+    if match := re.fullmatch(r"(gray|gbrp|gbrap)f(16|32)le", name):
+        family = "gray" if match[1] == "gray" else "rgb"
+        places = ((0, 0),) if family == "gray" else ((2, 0), (0, 0), (1, 0))
+        channels = (1,) * {"gray": 1, "gbrp": 3, "gbrap": 4}[match[1]]
+        return Layout(name, family, int(match[2]), 0, (0, 0), places, channels, len(channels) == 4, is_float=True)
     if match := re.fullmatch(r"yuv[j]?(a?)(4[1-4][0-4])p(?:(9|10|12|14|16)le)?", name):
         if match[2] not in _CHROMA:
             return None
@@ -100,7 +116,7 @@ def nearest_layout(name: str) -> Layout:
     ('rgba', 'yuv422p', 'gbrp10le')
     """
     little = re.sub(r"be$", "le", name)
-    if native := layout(little):
+    if (native := layout(little)) and not native.is_float:
         return native
     described = av.VideoFormat(name, 64, 64)
     if described.has_palette:

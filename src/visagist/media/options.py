@@ -5,7 +5,7 @@
 
 Automatic choices: H.264 for 8-bit targets, which every player shows; H.265 for deeper ones, because phones, browsers
 on current hardware and televisions decode 10-bit H.265 but hardly any decode 10-bit H.264; ProRes in a `.mov` of a
-ProRes target; PNG for a folder or a `.png`.
+ProRes target; for a folder OpenEXR where the target is OpenEXR, else PNG.
 """
 
 from dataclasses import dataclass, replace
@@ -20,14 +20,15 @@ from visagist.media.color import Color
 from visagist.media.footage import Footage
 from visagist.media.layout import Layout, layout
 
-Codec = Literal["h264", "h265", "prores", "png"]
+Codec = Literal["h264", "h265", "prores", "png", "exr"]
 _CODECS: dict[str, tuple[Codec, ...]] = {
     ".mp4": ("h264", "h265"),
     ".m4v": ("h264", "h265"),
     ".mov": ("h264", "h265", "prores"),
     ".mkv": ("h264", "h265", "prores"),
     ".png": ("png",),
-    "": ("png",),
+    ".exr": ("exr",),
+    "": ("png", "exr"),
 }
 EncoderPreset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
@@ -46,7 +47,7 @@ class EncodeOptions(Settings):
 
     codec: Annotated[Codec | None, shown(first=True)] = None
     """Video codec. By default `h264` for 8-bit targets, `h265` for deeper ones, `prores` for ProRes targets rendered to
-    .mov, and `png` for a folder."""
+    .mov; for a folder `png`, or `exr` if the target is OpenEXR."""
 
     crf: Annotated[Annotated[int, Field(ge=0, le=51)] | None, shown(first=True)] = None
     """Constant rate factor: 0 is lossless, 14 to 24 are usual. By default 16 for H.264 and 18 for H.265; other codecs
@@ -68,7 +69,7 @@ class EncodeOptions(Settings):
 
         Args:
             target: the footage that is rendered.
-            output: `.mp4`, `.mov`, `.mkv`, `.png`, or a folder (no suffix).
+            output: `.mp4`, `.mov`, `.mkv`, `.png`, `.exr`, or a folder (no suffix).
 
         Raises:
             ConfigError: the file format cannot hold the codec, or the codec has no such setting.
@@ -77,19 +78,26 @@ class EncodeOptions(Settings):
         if suffix not in _CODECS:
             known = ", ".join(name for name in _CODECS if name)
             raise ConfigError(
-                f"{output.name}: renders are written as {known}, or as PNG into a folder without a suffix"
+                f"{output.name}: renders are written as {known}, or as PNG or OpenEXR into a folder without a suffix"
             )
         possible = _CODECS[suffix]
+        kind = _layout_of(target)
         codec = self.codec
         if codec is None:
-            kind = _layout_of(target)
-            if "prores" in possible and suffix == ".mov" and target.codec == "prores":
+            if "exr" in possible and (kind.is_float or len(possible) == 1):
+                codec = "exr"
+            elif "prores" in possible and suffix == ".mov" and target.codec == "prores":
                 codec = "prores"
             else:
-                codec = possible[-1] if possible == ("png",) else "h265" if kind.depth > 8 else "h264"
+                codec = "png" if "png" in possible else "h265" if kind.depth > 8 else "h264"
         if codec not in possible:
             raise ConfigError(
                 f"{output.name}: {suffix or 'a folder'} cannot hold {codec}; choose {' or '.join(possible)}"
+            )
+        if codec == "exr" and not kind.is_float:
+            raise ConfigError(
+                f"{output.name}: only OpenEXR targets are written as OpenEXR; {target.path.name} is {target.codec}, "
+                "choose another format"
             )
         return self.with_codec(codec, output)
 
@@ -135,11 +143,17 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
     kind = _layout_of(target)
     codec = options.codec or ("h265" if kind.depth > 8 else "h264")
     options = options.with_codec(codec, target.path)
+    if codec == "exr":
+        return Encoding("exr", kind.name, {}, target.color, upright=False, notes=())
+    notes = []
+    if kind.is_float:
+        target = replace(target, pixel_format=kind.display_referred, color=Color("rgb", "pc", "bt709", "iec61966-2-1"))
+        kind = _layout_of(target)
+        notes.append("scene-linear values become display-referred sRGB, clipped to 0 and 1; a folder keeps OpenEXR")
     if codec == "png":
-        return _png(target, kind)
+        return _png(target, kind, notes)
     chosen = _yuv_format(target, kind, codec)
     color = target.color
-    notes = []
     if kind.family == "rgb":
         color = replace(color, matrix="bt709", range="tv", assumed=False)
         color = replace(color, primaries=_known(color.primaries, "bt709"))
@@ -179,7 +193,7 @@ def _known(tag: str, otherwise: str) -> str:
     return otherwise if tag == "unknown" else tag
 
 
-def _png(target: Footage, kind: Layout) -> Encoding:
+def _png(target: Footage, kind: Layout, notes: list[str]) -> Encoding:
     deep = kind.depth > 8
     if kind.family == "gray":
         chosen = ("ya16be" if deep else "ya8") if kind.alpha else ("gray16be" if deep else "gray")
@@ -188,9 +202,10 @@ def _png(target: Footage, kind: Layout) -> Encoding:
     else:
         chosen = "rgb48be" if deep else "rgb24"
     is_same = kind.family != "yuv" and kind.depth in (8, 16)
-    notes = () if is_same else (f"pixel format {kind.name} of the target becomes {chosen}",)
+    if not is_same:
+        notes.append(f"pixel format {kind.name} of the target becomes {chosen}")
     color = replace(target.color, matrix="rgb", range="pc", assumed=False)
-    return Encoding("png", chosen, {"compression_level": "3"}, color, upright=True, notes=notes)
+    return Encoding("png", chosen, {"compression_level": "3"}, color, upright=True, notes=tuple(notes))
 
 
 def _yuv_format(target: Footage, kind: Layout, codec: Codec) -> str:

@@ -1,6 +1,7 @@
 """What a file is, before it is read.
 
-- `probe(path)`: one video, image sequence or still
+- `probe(path)`: one video, image sequence, folder of photos or still
+- `probe_shot(path)`: the same, but no photos
 - `find_footage(path)`: all footage that a file or folder holds
 """
 
@@ -17,9 +18,12 @@ from av.video.stream import VideoStream
 from visagist.core.errors import FootageError
 from visagist.core.types import StrPath
 from visagist.media.decoded import describe, open_container, video_stream
+from visagist.media.exr import exr_timecode
 from visagist.media.footage import AudioTrack, Chapter, Footage
+from visagist.media.frame import Frame
+from visagist.media.pictures import picture_decoder
 from visagist.media.rate import DEFAULT_RATE, parse_rate
-from visagist.media.sequence import IMAGE_SUFFIXES, is_pattern, sequences_in
+from visagist.media.sequence import group_pictures, is_pattern, pattern_files
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4",
@@ -29,7 +33,10 @@ _PROBED_PACKETS = 600  # a file that gives no frame by then gives none
 
 
 def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
-    """What `path` is: a video, a picture, a folder of numbered pictures, or a pattern such as `shot_%04d.png`.
+    """What `path` is: a video, a picture, a folder of pictures, or a pattern such as `shot_%04d.png`.
+
+    A folder is an image sequence or holds photos, as `media.sequence.group_pictures` tells them apart; a pattern is
+    always a sequence.
 
     Args:
         path: the file, folder or pattern.
@@ -40,12 +47,18 @@ def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
         FootageError: it is missing, empty, damaged beyond opening, without pictures, or several footages.
     """
     path = Path(path)
-    if path.is_dir() or (is_pattern(path) and not path.is_file()):  # a file may be called 50%done.mpg
-        found = sequences_in(path)
-        if len(found) != 1:
-            what = "no numbered image sequence" if not found else f"{len(found)} image sequences"
+    if path.is_dir():
+        found = group_pictures(path)
+        if len(found.sequences) == 1:
+            return _sequence(path, found.sequences[0], rate)
+        if found.sequences or not found.photos or _videos(path):
+            what = f"{len(found.sequences)} image sequences" if found.sequences else "no image sequence"
             raise FootageError(f"{path}: holds {what}; give one file, one sequence, or a pattern such as shot_%04d.png")
-        return _sequence(path, found[0], rate)
+        return _photos(path, found.photos, found.reason)
+    if is_pattern(path) and not path.is_file():  # a file may be called 50%done.mpg
+        return _sequence(path, pattern_files(path), rate)
+    if (decode := picture_decoder(path)) is not None:
+        return _still(path, decode(path))
     with open_container(path) as container:
         stream = video_stream(container, path)
         # A picture file is one frame; so says its demuxer (png_pipe, jpeg_pipe, image2).
@@ -90,8 +103,24 @@ def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
         )
 
 
+def probe_shot(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
+    """As `probe`, for what needs frames of one size that follow one another.
+
+    Raises:
+        FootageError: as `probe`; or it is a folder of photos.
+    """
+    footage = probe(path, rate=rate)
+    if footage.kind == "photos":
+        why = footage.reason or f"{footage.files[0].name} is part of no numbered sequence"
+        raise FootageError(
+            f"{path}: holds photos ({why}), which are no shot; give one of them, a video, or an image sequence by its "
+            "pattern, such as shot_%04d.png"
+        )
+    return footage
+
+
 def find_footage(path: StrPath, rate: float | Fraction = DEFAULT_RATE) -> list[Footage]:
-    """The footage at `path`, sorted by name: one file, or all videos, image sequences and stills of a folder.
+    """The footage at `path`, sorted by name: one file, or all videos and image sequences of a folder, and its photos.
 
     Args:
         path: a file, a pattern such as `shot_%04d.png`, or a folder.
@@ -104,18 +133,52 @@ def find_footage(path: StrPath, rate: float | Fraction = DEFAULT_RATE) -> list[F
     path = Path(path)
     if not path.is_dir():
         return [probe(path, rate=rate)]
-    found: list[tuple[Path, Footage]] = []
-    in_sequences: set[Path] = set()
-    for files in sequences_in(path):
-        in_sequences |= set(files)
-        found.append((files[0], _sequence(path, files, rate)))
-    for file in path.iterdir():
-        wanted = file.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES and not file.name.startswith(".")
-        if wanted and file.is_file() and file not in in_sequences:
-            found.append((file, probe(file)))
+    pictures = group_pictures(path)
+    found = [(files[0], _sequence(path, files, rate)) for files in pictures.sequences]
+    found += [(file, probe(file)) for file in _videos(path)]
+    if pictures.photos:
+        found.append((pictures.photos[0], _photos(path, pictures.photos, pictures.reason)))
     if not found:
         raise FootageError(f"{path}: the folder holds no footage; put videos, image sequences or pictures into it")
     return [footage for _, footage in sorted(found, key=lambda entry: entry[0].as_posix())]
+
+
+def _videos(folder: Path) -> list[Path]:
+    files = [file for file in folder.iterdir() if file.suffix.lower() in VIDEO_SUFFIXES]
+    return sorted(file for file in files if not file.name.startswith(".") and file.is_file())
+
+
+def _photos(path: Path, files: tuple[Path, ...], reason: str | None) -> Footage:
+    """A lone picture is a still."""
+    first = probe(files[0])
+    if len(files) == 1:
+        return first
+    return dataclasses.replace(
+        first, path=path, kind="photos", time_base=Fraction(1), frames=len(files), files=files, reason=reason,
+    )  # fmt: skip
+
+
+def _still(path: Path, frame: Frame) -> Footage:
+    """What a picture is that FFmpeg does not read."""
+    is_exr = path.suffix.lower() == ".exr"
+    return Footage(
+        path=path,
+        kind="still",
+        container="exr" if is_exr else "heif",
+        codec="exr" if is_exr else "hevc",
+        pixel_format=frame.format,
+        converted_from=None,
+        display=frame.display,
+        color=frame.color,
+        siting=frame.siting,
+        time_base=Fraction(1, 25),
+        start=Fraction(0),
+        duration=None,
+        frames=1,
+        rate=None,
+        interlaced=False,
+        timecode=exr_timecode(path) if is_exr else None,
+    )
 
 
 def _sequence(path: Path, files: tuple[Path, ...], rate: float | Fraction) -> Footage:

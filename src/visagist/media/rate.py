@@ -1,10 +1,10 @@
 """How fast numbered pictures follow one another, which they do not say themselves.
 
 - `FrameRate`: the type of a setting; `parse_rate`: what it takes
-- `note_rate`: says how fast image sequences are read
+- `note_reading`: says how fast image sequences are read, and which folders hold photos
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Annotated
 
@@ -48,8 +48,12 @@ FrameRate = Annotated[Fraction, PlainValidator(parse_rate), PlainSerializer(str,
 """A setting: frames a second, written as `24` or `24000/1001`."""
 
 
-def note_rate(clips: Iterable[Footage], step: str, events: EventCallback) -> None:
-    """Say how fast image sequences are read; for each rate once, nothing where there is no sequence."""
+def note_reading(clips: Sequence[Footage], step: str, events: EventCallback) -> None:
+    """Say how fast image sequences are read, for each rate once, and which numbered pictures are read as photos."""
     for rate in sorted({clip.rate for clip in clips if clip.kind == "sequence" and clip.rate is not None}):
         remedy = "; --rate says otherwise" if rate == DEFAULT_RATE else ""
         events(Note(step, f"image sequence: read at {rate} frames/s{remedy}"))
+    for clip in clips:
+        if clip.reason is not None:
+            text = f"{clip.path}: {len(clip.files)} photos, each a shot of its own ({clip.reason})"
+            events(Note(step, f"{text}; a pattern such as shot_%04d.png reads them as one image sequence"))

@@ -8,6 +8,7 @@ A damaged video gives its good frames; the loss is warned of once and counted wh
 import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from visagist.core.types import StrPath
 from visagist.media.decoded import frame_of, open_container
 from visagist.media.footage import Footage
 from visagist.media.frame import Frame
+from visagist.media.pictures import picture_decoder
 from visagist.media.probe import probe
 
 _AHEAD = 6  # frames decoded ahead of the user
@@ -130,7 +132,8 @@ class Reader:
         if self.footage.color.assumed:
             color = self.footage.color
             self._events(Note("read", f"{self.footage.path.name}: no colour matrix declared, read as {color.matrix}"))
-        frames = self._pictures() if self.footage.kind == "sequence" else self._video()
+        is_video = not self.footage.files and picture_decoder(self.footage.path) is None
+        frames = self._video() if is_video else self._pictures()
         for frame in frames:
             self._given = frame.index + 1
             yield frame
@@ -157,15 +160,24 @@ class Reader:
 
     def _pictures(self) -> Iterator[Frame]:
         footage = self.footage
-        assert footage.rate is not None
-        for index in range(self._first, len(footage.files)):
-            file = footage.files[index]
+        files, step = footage.files or (footage.path,), 1 / footage.rate if footage.rate else Fraction(1)
+        for index in range(self._first, len(files)):
+            file = files[index]
+            picture = probe(file) if footage.kind == "photos" else footage
+            if (decode := picture_decoder(file)) is not None:
+                frame = replace(decode(file), index=index, time=index * step)
+                if (frame.display, frame.format) != (picture.display, picture.pixel_format):
+                    found = f"{frame.width}x{frame.height} {frame.format}"
+                    wanted = f"{picture.width}x{picture.height} {picture.pixel_format}"
+                    raise FootageError(f"{file}: is {found}, and the first picture of its sequence {wanted}")
+                yield frame
+                continue
             with open_container(file) as container:
                 decoded = next(self._decoded(container, container.streams.video[0]), None)
             if decoded is None:
                 raise FootageError(f"{file}: cannot be decoded; export or copy it again")
             try:
-                yield frame_of(decoded, footage, index, index / footage.rate)
+                yield frame_of(decoded, picture, index, index * step)
             except FootageError as error:
                 raise FootageError(f"{file}: not like the first picture of its sequence ({error})") from error
 

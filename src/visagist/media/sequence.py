@@ -1,16 +1,32 @@
-"""Numbered pictures as footage.
+"""Pictures of a folder, told apart: image sequences and photos.
 
 - `is_pattern`: whether a name holds a counter
-- `sequences_in`: the image sequences of a folder, or the one that a pattern names
+- `pattern_files`: the image sequence that a pattern names
+- `group_pictures`: the image sequences and the photos of a folder
 """
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
 
 from visagist.core.errors import FootageError
+from visagist.media.pictures import HEIC_SUFFIXES
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dpx", ".exr"))
+IMAGE_SUFFIXES = HEIC_SUFFIXES | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dpx", ".exr"}
+_NEVER_PHOTOS = frozenset((".dpx", ".exr"))  # formats of post-production; cameras that take photos write neither
+_EXIF_MAKE, _EXIF_MODEL, _EXIF_ORIENTATION = 0x010F, 0x0110, 0x0112
+
+
+class Pictures(NamedTuple):
+    """The pictures of a folder."""
+
+    sequences: list[tuple[Path, ...]]  # each in the order of its numbers
+    photos: tuple[Path, ...]  # all others, by name
+    reason: str | None  # why numbered pictures are among the photos; None if none are
 
 
 def is_pattern(path: Path) -> bool:
@@ -22,40 +38,105 @@ def is_pattern(path: Path) -> bool:
     return re.search(r"%0?\d*d", path.name) is not None
 
 
-def sequences_in(path: Path) -> list[tuple[Path, ...]]:
-    """The image sequences of a folder, or the one of a pattern, each in the order of its numbers.
-
-    Pictures belong together when their names differ in the last number only and at least half of the numbers from
-    first to last are there; others are stills.
+def pattern_files(path: Path) -> tuple[Path, ...]:
+    """The image sequence of a pattern such as `shot_%04d.png`, in the order of its numbers.
 
     Raises:
-        FootageError: a sequence has gaps, or the folder cannot be read.
+        FootageError: there is none, it has gaps, or the folder cannot be read.
     """
-    folder = path.parent if is_pattern(path) else path
-    if is_pattern(path):
-        before, after = (re.escape(part) for part in re.split(r"%0?\d*d", path.name, maxsplit=1))
-        wanted = re.compile(f"{before}\\d+{after}")
-    else:
-        wanted = re.compile(r"[^.].*")
-    groups: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
+    before, after = (re.escape(part) for part in re.split(r"%0?\d*d", path.name, maxsplit=1))
+    groups = _numbered(file for file in _entries(path.parent) if re.fullmatch(f"{before}\\d+{after}", file.name))
+    if len(groups) != 1 or len(groups[0]) < 2:
+        raise FootageError(f"{path}: {len(groups)} image sequences match; check the folder and the pattern")
+    if missing := _missing(groups[0]):
+        raise FootageError(f"{path.parent}: the image sequence {path.name} lacks {missing}; add them or renumber")
+    return tuple(file for _, file in groups[0])
+
+
+def group_pictures(folder: Path) -> Pictures:
+    """The image sequences and the photos of a folder.
+
+    Pictures are a sequence if their names differ only in the last number, no number between the first and the last is
+    missing, all have the same size and orientation, and none names a camera in its EXIF data. HEIC pictures are
+    always photos; DPX and EXR pictures whose names differ in the last number are always a sequence.
+
+    Raises:
+        FootageError: a DPX or EXR sequence has gaps, or the folder cannot be read.
+    """
+    files = [file for file in _entries(folder) if file.suffix.lower() in IMAGE_SUFFIXES]
+    sequences, reason = [], None
+    for numbered in _numbered(files):
+        if len(numbered) < 2:
+            continue
+        names = tuple(file for _, file in numbered)
+        suffix, missing = names[0].suffix.lower(), _missing(numbered)
+        if suffix in _NEVER_PHOTOS:
+            if missing:
+                raise FootageError(
+                    f"{folder}: the image sequence {names[0].name} … lacks {missing}; add them or renumber"
+                )
+        elif against := f"{names[0].name} … lacks {missing}" if missing else _unlike(names):
+            reason = reason or against
+            continue
+        sequences.append(names)
+    in_sequences = {file for names in sequences for file in names}
+    return Pictures(sequences, tuple(file for file in files if file not in in_sequences), reason)
+
+
+def _entries(folder: Path) -> list[Path]:
     try:
-        entries = sorted(folder.iterdir())
+        return sorted(file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
     except OSError as error:
         raise FootageError(f"{folder}: cannot be read ({error.strerror}); check the name") from error
-    for file in entries:
+
+
+def _numbered(files: Iterable[Path]) -> list[list[tuple[int, Path]]]:
+    """Pictures with their numbers, those together whose names differ in the last number only."""
+    groups: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
+    for file in files:
         match = re.fullmatch(r"(.*?)(\d+)(\D*)", file.stem)
-        if match and file.suffix.lower() in IMAGE_SUFFIXES and wanted.fullmatch(file.name) and file.is_file():
+        if match and file.suffix.lower() in IMAGE_SUFFIXES:
             groups[match[1], match[3] + file.suffix.lower()].append((int(match[2]), file))
-    found = []
-    for members in groups.values():
-        members.sort()
-        numbers = [number for number, _ in members]
-        span = numbers[-1] - numbers[0] + 1
-        if len(members) < 2 or len(members) * 2 < span:
-            continue
-        if missing := sorted(set(range(numbers[0], numbers[-1] + 1)) - set(numbers)):
-            some = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
-            name = members[0][1].name
-            raise FootageError(f"{folder}: the image sequence {name} … lacks {some}; add them or renumber")
-        found.append(tuple(file for _, file in members))
-    return found
+    return [sorted(members) for members in groups.values()]
+
+
+def _missing(numbered: list[tuple[int, Path]]) -> str:
+    """The first numbers that are missing between the first and the last; empty if none are."""
+    there = {number for number, _ in numbered}
+    missing: list[int] = []
+    for number in range(numbered[0][0], numbered[-1][0]):  # may span billions: dates and serial numbers
+        if number not in there:
+            missing.append(number)
+            if len(missing) > 5:
+                break
+    return ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
+
+
+def _unlike(files: tuple[Path, ...]) -> str | None:
+    """What tells pictures with consecutive numbers from a sequence; None if nothing does."""
+    if files[0].suffix.lower() in HEIC_SUFFIXES:
+        return f"{files[0].name} is HEIC"
+    first: tuple[int, int, int] | None = None
+    for file in files:
+        facts = _facts(file)
+        if facts is None:
+            continue  # damaged, or a format that Pillow does not read; the reader will name it
+        shape, camera = facts
+        if camera:
+            return f"{file.name} was taken by a camera ({camera})"
+        first = first or shape
+        if shape != first:
+            return f"{file.name} has another size or orientation than {files[0].name}"
+    return None
+
+
+def _facts(file: Path) -> tuple[tuple[int, int, int], str | None] | None:
+    """Stored size and EXIF orientation, and the camera that EXIF data name; None if Pillow cannot read them."""
+    try:
+        with Image.open(file) as picture:
+            exif = picture.getexif()
+            # In TIFF these tags belong to the format itself, and film scanners fill them in.
+            camera = None if picture.format == "TIFF" else exif.get(_EXIF_MODEL) or exif.get(_EXIF_MAKE)
+            return (*picture.size, exif.get(_EXIF_ORIENTATION, 1)), camera and str(camera).strip("\0 ")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None

@@ -7,6 +7,7 @@ A chunk starts with a key frame and can be joined with others of the same target
 
 import queue
 import threading
+import zipfile
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +24,7 @@ from visagist.core.errors import OutputError
 from visagist.core.files import atomic
 from visagist.media.color import PRIMARIES, TRANSFERS
 from visagist.media.encoded import video_frame
+from visagist.media.exr import write_exr
 from visagist.media.footage import Footage
 from visagist.media.frame import Frame
 from visagist.media.options import EncodeOptions, encoding_for
@@ -128,6 +130,9 @@ class ChunkWriter:
             first = self._queue.get()
             if first is None:
                 return
+            if self.encoding.encoder == "exr":
+                self._write_exr(temporary, first)
+                return
             form, settings = _FORMATS["mov" if self.encoding.encoder == "prores_ks" else "nut"]
             # Times in the file count from its first frame; the origin stands in its metadata.
             with av.open(temporary.as_posix(), "w", format=form, container_options=settings) as out:
@@ -145,6 +150,15 @@ class ChunkWriter:
                     out.mux(stream.encode(None))
         except BaseException as error:  # noqa: BLE001 - handed to the thread that writes
             self._error = error
+
+    def _write_exr(self, temporary: Path, first: Frame) -> None:
+        """A chunk of OpenEXR pictures is a ZIP archive of them, named by the numbers of their frames."""
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
+            frame: Frame | None = first
+            while frame is not None and not self._abandoned.is_set():
+                file = self.target.files[frame.index] if self.target.files else self.target.path
+                out.writestr(f"{frame.index}.exr", write_exr(frame, file))
+                frame = self._queue.get()
 
     def _stream(self, out: OutputContainer, picture: VideoFrame) -> VideoStream:
         encoding, target = self.encoding, self.target

@@ -25,7 +25,7 @@ from visagist.core.errors import ConfigError, ConsentError
 from visagist.core.files import sha256, write_atomic
 from visagist.core.settings import Settings
 from visagist.core.types import StrPath
-from visagist.media import footage_sha256, probe
+from visagist.media import footage_sha256, photo_hashes, probe
 
 Basis = Literal["self", "signed-release", "licensed-performer", "estate", "research-corpus", "synthetic"]
 SHA256 = r"^[0-9a-f]{64}$"
@@ -46,8 +46,8 @@ _FIELDS: dict[str, str] = {
     "scope": "What the face may be used for.",
     "document_sha256": "SHA-256 of the signed document, which is kept elsewhere.",
     "footage_sha256": (
-        "SHA-256 of each footage file that shows this person and nobody else; of an image sequence, of its pictures' "
-        "SHA-256 in order."
+        "SHA-256 of each footage file or photo that shows this person and nobody else; of an image sequence, of its "
+        "pictures' SHA-256 in order."
     ),
     "pictures": "Pictures that show this person and nobody else; paths are relative to this file.",
 }
@@ -160,7 +160,7 @@ def new_consent(
         "statement": statement,
         "date": date or datetime.date.today(),
         "scope": scope,
-        "footage_sha256": [_footage_hash(Path(file)) for file in footage],
+        "footage_sha256": [digest for file in footage for digest in _footage_hashes(Path(file))],
         "pictures": [{"path": _relative(file, path.parent), "sha256": _hash(file)} for file in pictures],
     }
     if document is not None:
@@ -294,9 +294,10 @@ def _hash(path: Path) -> str:
         raise ConsentError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _footage_hash(path: Path) -> str:
+def _footage_hashes(path: Path) -> tuple[str, ...]:
     try:
-        return footage_sha256(probe(path))
+        found = probe(path)
+        return photo_hashes(found) or (footage_sha256(found),)
     except OSError as error:
         raise ConsentError(f"{error.filename}: cannot be read ({error.strerror})") from error
 

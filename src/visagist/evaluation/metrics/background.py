@@ -76,6 +76,8 @@ def is_changed(target: NDArray[np.uint8], render: NDArray[np.uint8], hull: NDArr
 def planes_changed_outside(merged: Merged) -> int:
     """The greatest absolute change of a plane sample where the merge's mask is 0, in codes of the frame's own depth.
 
+    Of float samples the change is in units of the last place.
+
     Of luma, or R'G'B', alpha too, at each sample; of chroma in each cell of its grid that holds no masked luma sample.
     """
     kind = merged.frame.layout
@@ -88,7 +90,11 @@ def planes_changed_outside(merged: Merged) -> int:
     for plane, (new, old) in enumerate(zip(merged.frame.planes, merged.original.planes, strict=True)):
         if new is old:
             continue
-        change = cv2.absdiff(np.ascontiguousarray(new), np.ascontiguousarray(old)).reshape(new.shape)
+        if kind.is_float:
+            bits = np.uint16 if new.dtype == np.float16 else np.uint32
+            change = np.abs(new.view(bits).astype(np.int64) - old.view(bits))
+        else:
+            change = cv2.absdiff(np.ascontiguousarray(new), np.ascontiguousarray(old)).reshape(new.shape)
         change[cells if kind.is_chroma(plane) else is_masked] = 0
         greatest = max(greatest, int(change.max()) >> kind.shift)
     return greatest
