@@ -23,6 +23,7 @@ class IdentityDataset:
         validation: number of validation crops.
         centroid: `(128,)` mean embedding of the identity, empty if unknown.
         landmarks: `(N, 478, 2)` in crop widths, on the device; None if unknown.
+        shape: `(478, 2)` their mean, on the device; empty if they are unknown.
         weights: probability of each training crop; None if all are equal.
 
     Raises:
@@ -46,6 +47,7 @@ class IdentityDataset:
         self.palette = torch.stack([inside.mean(0), inside.std(0).clamp_min(1e-3)])
         self.centroid = crops.centroid
         self.landmarks = None if crops.landmarks is None else torch.from_numpy(crops.landmarks).to(device)
+        self.shape = torch.empty(0, device=device) if self.landmarks is None else self.landmarks.mean(0)
         self.weights: Tensor | None = None
         if yaw_bins:
             if crops.yaws is None or not np.isfinite(crops.yaws).all():

@@ -17,7 +17,8 @@ CHANCE = 0.5
 SHAPE = 1.2  # of the difference between two face shapes, at most
 EXPRESSION = 1.25  # of the difference between two expressions, at most
 CANDIDATES = 16  # expressions of which the nearest is taken
-NOSE, OPENINGS = 1, ((13, 14), (159, 145), (386, 374))  # landmarks: tip of the nose; lips and lids, upper and lower
+OBSTACLES = [13, 14, 159, 145, 386, 374, 1]  # landmarks: lips and lids, upper and lower each; tip of the nose
+STRIDE = 3  # between landmarks that move pixels: their influences overlap
 
 
 def default_chance(datasets: Sequence[IdentityDataset]) -> float:
@@ -59,12 +60,12 @@ def drive_batch(
         points, at = own.landmarks[own_rows[driven].to(device)], driven.to(device)
         if index != TARGET:
             to = express(points, own, datasets[TARGET], generator)
-            crops[at] = move(crops[at], points, to)
+            crops[at] = move(crops[at], points[:, ::STRIDE], to[:, ::STRIDE])
             points = to
         texture = other.draw(len(driven), generator).to(device)
-        shape = other.landmarks.mean(0) - own.landmarks.mean(0)
-        to = points + SHAPE * strengths(len(driven), device, generator) * shape
-        faces[at] = drive(crops[at], points, other.crops(texture)[:, :3], other.landmarks[texture], to)
+        to = points + SHAPE * strengths(len(driven), device, generator) * (other.shape - own.shape)
+        landmarks = [each[:, ::STRIDE] for each in (points, other.landmarks[texture], to)]
+        faces[at] = drive(crops[at], landmarks[0], other.crops(texture)[:, :3], landmarks[1], landmarks[2])
     return truth, seen
 
 
@@ -73,25 +74,26 @@ def express(points: Tensor, own: IdentityDataset, target: IdentityDataset, gener
 
     A warp can neither open a closed mouth or eye nor turn the head far, so it is the nearest in these.
     """
-    assert own.landmarks is not None
     assert target.landmarks is not None
     count, device = len(points), points.device
-    own_mean, target_mean = own.landmarks.mean(0), target.landmarks.mean(0)
-    drawn = target.landmarks[target.draw(count * CANDIDATES, generator).to(device)] - target_mean
-    distances = obstacles(drawn + target_mean, target_mean).unflatten(0, (count, CANDIDATES))
-    distances = (distances - obstacles(points, own_mean)[:, None]).norm(dim=-1)
-    nearest = drawn.unflatten(0, (count, CANDIDATES))[torch.arange(count, device=device), distances.argmin(1)]
-    return points + EXPRESSION * strengths(count, device, generator) * (own_mean + nearest - points)
+    rows = target.draw(count * CANDIDATES, generator).to(device)
+    theirs = obstacles(target.landmarks[rows[:, None], OBSTACLES], target.shape[OBSTACLES])
+    ours = obstacles(points[:, OBSTACLES], own.shape[OBSTACLES])
+    distances = (theirs.unflatten(0, (count, CANDIDATES)) - ours[:, None]).norm(dim=-1)
+    nearest = rows.view(count, CANDIDATES).gather(1, distances.argmin(1, keepdim=True))[:, 0]
+    expression = target.landmarks[nearest] - target.shape
+    return points + EXPRESSION * strengths(count, device, generator) * (own.shape + expression - points)
 
 
 def obstacles(points: Tensor, mean: Tensor) -> Tensor:
-    """`(B, 5)`: how far mouth and eyes are open, and the turn of the head, in crop widths."""
+    """`(B, 5)` openings of mouth and eyes, and the turn of the head, in crop widths, from landmarks `OBSTACLES`."""
 
-    def gaps(of: Tensor) -> Tensor:
-        return torch.stack([(of[..., upper, :] - of[..., lower, :]).norm(dim=-1) for upper, lower in OPENINGS], -1)
+    def openings(of: Tensor) -> Tensor:
+        upper, lower = of[..., :6, :].unflatten(-2, (3, 2)).unbind(-2)
+        return (upper - lower).norm(dim=-1)
 
-    lids = gaps(points)[..., 1:] - gaps(mean)[..., 1:]  # eyes at rest differ in size
-    return torch.cat([gaps(points)[..., :1], lids, 0.5 * (points - mean)[..., NOSE, :]], -1)
+    lids = openings(points)[..., 1:] - openings(mean)[..., 1:]  # eyes at rest differ in size
+    return torch.cat([openings(points)[..., :1], lids, 0.5 * (points - mean)[..., 6, :]], -1)
 
 
 def strengths(count: int, device: torch.device, generator: torch.Generator) -> Tensor:
