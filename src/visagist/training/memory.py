@@ -37,7 +37,7 @@ STEP_SLACK = {"cpu": 1.5, "cuda": 1.1, "mps": 1.1}
 DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}  # crops as read, and as the trainer holds them, if in one memory
 # After running out of memory, of the estimate: what is suggested must take less than what failed.
 BELOW_FAILED = 0.9
-MOST_PARTS = 16  # of a batch, to suggest: an estimate takes as long as its parts
+MOST_PARTS = 8  # of a batch, to suggest: an estimate takes as long as its parts
 # For the upper bound, in bytes: per weight, with averages, optimizer and copies for saving; per pixel of a batch, in
 # losses without networks of their own (measured: 590).
 WEIGHT, PIXEL = 48, 2 * 2**10
