@@ -1,10 +1,12 @@
 """The estimate of a training's memory, against torch's own accounts and against processes that train."""
 
 import math
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,10 @@ from torch import Tensor, nn
 
 from tests.training.conftest import small_options
 from tests.training.trainers import EVERY_LOSS, FINISHING, FLOAT32, gradients, new_trainer
-from visagist.core.device import available, choose, container_left, peak
+from visagist.core.device import Compute, available, choose, container_left, peak
 from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, Swapper
-from visagist.training import Crops, train_crops
+from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.data import IdentityDataset
 from visagist.training.losses import LOSSES, LossOptions
 from visagist.training.memory import (
@@ -25,8 +27,10 @@ from visagist.training.memory import (
     check_memory,
     estimate_memory,
     explained,
+    remedies,
     upper_bound,
 )
+from visagist.training.presets import merged
 
 CPU = torch.device("cpu")
 NAMES = ("source", "target")
@@ -174,12 +178,18 @@ def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("scarce")
 def test_what_cannot_fit_is_refused_with_batch_and_size(tmp_path: Path) -> None:
     check_memory(small_options(), NAMES, FLOAT32, 0)
-    options = small_options(batch=4000)
-    with pytest.raises(ConfigError, match=r"GiB.*--batch \(now 4000\).*--settings\.size \(now 32\)"):
-        check_memory(options, NAMES, FLOAT32, 0)
+    options = small_options(batch=2000)
     crops = many(8, 40)
-    with pytest.raises(ConfigError, match="now 4000"):
+    with pytest.raises(ConfigError, match=r"GiB.*--batch \d+ \(0\.\d GiB\)") as refused:
         train_crops({"source": crops, "target": crops}, tmp_path / "run", options)
+    found = re.search(r"--batch (\d+)", str(refused.value))
+    assert found is not None
+    suggested = int(found[1])
+    near, beyond = (
+        estimate_memory(small_options(batch=batch), NAMES, choose("cpu"), 16)
+        for batch in (suggested, suggested * 5 // 4)
+    )
+    assert near <= 0.8 * GIB < beyond
     assert not (tmp_path / "run" / "run.toml").exists()
 
 
@@ -190,12 +200,35 @@ def test_a_pool_that_serves_two_identities_counts_once(tmp_path: Path, monkeypat
     assert train_crops({"source": pool, "target": pool}, tmp_path / "run", options).iterations == 1
 
 
-def test_running_out_of_memory_is_explained() -> None:
+ON_A_GPU = Compute(torch.device("cuda"), torch.bfloat16, torch.channels_last)  # need not be there
+LARGE = TrainOptions.model_validate({"model": "df", "settings": {"size": 256, "encoder": 128}, "batch": 32})
+
+
+@pytest.mark.parametrize(
+    ("gibibytes", "flags"),
+    [(8.0, ("--checkpointing", "--optimizer.accumulate", "--batch")), (3.0, ("--settings.size",)), (0.5, ())],
+)
+def test_what_is_suggested_fits(gibibytes: float, flags: tuple[str, ...]) -> None:
+    room, needed = int(gibibytes * GIB), estimate_memory(LARGE, NAMES, ON_A_GPU, 1000)
+    assert needed > room
+    fits = remedies(LARGE, NAMES, ON_A_GPU, 1000, needed, room)
+    assert len(fits) == len(flags)
+    for suggestion, flag in zip(fits, flags, strict=True):
+        assert suggestion.startswith(flag)
+        changes: dict[str, Any] = {} if re.search(r"\d", suggestion) else {"checkpointing": True}
+        for table, name, value in re.findall(r"--(?:(\w+)\.)?(\w+) (\d+)", suggestion):
+            changes |= {table: {name: int(value)}} if table else {name: int(value)}
+        options = TrainOptions.model_validate(merged(LARGE.model_dump(exclude_unset=True), changes))
+        assert estimate_memory(options, NAMES, ON_A_GPU, 1000) == fits[suggestion] <= room
+
+
+def test_running_out_of_memory_names_what_fits_and_what_a_run_may_change() -> None:
+    refused = pytest.raises(ConfigError, match=r"cpu ran out of memory.* another run folder: .*--batch \d+ \(")
+    with refused, explained(new_trainer(small_options(batch=512))):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes")
     trainer = new_trainer(small_options())
-    for error in (torch.OutOfMemoryError("CUDA"), RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes")):
-        refused = pytest.raises(ConfigError, match=r"cpu ran out of memory.*--batch \(now 4\)")
-        with refused, explained(trainer):
-            raise error
+    with pytest.raises(ConfigError, match=r"cpu ran out of memory.*no --batch fits \(now 4\)"), explained(trainer):
+        raise torch.OutOfMemoryError("CUDA")
     with pytest.raises(RuntimeError, match="something else"), explained(trainer):
         raise RuntimeError("something else")
 

@@ -123,7 +123,7 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
     begun = RunRecord.read(run).options
     assert (begun.preset, begun.batch, begun.losses.gan) == ("final", 8, 0.1)
     assert TrainOptions.model_validate(read_toml(run / "run.toml")["options"]) == begun  # complete on the disk
-    _, note = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
+    _, note, *_ = [event.message for event in said if isinstance(event, Note) and "preset" in event.message]
     assert "--batch 8 " in note
     assert "--augmentation.warp-grids 3 --augmentation.warp-grids 5 --augm" in note
     assert "save-every" not in note  # which was given
@@ -177,3 +177,12 @@ def test_without_a_preset_nothing_is_filled(tmp_path: Path) -> None:
 
     options = TrainOptions(batch=4)
     assert presets.with_preset(options, tmp_path, IDENTITIES, no_count, silent) is options
+
+
+def test_a_preset_says_how_long_it_trains(tmp_path: Path) -> None:
+    said: list[Event] = []
+    for preset, length in (("draft", "trains 10 minutes"), ("final", "trains 2 days")):
+        options = asked(preset, **{**PLAIN, "device": "cpu"})
+        presets.with_preset(options, tmp_path / preset, IDENTITIES, lambda: 0, said.append)
+        assert isinstance(said[-1], Note)
+        assert length in said[-1].message

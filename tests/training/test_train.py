@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -495,3 +496,11 @@ def test_finishing_losses_that_never_act_are_said(
     train_crops(crops, tmp_path, asked, on_event=events.append)
     said = [event.message for event in events if isinstance(event, Warned)]
     assert any("background_style" in message for message in said) == warned
+
+
+def test_iterations_are_said_in_time_once_measured(crops: People, options: Make, tmp_path: Path) -> None:
+    events: list[Event] = []
+    train_crops(crops, tmp_path, options(iterations=30, preview_every=30), on_event=events.append)
+    said = [event.message for event in events if isinstance(event, Note) and "iterations take about" in event.message]
+    assert len(said) == 1
+    assert re.search(r"cpu, .* faces/s, so 18 iterations take about [\d.]+ \w+s", said[0])

@@ -110,19 +110,24 @@ def kept_memory() -> Iterator[bool]:
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
-def available(device: torch.device) -> int | None:
+def available(device: torch.device, *, with_own: bool = False) -> int | None:
     """Bytes that a training could have on a device now, None if unknown.
 
     On a CPU what the system calls available, or what is left under the container's limit.
+
+    Args:
+        device: cpu, cuda or mps.
+        with_own: also what this process has now, which another training would have in its place.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return free + torch.cuda.memory_reserved(device) - (0 if with_own else torch.cuda.memory_allocated(device))
     if device.type == "mps":
-        return torch.mps.recommended_max_memory() - torch.mps.current_allocated_memory()
+        return torch.mps.recommended_max_memory() - (0 if with_own else torch.mps.current_allocated_memory())
     left = container_left(Path("/sys/fs/cgroup"))
     everything = psutil.virtual_memory().available
-    return everything if left is None else min(left, everything)
+    own = psutil.Process().memory_info().rss if with_own else 0
+    return own + (everything if left is None else min(left, everything))
 
 
 def container_left(cgroup: Path) -> int | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import onnxruntime
 import torch
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
@@ -19,6 +20,7 @@ from av.codec.codec import UnknownCodecError
 from visagist.core.device import choose, cpu_has_bf16
 from visagist.core.errors import VisagistError
 from visagist.core.files import config_dir
+from visagist.jobs.gpu_advice import gpu_problem, look_for_gpus
 from visagist.provenance import Signer
 from visagist.zoo import sessions as weights
 
@@ -68,12 +70,22 @@ def _compute(device: str) -> Iterator[Finding]:
     except VisagistError as error:
         yield Finding("device", False, str(error), "use --device auto")
         return
-    remedy = ""
-    if compute.device.type == "cpu" and not cpu_has_bf16():
+    found = look_for_gpus()
+    remedy, problem = "", gpu_problem(found)
+    if compute.device.type == "cpu" and problem is None and not cpu_has_bf16():
         remedy = "no bf16 units (AMX, AVX512-BF16): training takes about ten times as long; a GPU helps"
     name = torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else platform.machine()
     cores = f", {torch.get_num_threads()} threads" if compute.device.type == "cpu" else ""
     yield Finding("device", True, f"{compute} {name}{cores}".strip(), remedy)
+    if problem is not None:
+        yield Finding("gpu", False, *problem)
+    elif found.vendors or found.usable:
+        yield Finding("gpu", True, f"PyTorch can use {', '.join(sorted(found.usable))}")
+    else:
+        yield Finding("gpu", True, "none found; everything works on the CPU")
+    providers = [name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()]
+    version = f"{onnxruntime.__version__} with {', '.join(providers)}"
+    yield Finding("onnxruntime", True, f"{version}; face detection and landmarks run on the CPU")
 
 
 def _room() -> Iterator[Finding]:

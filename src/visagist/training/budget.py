@@ -12,11 +12,12 @@ from visagist.models import configure
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
 from visagist.training.distributed import World
-from visagist.training.run import STEP, speed
+from visagist.training.run import STEP, duration, speed
 from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
 MEASURED, DISCARDED = 9, 3  # iterations
+MEASURED_AFTER = DISCARDED + MEASURED  # iterations of a training whose length is given in iterations
 OVERHEAD = 0.05  # part of the time that checkpoints, previews and validation take
 CONSTANT = Plan(warm_up=0, cool_down_start=10**6, total=10**6)  # a training before its cool-down
 COOLING = Plan(warm_up=0, cool_down_start=0, total=10**6)
@@ -36,7 +37,7 @@ def plan_iterations(
     # Clocks differ between processes, the plan may not.
     iterations = World.now().agreed(max(1, int(left * (1 - OVERHEAD) / seconds)))
     rate = speed(options.batch / seconds)
-    events(Note(STEP, f"{compute}: {rate}, so {minutes:g} minutes are {iterations} iterations"))
+    events(Note(STEP, f"{compute}: {rate}, so {duration(60 * minutes)} are {iterations} iterations"))
     return iterations
 
 

@@ -33,9 +33,9 @@ class TrainOptions(Settings):
     group = "Training"
 
     preset: Annotated[PresetName | None, shown(first=True)] = None
-    """Choose model, size, batch size, losses and length for this device: `draft` takes 10 minutes and checks the
-    footage, `standard` takes some hours, `final` gives the best result. Options that you give take precedence. A
-    continued run keeps the choice, which its run.toml shows."""
+    """Choose model, size, batch size, losses and length for this device: `draft` (10 minutes) checks the footage,
+    `standard` takes 4 hours with CUDA, 8 elsewhere, and `final` (12 hours with CUDA, 48 elsewhere) gives the best
+    result. Options that you give take precedence. A continued run keeps the choice, which its run.toml shows."""
 
     model: Annotated[Architecture, shown(first=True)] = "visage"
     """Network architecture; docs/networks.md compares them. `--model NAME --help` lists the settings of each."""

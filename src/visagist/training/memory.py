@@ -5,8 +5,8 @@ Two iterations run on tensors without contents, so the estimate covers every arc
 
 import math
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
@@ -17,13 +17,14 @@ from torch.utils._pytree import tree_leaves
 
 from visagist.core.device import Compute, available
 from visagist.core.errors import ConfigError
-from visagist.models import configure, create
+from visagist.models import ARCHITECTURES, configure, create
 from visagist.training.config import TrainOptions
 from visagist.training.data import IdentityDataset
 from visagist.training.data.dataset import PLANES
+from visagist.training.distributed import World
 from visagist.training.losses.embedder import embedder
 from visagist.training.schedule import Plan
-from visagist.training.trainer import Trainer
+from visagist.training.trainer import Trainer, faces_per_identity
 
 GIB = 2**30
 # Python and the libraries, once a network has run and validation faces were embedded (measured on a CPU: 550 MiB); on
@@ -34,6 +35,9 @@ BASE = {"cpu": 600 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
 LASTING_SLACK = 1.1
 STEP_SLACK = {"cpu": 1.5, "cuda": 1.1, "mps": 1.1}
 DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}  # crops as read, and as the trainer holds them, if in one memory
+# After running out of memory, of the estimate: what is suggested must take less than what failed.
+BELOW_FAILED = 0.9
+MOST_PARTS = 8  # of a batch, to suggest: an estimate takes as long as its parts
 # For the upper bound, in bytes: per weight, with averages, optimizer and copies for saving; per pixel of a batch, in
 # losses without networks of their own (measured: 590).
 WEIGHT, PIXEL = 48, 2 * 2**10
@@ -56,7 +60,8 @@ def check_memory(options: TrainOptions, identities: Sequence[str], compute: Comp
         return f"takes less than {most / GIB:.1f} GiB of the {room / GIB:.0f} GiB available"
     needed = estimate_memory(options, identities, compute, crops)
     if room is not None and needed > room:
-        raise ConfigError(shortage(options, needed, room))
+        fits = remedies(options, identities, compute, crops, needed, room)
+        raise ConfigError(f"{shortage(needed, room)}; {advice(options, fits)}")
     return f"takes about {needed / GIB:.1f} GiB at its peak"
 
 
@@ -121,13 +126,76 @@ def upper_bound(options: TrainOptions, identities: Sequence[str], compute: Compu
     return BASE[kind] + faces + WEIGHT * weights + options.batch * (2 * ledger.peak + PIXEL * size**2)
 
 
-def shortage(options: TrainOptions, needed: int, room: int) -> str:
-    """The message for a training that does not fit."""
+def remedies(
+    options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int, needed: int, room: int
+) -> dict[str, int]:
+    """Changes of the options with which a training fits into memory: each as on the command line, with its bytes.
+
+    The first keep the result of the training; a smaller size is looked for only if nothing else fits.
+
+    Args:
+        options: of a training that does not fit.
+        identities: names.
+        compute: device and precision; the device need not be available.
+        crops: number of crops of all identities together.
+        needed: bytes of that training, from `estimate_memory`.
+        room: bytes that a training may take.
+    """
+    fits: dict[str, int] = {}
+    if room < BASE[compute.device.type]:
+        return fits
+    size, batch, parts = configure(options.model, options.settings).size, options.batch, options.optimizer.accumulate
+
+    def need(batch: int = batch, parts: int = parts, size: int = size, *, recompute: bool = False) -> int:
+        changes: dict[str, Any] = {"batch": batch, "checkpointing": recompute or options.checkpointing}
+        changes["optimizer"] = options.optimizer.model_copy(update={"accumulate": parts})
+        changes["settings"] = {**options.settings, "size": size}
+        return estimate_memory(options.model_copy(update=changes), identities, compute, crops)
+
+    def add(flags: str, bytes_needed: int) -> None:
+        if bytes_needed <= room:
+            fits[flags] = bytes_needed
+
+    can_recompute = bool(ARCHITECTURES[options.model].segments) and not options.checkpointing
+    if can_recompute:
+        add("--checkpointing", need(recompute=True))
+    # Memory grows evenly with the batch.
+    least = parts * World.now().size  # faces per identity
+    lowest = next(each for each in range(2, batch + 1) if min(faces_per_identity(each, len(identities))) >= least)
+    smallest = need(lowest) if lowest < batch else needed
+    if smallest <= room < needed:
+        fitting = min(batch - 1, lowest + (room - smallest) * (batch - lowest) // (needed - smallest))
+        while (found := need(fitting)) > room:
+            fitting = (lowest + fitting) // 2
+        most = min(faces_per_identity(batch, len(identities))) // World.now().size
+        cuts = parts * -(-batch // fitting)
+        for more in (cuts, 2 * cuts):
+            if more <= min(most, MOST_PARTS) and (cut := need(parts=more)) <= room:
+                add(f"--optimizer.accumulate {more}", cut)
+                break
+        add(f"--batch {fitting}", found)
+    if not fits and can_recompute:
+        add(f"--batch {lowest} --checkpointing", need(lowest, recompute=True))
+    sizes = dict.fromkeys(size * part // 256 * 64 for part in (3, 2, 1))
+    for smaller in (each for each in sizes if each and not fits):
+        with suppress(ConfigError):  # not a size of this network
+            add(f"--settings.size {smaller} --batch {lowest}", need(lowest, size=smaller))
+    return fits
+
+
+def advice(options: TrainOptions, fits: Mapping[str, int]) -> str:
+    """What to change, in words; `fits` is from `remedies`."""
+    if fits:
+        return "what fits: " + ", or ".join(f"{flags} ({needed / GIB:.1f} GiB)" for flags, needed in fits.items())
     size = configure(options.model, options.settings).size
     return (
-        f"this training takes about {needed / GIB:.1f} GiB, and {room / GIB:.1f} GiB are available; give a smaller "
-        f"--batch (now {options.batch}) or --settings.size (now {size}), or --optimizer.accumulate or --checkpointing"
+        f"no --batch fits (now {options.batch}); choose a much smaller --settings.size (now {size}) or --model visage"
     )
+
+
+def shortage(needed: int, room: int) -> str:
+    """What a training takes and what there is, in words."""
+    return f"this training takes about {needed / GIB:.1f} GiB, and {room / GIB:.1f} GiB are available"
 
 
 @contextmanager
@@ -140,9 +208,15 @@ def explained(trainer: Trainer) -> Iterator[None]:
             raise
         options, device = trainer.options, trainer.compute.device
         crops = sum(len(each.planes) for each in set(trainer.datasets.values()))
-        needed = estimate_memory(options, tuple(trainer.datasets), trainer.compute, crops)
-        room = min(available(device) or needed, needed)
-        reason = shortage(options, needed, room)
+        identities = tuple(trainer.datasets)
+        needed = estimate_memory(options, identities, trainer.compute, crops)
+        room = min(available(device, with_own=True) or needed, round(BELOW_FAILED * needed))
+        fits = remedies(options, identities, trainer.compute, crops, needed, room)
+        anew = {flags: each for flags, each in fits.items() if flags != "--checkpointing"}
+        changes = ["continue with --checkpointing"] if "--checkpointing" in fits else []
+        if anew or not changes:  # a run keeps its batch
+            changes.append(f"train into another run folder: {advice(options, anew)}")
+        reason = f"{shortage(needed, room)}; {', or '.join(changes)}"
         raise ConfigError(f"{device} ran out of memory; the last checkpoint is kept; {reason}") from error
 
 

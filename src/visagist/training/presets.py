@@ -17,8 +17,8 @@ from visagist.core.events import EventCallback, Note
 from visagist.models import ARCHITECTURES, configure, create
 from visagist.models.bundle import read_record
 from visagist.training.config import PresetName, TrainOptions, by_flag, plain
-from visagist.training.memory import GIB, estimate_memory, upper_bound
-from visagist.training.run import RECORD, STEP, RunRecord
+from visagist.training.memory import GIB, advice, estimate_memory, remedies, upper_bound
+from visagist.training.run import RECORD, STEP, RunRecord, duration
 
 # On CUDA, where more arithmetic per face pays, and elsewhere: `visage` takes a thirteenth of df's, at twenty times the
 # learning rate.
@@ -96,6 +96,9 @@ def with_preset(
         filled, since = resolve(options, identities, count_crops(), compute, available(compute.device)), ""
     added = " ".join(added_flags(given(options), given(filled)))
     events(Note(STEP, f"preset {options.preset}{since}: {added or 'everything was given'}"))
+    if filled.minutes is not None:
+        limit = "at most " if filled.until == "plateau" else ""
+        events(Note(STEP, f"preset {options.preset} trains {limit}{duration(60 * filled.minutes)} on this machine"))
     return filled
 
 
@@ -185,10 +188,12 @@ def fitting(
         if needed <= MEMORY_SHARE * room:
             return options
     last = candidates[-1]
+    share = round(MEMORY_SHARE * (room or 0))
     raise ConfigError(
         f"preset {last.preset}: {last.model} of {configure(last.model, last.settings).size} px with --batch "
         f"{last.batch} takes about {needed / GIB:.1f} GiB, more than {MEMORY_SHARE:.0%} of the "
-        f"{(room or 0) / GIB:.1f} GiB available; give --model visage, a smaller --settings.size, or --checkpointing"
+        f"{(room or 0) / GIB:.1f} GiB available; "
+        + advice(last, remedies(last, identities, compute, crops, needed, share))
     )
 
 

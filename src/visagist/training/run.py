@@ -75,6 +75,17 @@ def speed(rate: float) -> str:
     return f"{rate:.{0 if rate >= 10 else 2}f} faces/s"
 
 
+def duration(seconds: float) -> str:
+    """A duration in words.
+
+    >>> duration(600), duration(8 * 3600), duration(5400), duration(20.4)
+    ('10 minutes', '8 hours', '90 minutes', '20 seconds')
+    """
+    units = (("days", 86400), ("hours", 3600), ("minutes", 60), ("seconds", 1))
+    unit, length = next((unit, length) for unit, length in units if seconds >= 2 * length or length == 1)
+    return f"{seconds / length:.{1 if seconds < 10 * length else 0}f} {unit}".replace(".0 ", " ")
+
+
 class RunRecord(Settings):
     """What a run is, decided before its first checkpoint. Only its plan can change."""
 

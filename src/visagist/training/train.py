@@ -13,12 +13,12 @@ from visagist.core.device import peak
 from visagist.core.events import Metric, Note, Progress, Result, Warned, silent
 from visagist.core.files import sha256
 from visagist.models.bundle import WEIGHTS
-from visagist.training.budget import OVERHEAD
+from visagist.training.budget import DISCARDED, MEASURED_AFTER, OVERHEAD
 from visagist.training.checkpoint import saved_iterations
 from visagist.training.early_stopping import validation_trend
 from visagist.training.memory import GIB, explained
 from visagist.training.preview import sheet, write_sheet
-from visagist.training.run import PREVIEWS, STEP, VALIDATION, Run, logged
+from visagist.training.run import PREVIEWS, STEP, VALIDATION, Run, duration, logged, speed
 from visagist.training.schedule import learning_rate
 from visagist.training.signals import interrupts
 from visagist.training.stability import CONFIRMATIONS
@@ -100,6 +100,11 @@ def report(run: TrainingRun) -> None:
     """Emit progress, and metrics now and then."""
     trainer, iteration, total = run.trainer, run.iteration, run.trainer.plan.total
     run.events(Progress(STEP, iteration, total, "iterations"))
+    if len(run.seconds) == MEASURED_AFTER and run.options.iterations is not None:
+        seconds = median(run.seconds[DISCARDED:])
+        left = duration(seconds * (total - iteration) * (1 + OVERHEAD))
+        rate = speed(run.options.batch / seconds)
+        run.events(Note(STEP, f"{trainer.compute}: {rate}, so {total - iteration} iterations take about {left}"))
     if iteration % METRIC_EVERY and iteration != total:
         return
     seconds, memory = median(run.seconds[-50:]), peak(trainer.compute.device)
