@@ -31,7 +31,7 @@ from visagist.faceset import Faceset
 from visagist.jobs.extract import extract
 from visagist.models import configure, create
 from visagist.models.bundle import NetworkRecord, Origin, save_network
-from visagist.models.visage import Layer, Visage
+from visagist.models.visage import AdaptableConv2d, Visage
 from visagist.training.augment import Augmentation, augment_batch
 from visagist.training.augment.drive import drive, move
 from visagist.training.data.dataset import importance
@@ -188,7 +188,7 @@ class Modulated(nn.Module):
         network = create("visage", ("source", "target"), size=SIZE)
         assert isinstance(network, Visage)
         self.encoder, self.decoder = network.encoder, network.decoders[0]
-        self.layers = [layer for layer in self.decoder.modules() if isinstance(layer, Layer)]
+        self.layers = [layer for layer in self.decoder.modules() if isinstance(layer, AdaptableConv2d)]
         self.modulate = nn.Sequential(
             nn.Linear(129, 256), nn.LeakyReLU(0.1), nn.Linear(256, 2 * sum(each.out_channels for each in self.layers))
         )

@@ -31,7 +31,7 @@ from torch.nn import functional as F
 from visagist.core.device import choose
 from visagist.evaluation.metrics.expression import eye_openness, mouth_openness
 from visagist.models import ARCHITECTURES, Swapper
-from visagist.models.blocks.layers import depth_to_space, scale, space_to_depth, start_even
+from visagist.models.blocks.layers import depth_to_space, he_init_, scale_, space_to_depth
 from visagist.training.config import TrainOptions
 from visagist.training.data import IdentityDataset, load_crops
 from visagist.training.schedule import Plan
@@ -232,8 +232,8 @@ class Trial(Swapper):
 
     Config = TrialConfig
     learning_rate = 1e-3
-    segments = (Stage,)
-    personal = ()
+    checkpoint_blocks = (Stage,)
+    per_identity_modules = ()
 
     def __init__(self, identities: tuple[str, ...], config: TrialConfig) -> None:
         super().__init__(identities, config)
@@ -245,12 +245,12 @@ class Trial(Swapper):
             self.spreads = nn.ModuleList(nn.Linear(config.latent, config.shared * side**2) for _ in range(spread_own))
         self.lows = nn.ModuleList(Low(config) for _ in range(n if own else 1))
         self.highs = nn.ModuleList(High(config) for _ in range(n if config.people == "own" else 1))
-        start_even(self, SLOPE)
+        he_init_(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, tuple(BLOCKS.values())):
-                scale(layer.conv2, 0.3)
+                scale_(layer.conv2, 0.3)
             if isinstance(layer, High):
-                scale(layer.draw, 0.2)
+                scale_(layer.draw, 0.2)
         if config.people in ("lowrank", "gain", "low"):
             parts = [self.highs] if config.people == "low" else [self.lows, self.highs]
             for part in parts:

@@ -46,7 +46,7 @@ def test_decoding_one_identity_trains_the_shared_weights_and_its_own_only(networ
     rgb, mask = network(torch.rand(2, 3, network.size, network.size), "bob")
     (rgb.mean() + mask.mean()).backward()
     for name, weight in network.named_parameters():
-        if network.whose(name) == "ann":
+        if network.owner_of(name) == "ann":
             assert weight.grad is None, name
         else:
             assert weight.grad is not None, name
@@ -67,7 +67,7 @@ def test_weights_belong_to_the_identity_in_their_name(name: str, weight: str) ->
     network = create(name, ("ann", "bob"), **SMALL[name])
     other = weight.replace(".0", ".1", 1)
     assert {weight, other} <= network.state_dict().keys()
-    assert (network.whose(weight), network.whose(other)) == ("ann", "bob")
+    assert (network.owner_of(weight), network.owner_of(other)) == ("ann", "bob")
 
 
 def test_the_people_share_the_latent_and_differ_in_the_picture(network: Swapper) -> None:

@@ -20,8 +20,8 @@ from visagist.models.blocks.saehd import (
     Up,
     Variant,
     cosine,
-    leaky,
-    start,
+    initialize_,
+    leaky_relu_,
     unit_norm,
 )
 
@@ -90,9 +90,9 @@ def test_unit_norm_of_a_half_precision_row_is_as_good_as_of_float32() -> None:
 def test_option_u_makes_the_latent_blind_to_contrast() -> None:
     # without a bias a network of leaky ReLUs is linear in the strength of its input: only u takes that out
     faces = torch.rand(1, 3, 64, 64)
-    plain, normed = (Encoder(4, Variant.named("df", options)) for options in ("", "u"))
+    plain, normed = (Encoder(4, Variant.parse("df", options)) for options in ("", "u"))
     for encoder in (plain, normed):
-        start(encoder, Variant.named("df", ""))  # no bias
+        initialize_(encoder, Variant.parse("df", ""))  # no bias
     assert torch.allclose(plain(faces / 2), plain(faces) / 2, atol=1e-6)
     assert torch.allclose(normed(faces / 2), normed(faces), atol=1e-3)
 
@@ -110,7 +110,7 @@ def test_option_c_replaces_every_leaky_relu(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_blocks_are_what_plain_pytorch_computes_in_nchw() -> None:
     x = torch.rand(2, 6, 5, 5) - 0.5
-    up, residual = Up(6, 3, leaky), Residual(6, leaky)
+    up, residual = Up(6, 3, leaky_relu_), Residual(6, leaky_relu_)
     state = {f"up.{k}": v for k, v in up.state_dict().items()}
     state |= {f"residual.{k}": v for k, v in residual.state_dict().items()}
     assert torch.allclose(up(x), plain_up(state, "up", x), atol=1e-6)
@@ -153,8 +153,8 @@ def test_encoder_has_the_published_stages(deeper: bool) -> None:
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("size", [64, 96])
 def test_inter_is_two_dense_layers_and_an_upscale(options: str, size: int) -> None:
-    variant = Variant.named("df", options)
-    numbers, side = Encoder.numbers(size, 4, variant), size // (32 if "d" in options else 16)
+    variant = Variant.parse("df", options)
+    numbers, side = Encoder.output_length(size, 4, variant), size // (32 if "d" in options else 16)
     inter = Inter(numbers, 7, 10, size, variant)
     dense = numbers * 7 + 7 + 7 * side**2 * 10 + side**2 * 10
     assert count(inter) == dense + (0 if "t" in options else conv(3, 10, 40))
@@ -165,7 +165,7 @@ def test_inter_is_two_dense_layers_and_an_upscale(options: str, size: int) -> No
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_decoder_has_the_published_stages(options: str) -> None:
-    d, m, variant = 6, 3, Variant.named("df", options)
+    d, m, variant = 6, 3, Variant.parse("df", options)
     decoder = Decoder(10, d, m, variant)
     stages = [8, 8, 4, 2] if "t" in options else [8, 4, 2]
     inputs = [10, *(stage * d for stage in stages)]
@@ -216,7 +216,7 @@ def test_no_block_leaves_the_layout(model: str, options: str, dtype: torch.dtype
                 left.append(f"{layer} {tuple(x.shape)} {x.stride()}")
 
     for layer in network.modules():
-        if isinstance(layer, (*network.segments, Heads, torch.nn.Conv2d)):
+        if isinstance(layer, (*network.checkpoint_blocks, Heads, torch.nn.Conv2d)):
             layer.register_forward_hook(check)
     faces = torch.rand(3, 3, 64, 64).contiguous(memory_format=layout)
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
@@ -277,8 +277,8 @@ def test_signals_keep_their_strength_at_the_start(options: str) -> None:
 
 
 def test_starts_anew() -> None:
-    decoder, variant = Decoder(4, 4, 2, Variant.named("df", "d")), Variant.named("df", "d")
-    start(decoder, variant)
+    decoder, variant = Decoder(4, 4, 2, Variant.parse("df", "d")), Variant.parse("df", "d")
+    initialize_(decoder, variant)
     assert all(torch.isfinite(weight).all() for weight in decoder.parameters())
     assert isinstance(decoder.draw, Heads)
     assert decoder.draw.bias.abs().max() == 0

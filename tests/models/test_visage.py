@@ -112,8 +112,8 @@ def test_bends_tell_people_apart_from_the_first_step_and_are_theirs_alone() -> N
     moved = {name for name, weight in network.named_parameters() if weight.grad is not None and weight.grad.any()}
     assert any(name.startswith("bends.1.") for name in moved)
     assert not any(name.startswith("bends.0.") for name in moved)
-    assert network.whose("bends.1.0.left") == "b"
-    assert network.whose("decoder.draw.weight") is None
+    assert network.owner_of("bends.1.0.left") == "b"
+    assert network.owner_of("decoder.draw.weight") is None
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_bends_tell_people_apart_from_the_first_step_and_are_theirs_alone() -> N
         ({"size": 544}, "multiple of 64"),
         ({"decoder": (384, 0, 128, 64)}, "decoder 0 must be from 1 to 4096"),
         ({"encoder": (2, 8, 8)}, "encoder 2 must be from 4 to 4096"),
-        ({"depth": (0, 1, 1, 1)}, "of 1 to 32 blocks"),
+        ({"depth": (0, 1, 1, 1)}, "1 to 32 blocks"),
         ({"rank": -1}, "rank -1 must be from 0"),
     ],
 )

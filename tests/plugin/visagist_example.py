@@ -27,7 +27,7 @@ class Smallest(Swapper):
 
     Config = SmallestConfig
     learning_rate = 2e-3
-    personal = ("decoders",)
+    per_identity_modules = ("decoders",)
 
     def __init__(self, identities: tuple[str, ...], config: SmallestConfig) -> None:
         super().__init__(identities, config)

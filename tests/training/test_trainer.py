@@ -159,7 +159,7 @@ def test_recomputed_blocks_take_less_memory() -> None:
 
 
 def test_a_network_without_blocks_to_recompute_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Quick, "segments", ())
+    monkeypatch.setattr(Quick, "checkpoint_blocks", ())
     with pytest.raises(ConfigError, match="--checkpointing"):
         new_trainer(small_options(checkpointing=True))
 

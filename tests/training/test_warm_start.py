@@ -61,8 +61,8 @@ def test_the_shared_inter_of_liae_stays_shared_whatever_comes_first_in_a_new_run
         for name in (name for name in before if name.startswith("inters.1.")):
             rest = name.removeprefix("inters.1.")
             assert torch.equal(after[f"inters.{place}.{rest}"], before[f"inters.{origin}.{rest}"])
-    assert network.whose("inters.0.squeeze.bias") is None
-    assert network.whose("inters.1.squeeze.bias") == "target"
+    assert network.owner_of("inters.0.squeeze.bias") is None
+    assert network.owner_of("inters.1.squeeze.bias") == "target"
 
 
 def test_a_run_that_starts_from_another_is_interrupted_and_ends_alike(

@@ -1,8 +1,6 @@
 """Networks that swap faces, one architecture per file.
 
-- `Swapper`: the contract of an architecture
-- `ARCHITECTURES`: all of them by name, those of other distributions (entry-point group `visagist.models`) included
-- `configure`, `create`: the config of an architecture, and a network with fresh weights
+Other distributions add architectures through the entry-point group `visagist.models`.
 """
 
 from collections.abc import Mapping
@@ -28,7 +26,7 @@ MIN_SIZE = 32  # px; the windows of structural similarity do not fit into 16
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Swapper", "SwapperConfig"):  # at first use, so that names are listed without importing torch
+    if name in ("Swapper", "SwapperConfig"):  # lazily, so that architectures can be listed without importing torch
         from visagist.models import swapper
 
         return getattr(swapper, name)
@@ -36,20 +34,20 @@ def __getattr__(name: str) -> Any:
 
 
 def configure(name: str, settings: Mapping[str, object]) -> "SwapperConfig":
-    """The config of an architecture; settings that are not given keep their defaults.
+    """The config of an architecture, with defaults for missing settings.
 
-    A setting with several numbers can also be text, such as `96,192,320` on the command line.
+    A setting with several numbers can also be text such as `96,192,320`, as on the command line.
 
     Raises:
-        ConfigError: an unknown architecture or setting, or a value that makes no network.
+        ConfigError: an unknown architecture or setting, or an invalid value.
 
     >>> configure("quick", {"latent": 64}).size
     128
     """
-    kind = ARCHITECTURES[name]
-    if not hasattr(kind, "Config"):  # of another distribution
-        raise ConfigError(f"model '{name}': {kind!r} is not a Swapper with a Config")
-    config = kind.Config
+    architecture = ARCHITECTURES[name]
+    if not hasattr(architecture, "Config"):  # from another distribution
+        raise ConfigError(f"model '{name}': {architecture!r} is not a Swapper with a Config")
+    config = architecture.Config
     known = config.__dataclass_fields__
     unknown = sorted(set(settings) - set(known))
     if unknown:
@@ -58,7 +56,7 @@ def configure(name: str, settings: Mapping[str, object]) -> "SwapperConfig":
     given = {key: _numbers(name, known[key], hints[key], value) for key, value in settings.items()}
     adapter: TypeAdapter[Any] = TypeAdapter(config)
     try:
-        made: SwapperConfig = adapter.validate_python(given)  # TOML and the command line know lists and text
+        made: SwapperConfig = adapter.validate_python(given)  # also converts lists and text from TOML and the CLI
     except ValidationError as error:
         raise ConfigError(f"model '{name}': {': '.join(first_error(error))}") from error
     if made.size < MIN_SIZE:
@@ -67,7 +65,7 @@ def configure(name: str, settings: Mapping[str, object]) -> "SwapperConfig":
 
 
 def settings_schema(name: str) -> dict[str, Any]:
-    """JSON schema of each setting of an architecture; `description` is the docstring below the field.
+    """JSON schema of each setting of an architecture, with the docstring below the field as `description`.
 
     >>> settings_schema("quick")["latent"]["default"]
     320
@@ -78,24 +76,24 @@ def settings_schema(name: str) -> dict[str, Any]:
 
 
 def _numbers(name: str, setting: Field[Any], hint: Any, value: object) -> object:
-    """The numbers of a setting that has several, from text or a list; the value of any other setting as it is."""
+    """Split the value of a setting with several numbers; return any other value unchanged."""
     if get_origin(hint) is not tuple:
         return value
     numbers: Any = value.split(",") if isinstance(value, str) else value
-    wanted = len(get_args(hint))
-    if not isinstance(numbers, list | tuple) or len(numbers) != wanted:  # pyright: ignore[reportUnknownArgumentType]
-        usual = ",".join(map(str, cast("tuple[int, ...]", setting.default)))
-        raise ConfigError(f"model '{name}': {setting.name} must be {wanted} numbers such as {usual}, not {value}")
+    count = len(get_args(hint))
+    if not isinstance(numbers, list | tuple) or len(numbers) != count:  # pyright: ignore[reportUnknownArgumentType]
+        default = ",".join(map(str, cast("tuple[int, ...]", setting.default)))
+        raise ConfigError(f"model '{name}': {setting.name} must be {count} numbers such as {default}, not {value}")
     return numbers  # pyright: ignore[reportUnknownVariableType]
 
 
 def create(name: str, identities: tuple[str, ...], **settings: object) -> "Swapper":
-    """A network with fresh weights, drawn from torch's global generator.
+    """A network with random weights from torch's global generator.
 
     Args:
         name: one of `ARCHITECTURES`.
-        identities: names of the identities that it can draw, two or more.
-        settings: fields of the architecture's config; the rest keep their defaults.
+        identities: names of the identities the network can draw, two or more.
+        settings: fields of the architecture's config; the others keep their defaults.
 
     Raises:
         ConfigError: an unknown architecture or setting, or too few identities.

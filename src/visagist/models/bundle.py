@@ -1,6 +1,6 @@
-"""A trained network on disk: its weights and a small record of what they are, in one safetensors file.
+"""A trained network on disk: weights and their record in one safetensors file.
 
-The record travels inside the weights' file, so that weights copied to another run still say whose faces they draw.
+The record is part of the file, so that weights copied elsewhere still identify the subjects they draw.
 """
 
 from dataclasses import dataclass
@@ -19,44 +19,44 @@ from visagist.core.types import Coverage, StrPath
 from visagist.models import Swapper, create
 
 WEIGHTS = "weights.safetensors"  # in a run's folder
-FORMAT = 2  # of the record; weights of format 1 had none
+FORMAT = 2  # of the record; format 1 had none
 
 
 class Origin(Settings):
-    """Where the crops of one identity come from."""
+    """Origin of the crops of one identity."""
 
     crops: int
-    validation: int = 0  # of these, the last ones, never trained on
+    validation: int = 0  # how many of them, the last ones, are held out of training
     fingerprint: str = ""  # SHA-256 of all pixels
     footage: tuple[str, ...] = ()  # SHA-256 of each footage file
     centroid: tuple[float, ...] = ()  # 128 numbers, the mean SFace embedding; empty if unknown
-    is_alone: bool | None = None  # whether the footage shows this subject and nobody else; None if unknown
-    people: int = 1  # more in a pretraining, whose crops are of many subjects
+    is_alone: bool | None = None  # whether the footage shows this subject only; None if unknown
+    people: int = 1  # subjects; more than one in a pretraining
 
 
 class Ancestor(Settings):
     """The run whose weights a run started from."""
 
     weights_sha256: str
-    identities: tuple[str, ...]  # that it could draw
-    footage: tuple[str, ...] = ()  # SHA-256 of all footage that it and its own ancestors were trained on
+    identities: tuple[str, ...]  # that the run can draw
+    footage: tuple[str, ...] = ()  # SHA-256 of all footage that the run and its ancestors were trained on
 
 
 class NetworkRecord(Settings):
-    """What a file of weights is."""
+    """Description of a weights file."""
 
     architecture: str
-    config: dict[str, Any] = Field(default_factory=dict)  # of the architecture, complete: defaults may change
+    config: dict[str, Any] = Field(default_factory=dict)  # all settings of the architecture, since defaults may change
     coverage: Coverage
     size: int  # px
     identities: tuple[str, ...]  # the source first, the target second
     origins: dict[str, Origin]  # by identity
     ancestor: Ancestor | None = None
-    iteration: int  # of the training, at which the weights were saved
+    iteration: int  # training iteration of the weights
 
 
 def save_network(path: Path, tensors: dict[str, Tensor], record: NetworkRecord) -> None:
-    """Write weights with their record, atomically.
+    """Write weights and their record atomically.
 
     Raises:
         OutputError: the file cannot be written, or the disk is full.
@@ -65,10 +65,10 @@ def save_network(path: Path, tensors: dict[str, Tensor], record: NetworkRecord) 
 
 
 def read_record(path: StrPath) -> NetworkRecord:
-    """The record of a run's folder or of a weights file; the tensors are not read.
+    """Read the record of a run's folder or a weights file, without the tensors.
 
     Raises:
-        RunError: there are no weights, or they are damaged or of another format.
+        RunError: no weights, or they are damaged or of another format.
     """
     file = weights_file(path)
     return _record(load_notes(file), file)
@@ -78,7 +78,7 @@ def weights_file(path: StrPath) -> Path:
     """The weights file of a run's folder, or the file itself.
 
     Raises:
-        RunError: there is no such run, or it has no weights yet.
+        RunError: no such run, or it has no weights yet.
     """
     path = Path(path)
     if not path.is_dir():
@@ -98,7 +98,7 @@ def _record(notes: dict[str, Any], file: Path) -> NetworkRecord:
     if found != FORMAT:
         raise RunError(
             f"{file}: weights format {found}, this visagist reads {FORMAT}; train into another run "
-            "folder (in a swap: another --workspace), or use the visagist that made them"
+            "folder (for a swap: another --workspace), or use the visagist that wrote them"
         )
     return NetworkRecord.parse(notes.get("record", {}), file)
 
@@ -108,10 +108,10 @@ class TrainedNetwork:
     """A trained network, ready to predict faces.
 
     Attributes:
-        path: the run's folder, or the weights file that was opened.
-        record: what the weights are.
+        path: the run's folder or weights file.
+        record: description of the weights.
         weights_sha256: hash of the weights file.
-        network: the network, in eval mode, on the device.
+        network: in eval mode, on the device.
         compute: device, precision and memory format.
     """
 
@@ -130,8 +130,8 @@ class TrainedNetwork:
             device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
 
         Raises:
-            RunError: there are no weights, or they are damaged, of another format, or do not fit their architecture.
-            ConfigError: the device is not available, or the record is wrong.
+            RunError: no weights, or they are damaged, of another format, or do not fit their architecture.
+            ConfigError: the device is not available, or the record has unknown settings.
         """
         file = weights_file(path)
         compute = choose(device)
@@ -148,7 +148,7 @@ class TrainedNetwork:
 
     @property
     def coverage(self) -> Coverage:
-        """How much of the head the faces show."""
+        """Coverage of the faces."""
         return self.record.coverage
 
     @property
@@ -158,19 +158,19 @@ class TrainedNetwork:
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """Identities that the network can draw: source, target, and others by name."""
+        """Names of the identities the network can draw: source, target, others."""
         return self.record.identities
 
     @property
     def origins(self) -> dict[str, Origin]:
-        """Where the crops of each identity come from."""
+        """Origin of the crops of each identity."""
         return self.record.origins
 
     def origin(self, identity: str) -> Origin:
-        """Where the crops of one identity come from.
+        """Origin of the crops of one identity.
 
         Raises:
-            RunError: the run does not know the identity, or is a pretraining, which knows nobody in particular.
+            RunError: no such identity, or the run is a pretraining, which draws no particular subject.
         """
         if identity not in self.origins:
             raise RunError(
@@ -179,8 +179,8 @@ class TrainedNetwork:
         origin = self.origins[identity]
         if origin.people > 1:
             raise RunError(
-                f"{self.path}: a pretraining on {origin.people} people draws nobody in particular; fit it to two "
-                f"people first: `visagist train SOURCE TARGET -o RUN --start {self.path}`"
+                f"{self.path}: a pretraining on {origin.people} people draws no particular subject; train it on two "
+                f"subjects first: `visagist train SOURCE TARGET -o RUN --start {self.path}`"
             )
         return origin
 
@@ -190,15 +190,15 @@ class TrainedNetwork:
 
         Args:
             faces: `(B, 3, R, R)` float32 RGB in [0, 1], at this network's coverage and size.
-            identity: one of `identities`; an identity other than the one shown makes a swap.
-            morph: how much of that identity is drawn, 0 to 1, for architectures that can morph; None: all of it.
+            identity: one of `identities`; any other than the one shown gives a swap.
+            morph: for architectures that morph, the share of that identity, 0 to 1; None for all of it.
 
         Returns:
             `(B, 3, R, R)` float32 RGB and `(B, 1, R, R)` float32 mask in [0, 1], on the CPU.
 
         Raises:
-            RunError: the faces have another size.
-            ConfigError: the network has no such identity.
+            RunError: faces of another size.
+            ConfigError: no such identity.
         """
         if faces.shape[1:] != (3, self.size, self.size):
             raise RunError(f"faces of shape {tuple(faces.shape)}; this run takes (B, 3, {self.size}, {self.size})")

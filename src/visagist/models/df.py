@@ -1,10 +1,7 @@
-"""SAEHD's `df`: one encoder and inter for everybody, one decoder a person.
+"""SAEHD's `df`: a shared encoder and inter, one decoder per identity.
 
-- `DfConfig`: size, widths and options
-- `Df`: the network
-
-The plainest of the family: the inter is too narrow for a face's looks, a decoder knows one person and nobody else. The
-swap has the source's face, and keeps its shape, whatever the target looks like.
+The plainest of the family. The inter is too narrow to carry a face's appearance, and each decoder knows one identity
+only, so the swap has the face and the face shape of the source whatever the target looks like.
 """
 
 from dataclasses import dataclass
@@ -14,13 +11,13 @@ from torch import Tensor, nn
 
 from visagist.models import ARCHITECTURES
 from visagist.models.blocks.limits import check_size, check_widths
-from visagist.models.blocks.saehd import SEGMENTS, SIZES, Decoder, Encoder, Inter, Variant, start
+from visagist.models.blocks.saehd import CHECKPOINT_BLOCKS, SIZE_RANGE, Decoder, Encoder, Inter, Variant, initialize_
 from visagist.models.swapper import Swapper
 
 
 @dataclass(frozen=True)
 class DfConfig:
-    """One encoder for everybody, one decoder a person, as in SAEHD; 57.54 million parameters for two people."""
+    """SAEHD's df: a shared encoder and inter, one decoder per identity; 57.54 million parameters for two."""
 
     size: int = 128
     """Side of the faces: 64 to 640 px, a multiple of 16 (of 32 with option d)."""
@@ -42,7 +39,7 @@ class DfConfig:
     same work), t (deeper), c (x*cos(x) as activation)."""
 
     def __post_init__(self) -> None:
-        check_size("df", self.size, SIZES, Variant.named("df", self.options).step)
+        check_size("df", self.size, SIZE_RANGE, Variant.parse("df", self.options).step)
         widths = {"latent": self.latent, "encoder": self.encoder, "decoder": self.decoder, "mask": self.mask}
         check_widths("df", widths)
 
@@ -57,28 +54,28 @@ class Df(Swapper):
     Config = DfConfig
     learning_rate = 5e-5
     tiny = DfConfig(size=64, latent=16, encoder=4, decoder=4, mask=2)
-    personal = ("decoders",)
-    segments = SEGMENTS
+    per_identity_modules = ("decoders",)
+    checkpoint_blocks = CHECKPOINT_BLOCKS
 
     @classmethod
     def presets(cls, device: str) -> list[dict[str, Any]]:
-        # Unit norm, because likeness to the source is what a swap is for; 256 px for the arithmetic of 128.
+        # Unit norm for likeness to the source; half the resolution inside, so 256 px cost as much as 128.
         sizes = (256, 192) if device == "cuda" else (192,)
         return [{"size": size, "options": "ud"} for size in sizes]
 
     def __init__(self, identities: tuple[str, ...], config: DfConfig) -> None:
         super().__init__(identities, config)
-        variant = Variant.named("df", config.options)
-        numbers = Encoder.numbers(config.size, config.encoder, variant)
+        variant = Variant.parse("df", config.options)
+        length = Encoder.output_length(config.size, config.encoder, variant)
         self.encoder = Encoder(config.encoder, variant)
-        self.inter = Inter(numbers, config.latent, config.latent, config.size, variant)
+        self.inter = Inter(length, config.latent, config.latent, config.size, variant)
         self.decoders = nn.ModuleList(
             Decoder(config.latent, config.decoder, config.mask, variant) for _ in self.identities
         )
-        start(self, variant)
+        initialize_(self, variant)
 
     def encode(self, faces: Tensor) -> Tensor:
-        x = self.encoder(faces)  # (B, numbers)
+        x = self.encoder(faces)  # (B, N)
         return self.inter(x)  # (B, ae, 2r, 2r); with t (B, ae, r, r); r = R/16, with d R/32
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,10 @@
-"""SAEHD's `liae`: one decoder for everybody; what tells people apart is which inters it gets.
+"""SAEHD's `liae`: one shared decoder; identities differ in the inters that feed it.
 
-- `LiaeConfig`: size, widths and options
-- `Liae`: the network
+The inter AB is shared, the inter B belongs to the target. The target is drawn from B and AB, the source from AB twice,
+so AB learns the source and what the target has in common with it. A swap draws the target's AB twice.
 
-The inter AB sees everybody, the inter B the target alone. The target is drawn from B and AB, the source from AB twice:
-AB learns all of the source and what the target has in common with it, and one decoder draws both. The swap is AB of the
-target, twice.
-
-Because one decoder draws both people, it follows the target's light and shape of face better than `df` does, and its
-swap may be less like the source.
+Because one decoder draws both identities, the swap follows the target's light and face shape better than with `df`, but
+may resemble the source less.
 """
 
 from dataclasses import dataclass
@@ -19,13 +15,13 @@ from torch import Tensor, nn
 
 from visagist.models import ARCHITECTURES
 from visagist.models.blocks.limits import check_size, check_widths
-from visagist.models.blocks.saehd import SEGMENTS, SIZES, Decoder, Encoder, Inter, Variant, start
+from visagist.models.blocks.saehd import CHECKPOINT_BLOCKS, SIZE_RANGE, Decoder, Encoder, Inter, Variant, initialize_
 from visagist.models.swapper import Swapper
 
 
 @dataclass(frozen=True)
 class LiaeConfig:
-    """One encoder and one decoder for everybody, an inter for all and one for each but the first, as in SAEHD."""
+    """SAEHD's liae: a shared encoder, inter and decoder, and an inter for each identity but the first."""
 
     size: int = 128
     """Side of the faces: 64 to 640 px, a multiple of 16 (of 32 with option d)."""
@@ -47,7 +43,7 @@ class LiaeConfig:
     same work), t (deeper), c (x*cos(x) as activation)."""
 
     def __post_init__(self) -> None:
-        check_size("liae", self.size, SIZES, Variant.named("liae", self.options).step)
+        check_size("liae", self.size, SIZE_RANGE, Variant.parse("liae", self.options).step)
         widths = {"latent": self.latent, "encoder": self.encoder, "decoder": self.decoder, "mask": self.mask}
         check_widths("liae", widths)
 
@@ -62,45 +58,45 @@ class Liae(Swapper):
     Config = LiaeConfig
     learning_rate = 5e-5
     tiny = LiaeConfig(size=64, latent=8, encoder=4, decoder=4, mask=2)
-    personal = ("inters",)
-    segments = SEGMENTS
+    per_identity_modules = ("inters",)
+    checkpoint_blocks = CHECKPOINT_BLOCKS
 
     @classmethod
     def presets(cls, device: str) -> list[dict[str, Any]]:
-        # Unit norm, because likeness to the source is what a swap is for; 256 px for the arithmetic of 128.
+        # Unit norm for likeness to the source; half the resolution inside, so 256 px cost as much as 128.
         sizes = (256, 192) if device == "cuda" else (192,)
         return [{"size": size, "options": "ud"} for size in sizes]
 
     def __init__(self, identities: tuple[str, ...], config: LiaeConfig) -> None:
         super().__init__(identities, config)
-        variant = Variant.named("liae", config.options)
-        numbers = Encoder.numbers(config.size, config.encoder, variant)
+        variant = Variant.parse("liae", config.options)
+        length = Encoder.output_length(config.size, config.encoder, variant)
         self.encoder = Encoder(config.encoder, variant)
-        self.inters = nn.ModuleList(  # first AB, then B of the second person, and so on
-            Inter(numbers, config.latent, 2 * config.latent, config.size, variant) for _ in self.identities
+        self.inters = nn.ModuleList(  # AB, then B of the second identity, and so on
+            Inter(length, config.latent, 2 * config.latent, config.size, variant) for _ in self.identities
         )
         self.decoder = Decoder(4 * config.latent, config.decoder, config.mask, variant)
-        start(self, variant)
+        initialize_(self, variant)
 
     def encode(self, faces: Tensor) -> Tensor:
-        return self.encoder(faces)  # (B, numbers): the inters differ by person, and belong to `decode`
+        return self.encoder(faces)  # (B, N): the inters depend on the identity, so they are part of `decode`
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        rgb, mask = self.decoder(self.pair(latent, identity))
+        rgb, mask = self.decoder(self.decoder_input(latent, identity))
         return rgb, mask
 
     def decode_for_swap(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        """What `decode` returns, with a gradient for the decoder alone: the target's looks would pass through AB."""
-        rgb, mask = self.decoder(self.pair(latent, identity).detach())
+        """`decode` with gradients for the decoder only; the target's appearance would pass through AB."""
+        rgb, mask = self.decoder(self.decoder_input(latent, identity).detach())
         return rgb, mask
 
-    def pair(self, latent: Tensor, identity: str) -> Tensor:
-        """What the decoder draws a person from: that person's own inter, AB for the first one, and AB."""
+    def decoder_input(self, latent: Tensor, identity: str) -> Tensor:
+        """Outputs of the identity's own inter, which is AB for the first identity, and of AB."""
         index = self.index(identity)
         shared = self.inters[0](latent)  # (B, 2ae, 2r, 2r); with t (B, 2ae, r, r); r = R/16, with d R/32
         own = shared if index == 0 else self.inters[index](latent)
         return torch.cat([own, shared], 1)  # (B, 4ae, 2r, 2r)
 
-    def whose(self, weight: str) -> str | None:
-        """The person whose own a weight is: of the inters but AB, which is everybody's; the first person has none."""
-        return None if weight.startswith("inters.0.") else super().whose(weight)
+    def owner_of(self, weight: str) -> str | None:
+        """The identity that owns a weight; the inter AB is shared, so the first identity owns none."""
+        return None if weight.startswith("inters.0.") else super().owner_of(weight)

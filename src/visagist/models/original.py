@@ -1,12 +1,9 @@
-"""The autoencoder that started the field (2017), at 64 px.
+"""The autoencoder that started the field in 2017, at 64 px.
 
-One encoder looks at everybody's face and squeezes it through a narrow dense layer; a decoder a person learns to draw
-that person from it. The encoder has to serve both decoders and its output is too narrow to hold a face's looks, so
-what passes is what the faces have in common: pose, expression, light. Give it the target's face and use the source's
-decoder, and the source makes the target's expression. That is the whole trick.
-
-- `OriginalConfig`: size and widths
-- `Original`: encoder, dense latent space, one decoder a person
+One shared encoder compresses every face through a narrow dense layer, and one decoder per identity reconstructs that
+identity's faces. The latent is too narrow to carry a face's appearance and has to serve both decoders, so it carries
+what the identities share: pose, expression, light. Encoding the target's face and decoding it with the source's decoder
+therefore draws the source with the target's expression.
 """
 
 from dataclasses import dataclass
@@ -15,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from visagist.models import ARCHITECTURES
-from visagist.models.blocks.layers import depth_to_space, laid_out, leaky
+from visagist.models.blocks.layers import depth_to_space, leaky_relu_, match_memory_format
 from visagist.models.blocks.limits import check_size, check_widths
 from visagist.models.swapper import Swapper
 
-SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
+SIZE_RANGE = (32, 1024)  # px; the windows of structural similarity do not fit into 16
 
 
 @dataclass(frozen=True)
 class OriginalConfig:
-    """The classic face-swap autoencoder: one encoder for everybody, one decoder a person."""
+    """The classic face-swap autoencoder: a shared encoder, one decoder per identity."""
 
     size: int = 64
     """Side of the faces: 32 to 1024 px, a multiple of 16."""
@@ -36,35 +33,35 @@ class OriginalConfig:
     """Length of the latent vector that represents a face."""
 
     def __post_init__(self) -> None:
-        check_size("original", self.size, SIZES, 16)
+        check_size("original", self.size, SIZE_RANGE, 16)
         check_widths("original", {"latent": self.latent})
-        check_widths("original", {"width": self.width}, least=2)  # half of it is what the decoder ends with
+        check_widths("original", {"width": self.width}, minimum=2)  # the decoder ends with half of it
 
 
 class Down(nn.Module):
-    """Half the side: a 5x5 convolution that steps over every other pixel."""
+    """Halves the side with a strided 5x5 convolution."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, out, 5, stride=2, padding=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return leaky(self.conv(x), 0.1)  # (B, out, H/2, W/2)
+        return leaky_relu_(self.conv(x), 0.1)  # (B, out, H/2, W/2)
 
 
 class Up(nn.Module):
-    """Twice the side: a convolution draws four pixels' worth of channels, which are then laid out as 2x2."""
+    """Doubles the side with a 3x3 sub-pixel convolution."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, 4 * out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return depth_to_space(leaky(self.conv(x), 0.1), 2)  # (B, out, 2H, 2W)
+        return depth_to_space(leaky_relu_(self.conv(x), 0.1), 2)  # (B, out, 2H, 2W)
 
 
 class Decoder(nn.Module):
-    """Draws one person: three doublings, then RGB and mask."""
+    """Draws one identity: three upscales, then RGB and mask."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -90,8 +87,8 @@ class Original(Swapper):
     Config = OriginalConfig
     learning_rate = 2e-4  # 5e-5 in 2017, for days of training
     tiny = OriginalConfig(size=32, width=8, latent=16)
-    personal = ("decoders",)
-    segments = (Down, Up)
+    per_identity_modules = ("decoders",)
+    checkpoint_blocks = (Down, Up)
 
     def __init__(self, identities: tuple[str, ...], config: OriginalConfig) -> None:
         super().__init__(identities, config)
@@ -110,9 +107,9 @@ class Original(Swapper):
         x = self.down2(x)  # (B, 256, size/4, size/4)
         x = self.down3(x)  # (B, 512, size/8, size/8)
         x = self.down4(x)  # (B, 1024, size/16, size/16)
-        x = self.squeeze(x.flatten(1))  # (B, latent): what the people have in common
+        x = self.squeeze(x.flatten(1))  # (B, latent): pose, expression, light
         x = self.spread(x).unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, 1024, size/16, size/16)
-        return self.up(laid_out(x, self.up.conv))  # (B, 512, size/8, size/8)
+        return self.up(match_memory_format(x, self.up.conv))  # (B, 512, size/8, size/8)
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
         drawn = self.decoders[self.index(identity)](latent)  # (B, 4, size, size)

@@ -1,13 +1,11 @@
 """Faces at 128 px for CPUs and small GPUs: a swap in minutes.
 
-The same trick as `original` (one encoder, one decoder a person), built for the time it takes:
+The structure of `original` (one encoder, one decoder per identity), designed for speed:
 
-- nearly all multiplications happen at 8 to 32 px, where a pixel has many channels and convolutions run fastest
-- doublings are 1x1 convolutions (a ninth of the classic 3x3); the residual blocks after them mix the neighbours
-- the picture is taken in by 4x4 patches and drawn by 2x2 patches: nothing but input and output exists at 128 px
-- no normalisation: with residual branches that start small it trains as well, and no operation leaves channels_last
-
-Contents: `QuickConfig`, `Residual`, `Encoder`, `Decoder`, `Quick`.
+- Nearly all multiplications happen at 8 to 32 px, with many channels, where convolutions run fastest.
+- Upscales are 1x1 convolutions, a ninth of the classic 3x3; the residual blocks after them mix neighbouring pixels.
+- The encoder reads patches of 4x4 pixels and the decoder draws 2x2, so only input and output have full resolution.
+- There is no normalisation: residual branches that start small train as well, and everything stays in channels_last.
 """
 
 from dataclasses import dataclass
@@ -17,17 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from visagist.models import ARCHITECTURES
-from visagist.models.blocks.layers import depth_to_space, laid_out, leaky, scale, space_to_depth, start_even
+from visagist.models.blocks.layers import (
+    depth_to_space,
+    he_init_,
+    leaky_relu_,
+    match_memory_format,
+    scale_,
+    space_to_depth,
+)
 from visagist.models.blocks.limits import check_size, check_widths
 from visagist.models.swapper import Swapper
 
 SLOPE = 0.1  # of leaky ReLU, the cheapest activation in channels_last that keeps a gradient everywhere
-SIZES = (32, 1024)  # px; similarity is looked at in windows that 16 px do not hold
+SIZE_RANGE = (32, 1024)  # px; the windows of structural similarity do not fit into 16
 
 
 @dataclass(frozen=True)
 class QuickConfig:
-    """A thrifty 128 px swapper; about 1.6 billion multiplications a face."""
+    """A fast 128 px swapper; about 1.6 billion multiplications per face."""
 
     size: int = 128
     """Side of the faces: 32 to 1024 px, a multiple of 16."""
@@ -45,15 +50,15 @@ class QuickConfig:
     """Channels at 1/16, 1/8, 1/4 and 1/2 of the side."""
 
     def __post_init__(self) -> None:
-        check_size("quick", self.size, SIZES, 16)
+        check_size("quick", self.size, SIZE_RANGE, 16)
         check_widths(
             "quick", {"encoder": self.encoder, "latent": self.latent, "shared": self.shared, "decoder": self.decoder}
         )
-        check_widths("quick", {"the last number of encoder": self.encoder[-1]}, least=4)  # a quarter of it is squeezed
+        check_widths("quick", {"the last number of encoder": self.encoder[-1]}, minimum=4)  # divided by 4
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions that add to their input."""
+    """A residual block of two 3x3 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -61,12 +66,12 @@ class Residual(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = leaky(self.conv1(x), SLOPE)
-        return leaky(self.conv2(y).add_(x), SLOPE)  # no new memory, see `leaky`
+        y = leaky_relu_(self.conv1(x), SLOPE)
+        return leaky_relu_(self.conv2(y).add_(x), SLOPE)  # in place: see `leaky_relu_`
 
 
 class Encoder(nn.Module):
-    """A face to what the people have in common."""
+    """Encodes faces of any identity."""
 
     def __init__(self, config: QuickConfig) -> None:
         super().__init__()
@@ -82,17 +87,17 @@ class Encoder(nn.Module):
 
     def forward(self, faces: Tensor) -> Tensor:
         x = space_to_depth(faces - 0.5, 4)  # (B, 48, size/4, size/4)
-        x = leaky(self.patches(x), SLOPE)
-        x = leaky(self.down1(x), SLOPE)  # (B, 192, size/8, size/8)
-        x = leaky(self.down2(x), SLOPE)  # (B, 320, size/16, size/16)
+        x = leaky_relu_(self.patches(x), SLOPE)
+        x = leaky_relu_(self.down1(x), SLOPE)  # (B, 192, size/8, size/8)
+        x = leaky_relu_(self.down2(x), SLOPE)  # (B, 320, size/16, size/16)
         x = self.narrow(self.residual(x))  # (B, 80, size/16, size/16)
         x = self.squeeze(x.permute(0, 2, 3, 1).flatten(1))  # (B, latent)
-        x = leaky(self.spread(x), SLOPE)
+        x = leaky_relu_(self.spread(x), SLOPE)
         return x.unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, shared, size/16, size/16)
 
 
 class Decoder(nn.Module):
-    """Draws one person."""
+    """Draws one identity."""
 
     def __init__(self, config: QuickConfig) -> None:
         super().__init__()
@@ -108,7 +113,7 @@ class Decoder(nn.Module):
         self.draw = nn.Conv2d(c2, 4 * 4, 3, padding=1)  # RGB and mask of 2x2 pixels
 
     def forward(self, x: Tensor) -> Tensor:
-        x = leaky(self.enter(laid_out(x, self.enter)), SLOPE)  # (B, 320, size/16, size/16)
+        x = leaky_relu_(self.enter(match_memory_format(x, self.enter)), SLOPE)  # (B, 320, size/16, size/16)
         x = self.residual16(x)
         x = self.residual8(depth_to_space(self.up8(x), 2))  # (B, 256, size/8, size/8)
         x = self.residual4(depth_to_space(self.up4(x), 2))  # (B, 160, size/4, size/4)
@@ -123,8 +128,8 @@ class Quick(Swapper):
     Config = QuickConfig
     learning_rate = 1e-3
     tiny = QuickConfig(size=32, encoder=(8, 16, 16), latent=16, shared=8, decoder=(16, 16, 8, 8))
-    personal = ("decoders",)
-    segments = (Residual,)
+    per_identity_modules = ("decoders",)
+    checkpoint_blocks = (Residual,)
 
     @classmethod
     def presets(cls, device: str) -> list[dict[str, Any]]:
@@ -134,16 +139,16 @@ class Quick(Swapper):
         super().__init__(identities, config)
         self.encoder = Encoder(config)
         self.decoders = nn.ModuleList(Decoder(config) for _ in identities)
-        self.start()
+        self.initialize()
 
-    def start(self) -> None:
-        """Initial weights."""
-        start_even(self, SLOPE)
+    def initialize(self) -> None:
+        """Draw initial weights."""
+        he_init_(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, Residual):
-                scale(layer.conv2, 0.3)  # or the blocks would add up
+                scale_(layer.conv2, 0.3)  # residual branches start small, or the signal would grow block by block
             if isinstance(layer, Decoder):
-                scale(layer.draw, 0.2)  # the first pictures are grey, not noise
+                scale_(layer.draw, 0.2)  # the first predictions are grey, not noise
 
     def encode(self, faces: Tensor) -> Tensor:
         return self.encoder(faces)  # (B, shared, size/16, size/16)

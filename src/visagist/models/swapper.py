@@ -1,7 +1,7 @@
-"""The contract of an architecture.
+"""The interface of an architecture.
 
-Each architecture is one file of this package, or a class of another distribution that is named in its entry-point group
-`visagist.models`. CONTRIBUTING.md shows a whole one.
+Each architecture is one file of this package, or a class of another distribution named in its entry-point group
+`visagist.models`. CONTRIBUTING.md has a complete example.
 """
 
 from abc import abstractmethod
@@ -14,10 +14,10 @@ from visagist.core.errors import ConfigError
 
 
 class SwapperConfig(Protocol):
-    """Config of an architecture: a frozen dataclass whose fields all have defaults.
+    """Config of an architecture: a frozen dataclass in which every field has a default.
 
     A field is an int, a float, a str, a bool or a tuple of these; the docstring below it is its help. `__post_init__`
-    raises `ConfigError` for values that make no network; `visagist.models.blocks.limits` has checks for it.
+    raises `ConfigError` for invalid values; `visagist.models.blocks.limits` has checks for it.
     """
 
     @property
@@ -35,32 +35,32 @@ class Swapper(nn.Module):
 
     A subclass sets `Config` and `learning_rate`, creates its layers in `__init__(identities, config)`, and implements
     `encode` and `decode`; the first line of its docstring is its description in docs/networks.md. Everything else has a
-    default. What visagist relies on:
+    default. visagist relies on the following:
 
-    - Weights are drawn from torch's global generator, and the constructor and both functions work on the `meta` device
-      (memory is estimated there).
-    - All state is in parameters and buffers: they are saved, averaged and distributed.
-    - `encode` and `decode` are deterministic and run under autocast; `decode` returns float32 nevertheless, because the
+    - Weights are drawn from torch's global generator, and the constructor and both methods work on the `meta` device,
+      on which memory is estimated.
+    - All state is in parameters and buffers, which are saved, averaged and distributed.
+    - `encode` and `decode` are deterministic and run under autocast. `decode` returns float32 nevertheless, because the
       last sigmoid needs more than the 8 bits of bfloat16.
-    - Each weight belongs to one identity or is shared by all, see `whose`.
+    - Each weight belongs to one identity or is shared by all (`owner_of`).
 
     Attributes:
         Config: the architecture's `SwapperConfig`.
-        learning_rate: the one that suits the architecture with AdamW.
-        tiny: config of a network so small that a test trains it in seconds; None for the default config.
+        learning_rate: default learning rate with AdamW.
+        tiny: config of a network that a test trains in seconds; None for the default config.
         morphs: whether `decode_morphed` can draw mixtures of two identities.
-        personal: names of the module lists that hold one module per identity, in the order of `identities`.
-        segments: classes of the blocks whose activations gradient checkpointing may recompute in the backward pass.
-        identities: names of the identities that it can draw, two or more; the source first, the target second.
-        config: its config.
+        per_identity_modules: names of the module lists with one module per identity, in the order of `identities`.
+        checkpoint_blocks: classes of the blocks that gradient checkpointing may recompute in the backward pass.
+        identities: names of the identities the network can draw, two or more; the source first, the target second.
+        config: the network's config.
     """
 
     Config: ClassVar[type[Any]]
     learning_rate: ClassVar[float]
     tiny: ClassVar[SwapperConfig | None] = None
     morphs: ClassVar[bool] = False
-    personal: ClassVar[tuple[str, ...]] = ()
-    segments: ClassVar[tuple[type[nn.Module], ...]] = ()
+    per_identity_modules: ClassVar[tuple[str, ...]] = ()
+    checkpoint_blocks: ClassVar[tuple[type[nn.Module], ...]] = ()
     config: SwapperConfig
     identities: tuple[str, ...]
 
@@ -83,22 +83,11 @@ class Swapper(nn.Module):
 
     @abstractmethod
     def encode(self, faces: Tensor) -> Tensor:
-        """Faces to what the identities share.
-
-        Args:
-            faces: `(B, 3, R, R)` float32 RGB in [0, 1], R = `size`.
-
-        Returns:
-            A latent of any shape whose first axis is B.
-        """
+        """Encode `(B, 3, R, R)` float32 RGB faces in [0, 1], R = `size`, to a latent `(B, ...)` of any shape."""
 
     @abstractmethod
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        """Draw a latent as one identity.
-
-        Args:
-            latent: from `encode`.
-            identity: one of `identities`; `index` gives its place.
+        """Draw a latent as one of `identities`.
 
         Returns:
             `(B, 3, R, R)` float32 RGB in [0, 1] and `(B, 1, R, R)` float32 face mask in [0, 1].
@@ -113,32 +102,16 @@ class Swapper(nn.Module):
         identity: str,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Draw a latent as training does; most architectures draw as `decode` does.
+        """`decode` during training; the same unless overridden.
 
-        Args:
-            latent: from `encode`.
-            identity: one of `identities`.
-            generator: on the CPU, for architectures that draw random numbers here.
-
-        Returns:
-            The same as `decode`.
-
-        Raises:
-            ConfigError: no such identity.
+        `generator` is on the CPU, for architectures that draw random numbers here.
         """
         return self.decode(latent, identity)
 
     def decode_for_swap(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        """The result of `decode`, with a gradient that ends before everything that encodes.
+        """`decode` with gradients for the decoder only, for losses of the swap.
 
-        For losses of the swap: an encoder that learnt from them would carry the target's looks through.
-
-        Args:
-            latent: from `encode`.
-            identity: one of `identities`.
-
-        Raises:
-            ConfigError: no such identity.
+        An encoder trained by these losses would learn to pass on the target's appearance.
         """
         return self.decode(latent.detach(), identity)
 
@@ -164,15 +137,15 @@ class Swapper(nn.Module):
             raise ConfigError(f"no identity '{identity}' in this network (it has: {', '.join(self.identities)})")
         return self.identities.index(identity)
 
-    def whose(self, weight: str) -> str | None:
-        """The identity that a weight of `state_dict` belongs to, None for shared weights.
+    def owner_of(self, weight: str) -> str | None:
+        """The identity that owns a weight of `state_dict`, None for shared weights.
 
-        The default knows the lists in `personal`; override it where that is not enough.
+        The default uses `per_identity_modules`; override it where that is not enough.
 
         >>> from visagist.models import create
         >>> network = create("quick", ("source", "target"))
-        >>> network.whose("decoders.1.enter.weight"), network.whose("encoder.patches.weight")
+        >>> network.owner_of("decoders.1.enter.weight"), network.owner_of("encoder.patches.weight")
         ('target', None)
         """
         part, _, rest = weight.partition(".")
-        return self.identities[int(rest.partition(".")[0])] if part in self.personal else None
+        return self.identities[int(rest.partition(".")[0])] if part in self.per_identity_modules else None

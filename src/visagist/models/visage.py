@@ -1,17 +1,14 @@
-"""Our own network, 128 to 640 px: as much face for the time as measurements could find.
+"""visagist's own network, 128 to 640 px: the best measured quality for its computing time.
 
-- arithmetic goes to 8 to 32 px, where channels are many and pixels few; from there on one block a doubling
-- a block is a bottleneck: its 3x3 convolution has half the channels, so it costs a fifth of two plain ones. It is
-  dense: groups and depthwise convolutions save as much on paper, and saved less where it was measured
-- doublings are 1x1 convolutions to sub-pixels, and the last layer draws 2x2 pixels: nothing but input and output exists
-  at the full side. A larger face gets further levels, each half as wide as the one before
-- `rank` 0 gives each person a decoder; with a higher one a single decoder draws everybody, with weights that differ
-  from person to person by a matrix of that rank: a person more costs little, and everybody learns from everybody's
-  lids, teeth and skin
+- Most of the arithmetic happens at 8 to 32 px, with many channels; above that, each doubling has one block.
+- Blocks are bottlenecks whose 3x3 convolution has half the channels, for a fifth of the cost of two plain ones. Grouped
+  and depthwise convolutions save as much on paper but less when measured.
+- Upscales are 1x1 sub-pixel convolutions, and the last layer draws patches of 2x2 pixels, so only input and output have
+  full resolution. Larger faces get extra levels, each half as wide as the one before.
+- With `rank` 0, each identity has a decoder. Otherwise one shared decoder has a low-rank adapter per identity and layer
+  (Hu et al. 2021, "LoRA"): further identities cost little, and all learn from each other's lids, teeth and skin.
 
-What else was tried, and what it was worth, is in docs/networks.md.
-
-Contents: `VisageConfig`, `Layer`, `Bend`, `Block`, `Level`, `Encoder`, `Decoder`, `Visage`.
+docs/networks.md lists what else was tried.
 """
 
 from collections.abc import Iterator
@@ -25,29 +22,36 @@ from torch.nn import functional as F
 
 from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES
-from visagist.models.blocks.layers import depth_to_space, laid_out, leaky, scale, space_to_depth, start_even
+from visagist.models.blocks.layers import (
+    depth_to_space,
+    he_init_,
+    leaky_relu_,
+    match_memory_format,
+    scale_,
+    space_to_depth,
+)
 from visagist.models.blocks.limits import check_size, check_widths
 from visagist.models.swapper import Swapper
 
 SLOPE = 0.1  # of leaky ReLU
-SIZES = (32, 640)  # px
-PATCH = 4  # px, the side of what the encoder takes in as one pixel
-DRAWN = 2  # px, the side of what the last layer draws from one pixel
-LEAST = 16  # channels, where the halving of further levels ends
-DEEPEST = 32  # blocks a level
-HIGHEST = 512  # rank
-STRENGTH = 0.4  # of what tells people apart, at the start, against what they share
+SIZE_RANGE = (32, 640)  # px
+INPUT_PATCH = 4  # px, side of the patches that the encoder reads
+OUTPUT_PATCH = 2  # px, side of the patches that the decoder draws
+MIN_WIDTH = 16  # channels of extra levels
+MAX_DEPTH = 32  # blocks per level
+MAX_RANK = 512
+ADAPTER_STRENGTH = 0.4  # initial deviation of an adapter's weights relative to the shared ones
 
 
 @dataclass(frozen=True)
 class VisageConfig:
-    """A swapper for 128 to 640 px; the four levels of the decoder are those of a 128 px face."""
+    """A swapper for 128 to 640 px; the decoder settings are those of the four levels of a 128 px face."""
 
     size: int = 128
     """Side of the faces: 32 to 640 px, a multiple of 16 (from 256 px on of 32, from 512 px on of 64)."""
 
     encoder: tuple[int, int, int] = (64, 192, 320)
-    """Channels on the way down to the lowest level, which has a side of 8 to 15 px."""
+    """Channels of the encoder down to the lowest level, which has a side of 8 to 15 px."""
 
     latent: int = 320
     """Length of the latent vector that represents a face."""
@@ -59,105 +63,107 @@ class VisageConfig:
     """Channels of the decoder, from the lowest level up."""
 
     depth: tuple[int, int, int, int] = (3, 2, 1, 1)
-    """Blocks of these levels, 1 to 32 each; the further levels of large faces have one."""
+    """Blocks per level of the decoder, 1 to 32 each; the extra levels of large faces have one."""
 
     rank: int = 0
     """0: one decoder per identity. Higher: one decoder for all, with low-rank weights of this rank per identity; up
     to 512."""
 
     def __post_init__(self) -> None:
-        check_size("visage", self.size, SIZES, 2**self.halvings)
+        check_size("visage", self.size, SIZE_RANGE, 2**self.downscales)
         widths = {"latent": self.latent, "shared": self.shared, "decoder": self.decoder}
         check_widths("visage", widths)
-        check_widths("visage", {"encoder": self.encoder}, least=4)  # a quarter of the last is squeezed
-        if not all(1 <= depth <= DEEPEST for depth in self.depth):
-            raise ConfigError(f"model 'visage': depth {self.depth} must be of 1 to {DEEPEST} blocks a level")
-        if not 0 <= self.rank <= HIGHEST:
-            raise ConfigError(f"model 'visage': rank {self.rank} must be from 0 (a decoder a person) to {HIGHEST}")
+        check_widths("visage", {"encoder": self.encoder}, minimum=4)  # the last is divided by 4
+        if not all(1 <= depth <= MAX_DEPTH for depth in self.depth):
+            raise ConfigError(f"model 'visage': depth {self.depth} must have 1 to {MAX_DEPTH} blocks per level")
+        if not 0 <= self.rank <= MAX_RANK:
+            raise ConfigError(
+                f"model 'visage': rank {self.rank} must be from 0 (one decoder per identity) to {MAX_RANK}"
+            )
 
     @property
-    def halvings(self) -> int:
-        """Between the face and the lowest level, which has 8 to 15 px a side where a face has 128 or more."""
+    def downscales(self) -> int:
+        """Halvings from the face to the lowest level, which has a side of 8 to 15 px for faces of 128 px and more."""
         return 4 + (self.size >= 256) + (self.size >= 512)
 
     @property
-    def further(self) -> int:
-        """Levels more than a face of 128 px has."""
-        return self.halvings - 4
+    def extra_levels(self) -> int:
+        """Levels beyond those of a 128 px face."""
+        return self.downscales - 4
 
 
-class Layer(nn.Conv2d):
-    """A convolution of the decoder; `number` is its place among the bends of a person."""
+class AdaptableConv2d(nn.Conv2d):
+    """A convolution of the decoder; `number` is its index in each identity's list of adapters."""
 
     def __init__(self, channels: int, out: int, kernel: int, number: int) -> None:
         super().__init__(channels, out, kernel, padding=kernel // 2)
         self.number = number
 
-    def forward(self, x: Tensor, bends: nn.ModuleList | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if bends is None:
+    def forward(self, x: Tensor, adapters: nn.ModuleList | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if adapters is None:
             return super().forward(x)
-        weight, bias = bends[self.number](self)
+        weight, bias = adapters[self.number](self)
         return F.conv2d(x, weight, bias, padding=self.padding)
 
 
-class Bend(nn.Module):
-    """What one person's weights of a layer have other than everybody's: a matrix of low rank, and a bias.
+class LowRankAdapter(nn.Module):
+    """The difference between one identity's weights of a layer and the shared ones: a low-rank matrix and a bias.
 
-    Random from the start, and strong enough to tell people apart: from zero all would be drawn alike, and the encoder
-    would learn to say who they are.
+    Unlike LoRA's, it starts at random. If it started at zero, all identities would be drawn the same, and the encoder
+    would learn to encode the identity.
     """
 
-    def __init__(self, layer: Layer, rank: int) -> None:
+    def __init__(self, layer: AdaptableConv2d, rank: int) -> None:
         super().__init__()
         self.shape = (layer.out_channels, *layer.kernel_size, layer.in_channels)
         weight = layer.weight.detach()
         self.left = nn.Parameter(torch.randn(layer.out_channels, rank))
-        self.right = nn.Parameter(torch.randn(rank, weight[0].numel()) * weight.std() * STRENGTH / rank**0.5)
+        self.right = nn.Parameter(torch.randn(rank, weight[0].numel()) * weight.std() * ADAPTER_STRENGTH / rank**0.5)
         self.bias = nn.Parameter(torch.zeros(layer.out_channels))
 
-    def forward(self, layer: Layer) -> tuple[Tensor, Tensor | None]:
+    def forward(self, layer: AdaptableConv2d) -> tuple[Tensor, Tensor | None]:
         difference = (self.left @ self.right).view(self.shape).permute(0, 3, 1, 2)  # (O, I, k, k) in channels_last
         return layer.weight + difference, None if layer.bias is None else layer.bias + self.bias
 
 
 class Block(nn.Module):
-    """Half the channels, their neighbours, all channels again: a bottleneck (He et al. 2016) that adds to its input."""
+    """A residual bottleneck (He et al. 2016) of half the channels."""
 
     def __init__(self, channels: int, numbers: Iterator[int]) -> None:
         super().__init__()
         half = max(1, channels // 2)
-        self.narrow = Layer(channels, half, 1, next(numbers))
-        self.mix = Layer(half, half, 3, next(numbers))
-        self.widen = Layer(half, channels, 1, next(numbers))
+        self.narrow = AdaptableConv2d(channels, half, 1, next(numbers))
+        self.mix = AdaptableConv2d(half, half, 3, next(numbers))
+        self.widen = AdaptableConv2d(half, channels, 1, next(numbers))
 
-    def forward(self, x: Tensor, bends: nn.ModuleList | None = None) -> Tensor:
-        y = leaky(self.narrow(x, bends), SLOPE)
-        y = leaky(self.mix(y, bends), SLOPE)
-        return leaky(self.widen(y, bends).add_(x), SLOPE)  # no new memory, see `leaky`
+    def forward(self, x: Tensor, adapters: nn.ModuleList | None = None) -> Tensor:
+        y = leaky_relu_(self.narrow(x, adapters), SLOPE)
+        y = leaky_relu_(self.mix(y, adapters), SLOPE)
+        return leaky_relu_(self.widen(y, adapters).add_(x), SLOPE)  # in place: see `leaky_relu_`
 
 
 class Level(nn.Module):
-    """Blocks of one size, one after the other."""
+    """Blocks at one resolution."""
 
     def __init__(self, channels: int, depth: int, numbers: Iterator[int]) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(Block(channels, numbers) for _ in range(depth))
 
-    def forward(self, x: Tensor, bends: nn.ModuleList | None) -> Tensor:
+    def forward(self, x: Tensor, adapters: nn.ModuleList | None) -> Tensor:
         for block in self.blocks:
-            x = block(x, bends)
+            x = block(x, adapters)
         return x
 
 
 class Encoder(nn.Module):
-    """A face to what the people have in common."""
+    """Encodes faces of any identity."""
 
     def __init__(self, config: VisageConfig) -> None:
         super().__init__()
         first, lowest = config.encoder[0], config.encoder[-1]
-        widths = [max(LEAST, first >> level) for level in range(config.further, 0, -1)] + [*config.encoder]
-        self.side = config.size >> config.halvings
-        self.patches = nn.Conv2d(3 * PATCH**2, widths[0], 3, padding=1)
+        widths = [max(MIN_WIDTH, first >> level) for level in range(config.extra_levels, 0, -1)] + [*config.encoder]
+        self.side = config.size >> config.downscales
+        self.patches = nn.Conv2d(3 * INPUT_PATCH**2, widths[0], 3, padding=1)
         self.downs = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.block = Block(lowest, count())
         self.narrow = nn.Conv2d(lowest, lowest // 4, 1)
@@ -165,37 +171,37 @@ class Encoder(nn.Module):
         self.spread = nn.Linear(config.latent, config.shared * self.side**2)
 
     def forward(self, faces: Tensor) -> Tensor:
-        x = space_to_depth(faces - 0.5, PATCH)  # (B, 48, R/4, R/4)
-        x = leaky(self.patches(x), SLOPE)
+        x = space_to_depth(faces - 0.5, INPUT_PATCH)  # (B, 48, R/4, R/4)
+        x = leaky_relu_(self.patches(x), SLOPE)
         for down in self.downs:
-            x = leaky(down(x), SLOPE)  # at last (B, lowest, s, s), s from 8 to 15
+            x = leaky_relu_(down(x), SLOPE)  # at last (B, lowest, s, s), s from 8 to 15
         x = self.narrow(self.block(x))  # (B, lowest/4, s, s)
         x = self.squeeze(x.permute(0, 2, 3, 1).flatten(1))  # (B, latent)
-        x = leaky(self.spread(x), SLOPE)
+        x = leaky_relu_(self.spread(x), SLOPE)
         return x.unflatten(1, (self.side, self.side, -1)).permute(0, 3, 1, 2)  # (B, shared, s, s)
 
 
 class Decoder(nn.Module):
-    """Draws one person, or, with bends, whoever they are of."""
+    """Draws one identity or, with adapters, the identity they belong to."""
 
     def __init__(self, config: VisageConfig) -> None:
         super().__init__()
         numbers = count()
         last = config.decoder[-1]
-        widths = [*config.decoder, *(max(LEAST, last >> level) for level in range(1, config.further + 1))]
-        depths = [*config.depth, *(1 for _ in range(config.further))]
-        self.enter = Layer(config.shared, widths[0], 3, next(numbers))
+        widths = [*config.decoder, *(max(MIN_WIDTH, last >> level) for level in range(1, config.extra_levels + 1))]
+        depths = [*config.depth, *(1 for _ in range(config.extra_levels))]
+        self.enter = AdaptableConv2d(config.shared, widths[0], 3, next(numbers))
         self.levels = nn.ModuleList(Level(width, depth, numbers) for width, depth in zip(widths, depths, strict=True))
-        self.ups = nn.ModuleList(Layer(a, DRAWN**2 * b, 1, next(numbers)) for a, b in pairwise(widths))
-        self.draw = Layer(widths[-1], 4 * DRAWN**2, 3, next(numbers))  # RGB and mask
+        self.ups = nn.ModuleList(AdaptableConv2d(a, 4 * b, 1, next(numbers)) for a, b in pairwise(widths))
+        self.draw = AdaptableConv2d(widths[-1], 4 * OUTPUT_PATCH**2, 3, next(numbers))  # RGB and mask
 
-    def forward(self, x: Tensor, bends: nn.ModuleList | None) -> Tensor:
-        x = leaky(self.enter(laid_out(x, self.enter), bends), SLOPE)  # (B, 384, s, s)
-        x = self.levels[0](x, bends)
+    def forward(self, x: Tensor, adapters: nn.ModuleList | None) -> Tensor:
+        x = leaky_relu_(self.enter(match_memory_format(x, self.enter), adapters), SLOPE)  # (B, 384, s, s)
+        x = self.levels[0](x, adapters)
         for up, level in zip(self.ups, self.levels[1:], strict=True):
-            x = depth_to_space(up(x, bends), 2)  # (B, 256, 2s, 2s), (B, 128, 4s, 4s), (B, 64, 8s, 8s), ...
-            x = level(x, bends)
-        return depth_to_space(self.draw(x, bends), DRAWN)  # (B, 4, R, R)
+            x = depth_to_space(up(x, adapters), 2)  # (B, 256, 2s, 2s), (B, 128, 4s, 4s), (B, 64, 8s, 8s), ...
+            x = level(x, adapters)
+        return depth_to_space(self.draw(x, adapters), OUTPUT_PATCH)  # (B, 4, R, R)
 
 
 @ARCHITECTURES.register
@@ -208,12 +214,12 @@ class Visage(Swapper):
     Config = VisageConfig
     learning_rate = 1e-3
     tiny = VisageConfig(size=32, encoder=(8, 16, 16), latent=16, shared=8, decoder=(16, 16, 8, 8), rank=2)
-    personal = ("decoders", "bends")
-    segments = (Block,)
+    per_identity_modules = ("decoders", "bends")
+    checkpoint_blocks = (Block,)
 
     @classmethod
     def presets(cls, device: str) -> list[dict[str, Any]]:
-        # 192 px take 1.7 times the arithmetic of 256, whose lowest level has 8 px a side, not 12.
+        # 192 px would cost 1.7 times as much as 256, because its lowest level has a side of 12 px rather than 8.
         return [{"size": 128}] if device == "cpu" else [{"size": 256}, {"size": 128}]
 
     def __init__(self, identities: tuple[str, ...], config: VisageConfig) -> None:
@@ -224,29 +230,31 @@ class Visage(Swapper):
             self.decoder = Decoder(config)
         else:
             self.decoders = nn.ModuleList(Decoder(config) for _ in identities)
-        self.start()
-        if config.rank:  # as strong as the weights they bend, which must be there first
-            layers = [layer for layer in self.decoder.modules() if isinstance(layer, Layer)]
+        self.initialize()
+        if config.rank:  # adapters are as strong as the initialized weights
+            layers = [layer for layer in self.decoder.modules() if isinstance(layer, AdaptableConv2d)]
             layers.sort(key=lambda layer: layer.number)
-            self.bends = nn.ModuleList(nn.ModuleList(Bend(layer, config.rank) for layer in layers) for _ in identities)
+            self.bends = nn.ModuleList(
+                nn.ModuleList(LowRankAdapter(layer, config.rank) for layer in layers) for _ in identities
+            )
 
-    def start(self) -> None:
-        """Initial weights."""
-        start_even(self, SLOPE)
+    def initialize(self) -> None:
+        """Draw initial weights."""
+        he_init_(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, Block):
-                scale(layer.widen, 0.3)  # or the blocks would add up
+                scale_(layer.widen, 0.3)  # residual branches start small, or the signal would grow block by block
             if isinstance(layer, Decoder):
-                scale(layer.draw, 0.2)  # the first pictures are grey, not noise
+                scale_(layer.draw, 0.2)  # the first predictions are grey, not noise
 
     def encode(self, faces: Tensor) -> Tensor:
         return self.encoder(faces)  # (B, shared, s, s), s from 8 to 15
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        person = self.index(identity)
+        index = self.index(identity)
         if self.rank:
-            drawn = self.decoder(latent, self.bends[person])  # (B, 4, R, R)
+            drawn = self.decoder(latent, self.bends[index])  # (B, 4, R, R)
         else:
-            drawn = self.decoders[person](latent, None)
+            drawn = self.decoders[index](latent, None)
         drawn = torch.sigmoid(drawn.float())  # in float32: bf16 has 256 steps between 0.5 and 1
         return drawn[:, :3], drawn[:, 3:]

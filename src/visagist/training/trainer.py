@@ -248,15 +248,15 @@ class Trainer:
 
 
 def recompute_blocks(network: Swapper) -> None:
-    """Gradient checkpointing: blocks (`Swapper.segments`) are computed again in the backward pass.
+    """Gradient checkpointing: blocks (`Swapper.checkpoint_blocks`) are computed again in the backward pass.
 
     Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". Random numbers are drawn only between blocks.
 
     Raises:
         ConfigError: the network declares none.
     """
-    if not network.segments:
+    if not network.checkpoint_blocks:
         raise ConfigError(f"{type(network).__name__} has no blocks to recompute; leave --checkpointing away")
     for block in network.modules():
-        if isinstance(block, network.segments):
+        if isinstance(block, network.checkpoint_blocks):
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

@@ -129,7 +129,7 @@ def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str
     """
     taken: dict[str, Tensor] = {}
     for name in network.state_dict():
-        person = network.whose(name)
+        person = network.owner_of(name)
         taken[name] = weights.get(name if person is None else _counterpart(name, person, people), Tensor())
     try:
         network.load_state_dict(taken)
@@ -165,7 +165,7 @@ def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
         if part not in known:
             raise ConfigError(f"this network has no part '{part}' to freeze (it has: {', '.join(known)})")
     weights = [name for name, _ in network.named_parameters()]
-    owners = {name: network.whose(name) or SHARED for name in weights}
+    owners = {name: network.owner_of(name) or SHARED for name in weights}
     kept = frozenset(name for name in weights if name.partition(".")[0] in parts or owners[name] in parts)
     if len(kept) == len(weights):
         raise ConfigError(f"with {', '.join(parts)} frozen nothing is left to train")

@@ -1,1 +1,1 @@
-"""Building blocks that architectures share; the registry of architectures does not look here."""
+"""Building blocks shared by architectures. They are not architectures, so the registry ignores this package."""

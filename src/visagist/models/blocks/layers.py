@@ -1,4 +1,4 @@
-"""Functions that most architectures share: sub-pixels, memory layout, activation, initial weights."""
+"""Functions shared by most architectures: sub-pixel convolution, memory format, activation, initial weights."""
 
 import torch
 from torch import Tensor, nn
@@ -6,11 +6,10 @@ from torch.nn import functional as F
 
 
 def depth_to_space(x: Tensor, factor: int) -> Tensor:
-    """Trade channels for pixels: `(B, f*f*C, H, W)` to `(B, C, f*H, f*W)`.
+    """Rearrange channels into pixels: `(B, f*f*C, H, W)` to `(B, C, f*H, f*W)`, in the memory format of `x`.
 
-    The output channel is the fastest part of the input channel, unlike in `torch.pixel_shuffle`: in channels_last
-    each output pixel is then one contiguous run of memory, which is 2 to 7 times faster. The result is in the layout
-    that `x` is in.
+    Unlike in `torch.pixel_shuffle`, the output channel varies fastest within the input channels. In channels_last, each
+    output pixel is then one contiguous run of memory, which makes this 2 to 7 times faster.
 
     >>> x = torch.arange(8.0).reshape(1, 8, 1, 1)
     >>> depth_to_space(x, 2)[0, 0].tolist()
@@ -26,7 +25,7 @@ def depth_to_space(x: Tensor, factor: int) -> Tensor:
 
 
 def space_to_depth(x: Tensor, factor: int) -> Tensor:
-    """Trade pixels for channels: `(B, C, H, W)` to `(B, f*f*C, H/f, W/f)`, the inverse of `depth_to_space`.
+    """Rearrange pixels into channels: `(B, C, H, W)` to `(B, f*f*C, H/f, W/f)`, the inverse of `depth_to_space`.
 
     >>> x = torch.rand(2, 3, 8, 8)
     >>> bool((depth_to_space(space_to_depth(x, 4), 4) == x).all())
@@ -41,40 +40,33 @@ def space_to_depth(x: Tensor, factor: int) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-def laid_out(x: Tensor, layer: nn.Conv2d) -> Tensor:
-    """A picture in the memory layout of the weights of the layer that it goes into; copied only where it is not yet.
+def match_memory_format(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """Copy `(B, C, H, W)` into the memory format of a layer's weights, unless it already has it.
 
-    A code that becomes a picture is one in channels_last, and each convolution gives what it gets: without this, a
-    network whose weights are in plain order would be in channels_last from its latent on.
-
-    Args:
-        x: `(B, C, H, W)`.
-        layer: with kernels larger than 1x1, whose layout their strides tell.
+    A latent reshaped to an image is in channels_last, and convolutions keep the format of their input, so the rest of a
+    contiguous network would run in channels_last. The kernel must be larger than 1x1: only then do its strides show the
+    format.
     """
-    last = layer.weight.is_contiguous(memory_format=torch.channels_last)
-    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    is_channels_last = layer.weight.is_contiguous(memory_format=torch.channels_last)
+    return x.contiguous(memory_format=torch.channels_last if is_channels_last else torch.contiguous_format)
 
 
-def leaky(x: Tensor, slope: float) -> Tensor:
-    """Leaky ReLU, in the memory of `x`, which holds what it was no more.
+def leaky_relu_(x: Tensor, slope: float) -> Tensor:
+    """Leaky ReLU in place.
 
-    Memory that is new has to be zeroed by the kernel, page by page, which takes several times as long as the
-    arithmetic; and what the gradient needs is the result's sign, so nothing is kept twice.
+    The operating system zeroes newly allocated memory page by page, which takes several times as long as the
+    arithmetic. The gradient only needs the sign of the result.
 
-    >>> leaky(torch.tensor([-1.0, 2.0]), 0.1).tolist()
+    >>> leaky_relu_(torch.tensor([-1.0, 2.0]), 0.1).tolist()
     [-0.10..., 2.0]
     """
-    return F.leaky_relu(x, slope, True)  # in place
+    return F.leaky_relu(x, slope, True)
 
 
-def start_even(network: nn.Module, slope: float) -> None:
-    """Draw weights with which signals keep their strength through all layers (He et al. 2015), in place.
+def he_init_(network: nn.Module, slope: float) -> None:
+    """Initialize convolutions and dense layers followed by leaky ReLUs (He et al. 2015), in place; biases become 0.
 
-    Torch's own defaults weaken them threefold a layer, and the first hundred iterations go into undoing that.
-
-    Args:
-        network: whose convolutions and dense layers are meant; their biases become 0.
-        slope: of the leaky ReLU after them.
+    Torch's defaults weaken the signal threefold per layer, and the first hundred iterations only undo that.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -83,7 +75,7 @@ def start_even(network: nn.Module, slope: float) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def scale(layer: nn.Conv2d, factor: float) -> None:
+def scale_(layer: nn.Conv2d, factor: float) -> None:
     """Multiply the weights of `layer` by `factor`, in place."""
     with torch.no_grad():
         layer.weight.mul_(factor)

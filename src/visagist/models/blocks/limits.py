@@ -4,20 +4,14 @@ from collections.abc import Mapping
 
 from visagist.core.errors import ConfigError
 
-WIDEST = 4096  # channels, or numbers of a latent
+MAX_WIDTH = 4096  # channels, or length of a latent
 
 
 def check_size(model: str, size: int, limits: tuple[int, int], step: int) -> None:
-    """Refuse a size that a network cannot have.
-
-    Args:
-        model: its name, for the message.
-        size: px.
-        limits: the smallest and the largest, px.
-        step: what sizes are multiples of, px.
+    """Check that a size in px is within `limits`, inclusive, and a multiple of `step`.
 
     Raises:
-        ConfigError: it is outside of the limits or no multiple of `step`; the message says what is.
+        ConfigError: it is not; the message suggests valid sizes.
     """
     low, high = limits
     if not low <= size <= high or size % step:
@@ -28,13 +22,13 @@ def check_size(model: str, size: int, limits: tuple[int, int], step: int) -> Non
         )
 
 
-def check_widths(model: str, widths: Mapping[str, int | tuple[int, ...]], least: int = 1) -> None:
-    """Refuse widths that make no network.
+def check_widths(model: str, widths: Mapping[str, int | tuple[int, ...]], minimum: int = 1) -> None:
+    """Check widths, given by the name of their setting.
 
     Raises:
-        ConfigError: one is not in `least` to `WIDEST`.
+        ConfigError: a width is not in `minimum` to `MAX_WIDTH`.
     """
     for name, given in widths.items():
         for width in given if isinstance(given, tuple) else (given,):
-            if not least <= width <= WIDEST:
-                raise ConfigError(f"model '{model}': {name} {width} must be from {least} to {WIDEST}")
+            if not minimum <= width <= MAX_WIDTH:
+                raise ConfigError(f"model '{model}': {name} {width} must be from {minimum} to {MAX_WIDTH}")

@@ -1,17 +1,11 @@
-"""What the networks of the SAEHD family (`df`, `liae`) and `amp` are made of.
+"""Building blocks of the SAEHD family (`df`, `liae`) and of `amp`.
 
-- `Variant`: the options u, d, t and c
-- `cosine`, `unit_norm`: functions on tensors
-- `Down`, `Up`, `Residual`, `Heads`: blocks
-- `Encoder`, `Inter`, `Decoder`: the parts of a network
-- `start`: initial weights
+DeepFaceLab introduced the family (Perov et al. 2020, "DeepFaceLab: A simple, flexible and extensible face swapping
+framework"). Widths, kernels, slopes and options follow its published figures, so that its users' experience carries
+over: a `df` of 128 px with 256, 64, 64 and 22 dims has 57.54 million parameters in both.
 
-The family came with DeepFaceLab (Perov et al. 2020, "DeepFaceLab: A simple, flexible and extensible face swapping
-framework"). Widths, kernels, slopes and options are its published figures, so that a user's experience with them
-carries over: a `df` of 128 px with 256, 64, 64 and 22 dims has 57.54 million parameters here as there.
-
-Nothing leaves the memory layout that weights and faces are given in. In channels_last a flattened picture is a view
-with the channel fastest, and so is a code that becomes one.
+Everything stays in the memory format of weights and faces. In channels_last a flattened image is a view in which the
+channel varies fastest, and a latent is unflattened the same way.
 """
 
 from collections.abc import Callable
@@ -23,40 +17,32 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from visagist.core.errors import ConfigError
-from visagist.models.blocks.layers import depth_to_space, laid_out, leaky, scale
+from visagist.models.blocks.layers import depth_to_space, leaky_relu_, match_memory_format, scale_
 
-SLOPE = 0.1  # of leaky_relu
+SLOPE = 0.1  # of leaky ReLU
 RESIDUAL_SLOPE = 0.2  # in residual blocks
-SIZES = (64, 640)  # px
+SIZE_RANGE = (64, 640)  # px
 
-Activation = Callable[[Tensor, float], Tensor]  # a tensor, which it may overwrite, and the slope where there is one
+Activation = Callable[[Tensor, float], Tensor]  # of a tensor, which it may overwrite, and a slope
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Which of the family's options a network has.
+    """Options of the family."""
 
-    Attributes:
-        unit_norm: u, the encoder's output is scaled to unit norm: brightness and contrast of a face count less, and
-            the swap is more like the source.
-        doubled: d, pictures are computed at half the side and drawn by 2x2 pixels: twice the size for the same work.
-        deeper: t, one downscale, one upscale and the residual blocks about them more.
-        cosine: c, x·cos(x) takes the place of leaky ReLU.
-    """
-
-    unit_norm: bool
-    doubled: bool
-    deeper: bool
-    cosine: bool
+    unit_norm: bool  # u: scale the encoder's output to unit norm; contrast matters less, and likeness improves
+    doubled: bool  # d: compute at half the side and draw patches of 2x2 pixels; twice the size for the same work
+    deeper: bool  # t: one more downscale and upscale, with residual blocks
+    cosine: bool  # c: x·cos(x) as activation
 
     @classmethod
-    def named(cls, model: str, options: str) -> "Variant":
-        """The variant that the letters of `options` ask for, in any order.
+    def parse(cls, model: str, options: str) -> "Variant":
+        """The variant for letters of `options` in any order.
 
         Raises:
             ConfigError: a letter other than u, d, t and c, or one twice.
 
-        >>> Variant.named("df", "ud")
+        >>> Variant.parse("df", "ud")
         Variant(unit_norm=True, doubled=True, deeper=False, cosine=False)
         """
         if not set(options) <= set("udtc") or len(set(options)) != len(options):
@@ -67,17 +53,17 @@ class Variant:
 
     @property
     def step(self) -> int:
-        """What sizes are multiples of, in px: what lies between the picture and the inter's square."""
+        """Sizes are multiples of this, in px; ratio of the face's side to that of the inter's output."""
         return 32 if self.doubled else 16
 
     @property
     def activation(self) -> Activation:
-        """The activation of every block."""
-        return cosine if self.cosine else leaky
+        """Activation of every block."""
+        return cosine if self.cosine else leaky_relu_
 
 
 def cosine(x: Tensor, slope: float) -> Tensor:
-    """x·cos(x); `slope` has no meaning here, it only lets this take the place of `leaky`.
+    """x·cos(x); `slope` is ignored, for the same signature as `leaky_relu_`.
 
     >>> cosine(torch.tensor([0.0, torch.pi]), 0.1).tolist()
     [0.0, -3.14...]
@@ -86,20 +72,20 @@ def cosine(x: Tensor, slope: float) -> Tensor:
 
 
 def unit_norm(x: Tensor) -> Tensor:
-    """Scale each row of `(B, N)` to a mean square of 1, in float32 at least.
+    """Scale each row of `(B, N)` to a mean square of 1, at least in float32.
 
-    The norm is taken by the number (Karras et al. 2018, "Progressive Growing of GANs", pixel norm): a row of length 1
-    would have tens of thousands of numbers near 0, and the dense layer after it nothing to start from.
+    Pixel norm of Karras et al. 2018, "Progressive Growing of GANs". Rows of length 1 would have tens of thousands of
+    values near 0, too weak an input for the dense layer that follows.
 
     >>> unit_norm(torch.tensor([[3.0, -3.0]])).round(decimals=4).tolist()
     [[1.0, -1.0]]
     """
-    x = x.to(torch.promote_types(x.dtype, torch.float32))  # bf16 adds up 32768 squares to about two digits
+    x = x.to(torch.promote_types(x.dtype, torch.float32))  # a bf16 sum of 32768 squares has about two correct digits
     return x * torch.rsqrt(x.square().mean(1, keepdim=True) + 1e-6)
 
 
 class Down(nn.Module):
-    """Half the side: a 5x5 convolution that steps over every other pixel."""
+    """Halves the side with a strided 5x5 convolution."""
 
     def __init__(self, channels: int, out: int, activation: Activation) -> None:
         super().__init__()
@@ -111,7 +97,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the side: a 3x3 convolution draws four pixels' worth of channels, which are then laid out as 2x2."""
+    """Doubles the side with a 3x3 sub-pixel convolution."""
 
     def __init__(self, channels: int, out: int, activation: Activation) -> None:
         super().__init__()
@@ -119,12 +105,12 @@ class Up(nn.Module):
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv(laid_out(x, self.conv))  # the first one's is a code
+        x = self.conv(match_memory_format(x, self.conv))  # the first input is a reshaped latent
         return depth_to_space(self.activation(x, SLOPE), 2)  # (B, out, 2H, 2W)
 
 
 class Residual(nn.Module):
-    """Two 3x3 convolutions that add to their input."""
+    """A residual block of two 3x3 convolutions."""
 
     def __init__(self, channels: int, activation: Activation) -> None:
         super().__init__()
@@ -134,14 +120,14 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.activation(self.conv1(x), RESIDUAL_SLOPE)
-        return self.activation(self.conv2(y).add_(x), RESIDUAL_SLOPE)  # no new memory, see `leaky`
+        return self.activation(self.conv2(y).add_(x), RESIDUAL_SLOPE)  # in place: see `leaky_relu_`
 
 
 class Heads(nn.Module):
-    """Four RGB heads, one for each pixel of 2x2: a 1x1 for the upper left one, 3x3 for the others.
+    """Four RGB heads for patches of 2x2 pixels: 1x1 for the upper left pixel, 3x3 for the others.
 
-    They are computed as one 3x3 convolution, the 1x1 kernel with zeros around it: the same sums, and the widest tensor
-    of the network is read once instead of four times.
+    They are computed as one 3x3 convolution with the 1x1 kernel zero-padded, so that the widest tensor of the network
+    is read once instead of four times.
     """
 
     def __init__(self, channels: int) -> None:
@@ -156,7 +142,7 @@ class Heads(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A face to what is seen in it: four or, with t, five downscales."""
+    """Four downscales, or five with t."""
 
     def __init__(self, width: int, variant: Variant) -> None:
         super().__init__()
@@ -180,31 +166,31 @@ class Encoder(nn.Module):
         x = self.down4(x)  # (B, 8e, R/16, R/16)
         if self.deeper:
             x = self.residual5(self.down5(x))  # (B, 8e, R/32, R/32), the side rounded up
-        x = x.permute(0, 2, 3, 1).flatten(1)  # (B, numbers)
+        x = x.permute(0, 2, 3, 1).flatten(1)  # (B, N), N = `output_length`
         return unit_norm(x) if self.unit_norm else x
 
     @staticmethod
-    def numbers(size: int, width: int, variant: Variant) -> int:
-        """How many numbers come out for a face of `size` px.
+    def output_length(size: int, width: int, variant: Variant) -> int:
+        """Length of the flat output for a face of `size` px.
 
-        >>> Encoder.numbers(128, 64, Variant.named("df", ""))
+        >>> Encoder.output_length(128, 64, Variant.parse("df", ""))
         32768
         """
         side = -(-size // (32 if variant.deeper else 16))
         return side**2 * 8 * width
 
 
-SEGMENTS = (Down, Up, Residual)  # of `Swapper.segments`
+CHECKPOINT_BLOCKS = (Down, Up, Residual)  # for `Swapper.checkpoint_blocks`
 
 
 class Inter(nn.Module):
-    """A latent between two dense layers, and a square picture from it; with t it is not scaled up."""
+    """Two dense layers with the latent in between; the result is reshaped to a feature map and, without t, upscaled."""
 
-    def __init__(self, numbers: int, latent: int, out: int, size: int, variant: Variant) -> None:
+    def __init__(self, inputs: int, latent: int, out: int, size: int, variant: Variant) -> None:
         super().__init__()
         self.side = size // variant.step
         self.deeper = variant.deeper
-        self.squeeze = nn.Linear(numbers, latent)
+        self.squeeze = nn.Linear(inputs, latent)
         self.spread = nn.Linear(latent, self.side**2 * out)
         if not variant.deeper:
             self.up = Up(out, out, variant.activation)
@@ -216,13 +202,9 @@ class Inter(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws a face and, on a branch of its own, its mask.
+    """Draws a face and, in a separate branch without residual blocks, its mask.
 
-    Args:
-        channels: of what comes in.
-        width: `d`; the upscales have 8, 4 and 2 times as many channels, with t 8, 8, 4 and 2 times.
-        mask: the same for the mask's branch, which has no residual blocks.
-        variant: the network's options.
+    The upscales have 8, 4 and 2 times `width` channels (with t 8, 8, 4 and 2), those of the mask likewise with `mask`.
     """
 
     def __init__(self, channels: int, width: int, mask: int, variant: Variant) -> None:
@@ -230,7 +212,7 @@ class Decoder(nn.Module):
         activation = variant.activation
         stages = (8, 8, 4, 2) if variant.deeper else (8, 4, 2)
         widths = [stage * width for stage in stages]
-        masks = [stage * mask for stage in (*stages, 1)[: len(stages) + variant.doubled]]  # d: up to the full side
+        masks = [stage * mask for stage in (*stages, 1)[: len(stages) + variant.doubled]]  # with d up to the full side
         self.ups = nn.ModuleList(Up(before, after, activation) for before, after in pairwise([channels, *widths]))
         self.residuals = nn.ModuleList(Residual(after, activation) for after in widths)
         self.draw = Heads(widths[-1]) if variant.doubled else nn.Conv2d(widths[-1], 3, 1)
@@ -247,13 +229,12 @@ class Decoder(nn.Module):
         return torch.sigmoid(rgb.float()), torch.sigmoid(mask.float())  # bf16 has 128 steps between 0.5 and 1
 
 
-def start(network: nn.Module, variant: Variant) -> None:
-    """Weights with which signals keep their strength through all layers (He et al. 2015), drawn anew.
+def initialize_(network: nn.Module, variant: Variant) -> None:
+    """Draw initial weights that preserve the strength of the signal through all layers (He et al. 2015), in place.
 
-    The family's usual start (Glorot's) counts a layer's outputs as well as its inputs, and not that a leaky ReLU halves
-    the square of a signal: an upscale with eight times as many channels out as in weakens it threefold, the dense layer
-    after the latent nearly sixfold. Where no activation follows (dense layers), and with x·cos(x), which is x near 0,
-    there is nothing to make up for.
+    Glorot's, which the family usually starts from, averages fan-in and fan-out and ignores that leaky ReLU halves the
+    variance: an upscale with eight times as many output channels weakens the signal threefold, the dense layer after
+    the latent nearly sixfold. Dense layers, which no activation follows, and x·cos(x), which is x near 0, need no gain.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -267,9 +248,9 @@ def start(network: nn.Module, variant: Variant) -> None:
             nn.init.zeros_(layer.bias)
     for layer in network.modules():
         if isinstance(layer, Residual):
-            scale(layer.conv2, 0.3)  # or the blocks would add up
+            scale_(layer.conv2, 0.3)  # residual branches start small, or the signal would grow block by block
         if isinstance(layer, Decoder):
             for weight in layer.draw.parameters():
                 with torch.no_grad():
-                    weight.mul_(0.2)  # the first pictures are grey, not noise
-            scale(layer.draw_mask, 0.2)
+                    weight.mul_(0.2)  # the first predictions are grey, not noise
+            scale_(layer.draw_mask, 0.2)
