@@ -1,4 +1,4 @@
-"""Atomic files, settings, the machine."""
+"""Atomic writes, settings files and diagnostics."""
 
 import errno
 from pathlib import Path
@@ -12,7 +12,7 @@ from visagist.jobs.diagnostics import examine
 from visagist.media import EncodeOptions
 
 
-def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_atomic(path, "old")
     with pytest.raises(ValueError, match="stop"), atomic(path) as temporary:
@@ -22,19 +22,19 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+def test_a_full_disk_raises_output_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"), atomic(tmp_path / "file") as temporary:
         temporary.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_folder_under_a_file_is_an_output_error(tmp_path: Path) -> None:
+def test_a_parent_that_is_a_file_raises_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError):
         write_atomic(tmp_path / "file" / "below", "text")
 
 
-def test_settings_name_file_and_field(tmp_path: Path) -> None:
+def test_settings_errors_name_file_and_field(tmp_path: Path) -> None:
     path = tmp_path / "options.toml"
     path.write_text("crf = 'high'")
     with pytest.raises(ConfigError, match=r"options\.toml: crf"):
@@ -44,12 +44,12 @@ def test_settings_name_file_and_field(tmp_path: Path) -> None:
         EncodeOptions.load(path)
 
 
-def test_a_saved_call_holds_no_empty_values(tmp_path: Path) -> None:
+def test_a_saved_call_omits_empty_values(tmp_path: Path) -> None:
     save_call(tmp_path / "call.toml", {"a": Path("x"), "b": None, "c": {"d": None}, "e": {"f": 1}})
     assert read_toml(tmp_path / "call.toml") == {"a": str(Path("x").absolute()), "e": {"f": 1}}
 
 
-def test_the_doctor_finds_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_devices_encoders_and_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path))
     findings = examine("cpu")
     names = {finding.name for finding in findings}

@@ -1,4 +1,4 @@
-"""What a process does with memory that it frees."""
+"""Reuse of freed memory."""
 
 import subprocess
 import sys
@@ -16,14 +16,14 @@ def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 with kept_memory() as is_kept:
     assert is_kept
-    faults()  # the first are of memory that is new
+    faults()  # warm-up: the first allocations are new memory
     kept = faults()
 print(kept, faults())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the C library of Linux is meant")
-def test_kept_memory_is_not_zeroed_by_the_kernel_again() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc")
+def test_reused_memory_causes_no_page_faults() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     kept, afterwards = map(int, done.stdout.split())
-    assert kept * 20 < afterwards  # as ever, once it is over
+    assert kept * 20 < afterwards  # back to the default after the block

@@ -1,4 +1,4 @@
-"""The same setting as a keyword and in `options=`."""
+"""Settings given as keywords and in `options=`."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from visagist.core.options import combine
 from visagist.media import EncodeOptions
 
 
-def test_keywords_are_added_to_the_options() -> None:
+def test_keywords_are_merged_into_the_options() -> None:
     options = EncodeOptions(codec="h264")
     combined = combine(options, EncodeOptions, crf=18, encoder_preset=None)
     assert combined == EncodeOptions(codec="h264", crf=18)
@@ -19,12 +19,12 @@ def test_keywords_are_added_to_the_options() -> None:
 @pytest.mark.parametrize(
     ("options", "given", "words"),
     [
-        (EncodeOptions(crf=18), {"crf": 18}, "crf: given both"),  # even where both agree
+        (EncodeOptions(crf=18), {"crf": 18}, "crf: given both"),  # even if the values agree
         (None, {"crf": "high"}, "EncodeOptions: crf"),
         (None, {"quality": 3}, "quality"),
     ],
 )
-def test_a_setting_given_twice_or_wrongly_is_named(
+def test_a_duplicate_or_invalid_setting_is_named(
     options: EncodeOptions | None, given: dict[str, object], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):

@@ -1,4 +1,4 @@
-"""Registries list names without importing, import a part at its first use, and take parts of other distributions."""
+"""Registries: names without imports, lazy loading and third-party parts."""
 
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ def distribution(folder: Path, name: str, **entries: str) -> None:
 
 @pytest.fixture
 def shapes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
-    """The registry of a package of its own with the parts `circle` and `square`."""
+    """The registry of a temporary package with the parts `circle` and `square`."""
     name = f"shapes_{abs(hash(request.node.nodeid))}"
     package = tmp_path / name
     (package / "inner").mkdir(parents=True)
@@ -47,14 +47,14 @@ def shapes(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return __import__(name).SHAPES
 
 
-def test_names_are_those_of_the_files_and_nothing_is_imported(shapes: Registry[Any]) -> None:
+def test_parts_are_named_after_their_files_without_importing_them(shapes: Registry[Any]) -> None:
     assert shapes.names == ("circle", "square") == tuple(shapes)
     assert "square" in shapes
     assert "helpers" not in shapes
     assert not [name for name in sys.modules if name.startswith(f"{shapes.package}.")]
 
 
-def test_a_part_is_imported_alone_at_its_first_use(shapes: Registry[Any]) -> None:
+def test_a_part_is_imported_alone_on_first_use(shapes: Registry[Any]) -> None:
     assert shapes["square"]() == 4
     assert f"{shapes.package}.circle" not in sys.modules
     assert [(name, type(part).__name__) for name, part in shapes.items()] == [
@@ -63,16 +63,16 @@ def test_a_part_is_imported_alone_at_its_first_use(shapes: Registry[Any]) -> Non
     ]
 
 
-def test_parts_of_other_distributions_come_by_entry_point(
+def test_entry_points_add_third_party_parts(
     shapes: Registry[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
     program = f"from {shapes.package} import SHAPES\n@SHAPES.register\ndef draw(): return 3\n"
-    (other / "their_shapes.py").write_text(program)  # which has its name from the entry point alone
+    (other / "their_shapes.py").write_text(program)  # registering here has no effect
     distribution(other, "theirs", triangle="their_shapes:draw", gone="their_shapes:gone", lost="no_such_module:draw")
     monkeypatch.syspath_prepend(str(other))
-    monkeypatch.syspath_prepend(str(other) + "/")  # found twice: PYTHONPATH and an editable installation
+    monkeypatch.syspath_prepend(str(other) + "/")  # found twice, as with PYTHONPATH and an editable installation
     assert shapes.names == ("circle", "square", "gone", "lost", "triangle")
     assert "their_shapes" not in sys.modules
     assert shapes["triangle"]() == 3
@@ -83,7 +83,7 @@ def test_parts_of_other_distributions_come_by_entry_point(
 
 
 @pytest.mark.parametrize("names", [("square",), ("hexagon", "hexagon")])
-def test_one_name_for_two_parts_is_refused_and_says_whose_they_are(
+def test_duplicate_names_are_rejected_naming_both_origins(
     names: tuple[str, ...], shapes: Registry[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, name in enumerate(names):
@@ -93,24 +93,24 @@ def test_one_name_for_two_parts_is_refused_and_says_whose_they_are(
         list(shapes)
 
 
-def test_an_unknown_name_is_refused_with_those_that_exist(shapes: Registry[Any]) -> None:
+def test_an_unknown_name_is_rejected_listing_the_available_ones(shapes: Registry[Any]) -> None:
     with pytest.raises(ConfigError, match=r"shape 'sqare'.*circle, square"):
         shapes["sqare"]
 
 
-def test_a_file_that_registers_nothing_is_named(shapes: Registry[Any], tmp_path: Path) -> None:
+def test_a_module_that_registers_nothing_is_named(shapes: Registry[Any], tmp_path: Path) -> None:
     (tmp_path / shapes.package / "blank.py").touch()
     with pytest.raises(ConfigError, match=rf"{shapes.package}\.blank"):
         shapes["blank"]
 
 
-def test_parts_of_a_notebook_have_the_name_that_they_are_given(shapes: Registry[Any]) -> None:
+def test_parts_registered_in_a_notebook_have_the_given_name(shapes: Registry[Any]) -> None:
     shapes.register(5, name="mine")
     assert shapes["mine"] == 5
     assert shapes.names == ("circle", "square", "mine")
 
 
-def test_choice_validates_and_is_in_the_schema(shapes: Registry[Any]) -> None:
+def test_choice_validates_and_appears_in_the_schema(shapes: Registry[Any]) -> None:
     if TYPE_CHECKING:
         Shape = str
     else:

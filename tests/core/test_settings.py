@@ -1,4 +1,4 @@
-"""An error of settings names the file, the field, the value and what is allowed."""
+"""Errors in settings name the file, the field, the value and the limits."""
 
 from typing import Annotated, Literal, Self
 
@@ -10,13 +10,13 @@ from visagist.core.settings import Settings
 
 
 class Picture(Settings):
-    """A part of which there are several."""
+    """Nested settings."""
 
     side: Annotated[int, Field(ge=16)] = 64
 
 
 class Album(Settings):
-    """One of every type that settings have."""
+    """One field of every type that settings use."""
 
     strength: Annotated[float, Field(gt=0, le=1)] | None = None
     pair: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = None
@@ -54,9 +54,7 @@ class Album(Settings):
         ({"factor": 200}, "factor", ["does not fit"]),
     ],
 )
-def test_an_error_names_the_file_the_field_the_value_and_the_limit(
-    values: dict[str, object], field: str, facts: list[str]
-) -> None:
+def test_an_error_names_file_field_value_and_limit(values: dict[str, object], field: str, facts: list[str]) -> None:
     with pytest.raises(ConfigError) as raised:
         Album.parse(values, "album.toml")
     message = str(raised.value)
@@ -66,6 +64,6 @@ def test_an_error_names_the_file_the_field_the_value_and_the_limit(
 
 
 @pytest.mark.parametrize("name", ["Strength", "strenght"])
-def test_an_unknown_name_is_refused_with_the_one_that_was_probably_meant(name: str) -> None:
+def test_an_unknown_name_is_rejected_with_the_closest_match(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"album\.toml: .*'{name}'.*did you mean 'strength'"):
         Album.parse({name: 1}, "album.toml")

@@ -1,4 +1,4 @@
-"""ONNX networks as torch modules, against onnxruntime."""
+"""ONNX networks as torch modules, compared with onnxruntime."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ FLOAT = TensorProto.FLOAT
 
 
 def write(path: Path, nodes: list[NodeProto], constants: dict[str, np.ndarray], outputs: tuple[str, ...]) -> Path:
-    """A network with input `x` (N, 4, 9, 9)."""
+    """Write a network with input `x` (N, 4, 9, 9)."""
     graph = helper.make_graph(
         nodes,
         "small",
@@ -39,7 +39,7 @@ def check_against_onnxruntime(path: Path) -> OnnxModule:
     return module
 
 
-def test_all_operations_agree_with_onnxruntime(tmp_path: Path) -> None:
+def test_all_operators_match_onnxruntime(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def draw(*shape: int) -> np.ndarray:
@@ -73,16 +73,16 @@ def test_all_operations_agree_with_onnxruntime(tmp_path: Path) -> None:
         helper.make_node("Gemm", ["k", "dense", "dense_bias"], ["y"], transB=1, alpha=0.5, beta=2.0),
     ]
     module = check_against_onnxruntime(write(tmp_path / "all.onnx", nodes, constants, ("y",)))
-    assert "Cast" not in {node.operation for node in module.nodes}  # operations on weights alone are computed once
+    assert "Cast" not in {node.operation for node in module.nodes}  # computed once, since it depends on weights alone
     assert not list(module.parameters())
     assert not module.state_dict()
 
 
 @pytest.mark.parametrize("attributes", [{}, {"strides": (2, 2)}, {"pads": (1, 0, 0, 1)}])
-def test_one_weight_per_channel_is_a_product_only_without_stride_and_padding(
+def test_per_channel_factors_become_products_only_without_stride_and_padding(
     tmp_path: Path, attributes: dict[str, Any]
 ) -> None:
-    """tools/fuse_prelu.py writes PReLU as such convolutions."""
+    """tools/fuse_prelu.py encodes PReLU as such convolutions."""
     rng = np.random.default_rng(0)
     constants = {name: rng.normal(size=(4, 1, 1, 1)).astype(np.float32) for name in ("slope", "rest")}
     nodes = [
@@ -102,7 +102,7 @@ def test_one_weight_per_channel_is_a_product_only_without_stride_and_padding(
         ([helper.make_node("Relu", ["x"], ["y"])], ("x", "y"), "1 inputs and 2 outputs"),
     ],
 )
-def test_unsupported_networks_are_refused(
+def test_unsupported_networks_are_rejected(
     tmp_path: Path, nodes: list[NodeProto], outputs: tuple[str, ...], message: str
 ) -> None:
     path = write(tmp_path / "net.onnx", nodes, {"w": np.ones((4, 4, 3, 3), np.float32)}, outputs)
@@ -110,7 +110,7 @@ def test_unsupported_networks_are_refused(
         OnnxModule(path)
 
 
-def test_damaged_and_missing_files_are_refused(tmp_path: Path) -> None:
+def test_damaged_and_missing_files_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "damaged.onnx").write_bytes(b"\x0a\xff\xff\xff not a network")
     for name in ("damaged.onnx", "missing.onnx"):
         with pytest.raises(WeightsError, match=name):

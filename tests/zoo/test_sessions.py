@@ -1,4 +1,4 @@
-"""Embedded face models and the user's own in their place."""
+"""Embedded face models and their replacements."""
 
 import os
 from hashlib import sha256
@@ -20,7 +20,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "config.toml"
 
 
-def test_the_users_own_model_replaces_the_embedded_one(config: Path) -> None:
+def test_a_replacement_is_used_instead_of_the_embedded_model(config: Path) -> None:
     own = config.parent / "mine.onnx"
     own.write_bytes(PERSON.read_bytes())
     config.write_text(f"[weights]\nperson = '{own}'\n")
@@ -42,13 +42,13 @@ def test_the_users_own_model_replaces_the_embedded_one(config: Path) -> None:
         ("sface = 5", "sface needs the path"),
     ],
 )
-def test_unsuitable_replacements_are_refused(config: Path, line: str, message: str) -> None:
+def test_unsuitable_replacements_are_rejected(config: Path, line: str, message: str) -> None:
     config.write_text(f"[weights]\n{line}\n")
     with pytest.raises(WeightsError, match=message):
         sessions.session("sface")
 
 
-def test_an_altered_embedded_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_altered_embedded_model_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = bytearray(PERSON.read_bytes())
     data[5000] ^= 1
     (tmp_path / PERSON.name).write_bytes(data)

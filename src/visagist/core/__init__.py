@@ -1,1 +1,1 @@
-"""What every package builds on: errors, events, settings, files, locks, devices."""
+"""Shared foundations: errors, events, settings, files, locks, devices and registries."""

@@ -1,11 +1,8 @@
-"""Where networks run and in which precision.
+"""Compute devices: selection, precision, memory layout and memory use.
 
-`choose("auto")` takes the first of CUDA, Apple's MPS and the CPU, and with it the memory layout and precision that
-gained in measurements: bf16 with channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, else
-float32. On a CPU without bf16 units, bf16 is emulated and slower than float32, and a step in plain order is 1.04 to
-1.3 times as fast as one in channels_last (docs/performance.md).
-
-`kept_memory` lets a process that computes on a CPU keep the memory that it frees, for as long as that pays.
+`choose("auto")` prefers CUDA, then Apple's MPS, then the CPU. Precision and layout follow measurements: bf16 with
+channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, float32 elsewhere. CPUs without bf16 units
+emulate it slowly, and train 1.04 to 1.3 times as fast with contiguous tensors (docs/performance.md).
 """
 
 import ctypes
@@ -27,7 +24,7 @@ Choice = Literal["auto", "cpu", "cuda", "mps"]
 
 @dataclass(frozen=True)
 class Compute:
-    """A device and how to use it."""
+    """A device with the precision and memory layout to use on it."""
 
     device: torch.device
     autocast: torch.dtype | None  # None: float32 throughout
@@ -39,13 +36,13 @@ class Compute:
 
 
 def choose(device: str = "auto") -> Compute:
-    """The device to compute on.
+    """Select the device to compute on.
 
     Args:
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
 
     Raises:
-        ConfigError: it is none of these, or the device is not there; the message says what is.
+        ConfigError: the name is invalid, or the device is not available.
     """
     check_name(device)
     if device == "auto":
@@ -55,7 +52,7 @@ def choose(device: str = "auto") -> Compute:
     number = int(device.partition(":")[2] or 0)
     if not there[kind] or (kind == "cuda" and number >= torch.cuda.device_count()):
         found = ", ".join(name for name, present in there.items() if present)
-        raise ConfigError(f"device '{device}' is not here (found: {found}); `visagist doctor` says more")
+        raise ConfigError(f"device '{device}' is not available (available: {found}); see `visagist doctor`")
     if kind == "cuda":
         fast = torch.cuda.get_device_capability(torch.device(device))[0] >= 8
         return Compute(torch.device(device), torch.bfloat16 if fast else None, torch.channels_last)
@@ -67,13 +64,13 @@ def choose(device: str = "auto") -> Compute:
 
 
 def check_name(device: str) -> None:
-    """Refuse what names no device, here or elsewhere.
+    """Validate a device name, whether or not this machine has the device.
 
     Raises:
-        ConfigError: it is none of `auto`, `cpu`, `mps`, `cuda` and `cuda:N`.
+        ConfigError: it is not `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
     """
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", device):
-        raise ConfigError(f"'{device}' names no device; give auto, cpu, mps, cuda or cuda:N")
+        raise ConfigError(f"unknown device '{device}'; use auto, cpu, mps, cuda or cuda:N")
 
 
 def cpu_has_bf16() -> bool:
@@ -83,21 +80,21 @@ def cpu_has_bf16() -> bool:
 
 @contextmanager
 def kept_memory() -> Iterator[bool]:
-    """Let this process keep what it frees for what it needs next, rather than give it back to the system.
+    """Make the allocator reuse freed memory instead of returning it to the system.
 
-    An iteration on a CPU makes and frees hundreds of tensors of megabytes. By default glibc hands such memory back at
-    once and gets it anew, and the kernel zeroes it page by page on a single core: 14,000 page faults an iteration of 8
-    faces with `quick`, 39,000 for 2 faces with `df`. Kept, they are 330 and 3,700; the process takes 0 to 2 % more.
-    Afterwards all of it is given back.
+    A training iteration on a CPU allocates and frees hundreds of tensors of several megabytes. By default glibc
+    returns each to the system, and the kernel zeroes the pages again on a single core: 14,000 page faults per iteration
+    with `quick` at batch size 8, 39,000 with `df` at 2. With reuse they fall to 330 and 3,700, for 0 to 2 % more
+    memory.
 
     Yields:
-        Whether the C library can do that: glibc on Linux. Elsewhere nothing is changed.
+        Whether the C library supports this (glibc on Linux). Elsewhere nothing changes.
     """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is None or not hasattr(libc, "mallopt"):
         yield False
         return
-    libc.mallopt(M_MMAP_MAX, 0)  # no mapping of its own for a large piece
+    libc.mallopt(M_MMAP_MAX, 0)  # no separate mapping for large blocks
     libc.mallopt(M_TRIM_THRESHOLD, -1)  # never shrink
     try:
         yield True
@@ -111,13 +108,11 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def available(device: torch.device, *, with_own: bool = False) -> int | None:
-    """Bytes that a training could have on a device now, None if unknown.
-
-    On a CPU what the system calls available, or what is left under the container's limit.
+    """Bytes that training could allocate on a device now, within a container's limit; None if unknown.
 
     Args:
         device: cpu, cuda or mps.
-        with_own: also what this process has now, which another training would have in its place.
+        with_own: also count what this process has allocated, which another training could take over.
     """
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -131,7 +126,7 @@ def available(device: torch.device, *, with_own: bool = False) -> int | None:
 
 
 def container_left(cgroup: Path) -> int | None:
-    """Bytes left under the limit of a container (cgroup v2); None without one. Cached files do not count as used."""
+    """Bytes left below a container's limit (cgroup v2), None without one. The page cache does not count as used."""
     try:
         limit = (cgroup / "memory.max").read_text(encoding="utf-8").strip()
         used = int((cgroup / "memory.current").read_text(encoding="utf-8"))
@@ -145,14 +140,14 @@ def container_left(cgroup: Path) -> int | None:
 
 
 def peak(device: torch.device) -> int | None:
-    """Most bytes that this process has had on a device so far, None if unknown."""
+    """Peak memory of this process on a device in bytes, None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)
     if device.type == "mps":
         return torch.mps.driver_allocated_memory()
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset
-    if sys.platform == "linux":  # not by rusage, which counts the memory of the process that started this one
+    if sys.platform == "linux":  # ru_maxrss would include the memory of the parent process
         status = Path("/proc/self/status").read_text(encoding="utf-8")
         return 1024 * int(status.partition("VmHWM:")[2].split()[0])
     import resource  # missing on Windows

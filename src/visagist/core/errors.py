@@ -1,38 +1,19 @@
-"""Every error that visagist raises on purpose.
+"""All errors that visagist raises on purpose.
 
-    VisagistError
-    ├── ConfigError            a setting or a settings file is wrong
-    ├── OutputError            a result cannot be written (place, permission, disk full)
-    ├── FootageError           a file cannot be used as footage
-    │   ├── InterlacedError    it is interlaced and nobody asked to deinterlace it
-    │   └── DamagedError       part of it cannot be decoded and nobody allowed that
-    ├── WeightsError           a face model is missing, altered, or of another shape
-    ├── GeometryError          points from which no alignment can be made
-    ├── SubjectError           whose face is meant cannot be told
-    │   ├── NoFaceError        nobody's face is there
-    │   └── SeveralError       several people are there and none was chosen
-    ├── FacesetError           a folder or a crop cannot be used as a faceset
-    ├── RunError               a folder cannot be used as a training run
-    │   └── CollapseError      training went to NaN or collapsed more often than it may
-    ├── EvaluationError        a render cannot be judged against this target or source
-    ├── ConsentError           a consent record is missing, incomplete, or of another person
-    ├── CredentialsError       signing or reading content credentials failed
-    └── SafeguardError         the footage shows intimate imagery
-
-A message names the file and the remedy; the command line prints it as one line and exits with code 1.
+Every message names the file and the remedy. The command line prints it as one line and exits with code 1.
 """
 
 
 class VisagistError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base class of all errors raised on purpose."""
 
 
 class ConfigError(VisagistError):
-    """A setting or a settings file is wrong."""
+    """A setting or a settings file is invalid."""
 
 
 class OutputError(VisagistError):
-    """A result cannot be written."""
+    """A result cannot be written: bad path, no permission, disk full."""
 
 
 class FootageError(VisagistError):
@@ -40,31 +21,31 @@ class FootageError(VisagistError):
 
 
 class InterlacedError(FootageError):
-    """The footage is interlaced and nobody asked to deinterlace it."""
+    """The footage is interlaced and deinterlacing was not requested."""
 
 
 class DamagedError(FootageError):
-    """Part of the footage cannot be decoded and nobody allowed that."""
+    """Some frames cannot be decoded and damaged footage was not allowed."""
 
 
 class WeightsError(VisagistError):
-    """A face model is missing, altered, or of another shape."""
+    """A face model is missing, altered, or has the wrong inputs."""
 
 
 class GeometryError(VisagistError):
-    """No alignment can be made from these points."""
+    """Points or regions from which nothing can be computed."""
 
 
 class SubjectError(VisagistError):
-    """Whose face is meant cannot be told."""
+    """The person to work on cannot be determined."""
 
 
 class NoFaceError(SubjectError):
-    """Nobody's face is there."""
+    """No matching face was found."""
 
 
 class SeveralError(SubjectError):
-    """Several people are there and none was chosen."""
+    """The footage shows several people and none was chosen."""
 
 
 class FacesetError(VisagistError):
@@ -76,19 +57,19 @@ class RunError(VisagistError):
 
 
 class CollapseError(RunError):
-    """Training went to NaN or collapsed more often than it may."""
+    """Training diverged or collapsed more often than allowed."""
 
 
 class EvaluationError(VisagistError):
-    """A render cannot be judged against this target or source."""
+    """A render cannot be evaluated against this target or source."""
 
 
 class ConsentError(VisagistError):
-    """A consent record is missing, incomplete, or of another person."""
+    """A consent record is missing, incomplete, or belongs to another person."""
 
 
 class CredentialsError(VisagistError):
-    """Signing or reading content credentials failed."""
+    """Content credentials cannot be signed or read."""
 
 
 class SafeguardError(VisagistError):

@@ -21,7 +21,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Note:
-    """Something worth knowing."""
+    """An informational message."""
 
     step: str
     message: str
@@ -29,7 +29,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Warned:
-    """Something that the user should look at; the job continues."""
+    """A warning; the job continues."""
 
     step: str
     message: str
@@ -37,7 +37,7 @@ class Warned:
 
 @dataclass(frozen=True)
 class Metric:
-    """Metrics by name at one iteration."""
+    """Metrics of one iteration, by name."""
 
     step: str
     iteration: int
@@ -46,7 +46,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished file."""
+    """A finished output file."""
 
     step: str
     path: Path
@@ -57,11 +57,11 @@ EventCallback = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Drop the event."""
+    """Ignore an event: the default callback."""
 
 
 def as_json(event: Event) -> dict[str, Any]:
-    """The event as plain values, its kind under `event`.
+    """The event as JSON values; its kind is under `event`.
 
     >>> as_json(Progress("extract", 3, 75))
     {'event': 'progress', 'step': 'extract', 'done': 3, 'total': 75, 'unit': 'frames'}

@@ -1,4 +1,4 @@
-"""Names of a package that are imported from its modules at first use."""
+"""Lazy imports: a package loads the module of a name on first access."""
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -6,12 +6,12 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """Build the `__getattr__` of a package.
 
     Args:
         package: full name of the package.
-        modules: the names that each module, relative to the package, provides. None may be that of a module in the
-            package: an imported module becomes an attribute and would hide it.
+        modules: names provided by each module, relative to the package. No name may equal that of a module, which
+            would shadow it once imported.
     """
     home = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
 

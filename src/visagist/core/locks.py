@@ -1,8 +1,4 @@
-"""Locks between processes.
-
-- `lock`: a lock file; whoever comes second waits, or is told
-The lock is the operating system's, so that it ends with the process, in whatever way that ends. Its file stays.
-"""
+"""Locks between processes, released by the operating system however the process ends."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,21 +9,21 @@ from visagist.core.errors import OutputError
 
 
 def lock(path: Path, *, wait: bool) -> AbstractContextManager[object]:
-    """The lock, which is held from now to the end of the block.
+    """Acquire a lock file at once; the context manager releases it and leaves the file.
 
     Args:
-        path: the file; empty, and made with its folder where it is missing.
-        wait: for the end of another process that has it.
+        path: the lock file, created with its folder if missing.
+        wait: block while another process holds the lock.
 
     Raises:
-        Timeout: another process has it, and `wait` is off.
-        OutputError: it cannot be made or locked.
+        Timeout: another process holds the lock and `wait` is False.
+        OutputError: the file cannot be created or locked.
     """
     try:
-        # A soft lock, which is what filelock takes where the disk knows no other, would outlast its process.
+        # filelock's soft locks, its fallback on file systems without locking, would outlive the process.
         return FileLock(path, fallback_to_soft=False).acquire(blocking=wait)
     except Timeout:
-        raise  # which is an OSError too
+        raise  # a subclass of OSError
     except OSError as error:
         reason = error.strerror or error
-        raise OutputError(f"{path}: cannot be made or locked ({reason}); choose a place on another disk") from error
+        raise OutputError(f"{path}: cannot be created or locked ({reason}); choose a folder on another disk") from error

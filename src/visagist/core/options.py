@@ -1,4 +1,4 @@
-"""Settings of a public function that are given as keywords, as an options object, or as both."""
+"""Merging keyword arguments and the `options=` object of a public function."""
 
 from typing import Any, TypeVar
 
@@ -9,20 +9,20 @@ S = TypeVar("S", bound=Settings)
 
 
 def combine(options: S | None, cls: type[S], **given: Any) -> S:
-    """An options object with the keywords of a call filled in.
+    """Merge keyword arguments into an options object.
 
     Args:
-        options: what the caller gave as `options=`; None for the defaults of `cls`.
+        options: the caller's `options=`; None for the defaults of `cls`.
         cls: class of the options.
-        given: keywords with the names of its fields; None for those that were not given.
+        given: keyword arguments named like its fields; None if not given.
 
     Raises:
-        ConfigError: a setting is given twice, or its value is not allowed.
+        ConfigError: a setting is given twice or has an invalid value.
     """
     options = cls() if options is None else options
     given = {name: value for name, value in given.items() if value is not None}
     if twice := sorted(given.keys() & options.model_fields_set):
-        raise ConfigError(f"{', '.join(twice)}: given both as a keyword and in {cls.__name__}; give it once")
+        raise ConfigError(f"{', '.join(twice)}: given both as a keyword and in {cls.__name__}; remove one")
     if not given:
         return options
     kept = {name: getattr(options, name) for name in options.model_fields_set}

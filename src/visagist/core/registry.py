@@ -1,4 +1,4 @@
-"""Registries: parts of visagist by name, one file each, and those that other distributions add by entry points.
+"""Registries of interchangeable parts: one file each, extended by other distributions through entry points.
 
     # visagist/merging/color/__init__.py
     COLOR: Registry[ColorTransfer] = Registry("colour transfer", "visagist.merging.color", "visagist.color")
@@ -7,8 +7,8 @@
     @COLOR.register
     def reinhard(...): ...
 
-A built-in part has the name of its file, a part of another distribution the name of its entry point. Listing names
-imports nothing; a part is imported at its first use.
+Built-in parts are named after their file, third-party parts after their entry point. Listing the names imports
+nothing; each part is imported on first use.
 """
 
 import importlib
@@ -31,9 +31,9 @@ class Registry(Generic[T]):
     """Parts by name.
 
     Args:
-        kind: what a part is called in messages, such as `colour transfer`.
-        package: package whose modules are the built-in parts; sub-packages and names with a leading underscore are not.
-        group: entry-point group of other distributions.
+        kind: name of a part in messages, such as `colour transfer`.
+        package: package whose modules are the built-in parts, except subpackages and private modules.
+        group: entry-point group for third-party parts.
         besides: modules of the package that are not parts.
     """
 
@@ -42,15 +42,15 @@ class Registry(Generic[T]):
         self._loaded: dict[str, T] = {}
 
     def register(self, part: U, module: str | None = None, *, name: str | None = None) -> U:
-        """Add a built-in part under the name of its file; a decorator for classes and functions.
+        """Register a built-in part under its file's name; usable as a decorator.
 
-        Outside of the registry's package it does nothing, because there the entry point has the name; a part of a
-        script or a notebook can be added with `name`.
+        Without `name` this does nothing outside the registry's package, where the entry point names the part. Scripts
+        and notebooks pass `name`.
 
         Args:
             part: the part.
-            module: `__name__` of the file, for parts that are neither a class nor a function.
-            name: a name other than that of the file.
+            module: `__name__` of the file, for parts that are neither classes nor functions.
+            name: name to use instead of the file's.
 
         >>> registry = Registry("number", "visagist.core", "example.numbers")
         >>> registry.register(7, name="seven")
@@ -60,12 +60,12 @@ class Registry(Generic[T]):
         """
         package, _, file = (module or str(part.__module__)).rpartition(".") if name is None else ("", "", name)
         if name or package == self.package:
-            self._loaded[file] = part  # pyright: ignore[reportArgumentType] - the decorator keeps the part's own type
+            self._loaded[file] = part  # pyright: ignore[reportArgumentType] - the decorator preserves the part's type
         return part
 
     @cached_property
     def built_in(self) -> tuple[str, ...]:
-        """Names of the parts of visagist itself."""
+        """Names of the parts that ship with visagist."""
         spec = importlib.util.find_spec(self.package)
         found = pkgutil.iter_modules(spec.submodule_search_locations if spec else None)
         names = (module.name for module in found if not module.ispkg and not module.name.startswith("_"))
@@ -73,32 +73,32 @@ class Registry(Generic[T]):
 
     @cached_property
     def _added(self) -> dict[str, EntryPoint]:
-        """Entry points of other distributions by name.
-
-        Raises:
-            ConfigError: two distributions, or one and visagist, use the same name.
-        """
+        """Third-party entry points by name."""
         found: dict[str, EntryPoint] = {}
         for entry in sorted(entry_points(group=self.group)):
             known = found.get(entry.name)
             if known or entry.name in self.built_in:
                 raise ConfigError(
-                    f"two {self.kind}s are called '{entry.name}': {_origin(entry)} and "
-                    f"{_origin(known) if known else 'one of visagist'}; uninstall one of the packages"
+                    f"two {self.kind}s are named '{entry.name}': {_origin(entry)} and "
+                    f"{_origin(known) if known else 'a built-in one'}; uninstall one of the packages"
                 )
             found[entry.name] = entry
         return found
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names, built-in parts first; nothing is imported."""
+        """All names, built-in parts first; imports nothing.
+
+        Raises:
+            ConfigError: two parts have the same name.
+        """
         return tuple(dict.fromkeys((*self.built_in, *self._added, *self._loaded)))
 
     def __getitem__(self, name: str) -> T:
-        """A part, imported at its first use.
+        """The part of that name, imported on first use.
 
         Raises:
-            ConfigError: no part has that name, or it cannot be imported.
+            ConfigError: there is no such part, or it cannot be imported.
         """
         if name in self._loaded:
             return self._loaded[name]
@@ -123,14 +123,14 @@ class Registry(Generic[T]):
         return iter(self.names)
 
     def items(self) -> Iterator[tuple[str, T]]:
-        """All parts by name; imports every one of them."""
+        """All parts with their names; imports all of them."""
         return ((name, self[name]) for name in self.names)
 
     @property
     def choice(self) -> Any:
-        """`Literal` of all names, an annotation for settings: help, validation and schema then follow the registry.
+        """`Literal` of all names, to annotate settings; help, validation and schema follow the registry.
 
-        A part that a script or a notebook registers later is valid, too, but not listed.
+        Parts registered later, as in a notebook, are accepted but not listed.
         """
 
         def check(value: object, literal: ValidatorFunctionWrapHandler) -> object:
@@ -140,5 +140,4 @@ class Registry(Generic[T]):
 
 
 def _origin(entry: EntryPoint) -> str:
-    """An entry point with its distribution."""
     return f"{entry.value} of {entry.dist.name}" if entry.dist else entry.value

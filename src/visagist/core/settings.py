@@ -1,7 +1,7 @@
-"""Settings: one frozen schema for Python, the command line, TOML and forms.
+"""Settings: one frozen schema shared by Python, the command line, TOML and the studio's forms.
 
-In its JSON schema each setting has a `description` (the docstring below the field), its range and default, and what
-`shown` adds: `group`, `advanced` and `unit`. `--help` is made from these.
+In the JSON schema, each setting has a `description` (the docstring below the field), its range and default, and the
+`group`, `advanced` and `unit` given by `shown`. `--help` is generated from these.
 """
 
 import re
@@ -20,19 +20,19 @@ from visagist.core.files import write_atomic
 
 
 def shown(group: str | None = None, *, first: bool = False, unit: str | None = None) -> Any:
-    """How `--help` and forms show a setting; for `Annotated`.
+    """Presentation of a setting in `--help` and forms, for use in `Annotated`.
 
     Args:
-        group: panel; that of the class by default.
-        first: most people need it, so it comes before the panels titled Advanced.
-        unit: of the number, such as `px`; written behind the range.
+        group: panel title; defaults to that of the class.
+        first: show before the Advanced panels, because most people need it.
+        unit: unit of the value, such as `px`, shown after the range.
     """
     extra = {"group": group, "advanced": not first, "unit": unit}
     return Field(json_schema_extra={name: value for name, value in extra.items() if value is not None})
 
 
 class Settings(BaseModel):
-    """Frozen settings; `model_dump(mode="json", exclude_none=True)` is what a TOML file holds."""
+    """Base class of frozen settings that can be saved as TOML."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -42,7 +42,7 @@ class Settings(BaseModel):
     )
 
     group: ClassVar[str] = "Options"
-    """Panel of the settings for which `shown` names no other."""
+    """Panel title of settings without a `group` of their own."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> JsonSchemaValue:
@@ -55,23 +55,23 @@ class Settings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _suggest(cls, values: Any) -> Any:
-        """Unknown names are errors, with the name that was probably meant."""
+        """Reject unknown names and suggest the closest match."""
         for name in values if isinstance(values, dict) else ():  # pyright: ignore[reportUnknownVariableType]
             if name not in cls.model_fields:
                 close = get_close_matches(str(name).lower().replace("-", "_"), cls.model_fields, n=1)  # pyright: ignore[reportUnknownArgumentType]
-                meant = f"did you mean '{close[0]}'?" if close else f"available: {', '.join(cls.model_fields)}"
-                raise ValueError(f"no setting '{name}'; {meant}")
+                remedy = f"did you mean '{close[0]}'?" if close else f"available: {', '.join(cls.model_fields)}"
+                raise ValueError(f"no setting '{name}'; {remedy}")
         return values  # pyright: ignore[reportUnknownVariableType]
 
     def toml(self) -> str:
-        """These settings as TOML; absent values are left out."""
+        """These settings as TOML; None is omitted."""
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
     def save(self, path: Path) -> None:
-        """Write the settings to `path`, atomically.
+        """Write the settings to a TOML file atomically.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         write_atomic(path, self.toml())
 
@@ -80,16 +80,16 @@ class Settings(BaseModel):
         """Read settings from a TOML file.
 
         Raises:
-            ConfigError: the file is missing, is not TOML, or has a wrong field.
+            ConfigError: the file is missing, is not TOML, or has an invalid field.
         """
         return cls.parse(read_toml(path), path)
 
     @classmethod
     def parse(cls, values: dict[str, Any], where: Path | str) -> Self:
-        """Settings from plain values; `where` is named in the error.
+        """Validate plain values; `where` is named in the error.
 
         Raises:
-            ConfigError: a field is missing, unknown or has a wrong value.
+            ConfigError: a field is missing, unknown or invalid.
         """
         try:
             return cls.model_validate(values)
@@ -98,20 +98,20 @@ class Settings(BaseModel):
 
 
 def first_error(error: ValidationError) -> tuple[str, str]:
-    """The dotted field of the first error, empty for the settings as a whole, and pydantic's message with the value."""
+    """Dotted field name of the first error (empty if it concerns the whole), and pydantic's message with the value."""
     first, *rest = error.errors()
     where, messages = first["loc"], [first["msg"]]
     if where and not re.fullmatch(r"[\w-]+", str(where[-1])):  # a member of a union, such as literal['left','right']
         where = where[:-1]
         messages += [each["msg"] for each in rest if each["loc"][:-1] == where]
-    if "error" in first.get("ctx", {}):  # raised by one of our validators
+    if "error" in first.get("ctx", {}):  # raised by one of our own validators
         return ".".join(map(str, where)), str(first.get("ctx", {})["error"])
     value = f", not {first['input']}" if isinstance(first["input"], str | int | float) else ""
     return ".".join(map(str, where)), " or ".join(message[:1].lower() + message[1:] for message in messages) + value
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The values of a TOML file.
+    """Read a TOML file.
 
     Raises:
         ConfigError: the file is missing or is not TOML.
@@ -125,16 +125,16 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def save_call(path: Path, values: dict[str, Any]) -> None:
-    """Write the resolved arguments of a call as TOML; the command with `--config` of this file repeats it.
+    """Write the resolved arguments of a call as TOML, so that `--config` with this file repeats it.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     write_atomic(path, tomli_w.dumps(_plain(values)))
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """What TOML can hold: paths as text, nothing where there is None, no empty tables."""
+    """Values that TOML supports: paths as text, without None and empty tables."""
     plain: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, dict):

@@ -1,7 +1,4 @@
-"""Tensors in safetensors files, written atomically, with JSON notes in the header.
-
-Nothing is unpickled: a file holds numbers and text.
-"""
+"""Tensors in safetensors files, written atomically, with JSON notes in the header."""
 
 import json
 from pathlib import Path
@@ -15,26 +12,26 @@ from visagist.core.errors import RunError
 from visagist.core.files import atomic, sha256
 
 FORMAT = 1
-REMEDY = "delete it, and `visagist train` writes it again from the checkpoint of its run"
+REMEDY = "delete it and run `visagist train` again, which restores it from the checkpoint of its run"
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) -> None:
-    """Write tensors and notes; the same tensors and notes give the same bytes.
+    """Write tensors and notes; equal input gives identical bytes.
 
     Raises:
         OutputError: the file cannot be written, or the disk is full.
     """
-    # One metadata entry: safetensors writes several in random order.
+    # A single metadata entry, because safetensors writes several in random order.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic(path) as temporary:
         try:
             safetensors.torch.save_file(plain, temporary, {"visagist": json.dumps({"format": FORMAT, **notes})})
-        except safetensors.SafetensorError as error:  # how safetensors reports a full disk
+        except safetensors.SafetensorError as error:  # raised by safetensors on a full disk
             raise OSError(0, str(error), str(temporary)) from error
 
 
 def load_notes(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
-    """The notes of a file that `save_tensors` wrote, without reading its tensors.
+    """Read the notes of a file written by `save_tensors`, without its tensors.
 
     Raises:
         RunError: the file is missing or damaged.
@@ -47,32 +44,32 @@ def load_notes(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
 
 
 def load_tensors(path: Path, remedy: str = REMEDY) -> dict[str, Tensor]:
-    """The tensors of a file that `save_tensors` wrote, on the CPU.
+    """Read the tensors of a file written by `save_tensors`, to the CPU.
 
     Args:
-        path: of the file.
-        remedy: what to do about a damaged file, for the error message.
+        path: the file.
+        remedy: advice in the error message if the file is damaged.
 
     Raises:
-        RunError: the file is missing, damaged, or of another format.
+        RunError: the file is missing, damaged, or has another format version.
     """
     try:
         with safetensors.safe_open(path, "pt") as file:
             found = _notes(file, path).get("format")
             if found != FORMAT:
-                raise RunError(f"{path}: weights format {found}, this visagist reads {FORMAT}")
+                raise RunError(f"{path}: weights format {found}; this version of visagist reads {FORMAT}")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except (OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
 def load_hashed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
-    """Tensors, notes and the SHA-256 of one and the same file.
+    """Read tensors, notes and SHA-256 of the same version of a file.
 
-    A running training replaces the file with each checkpoint: what is read between two equal hashes is of one file.
+    A training run may replace the file at any time, so it is read until its hash is equal before and after.
 
     Raises:
-        RunError: the file is missing, damaged, or of another format.
+        RunError: the file is missing, damaged, or has another format version.
     """
     try:
         digest = sha256(path)

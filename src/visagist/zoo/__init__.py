@@ -1,7 +1,4 @@
-"""Embedded ONNX models: files, hashes, sessions, and the user's replacements.
-
-`onnx_module` loads such a file as a torch module.
-"""
+"""Embedded ONNX models: files, hashes, sessions, torch modules and the user's replacements."""
 
 from visagist.zoo.sessions import FOLDER, MODELS, FaceModel, locate, model_sha256, replacements, session
 

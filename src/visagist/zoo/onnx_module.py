@@ -1,7 +1,6 @@
 """Small ONNX networks as frozen torch modules, for losses: gradients flow to the input, never into the weights.
 
-onnxruntime computes no gradients, and general converters support hundreds of operators where a convolutional face
-network needs a dozen.
+onnxruntime does not compute gradients, and general converters are large: a face network needs a dozen operators.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from visagist.core.errors import WeightsError
 from visagist.core.types import StrPath
 
 Attributes = Mapping[str, Any]
-FLOAT_TYPES = (1, 10, 11, 16)  # of ONNX's TensorProto.DataType: float32, float16, float64, bfloat16
+FLOAT_TYPES = (1, 10, 11, 16)  # TensorProto.DataType: float32, float16, float64, bfloat16
 
 
 class Node(NamedTuple):
@@ -26,10 +25,10 @@ class Node(NamedTuple):
 
 
 class OnnxModule(nn.Module):
-    """A convolutional network with one input and one output, read from an ONNX file and computed in float32.
+    """A convolutional network with one input and one output, loaded from an ONNX file and run in float32.
 
     Raises:
-        WeightsError: the file cannot be read, has several inputs or outputs, or uses an unsupported operation.
+        WeightsError: the file cannot be read, has several inputs or outputs, or uses an unsupported operator.
     """
 
     def __init__(self, path: StrPath) -> None:
@@ -37,13 +36,13 @@ class OnnxModule(nn.Module):
         constants, nodes, self.entry, self.exit = _read(path)
         self.nodes: list[Node] = []
         for node in nodes:
-            if constants.keys() >= set(node.inputs):  # depends on weights alone: computed once
+            if constants.keys() >= set(node.inputs):  # depends on weights alone, so compute it once
                 constants[node.output] = _run(node, constants)
             else:
                 self.nodes.append(node)
         used = {name for node in self.nodes for name in node.inputs} & constants.keys()
         self.buffer_names = {name: f"constant_{i}" for i, name in enumerate(sorted(used))}
-        for name, buffer in self.buffer_names.items():  # not persistent: checkpoints need no copy of the file
+        for name, buffer in self.buffer_names.items():  # not persistent, so that checkpoints do not copy the file
             self.register_buffer(buffer, constants[name], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,8 +58,8 @@ def _run(node: Node, values: Mapping[str, Tensor]) -> Tensor:
 
 
 def _read(path: StrPath) -> tuple[dict[str, Tensor], list[Node], str, str]:
-    """Constants by name, nodes in order, and the names of input and output."""
-    import onnx  # here: slow to import, and only some losses need it
+    """Constants by name, nodes in order, input name and output name."""
+    import onnx  # imported here because it is slow and only some losses need it
     from google.protobuf.message import DecodeError
 
     try:
@@ -84,7 +83,7 @@ def _read(path: StrPath) -> tuple[dict[str, Tensor], list[Node], str, str]:
             )
     inputs = [entry.name for entry in graph.input if entry.name not in constants]
     if len(inputs) != 1 or len(graph.output) != 1:
-        raise WeightsError(f"{path}: {len(inputs)} inputs and {len(graph.output)} outputs; one and one are expected")
+        raise WeightsError(f"{path}: {len(inputs)} inputs and {len(graph.output)} outputs; expected one of each")
     return constants, nodes, inputs[0], graph.output[0].name
 
 
@@ -94,14 +93,14 @@ def _is_supported(node: Node) -> bool:
 
 
 def _tensor(array: Any) -> Tensor:
-    constant = torch.from_numpy(array.copy())  # onnx gives views of read-only memory
+    constant = torch.from_numpy(array.copy())  # onnx returns read-only views
     return constant.float() if constant.is_floating_point() else constant
 
 
 def _convolution(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
     x, weight, *bias = inputs
     if weight.shape == (x.shape[1], 1, 1, 1) and attributes.keys() <= {"group", "kernel_shape"} and not bias:
-        # A factor per channel, as tools/fuse_prelu.py writes PReLU: 1.7 times as fast as conv2d, 4 in channels_last.
+        # One factor per channel, as tools/fuse_prelu.py encodes PReLU: 1.7 times as fast as conv2d, 4 in channels_last.
         return x * weight.to(x.dtype)[:, 0]
     top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
     if (top, left) != (bottom, right):
@@ -131,7 +130,7 @@ def _flatten(inputs: Sequence[Tensor], attributes: Attributes) -> Tensor:
 OPERATIONS: dict[str, Callable[[Sequence[Tensor], Attributes], Tensor]] = {
     "Add": lambda x, _: x[0] + x[1],
     "BatchNormalization": _batch_norm,
-    "Cast": lambda x, _: x[0].float(),  # half-precision files are computed in float32
+    "Cast": lambda x, _: x[0].float(),  # half-precision weights run in float32
     "Conv": _convolution,
     "Dropout": lambda x, _: x[0],  # inference only
     "Flatten": _flatten,

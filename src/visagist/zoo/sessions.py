@@ -1,11 +1,11 @@
-"""Embedded ONNX models, and the user's own in their place.
+"""Sessions of the embedded ONNX models, which users can replace.
 
-A user replaces one in `config.toml` of the config folder (`visagist doctor` prints its path):
+Replacements are listed in `config.toml` in the configuration folder (`visagist doctor` prints its path):
 
     [weights]
     sface = "/models/my_embedder.onnx"
 
-The replacement must take and return what `docs/face-models.md` states for that name.
+A replacement must have the inputs and outputs given for that name in `docs/face-models.md`.
 """
 
 import functools
@@ -21,14 +21,14 @@ from visagist.core.files import config_dir, sha256
 from visagist.core.settings import read_toml
 
 FOLDER = Path(__file__).parent / "weights"
-# onnxruntime's exceptions have no base class of their own.
+# onnxruntime's exceptions have no common base class.
 LOAD_ERRORS = tuple(
     kind for kind in vars(onnxruntime_pybind11_state).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 
 
 class FaceModel(NamedTuple):
-    """An embedded ONNX file: its name, its SHA-256 and the name of its only input."""
+    """An embedded ONNX file, with its SHA-256 and the name of its only input."""
 
     file: str
     sha256: str
@@ -63,48 +63,48 @@ MODELS: dict[str, FaceModel] = {
 
 
 def replacements() -> dict[str, Path]:
-    """The user's own models by name, from the config folder.
+    """Paths of the user's replacement models by name, from `config.toml`.
 
     Raises:
-        WeightsError: the config names an unknown model, or gives no path.
-        ConfigError: the config is not TOML.
+        WeightsError: an unknown model is named, or a value is not a path.
+        ConfigError: the file is not TOML.
     """
     config = config_dir() / "config.toml"
     if not config.exists():
         return {}
     paths = read_toml(config).get("weights", {})
     if unknown := sorted(set(paths) - set(MODELS)):
-        raise WeightsError(f"{config}: [weights] names {', '.join(unknown)}; known are {', '.join(MODELS)}")
+        raise WeightsError(f"{config}: [weights] has no model {', '.join(unknown)} (available: {', '.join(MODELS)})")
     for name, path in paths.items():
         if not isinstance(path, str):
-            raise WeightsError(f"{config}: [weights] {name} needs the path of an ONNX file, got {path}")
+            raise WeightsError(f"{config}: [weights] {name} needs the path of an ONNX file, not {path}")
     return {name: Path(path) for name, path in paths.items()}
 
 
 def locate(name: str) -> Path:
-    """The file in use for `name`; embedded files are checked against their hash.
+    """Path of the model in use for `name`; embedded files are verified by hash.
 
     Raises:
-        WeightsError: the file is missing, or the embedded one was altered.
+        WeightsError: the file is missing, or an embedded file was altered.
     """
     replacement = replacements().get(name)
     path = replacement or FOLDER / MODELS[name].file
     if not path.is_file():
-        remedy = "correct config.toml in the config folder" if replacement else "install visagist again"
+        remedy = "correct its path in config.toml" if replacement else "reinstall visagist"
         raise WeightsError(f"{path}: face model '{name}' is missing; {remedy}")
     if replacement is None and sha256(path) != MODELS[name].sha256:
-        raise WeightsError(f"{path}: face model '{name}' is not the one that visagist ships; install visagist again")
+        raise WeightsError(f"{path}: face model '{name}' is not the one shipped with visagist; reinstall visagist")
     return path
 
 
 def model_sha256(name: str) -> str:
-    """Hexadecimal SHA-256 of the file in use for `name`, to be kept with its results.
+    """Hexadecimal SHA-256 of the model in use for `name`, to record with its results.
 
     Raises:
-        WeightsError: the user's own file is missing.
+        WeightsError: the replacement file is missing.
     """
     if name not in replacements():
-        return MODELS[name].sha256  # `locate` checks the file
+        return MODELS[name].sha256  # verified by `locate`
     path = locate(name)
     stat = path.stat()
     return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
@@ -112,15 +112,15 @@ def model_sha256(name: str) -> str:
 
 @functools.cache
 def _sha256_of(path: Path, _size: int, _mtime_ns: int) -> str:
-    return sha256(path)  # cached until the file changes
+    return sha256(path)  # cached until size or time changes
 
 
 @functools.cache
 def session(name: str, threads: int = 1) -> onnxruntime.InferenceSession:
-    """The onnxruntime session of a face model on the CPU, created once per process and number of threads.
+    """The CPU session of a face model, created once per process and thread count.
 
     Raises:
-        WeightsError: the file is missing, altered, unreadable, or takes other inputs.
+        WeightsError: the file is missing, altered, unreadable, or has other inputs.
     """
     path = locate(name)
     options = onnxruntime.SessionOptions()
