@@ -3,7 +3,7 @@
 `choose("auto")` takes the first of CUDA, Apple's MPS and the CPU, and with it the memory layout and precision that
 gained in measurements: bf16 with channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, else
 float32. On a CPU without bf16 units, bf16 is emulated and slower than float32, and a step in plain order is 1.04 to
-1.3 times as fast as one in channels_last (docs/performance.md).
+1.3 times as fast as one in channels_last (docs/explanation/performance.md).
 
 `kept_memory` lets a process that computes on a CPU keep the memory that it frees, for as long as that pays.
 """

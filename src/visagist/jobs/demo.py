@@ -12,7 +12,7 @@ from visagist.jobs.workspace import DONE, default_workspace
 from visagist.training import TrainOptions
 from visagist.training.budget import estimate_seconds
 
-ITERATIONS = 560  # of 8 faces: SFace similarity of the render to the source 0.81; docs/evaluation.md has all metrics
+ITERATIONS = 560  # of 8 faces: SFace similarity of the render to the source 0.81; see docs/explanation/evaluation.md
 OTHER_SECONDS = 60  # of a demo, besides the training, on two cores
 
 

@@ -9,7 +9,7 @@
   from person to person by a matrix of that rank: a person more costs little, and everybody learns from everybody's
   lids, teeth and skin
 
-What else was tried, and what it was worth, is in docs/networks.md.
+What else was tried, and what it was worth, is in benchmarks/research/networks.md.
 
 Contents: `VisageConfig`, `Layer`, `Bend`, `Block`, `Level`, `Encoder`, `Decoder`, `Visage`.
 """

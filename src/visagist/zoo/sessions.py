@@ -5,7 +5,7 @@ A user replaces one in `config.toml` of the config folder (`visagist doctor` pri
     [weights]
     sface = "/models/my_embedder.onnx"
 
-The replacement must take and return what `docs/face-models.md` states for that name.
+The replacement must take and return what `docs/reference/face-models.md` states for that name.
 """
 
 import functools
