@@ -41,8 +41,13 @@ def cli() -> str:
         if not name.startswith("-"):
             app[name].help = None  # the docstring in place of the line in the list of commands
     text = app.generate_docs(output_format="markdown", heading_level=1)
-    text = re.sub(r"\n {8}(?=\S)", " ", text)  # a docstring's wrapped lines
+    text = re.sub(r"^(\* .*)((?:\n {4,}(?!\* ).*)+)", joined, text, flags=re.MULTILINE)
     return "## visagist " + text.split("\n## visagist ", 1)[1]
+
+
+def joined(item: re.Match[str]) -> str:
+    """An item of a list, with the wrapped lines of a docstring in one."""
+    return item[1] + "".join(f" {line.strip()}" for line in item[2].splitlines() if line.strip())
 
 
 def api() -> str:
