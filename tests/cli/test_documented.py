@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 CONSENT = ("consent new", "consent show", "consent trust", "consent signers", "consent untrust")
 FOREIGN = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--max-restarts"}
-FOREIGN |= {"--local-ranks-filter", "--gpus"}  # of torchrun and docker
+FOREIGN |= {"--local-ranks-filter", "--gpus", "--force-reinstall"}  # of torchrun, docker and pip
 
 
 @cache  # a second each
