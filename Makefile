@@ -3,6 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.ready
+DOCS_STAMP := .venv/.docs-ready
 
 .PHONY: setup demo test check docs bench clean
 .DEFAULT_GOAL := setup
@@ -29,12 +30,18 @@ check: $(STAMP)
 	@$(BIN)/basedpyright
 	@$(BIN)/python -m pytest -q tests/test_imports.py
 
-docs: $(STAMP)  ## tables that list architectures, metrics, masks, ... from the code
+docs: $(DOCS_STAMP)  ## brings tables in docs/ up to date with the code, then builds the site into site/; broken links are errors
 	@$(BIN)/python tools/docs_tables.py
 	@$(BIN)/python tools/metrics_doc.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html, or for the search: $(BIN)/mkdocs serve"
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]' 1>&2
+	@touch $@
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf demo-output bench-output
+	rm -rf demo-output bench-output site

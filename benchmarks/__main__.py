@@ -1,4 +1,4 @@
-"""Run every benchmark, each in a process of its own, and print what docs/performance.md quotes.
+"""Run every benchmark, each in a process of its own, and print what docs/explanation/performance.md quotes.
 
 python -m benchmarks [extract] [training] [merge]
 """

@@ -2,9 +2,9 @@
 
     .venv/bin/python -m benchmarks.truth [--frames 100] [--size 320] [--pupils 62] [--seed 4]
 
-Prints two tables for docs/evaluation.md: each metric on the exact swap and on that swap made worse in known ways, and
-the detectors' errors against the head model's own landmarks, angles and expressions. Needs the developers' footage;
-takes some minutes. The same call prints the same numbers.
+Prints two tables for benchmarks/research/metrics.md: each metric on the exact swap and on that swap made worse in known
+ways, and the detectors' errors against the head model's own landmarks, angles and expressions. Needs the developers'
+footage; takes some minutes. The same call prints the same numbers.
 """
 
 import argparse

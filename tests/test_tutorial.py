@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import CLIPS, first_frames, write_frames
+from visagist import new_consent
 from visagist.cli.app import main
 from visagist.demo import SOURCE, TARGET
 from visagist.media import write_picture
@@ -29,6 +30,11 @@ AS_OPTIONS = (
 )
 # What the pages say, and what is run in its place.
 SHORTER = {
+    "--iterations 560 --preview-every 80": f"--iterations 2 {AS_OPTIONS}",
+    "--iterations 1000 --preview-every 80": f"--iterations 3 {AS_OPTIONS}",
+    "visagist.TrainOptions(preview_every=80)": "small",
+    "iterations=560": "iterations=2",
+    "iterations=1000": "iterations=3",
     "--minutes 60": f"--iterations 2 {AS_OPTIONS}",
     '"run", minutes=60': '"run", iterations=2, options=small',
     "minutes=60": "iterations=2, training=small",
@@ -42,15 +48,19 @@ def blocks(page: str, language: str) -> str:
     code = "\n".join(textwrap.dedent(block) for _, block in found)
     for written, run in SHORTER.items():
         code = code.replace(written, run)
-    assert not re.search(r"--minutes|minutes=", code)  # else the test would take that long
+    assert not re.search(r"--minutes|minutes=|iterations[= ]\d\d", code)  # else the test would take that long
     return code
 
 
 def run_shell(page: str) -> None:
-    commands = [line for line in blocks(page, "sh").replace("\\\n", " ").splitlines() if line.startswith("visagist ")]
+    lines = blocks(page, "sh").replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith(("visagist ", "python -c "))]
     assert commands
-    for line in commands:
-        assert main(shlex.split(line)[1:]) == 0, line
+    for program, *arguments in commands:
+        if program == "python":
+            exec(arguments[1], {})
+        else:
+            assert main(arguments) == 0, arguments
 
 
 def run_python(page: str) -> None:
@@ -73,9 +83,28 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("run", [run_shell, run_python])
-def test_the_tutorial_runs_as_commands_and_as_python(run, folder: Path) -> None:
-    run("docs/tutorial.md")
-    assert {"render.mp4", "softer.mp4", "sheet.png", "report.html"} <= {path.name for path in folder.iterdir()}
+def test_the_tutorial_runs_on_the_bundled_footage(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package, work = tmp_path / "package", tmp_path / "work"
+    for clip, side in ((SOURCE / CLIPS[0], "source"), (TARGET, "target")):  # one clip each, and its beginning only
+        copy = package / "footage" / side / clip.name
+        copy.parent.mkdir(parents=True)
+        write_frames(tmp_path / "clip.mp4", first_frames(clip, FRAMES))
+        (tmp_path / "clip.mp4").rename(copy)
+        new_consent(
+            package / "consent" / f"{side}.toml",
+            name=side,
+            adult=True,
+            basis="research-corpus",
+            statement="A test",
+            scope="A test",
+            footage=[copy],
+        )
+    work.mkdir()
+    monkeypatch.setattr("visagist.demo.FOLDER", package)
+    monkeypatch.setattr("visagist.evaluation.metric.RESAMPLES", 40)  # intervals are tested elsewhere
+    monkeypatch.chdir(work)
+    run("docs/tutorials/first-swap.md")
+    assert {"render.mp4", "softer.mp4", "sheet.png", "report.html"} <= {path.name for path in work.iterdir()}
 
 
 def test_the_readme_does_the_same_in_python_as_on_the_command_line(folder: Path) -> None:

@@ -61,10 +61,10 @@ def losses(page: str) -> str:
 
 
 TABLES: dict[tuple[str, str], Callable[[str], str]] = {  # by page and name of the block
-    ("networks.md", "architectures"): architectures,
-    ("training.md", "losses"): losses,
-    ("footage.md", "masks"): lambda page: parts(MASKS, "--mask"),
-    ("footage.md", "color"): lambda page: parts(COLOR, "--color"),
+    ("reference/networks.md", "architectures"): architectures,
+    ("reference/training.md", "losses"): losses,
+    ("reference/merging.md", "masks"): lambda page: parts(MASKS, "--mask"),
+    ("reference/merging.md", "color"): lambda page: parts(COLOR, "--color"),
 }
 
 

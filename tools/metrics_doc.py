@@ -1,4 +1,4 @@
-"""The list of metrics in docs/evaluation.md, written from the metrics themselves.
+"""The list of metrics in docs/reference/metrics.md, written from the metrics themselves.
 
 python tools/metrics_doc.py
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 from visagist.evaluation import Metric, all_metrics
 from visagist.evaluation.thresholds import aim_text
 
-DOC = Path(__file__).parents[1] / "docs" / "evaluation.md"
+DOC = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
 BEGIN, END = "<!-- metrics: begin -->", "<!-- metrics: end -->"
 BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is right", "neither": "no direction"}
 

@@ -386,7 +386,7 @@ def trial(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """For docs/networks.md."""
+    """For benchmarks/research/networks.md."""
     lines = [
         "| | M parameters | iterations | SSIM source, target | swap to source (target) | landmarks % | mouth | eyes |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,4 +1,4 @@
-"""docs/evaluation.md says what the metrics say of themselves."""
+"""docs/explanation/evaluation.md says what the metrics say of themselves."""
 
 import importlib.util
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 `choose("auto")` prefers CUDA, then Apple's MPS, then the CPU. Precision and layout follow measurements: bf16 with
 channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, float32 elsewhere. CPUs without bf16 units
-emulate it slowly, and train 1.04 to 1.3 times as fast with contiguous tensors (docs/performance.md).
+emulate it slowly, and train 1.04 to 1.3 times as fast with contiguous tensors (docs/explanation/performance.md).
 """
 
 import ctypes

@@ -12,7 +12,7 @@ from visagist.jobs.workspace import DONE, default_workspace
 from visagist.training import TrainOptions
 from visagist.training.budget import estimate_seconds
 
-ITERATIONS = 900  # less than four minutes on two AVX2 cores; docs/evaluation.md has the metrics of the render
+ITERATIONS = 900  # less than four minutes on two AVX2 cores; metrics: docs/explanation/evaluation.md
 OPTIONS = {"batch": 4, "augmentation": {"driven": 0}}  # the two look similar: driven faces would show the fringe
 OTHER_SECONDS = 60  # of a demo, besides the training, on two cores
 

@@ -128,7 +128,7 @@ def _models() -> Iterator[Finding]:
             path = weights.locate(name)
             weights.session(name)
         except VisagistError as error:
-            yield Finding("model", False, f"{name}: {error}", "see docs/face-models.md")
+            yield Finding("model", False, f"{name}: {error}", "see docs/reference/face-models.md")
         else:
             own = "" if path.is_relative_to(weights.FOLDER) else f", yours: {path}"
             yield Finding("model", True, f"{name}{own}")
@@ -139,4 +139,4 @@ def _keys() -> Iterator[Finding]:
     try:
         yield Finding("signer", True, f"fingerprint {Signer.default().fingerprint}")
     except VisagistError as error:
-        yield Finding("signer", False, str(error), "see docs/provenance.md")
+        yield Finding("signer", False, str(error), "see docs/how-to/consent.md")

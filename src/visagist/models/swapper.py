@@ -34,8 +34,8 @@ class Swapper(nn.Module):
     `decode(encode(face), its own identity)`, so whatever `decode` needs of an identity must be in its own weights.
 
     A subclass sets `Config` and `learning_rate`, creates its layers in `__init__(identities, config)`, and implements
-    `encode` and `decode`; the first line of its docstring is its description in docs/networks.md. Everything else has a
-    default. visagist relies on the following:
+    `encode` and `decode`; the first line of its docstring is its description in docs/reference/networks.md. Everything
+    else has a default. visagist relies on the following:
 
     - Weights are drawn from torch's global generator, and the constructor and both methods work on the `meta` device,
       on which memory is estimated.

@@ -38,7 +38,7 @@ class TrainOptions(Settings):
     result. Options that you give take precedence. A continued run keeps the choice, which its run.toml shows."""
 
     model: Annotated[Architecture, shown(first=True)] = "visage"
-    """Network architecture; docs/networks.md compares them. `--model NAME --help` lists the settings of each."""
+    """Network architecture. `--model NAME --help` lists the settings of each."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
     """Settings of the model, such as `--settings.latent 512`; the others keep their defaults. Listed below for the

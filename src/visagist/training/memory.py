@@ -156,7 +156,7 @@ def remedies(
         if bytes_needed <= room:
             fits[flags] = bytes_needed
 
-    can_recompute = bool(ARCHITECTURES[options.model].segments) and not options.checkpointing
+    can_recompute = bool(ARCHITECTURES[options.model].checkpoint_blocks) and not options.checkpointing
     if can_recompute:
         add("--checkpointing", need(recompute=True))
     # Memory grows evenly with the batch.

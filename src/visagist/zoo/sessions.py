@@ -5,7 +5,7 @@ Replacements are listed in `config.toml` in the configuration folder (`visagist 
     [weights]
     sface = "/models/my_embedder.onnx"
 
-A replacement must have the inputs and outputs given for that name in `docs/face-models.md`.
+A replacement must have the inputs and outputs given for that name in `docs/reference/face-models.md`.
 """
 
 import functools
