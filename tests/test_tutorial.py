@@ -30,11 +30,11 @@ AS_OPTIONS = (
 )
 # What the pages say, and what is run in its place.
 SHORTER = {
-    "--iterations 560 --preview-every 80": f"--iterations 2 {AS_OPTIONS}",
-    "--iterations 1000 --preview-every 80": f"--iterations 3 {AS_OPTIONS}",
-    "visagist.TrainOptions(preview_every=80)": "small",
-    "iterations=560": "iterations=2",
-    "iterations=1000": "iterations=3",
+    "--iterations 900 --preview-every 100": f"--iterations 2 {AS_OPTIONS}",
+    "--iterations 1500 --preview-every 100": f"--iterations 3 {AS_OPTIONS}",
+    "visagist.TrainOptions(preview_every=100)": "small",
+    "iterations=900": "iterations=2",
+    "iterations=1500": "iterations=3",
     "--minutes 60": f"--iterations 2 {AS_OPTIONS}",
     '"run", minutes=60': '"run", iterations=2, options=small',
     "minutes=60": "iterations=2, training=small",
