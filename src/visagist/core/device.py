@@ -48,10 +48,10 @@ def choose(device: str = "auto") -> Compute:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    is_available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     number = int(device.partition(":")[2] or 0)
-    if not there[kind] or (kind == "cuda" and number >= torch.cuda.device_count()):
-        found = ", ".join(name for name, present in there.items() if present)
+    if not is_available[kind] or (kind == "cuda" and number >= torch.cuda.device_count()):
+        found = ", ".join(name for name, present in is_available.items() if present)
         raise ConfigError(f"device '{device}' is not available (available: {found}); see `visagist doctor`")
     if kind == "cuda":
         fast = torch.cuda.get_device_capability(torch.device(device))[0] >= 8
