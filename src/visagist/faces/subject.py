@@ -17,7 +17,7 @@ from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.faces.table import Face, FaceTable, faces_embedding
 from visagist.media import frame_from_rgb, read_picture
 
-MIN_PRESENCE = 0.05  # minimum frames of a person to be offered, relative to the one seen most
+MIN_PRESENCE = 0.05  # minimum frame count of the people listed, relative to the one seen most
 SHEET_NAME = "people.png"
 SHEET_TAG = ("Software", "visagist: a sheet of people")  # PNG text that identifies our own sheets
 THUMBNAIL, COLUMNS, CAPTION = 96, 6, 20  # px, pictures per person, px
@@ -126,7 +126,7 @@ def _most_similar(people: dict[int, list[Face]], reference: Path) -> int:
     best = max(similarity, key=lambda number: similarity[number])
     if similarity[best] < SAME_PERSON_SIMILARITY:
         raise NoFaceError(
-            f"nobody in the footage resembles the person in {reference} (highest similarity {similarity[best]:.2f}, "
+            f"no person in the footage resembles the one in {reference} (highest similarity {similarity[best]:.2f}, "
             f"required {SAME_PERSON_SIMILARITY}); the footage shows {_listed(people)}"
         )
     return best

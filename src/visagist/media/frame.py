@@ -309,7 +309,7 @@ def _warped(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.
             return plane[y : y + height, x : x + width].astype(np.float32)
     corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1.0]])
     x, y, _ = np.linalg.inv(matrix) @ corners
-    # The length of a matrix row is the scale from plane to output. Reduce by powers of two, because OpenCV halves
+    # The length of a matrix column is the scale from plane to output. Reduce by powers of two, because OpenCV halves
     # several times faster than it averages at other ratios.
     lengths = np.maximum(np.hypot(matrix[0, :2], matrix[1, :2]), [1 / columns, 1 / rows])
     fx, fy = (1 << max(0, int(-np.log2(length) + 1e-9)) for length in lengths)
