@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from benchmarks.quality import PAIRS, figures, rendered, say
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.core.files import sha256
 from visagist.jobs.extract import ExtractOptions, extract, extract_faceset
 from visagist.jobs.train import train
@@ -126,7 +126,7 @@ def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, w
 
 def time_all(start: Path, pair: str, folder: Path) -> None:
     """What an iteration takes with each loss, against one without, in turns."""
-    record, compute = RunRecord.read(start), choose("auto")
+    record, compute = RunRecord.read(start), select_device("auto")
     datasets: dict[str, IdentityDataset] = {}
     for name, footage in zip(("source", "target"), PAIRS[pair], strict=True):
         extract(footage, folder / name, on_event=say)

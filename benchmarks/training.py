@@ -27,7 +27,7 @@ from benchmarks.measure import peak_memory_gb, random_datasets
 from benchmarks.research.ceiling import Bench, Call, collect, seconds
 from benchmarks.research.plain import PlainDf
 from benchmarks.research.waste import leavers, top_ops
-from visagist.core.device import Compute, choose, kept_memory
+from visagist.core.device import Compute, reuse_freed_memory, select_device
 from visagist.models import ARCHITECTURES, configure
 from visagist.training.config import TrainOptions
 from visagist.training.schedule import Plan
@@ -222,7 +222,7 @@ def profile(trainer: Trainer) -> str:
     return "\n".join(lines + ([f"{count:6} {what}" for what, count in found] or ["  none"]))
 
 
-@kept_memory()  # as a training has it; what it is compared with gains by it, too
+@reuse_freed_memory()  # as a training has it; what it is compared with gains by it, too
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="say what takes the time, instead")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    compute = choose(arguments.device)
+    compute = select_device(arguments.device)
     settings: dict[str, object] = {} if arguments.size is None else {"size": arguments.size}
     if arguments.profile:
         trainer = build(arguments.network, settings, arguments.batch, compute)

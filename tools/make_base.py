@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.core.device import Compute, choose
+from visagist.core.device import Compute, select_device
 from visagist.core.files import sha256
 from visagist.core.tensors import load_notes, load_tensors, save_tensors
 from visagist.faceset import Faceset
@@ -250,7 +250,7 @@ def main() -> None:
     names = {name for group in VALIDATION.values() for name in group}
     held_out = [each for each in folders if each.name in names]
     pool = Pool.load([each for each in folders if each.name not in names])
-    compute = choose("cpu")
+    compute = select_device("cpu")
     torch.manual_seed(0)
     network = Modulated()
     network.to(memory_format=compute.memory_format)  # pyright: ignore[reportCallIssue] - missing in torch's stubs

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.evaluation.metrics.expression import eye_openness, mouth_openness
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.blocks.layers import depth_to_space, he_init_, scale_, space_to_depth
@@ -337,7 +337,7 @@ def trial(
     name: str, settings: dict[str, object], datasets: dict[str, IdentityDataset], cpu_minutes: float, **changes: object
 ) -> Row:
     """Train and judge one variant."""
-    compute = choose("cpu")
+    compute = select_device("cpu")
     options = TrainOptions.model_validate({"model": "trial", "settings": settings, **changes})
     probe = Trainer(datasets, options, Plan.of(1000, options.schedule), compute)
     for i in range(WARM_UP):

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import random_datasets
-from visagist.core.device import choose, kept_memory
+from visagist.core.device import reuse_freed_memory, select_device
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.models.blocks.layers import depth_to_space
 from visagist.training.config import TrainOptions
@@ -89,7 +89,7 @@ def cost(network: Swapper) -> float:
     return 3 * counter.get_total_flops() / 2e9
 
 
-@kept_memory()  # as a training has it; what it is compared with gains by it, too
+@reuse_freed_memory()  # as a training has it; what it is compared with gains by it, too
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=TrainOptions().batch)
     parser.add_argument("--rounds", type=int, default=8, help="turns of 3 iterations a network")
     arguments = parser.parse_args()
-    compute = choose("auto")
+    compute = select_device("auto")
     ARCHITECTURES.register(Sketch, name="sketch")
     trainers: dict[str, Trainer] = {}
     for name in (arguments.model, "sketch"):

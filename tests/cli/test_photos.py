@@ -44,7 +44,7 @@ def test_a_folder_of_photos_is_extracted(photos: Path, tmp_path: Path) -> None:
     ended = visagist("extract", photos, "-o", faces)
     assert ended.code == 1
     assert "2 people" in ended.err  # clustered over the photos, each of which shows one face
-    assert "6 photos, each a shot of its own (IMG_0001.jpg … lacks 3, 7, 8)" in ended.err
+    assert "6 separate photos (IMG_0001.jpg … lacks 3, 7, 8)" in ended.err
 
     ended = visagist("extract", photos, "-o", faces, "--identity", "0")
     assert ended.code == 0, ended.err
@@ -78,7 +78,7 @@ def test_photos_are_no_target(photos: Path, tmp_path: Path) -> None:
     for command in commands:
         ended = visagist(*command)
         assert ended.code == 1
-        assert f"{photos}: holds photos (IMG_0001.jpg … lacks 3, 7, 8), which are no shot" in ended.err
+        assert f"{photos}: holds photos rather than a shot (IMG_0001.jpg … lacks 3, 7, 8)" in ended.err
         assert "shot_%04d.png" in ended.err
     assert not list(tmp_path.iterdir())
 

@@ -40,7 +40,7 @@ def test_a_sequence_is_covered_by_hash_and_rendered_at_its_rate(plates: Path, tm
 
     ended = visagist(*merge)
     assert ended.code == 0, ended.err
-    assert "image sequence: read at 25 frames/s; --rate says otherwise" in ended.err
+    assert "image sequence: read at 25 frames/s; change it with --rate" in ended.err
     assert times(output) == [Fraction(number, 25) for number in range(6)]
 
     # Another rate is another merge, also in the same workspace.
@@ -73,4 +73,4 @@ def test_a_wrong_rate_is_wrong_usage(command: str) -> None:
     ended = visagist(*command.split(), "--rate", "24/0")
     assert ended.code == 2
     (line,) = ended.err.splitlines()
-    assert "--rate: '24/0' is no frame rate" in line
+    assert "--rate: '24/0' is not a frame rate" in line

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from visagist.cli import main
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.core.errors import ConfigError
 
 TRAIN = ("train", "a", "b", "-o", "c")
@@ -79,7 +79,7 @@ def test_what_names_no_device_is_wrong_usage(device: str, capsys: pytest.Capture
     for command in (TRAIN, MERGE, EVALUATE, ("demo",)):
         assert_wrong_usage(capsys, (*command, "--device", device), "--device", device, "cuda:N")
     with pytest.raises(ConfigError, match=device):
-        choose(device)
+        select_device(device)
 
 
 @pytest.mark.parametrize("command", [TRAIN, SWAP])

@@ -8,13 +8,13 @@ import pytest
 PROGRAM = """
 import resource
 import torch
-from visagist.core.device import kept_memory
+from visagist.core.device import reuse_freed_memory
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
         torch.ones(16 << 20)  # 64 MiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-with kept_memory() as is_kept:
+with reuse_freed_memory() as is_kept:
     assert is_kept
     faults()  # warm-up: the first allocations are new memory
     kept = faults()

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from visagist.evaluation.evaluation_data import Appearance, Case, Source
 from visagist.evaluation.metrics.pose import FAMILY, placement, stable_fit
 from visagist.faces import head_pose, head_rotation, mean_mesh, similarity, transform_landmarks
-from visagist.faces.align import STABLE
+from visagist.faces.align import STABLE_POINTS
 
 SCALE = 60.0  # px between the pupils
 COUNT = 5
@@ -71,11 +71,11 @@ def test_the_fit_is_umeyamas() -> None:
     generator = np.random.default_rng(3)
     judged = (head(8, 3, 20) + generator.normal(0, 2, (478, 3))).astype(np.float32)
     turn, shift = stable_fit(made(judged, head()))
-    matrix = similarity(judged[STABLE, :2].astype(np.float64), head()[STABLE, :2].astype(np.float64))
+    matrix = similarity(judged[STABLE_POINTS, :2].astype(np.float64), head()[STABLE_POINTS, :2].astype(np.float64))
     ours = np.array([[turn[0].real, -turn[0].imag, shift[0].real], [turn[0].imag, turn[0].real, shift[0].imag]])
     assert ours == pytest.approx(matrix, abs=1e-6)
     moved = transform_landmarks(matrix, judged)
-    expected = np.linalg.norm((moved - judged)[STABLE, :2], axis=1).mean()
+    expected = np.linalg.norm((moved - judged)[STABLE_POINTS, :2], axis=1).mean()
     case = made(judged, head())
     assert placement(case) == pytest.approx(100 * expected / case.eye_distances, rel=1e-4)
 

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from tests.evaluation.constructed import FRAMES, real_case
 
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.core.errors import EvaluationError
 from visagist.demo import SOURCE, TARGET
 from visagist.evaluation.embedder import embed_independent
@@ -127,7 +127,7 @@ def test_a_target_that_was_trained_on_is_known() -> None:
         record=record,
         weights_sha256="",
         network=create("quick", people, **settings),
-        compute=choose("cpu"),
+        compute=select_device("cpu"),
     )
     assert seen_in_training(run, "b" * 64)
     assert seen_in_training(run, "c" * 64)

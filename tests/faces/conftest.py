@@ -1,4 +1,4 @@
-"""Footage for the tests: the bundled clips, and small ones made of them."""
+"""Test footage: the bundled clips and short clips made from them."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,6 +57,6 @@ def make_clip(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Sequen
 
 @pytest.fixture(scope="session")
 def two_people(make_clip: Callable[[str, Sequence[np.ndarray]], Path]) -> Path:
-    """The source speaker on the left, the target on the right, 30 frames."""
+    """30 frames with the source on the left and the target on the right."""
     pairs = zip(pixels_of(SOURCES[0], 29), pixels_of(TARGET, 29), strict=True)
     return make_clip("two.mp4", [np.hstack(pair) for pair in pairs])

@@ -1,4 +1,4 @@
-"""Face space against independent references."""
+"""Face space, compared with independent references."""
 
 import cv2
 import numpy as np
@@ -24,34 +24,34 @@ from visagist.faces import (
 
 
 @given(st.integers(2, 40), st.integers(0, 2**32 - 1))
-def test_similarity_is_scikit_images(count: int, seed: int) -> None:
+def test_similarity_matches_scikit_image(count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     source, target = rng.normal(size=(count, 2)), rng.normal(size=(count, 2))
     expected = SimilarityTransform.from_estimate(source, target)
     assert np.allclose(similarity(source, target), expected.params[:2], atol=1e-6)
 
 
-def test_points_in_one_place_have_no_similarity() -> None:
+def test_coincident_points_are_rejected() -> None:
     with pytest.raises(GeometryError, match="5 points"):
         similarity(np.ones((5, 2)), np.random.default_rng(0).normal(size=(5, 2)))
 
 
 @given(st.floats(-180, 180), st.floats(5, 400), st.floats(-500, 2000), st.floats(-500, 2000))
-def test_alignment_finds_the_similarity_that_made_the_face(degrees: float, scale: float, x: float, y: float) -> None:
+def test_alignment_recovers_the_similarity_applied_to_a_face(degrees: float, scale: float, x: float, y: float) -> None:
     c, s = scale * np.cos(np.radians(degrees)), scale * np.sin(np.radians(degrees))
     placed = np.array([[c, -s, x], [s, c, y]])
     landmarks = transform(placed, mean_mesh()[:, :2].astype(np.float64))
     assert np.allclose(compose(align(landmarks), placed), np.eye(2, 3), atol=1e-5)
 
 
-def test_mean_face_is_symmetric_and_in_its_own_units() -> None:
+def test_mean_face_is_symmetric_with_unit_interpupillary_distance() -> None:
     mesh = mean_mesh()
     assert np.allclose(mesh[[33, 61, 234], 0], -mesh[[263, 291, 454], 0], atol=1e-4)
     assert np.allclose(mesh[[468, 473], :2], [[-0.5, 0], [0.5, 0]], atol=1e-4)
     assert not mesh.flags.writeable
 
 
-def test_coverages_show_what_their_names_say() -> None:
+def test_coverages_show_the_parts_they_are_named_after() -> None:
     mesh = mean_mesh()[:, :2]
     brows, lip, chin, top = mesh[[70, 300, 105, 334]], mesh[17], mesh[152], mesh[10]
     inside = {}
@@ -76,10 +76,10 @@ def test_coverages_show_what_their_names_say() -> None:
 
 
 @pytest.mark.parametrize("size", [64, 128])
-def test_crops_of_two_sizes_show_the_same_square(size: int) -> None:
+def test_crops_of_different_sizes_show_the_same_square(size: int) -> None:
     alignment = np.array([[0.02, 0.003, -3.0], [-0.003, 0.02, -2.0]])
     small, large = crop_matrix(alignment, "full", size), crop_matrix(alignment, "full", 2 * size)
-    edges = np.array([[-0.5, -0.5], [size - 0.5, size - 0.5]])  # of pixels, not their centres
+    edges = np.array([[-0.5, -0.5], [size - 0.5, size - 0.5]])  # pixel edges, not centres
     assert np.allclose(transform(large, transform(invert(small), edges)), [[-0.5] * 2, [2 * size - 0.5] * 2])
     native = crop_matrix(alignment, "full", round(crop_side(alignment, "full")))
     assert np.isclose(np.sqrt(np.linalg.det(native[:, :2])), 1, atol=0.02)

@@ -1,4 +1,4 @@
-"""Footage to tables: tracks, cuts, identities, and going on after a kill."""
+"""Face tables: tracks, cuts, identities and resuming."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from visagist.core.errors import FootageError, NoFaceError, SeveralError
 from visagist.core.events import Event, Progress
 from visagist.core.files import sha256
 from visagist.faces import AnalyzeOptions, FaceTable, analyze, choose_identity, cluster, describe
-from visagist.faces.analyze import PART
+from visagist.faces.analyze import PART_FRAMES
 from visagist.media import write_picture
 
 from .conftest import SHARED, SOURCES, TARGET, frames_of, pixels_of
@@ -25,7 +25,7 @@ Clip = Callable[[str, Sequence[np.ndarray]], Path]
 
 
 def same(a: FaceTable, b: FaceTable) -> bool:
-    """Whether two tables hold the same faces, number for number."""
+    """Whether two tables are numerically identical."""
     names = ("frame", "time", "track", "identity", "score", "sharpness", "thumbnail")
     arrays = ("box", "landmarks", "pose", "blendshapes", "alignment", "embedding")
     return (
@@ -45,18 +45,18 @@ def test_one_speaker_is_one_track(target_table: FaceTable, tmp_path: Path) -> No
     assert isinstance(target_table.faces_of(3)[0].time, Fraction)
     assert target_table.faces_of(75) == []
     embedded = [face.frame for face in target_table if face.embedding is not None]
-    assert embedded == list(range(0, 75, 5))  # five a second at 25 frames a second
+    assert embedded == list(range(0, 75, 5))  # five per second at 25 frames per second
     target_table.save(tmp_path / "copy.parquet")
     assert same(FaceTable.load(tmp_path / "copy.parquet"), target_table)
 
 
-def test_two_people_side_by_side(two_people: Path, tmp_path: Path) -> None:
+def test_two_people_side_by_side_are_two_tracks_and_identities(two_people: Path, tmp_path: Path) -> None:
     table = analyze(two_people, tmp_path / "two.parquet")
     assert len(table.tracks()) == len(table.identities()) == 2
     assert all(len(table.faces_of(i)) == 2 for i in range(30))
     for faces in table.tracks().values():
         left = {bool(face.box[2] < 360) for face in faces}
-        assert len(left) == 1  # a track never crosses over
+        assert len(left) == 1  # tracks are never swapped
 
     with pytest.raises(SeveralError, match="2 people"):
         choose_identity(table, None, None, tmp_path)
@@ -69,20 +69,20 @@ def test_two_people_side_by_side(two_people: Path, tmp_path: Path) -> None:
         choose_identity(table, None, 7, tmp_path)
 
 
-def test_a_cut_ends_the_track_even_where_the_faces_lie_alike(make_clip: Clip, tmp_path: Path) -> None:
+def test_a_cut_ends_the_track_even_if_the_faces_coincide(make_clip: Clip, tmp_path: Path) -> None:
     cut = make_clip("cut.mp4", pixels_of(SOURCES[0], 19) + pixels_of(TARGET, 19))
     table = analyze(cut, tmp_path / "cut.parquet")
     assert len(table) == 40
     for faces in table.tracks().values():
         assert len({face.frame < 20 for face in faces}) == 1
     assert len(table.identities()) == 2
-    # and smoothing does not reach over it
+    # smoothing does not cross the cut
     alone = analyze(make_clip("alone.mp4", pixels_of(SOURCES[0], 19)), tmp_path / "alone.parquet")
     last, expected = table.faces_of(19)[0], alone.faces_of(19)[0]
     assert np.allclose(last.alignment @ [180, 140, 1], expected.alignment @ [180, 140, 1], atol=0.02)
 
 
-def test_a_face_that_goes_and_comes_is_one_person_on_two_tracks(make_clip: Clip, tmp_path: Path) -> None:
+def test_a_returning_face_is_one_identity_with_two_tracks(make_clip: Clip, tmp_path: Path) -> None:
     pictures = pixels_of(TARGET, 29)
     empty = [np.full_like(pictures[0], 90) for _ in range(10)]
     table = analyze(make_clip("gap.mp4", [*pictures[:15], *empty, *pictures[15:]]), tmp_path / "gap.parquet")
@@ -98,16 +98,16 @@ def test_a_rolled_face_is_followed(make_clip: Clip, tmp_path: Path) -> None:
     assert all(abs(abs(face.pose[2]) - 90) < 10 for face in table)
 
 
-def test_one_person_in_two_tables_has_one_number(target_table: FaceTable, two_people: Path, tmp_path: Path) -> None:
+def test_identities_are_consistent_across_tables(target_table: FaceTable, two_people: Path, tmp_path: Path) -> None:
     other = analyze(two_people, tmp_path / "two.parquet")
     labels = cluster([other, target_table])
-    assert labels[1][0] == 0  # the target: most frames
+    assert labels[1][0] == 0  # the target, with the most frames
     right = next(track for track, faces in other.tracks().items() if faces[0].box[0] > 360)
     assert labels[0][right] == 0
     assert sorted(labels[0].values()) == [0, 1]
 
 
-def test_a_finished_table_is_read_and_another_option_makes_it_anew(tmp_path: Path) -> None:
+def test_a_finished_table_is_reused_unless_options_change(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     clip = SOURCES[1]
     first = analyze(clip, path)
@@ -117,11 +117,11 @@ def test_a_finished_table_is_read_and_another_option_makes_it_anew(tmp_path: Pat
     assert len(analyze(clip, path, options=AnalyzeOptions(min_size=200))) == 0
     assert path.stat().st_mtime_ns != stamp
     path.write_bytes(b"PAR1 torn")
-    with pytest.raises(FootageError, match="no table of faces"):
+    with pytest.raises(FootageError, match="not a face table"):
         FaceTable.load(path)
 
 
-def test_killed_and_run_again_gives_the_same_table_and_does_nothing_twice(make_clip: Clip, tmp_path: Path) -> None:
+def test_a_killed_analysis_resumes_with_an_identical_table(make_clip: Clip, tmp_path: Path) -> None:
     pictures = [picture for clip in SOURCES[:2] for picture in pixels_of(clip)] + pixels_of(TARGET, 19)
     clip = make_clip("long.mp4", pictures)
     unbroken = analyze(clip, tmp_path / "unbroken.parquet")
@@ -135,15 +135,15 @@ def test_killed_and_run_again_gives_the_same_table_and_does_nothing_twice(make_c
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not path.exists(), "it was killed too late for this test"
-    told: list[Event] = []
-    again = analyze(clip, path, on_event=told.append)
-    assert min(event.done for event in told if isinstance(event, Progress)) > PART
+    events: list[Event] = []
+    again = analyze(clip, path, on_event=events.append)
+    assert min(event.done for event in events if isinstance(event, Progress)) > PART_FRAMES
     assert same(again, unbroken)
     assert not parts.exists()
 
 
 @pytest.mark.parametrize("name", ["noface_bottles_640x360.mp4", "noface_titlecard_960x540.mp4"])
-def test_no_face_is_seen_where_none_is(name: str) -> None:
+def test_footage_without_faces_yields_none(name: str) -> None:
     if not (SHARED / name).is_file():
         pytest.skip("no ../shared footage here")
     pictures = frames_of(SHARED / name, 94)

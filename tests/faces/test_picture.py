@@ -1,4 +1,4 @@
-"""What one picture shows: detection, landmarks, pose, identity, at any roll and size."""
+"""Faces of single pictures: detection, landmarks, pose and identity at any roll and size."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def rotated(rgb: np.ndarray, degrees: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("roll", [0, 45, 90, 135, 180, 225, 270, 315])
-def test_a_face_is_found_and_known_at_any_roll(target_frame: Frame, roll: int) -> None:
+def test_a_face_is_found_and_recognised_at_any_roll(target_frame: Frame, roll: int) -> None:
     (upright,) = describe(target_frame)
     (face,) = describe(frame_from_rgb(rotated(target_frame.rgb(), -roll)))
     assert upright.embedding is not None
@@ -46,14 +46,14 @@ def test_a_face_is_found_and_known_at_any_roll(target_frame: Frame, roll: int) -
 
 @pytest.mark.parametrize("scale", [0.25, 0.5, 4.0, 8.0])
 def test_small_and_very_large_faces_are_found(target_frame: Frame, scale: float) -> None:
-    """At 8 times the face is 800 px of 1152 wide: beyond what YuNet sees at one scale."""
+    """At scale 8 the face is 800 of 1152 px wide, too large for YuNet at a single scale."""
     rgb = target_frame.rgb()[:, 100:244]
     resized = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     (face,) = describe(frame_from_rgb(np.clip(resized, 0, 1)))
     assert face.width == pytest.approx(103 * scale, rel=0.1)
 
 
-def test_faces_below_the_least_size_are_not_told(target_frame: Frame) -> None:
+def test_faces_below_the_minimum_size_are_dropped(target_frame: Frame) -> None:
     thumbnail, _ = target_frame.thumbnail(640)
     assert len(detect_faces(thumbnail, threshold=0.6, min_size=60)) == 1
     assert detect_faces(thumbnail, threshold=0.6, min_size=250) == []
@@ -66,13 +66,13 @@ def test_a_picture_without_a_face_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (30, 0, 0), (-45, 10, 5), (0, -25, 0), (0, 20, 90), (15, 15, -170)])
-def test_pose_of_a_turned_mean_face(angles: tuple[float, float, float]) -> None:
+def test_pose_of_a_rotated_mean_face(angles: tuple[float, float, float]) -> None:
     turned = 80 * mean_mesh() @ head_rotation(*angles).T.astype(np.float32) + [300, 200, 0]
     assert np.allclose(head_pose(turned.astype(np.float32)), angles, atol=0.05)
 
 
 def test_signs_of_the_pose(target_frame: Frame) -> None:
-    """Yaw to the right of the picture: the nose tip moves right of the eyes' middle; pitch up: it rises."""
+    """Positive yaw moves the nose tip to the right, positive pitch up."""
 
     def nose(*angles: float) -> np.ndarray:
         mesh = mean_mesh() @ head_rotation(*angles).T
@@ -94,7 +94,7 @@ def test_blendshapes_of_an_open_mouth(target_table: FaceTable) -> None:
     assert all((f.blendshapes >= -0.01).all() and (f.blendshapes <= 1.01).all() for f in faces)
 
 
-def test_one_person_is_told_from_another(target_table: FaceTable, tmp_path: Path) -> None:
+def test_embeddings_distinguish_two_people(target_table: FaceTable, tmp_path: Path) -> None:
     frame = frames_of(SOURCES[0], 0)[0]
     write_picture(tmp_path / "source.png", frame.rgb())
     (other,) = picture_embeddings(tmp_path / "source.png")
@@ -108,7 +108,7 @@ def test_one_person_is_told_from_another(target_table: FaceTable, tmp_path: Path
 
 
 @pytest.mark.parametrize("deviation", [1.0, 2.0, 4.0])
-def test_sharpness_is_one_minus_the_blur_effect(target_frame: Frame, deviation: float) -> None:
+def test_sharpness_is_one_minus_scikit_images_blur_effect(target_frame: Frame, deviation: float) -> None:
     crop = cv2.GaussianBlur(target_frame.rgb()[90:230, 110:250], (0, 0), deviation)
     luma = (crop @ np.array([0.2126, 0.7152, 0.0722])).astype(np.float32)
     assert sharpness(crop) == pytest.approx(1 - blur_effect(luma), abs=0.03)
@@ -121,7 +121,7 @@ def test_sharpness_falls_with_blur(target_frame: Frame) -> None:
     assert values[0] > 0.5 > 0.4 > values[3]
 
 
-def test_person_mask_holds_the_face_and_not_the_backdrop(target_frame: Frame) -> None:
+def test_person_mask_contains_the_face_but_not_the_background(target_frame: Frame) -> None:
     mask = person_mask(target_frame.rgb())
     (face,) = describe(target_frame)
     x, y = face.landmarks[1, :2].astype(int)
@@ -130,8 +130,8 @@ def test_person_mask_holds_the_face_and_not_the_backdrop(target_frame: Frame) ->
     assert mask[:60, :60].max() < 0.1
 
 
-def test_those_whose_eyes_both_show_are_found_in_a_photograph_of_four() -> None:
-    """The other two stand in full profile, where the mesh sees no face."""
+def test_faces_with_both_eyes_visible_are_found_in_a_photograph_of_four() -> None:
+    """The other two are in full profile, where the mesh does not recognise a face."""
     picture = SHARED / "stills" / "pexels_3184416_group4.jpg"
     if not picture.is_file():
         pytest.skip("no ../shared footage here")

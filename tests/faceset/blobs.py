@@ -1,4 +1,4 @@
-"""Facesets of coloured blobs, written in no time."""
+"""Small synthetic facesets that are fast to write."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from visagist.faceset import Record, write_crop
 
 
 def write_faceset(folder: Path, seed: int, count: int) -> Path:
-    """Crops of coloured blobs where the mean face has its features."""
+    """Write crops with coloured blobs at the features of the mean face."""
     generator = np.random.default_rng(seed)
     size, embedding = 96, generator.normal(size=128)
     matrix = crop_matrix(np.eye(2, 3), "head", size)

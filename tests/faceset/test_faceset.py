@@ -1,4 +1,4 @@
-"""Footage to facesets, and facesets from the disk."""
+"""Extracting facesets and reading them from disk."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from visagist.core.errors import FacesetError, NoFaceError, OutputError, Several
 from visagist.core.events import Event, Progress, silent
 from visagist.core.settings import read_toml
 from visagist.faces import FaceTable, compose, crop_matrix, hull_mask, transform
-from visagist.faceset import Faceset, Record, choose, read_crop, read_record, write_crop
+from visagist.faceset import Faceset, Record, filter_faces, read_crop, read_record, write_crop
 from visagist.jobs.extract import LOCK, ExtractOptions, extract, extract_faceset
 from visagist.media import Reader, write_picture
 
@@ -36,7 +36,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Faceset:
 
 @pytest.fixture
 def faceset(extracted: Faceset, tmp_path: Path) -> Path:
-    """A copy that a test may spoil."""
+    """A copy that a test may modify."""
     shutil.copytree(extracted, tmp_path / "faceset")
     return tmp_path / "faceset"
 
@@ -62,7 +62,7 @@ def test_a_clip_becomes_a_faceset(extracted: Faceset) -> None:
     assert float(extracted.centroid() @ table.identity_embedding(0)) > 0.99
 
 
-def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: Faceset) -> None:
+def test_crops_have_native_size_and_records_that_map_to_the_frame(extracted: Faceset) -> None:
     folder, faceset = extracted.path, extracted
     record, pixels = read_crop(faceset.files[20])
     assert pixels.shape == (record.size, record.size, 3)
@@ -76,7 +76,7 @@ def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: Fa
     assert record.seconds == face.time
     with Reader(TARGET, first=record.frame, last=record.frame) as reader:
         frame = next(iter(reader))
-    # what the trainer sees through the crop is what the merger sees in the frame
+    # training on the crop and merging into the frame show the same pixels
     direct = frame.warp(crop_matrix(face.alignment, "full", 128), (128, 128))
     images, hulls, features, _ = faceset.load("full", 128, 1.0)
     assert 0.05 < (features > 127).mean() < 0.25 * (hulls > 127).mean() + 0.05
@@ -85,7 +85,7 @@ def test_crops_are_native_and_their_records_lead_back_to_the_frame(extracted: Fa
     assert np.abs(hulls[20].astype(int) - expected).mean() < 1
 
 
-def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: Faceset) -> None:
+def test_loading_with_a_margin_keeps_the_square_centred(extracted: Faceset) -> None:
     faceset = extracted
     plain, *_ = faceset.load("mid", 64, 1.0)
     wide, hulls, *_ = faceset.load("mid", 64, 1.25)
@@ -95,7 +95,7 @@ def test_loading_with_a_margin_keeps_the_square_in_the_middle(extracted: Faceset
     assert np.abs(wide[:, 8:72, 8:72].astype(int) - plain).mean() < 1
 
 
-def test_landmarks_lie_where_the_loaded_pictures_show_them(extracted: Faceset) -> None:
+def test_landmarks_match_the_loaded_pictures(extracted: Faceset) -> None:
     _, hulls, _, landmarks = extracted.load("full", 64, 1.25)
     assert landmarks.shape == (len(extracted), 478, 3)
     for hull, points in zip(hulls[::20], landmarks[::20], strict=True):
@@ -113,7 +113,7 @@ def test_record_round_trip(extracted: Faceset, tmp_path: Path, suffix: str) -> N
     assert len(record.to_json()) < 64_000
 
 
-def test_an_index_is_only_a_cache(faceset: Path) -> None:
+def test_the_index_is_only_a_cache(faceset: Path) -> None:
     before = Faceset.open(faceset)
     gone, copied = crops(faceset)[0], crops(faceset)[5]
     gone.unlink()
@@ -128,10 +128,10 @@ def test_an_index_is_only_a_cache(faceset: Path) -> None:
     assert Faceset.open(faceset).records == after.records
 
 
-def test_bad_files_are_named_with_a_remedy(faceset: Path) -> None:
+def test_invalid_files_are_named_with_a_remedy(faceset: Path) -> None:
     torn = crops(faceset)[3]
     whole = torn.read_bytes()
-    torn.write_bytes(whole[: len(whole) // 2])  # the record is there, the pixels are not
+    torn.write_bytes(whole[: len(whole) // 2])  # the record is intact, the pixels are not
     with pytest.raises(FacesetError, match=f"{torn.name}.*delete it"):
         Faceset.open(faceset).load("full", 64, 1.0)
     torn.write_bytes(b"not a picture at all")
@@ -145,7 +145,7 @@ def test_bad_files_are_named_with_a_remedy(faceset: Path) -> None:
         Faceset.open(faceset / "nowhere")
 
 
-def test_a_record_of_another_version_or_without_a_field_is_refused(faceset: Path) -> None:
+def test_a_record_with_another_version_or_a_missing_field_is_rejected(faceset: Path) -> None:
     path = crops(faceset)[0]
     values = json.loads(read_record(path).to_json())
     with pytest.raises(FacesetError, match="version 99"):
@@ -155,7 +155,7 @@ def test_a_record_of_another_version_or_without_a_field_is_refused(faceset: Path
         Record.from_json(json.dumps(values), path)
 
 
-def test_the_same_call_again_does_nothing_and_another_is_refused(faceset: Path) -> None:
+def test_repeating_an_extraction_does_nothing_and_a_different_one_is_rejected(faceset: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in crops(faceset)}
     assert len(extract(TARGET, faceset)) == len(stamps)
     assert {path: path.stat().st_mtime_ns for path in crops(faceset)} == stamps
@@ -165,8 +165,8 @@ def test_the_same_call_again_does_nothing_and_another_is_refused(faceset: Path) 
         extract(TARGET, faceset, options=ExtractOptions(min_size=50))
 
 
-def test_a_sequence_at_another_rate_is_another_faceset(tmp_path: Path) -> None:
-    """The times in tables, and the smoothing by them, stayed those of the rate that was read first."""
+def test_a_sequence_at_a_different_rate_is_a_different_faceset(tmp_path: Path) -> None:
+    """Tables once kept the times, and thus the smoothing, of the rate that was used first."""
     plates, tables = tmp_path / "plates", tmp_path / "tables"
     with Reader(TARGET, last=3) as reader:
         for frame in reader:
@@ -181,13 +181,13 @@ def test_a_sequence_at_another_rate_is_another_faceset(tmp_path: Path) -> None:
         extract_faceset(plates, folder, ExtractOptions(min_change=0), silent, tables)
 
 
-def test_the_rate_says_nothing_of_videos(faceset: Path) -> None:
+def test_the_rate_does_not_affect_videos(faceset: Path) -> None:
     assert extract(TARGET, faceset, options=ExtractOptions(rate=Fraction(24))) == extract(TARGET, faceset)
 
 
-def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(extracted: Faceset, tmp_path: Path) -> None:
+def test_a_killed_extraction_resumes_with_identical_crops(extracted: Faceset, tmp_path: Path) -> None:
     folder = tmp_path / "killed"
-    shutil.copytree(extracted.path / "tables", folder / "tables")  # the kill shall hit the second pass
+    shutil.copytree(extracted.path / "tables", folder / "tables")  # so that the kill hits the second pass
     code = (
         f"from visagist import extract; from pathlib import Path; extract(Path({str(TARGET)!r}), Path({str(folder)!r}))"
     )
@@ -199,16 +199,16 @@ def test_killed_and_run_again_gives_the_same_crops_and_makes_none_twice(extracte
     process.wait()
     stamps = {path: path.stat().st_mtime_ns for path in crops(folder)}
     assert 5 <= len(stamps) < len(extracted), "it was killed too late for this test"
-    told: list[Event] = []
-    resumed = extract(TARGET, folder, on_event=told.append)
+    events: list[Event] = []
+    resumed = extract(TARGET, folder, on_event=events.append)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
     assert resumed.summary == extracted.summary
-    assert [path.name for path in folder.glob(".*")] == [LOCK]  # nor does the kill leave half a file behind
-    assert min(e.done for e in told if isinstance(e, Progress) and e.step == "extract") >= 5
+    assert [path.name for path in folder.glob(".*")] == [LOCK]  # no partial files are left
+    assert min(e.done for e in events if isinstance(e, Progress) and e.step == "extract") >= 5
     assert {p.name: p.read_bytes() for p in crops(folder)} == {p.name: p.read_bytes() for p in crops(extracted.path)}
 
 
-def test_several_people_are_listed_and_one_is_chosen(tmp_path: Path) -> None:
+def test_several_people_are_listed_and_one_can_be_chosen(tmp_path: Path) -> None:
     clips = [SOURCE, TARGET]
     tables = tmp_path / "tables"
     with pytest.raises(SeveralError, match="2 people"):
@@ -228,19 +228,19 @@ def test_several_people_are_listed_and_one_is_chosen(tmp_path: Path) -> None:
     assert not (tmp_path / "faceset" / "people.png").exists()
 
 
-def test_blurred_tiny_occluded_and_repeated_faces_are_left_out(extracted: Faceset) -> None:
+def test_blurred_tiny_occluded_and_duplicate_faces_are_dropped(extracted: Faceset) -> None:
     faces = list(FaceTable.load(extracted.path / "tables" / "sbia1a.mpg.parquet"))[:20]
     loose = {"min_size": 0.0, "min_score": -99.0, "min_sharpness": 0.0, "min_change": 0.0}
-    assert choose(faces, **loose) == (faces, {"tiny": 0, "occluded": 0, "blurred": 0, "duplicate": 0})
-    assert choose(faces, **{**loose, "min_size": 500.0})[1]["tiny"] == 20
-    assert choose(faces, **{**loose, "min_score": 50.0})[1]["occluded"] == 20
-    assert choose(faces, **{**loose, "min_sharpness": 0.9})[1]["blurred"] == 20
-    kept, left_out = choose([faces[0], *faces[:5]], **{**loose, "min_change": 1e-6})
+    assert filter_faces(faces, **loose) == (faces, {"tiny": 0, "occluded": 0, "blurred": 0, "duplicate": 0})
+    assert filter_faces(faces, **{**loose, "min_size": 500.0})[1]["tiny"] == 20
+    assert filter_faces(faces, **{**loose, "min_score": 50.0})[1]["occluded"] == 20
+    assert filter_faces(faces, **{**loose, "min_sharpness": 0.9})[1]["blurred"] == 20
+    kept, left_out = filter_faces([faces[0], *faces[:5]], **{**loose, "min_change": 1e-6})
     assert left_out["duplicate"] == 1
     assert len(kept) == 5
 
 
-def test_no_face_and_no_place_are_errors(tmp_path: Path) -> None:
+def test_missing_faces_and_unwritable_folders_are_errors(tmp_path: Path) -> None:
     write_picture(tmp_path / "gray.png", np.full((200, 300, 3), 0.5, np.float32))
     with pytest.raises(NoFaceError):
         extract(tmp_path / "gray.png", tmp_path / "faceset")
@@ -251,7 +251,7 @@ def test_no_face_and_no_place_are_errors(tmp_path: Path) -> None:
         extract(TARGET, tmp_path / "file" / "faceset")
 
 
-def test_a_still_picture_is_footage_too(tmp_path: Path) -> None:
+def test_a_still_picture_is_footage(tmp_path: Path) -> None:
     with Reader(TARGET, last=0) as reader:
         write_picture(tmp_path / "still.png", next(iter(reader)).rgb())
     faceset = extract(tmp_path / "still.png", tmp_path / "faceset", options=ExtractOptions(format="png"))
@@ -261,7 +261,7 @@ def test_a_still_picture_is_footage_too(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def close_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The target's face 12 times as large, with a grain that 512 px of `full` can just show."""
+    """The target's face enlarged 12 times, with grain that 512 px of `full` can just resolve."""
     with Reader(TARGET, last=0) as reader:
         picture = next(iter(reader)).rgb()
     large = cv2.resize(picture[40:240, 90:270], None, fx=12, fy=12, interpolation=cv2.INTER_CUBIC)
@@ -271,8 +271,8 @@ def close_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_network_of_512_px_gets_the_pixels_of_a_close_up(close_up: Path, tmp_path: Path) -> None:
-    """Crops were capped at 1024 px, so that `full` had 457 px."""
+def test_a_512_px_network_gets_the_full_resolution_of_a_close_up(close_up: Path, tmp_path: Path) -> None:
+    """Crops were once capped at 1024 px, which left 457 px for `full`."""
     difference: dict[int, float] = {}
     with Reader(close_up) as reader:
         frame = next(iter(reader))
@@ -288,8 +288,8 @@ def test_a_network_of_512_px_gets_the_pixels_of_a_close_up(close_up: Path, tmp_p
     assert difference[2048] < 0.6 * difference[1024]
 
 
-def test_a_picture_too_large_for_a_crop_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    """A bomb of a few hundred kilobytes would take gigabytes; beyond Pillow's own limit it ended in a traceback."""
+def test_a_picture_too_large_for_a_crop_is_rejected_before_decoding(tmp_path: Path) -> None:
+    """Decompression bombs once took gigabytes, or ended in a traceback beyond Pillow's own limit."""
     for side in (6000, 16000):
         Image.new("L", (side, side)).save(tmp_path / "bomb.png")
         with pytest.raises(FacesetError, match=r"bomb\.png"):

@@ -1,4 +1,4 @@
-"""Which crops are held out for validation."""
+"""The validation split."""
 
 import numpy as np
 import pytest
@@ -9,15 +9,15 @@ from visagist.faceset.split import UNKNOWN, hold_out_identities
 @pytest.mark.parametrize(
     ("crops", "part", "held"),
     [
-        ((5,) * 20, 0.06, {0: 0, 10: 5}),  # one of twenty
+        ((5,) * 20, 0.06, {0: 0, 10: 5}),  # one identity of twenty
         ((1, 2, 3, 4, 5, 6), 0.34, {1: 2, 4: 5}),  # two of six, neither the smallest nor the largest
-        ((10, 20, 30), 0.1, {0: 1, 1: 2, 2: 3}),  # less than half an identity: the end of each one's crops
-        ((9, 9), 0.49, {0: 4, 1: 4}),  # two identities are always trained on
+        ((10, 20, 30), 0.1, {0: 1, 1: 2, 2: 3}),  # less than half an identity: the last crops of each
+        ((9, 9), 0.49, {0: 4, 1: 4}),  # at least two identities are trained
         ((1, 12), 0.1, {0: 0, 1: 1}),
-        ((1,) * 8, 0.06, {4: 1}),  # nothing would be left of each
+        ((1,) * 8, 0.06, {4: 1}),  # single crops cannot be split
     ],
 )
-def test_identities_with_as_many_crops_as_most_are_held_out(
+def test_identities_with_a_typical_number_of_crops_are_held_out(
     crops: tuple[int, ...], part: float, held: dict[int, int]
 ) -> None:
     who = np.repeat(np.arange(len(crops)), crops)

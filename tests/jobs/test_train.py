@@ -87,7 +87,7 @@ def test_impossible_options_are_refused_before_a_crop_is_read(
 def test_a_training_that_cannot_fit_into_memory_is_refused_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, facesets: tuple[Path, Path]
 ) -> None:
-    monkeypatch.setattr("visagist.training.memory.available", lambda _: 2**20)
+    monkeypatch.setattr("visagist.training.memory.available_memory", lambda _: 2**20)
     with pytest.raises(ConfigError, match="takes about"):
         train(*facesets, tmp_path / "run", options=small_options())
     assert not (tmp_path / "run" / "run.toml").exists()

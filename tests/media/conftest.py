@@ -13,7 +13,7 @@ from visagist.media.layout import layout
 
 
 def pattern(width: int, height: int, number: int = 0) -> np.ndarray:
-    """A smooth colour picture that differs from frame to frame, (h, w, 3) uint8."""
+    """A smooth colour picture for frame `number`, (h, w, 3) uint8."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     red = 127 + 90 * np.sin(x / width * 5 + number / 7)
     green = 127 + 90 * np.cos(y / height * 4 - number / 9)
@@ -44,7 +44,7 @@ Maker = Callable[..., Path]
 
 @pytest.fixture
 def make_video(tmp_path: Path) -> Maker:
-    """Write a video; `times` are ticks of `clock`, `options` go to the encoder, `change` may alter the stream."""
+    """Write a video: `times` are ticks of `clock`, `options` go to the encoder, `change` may modify the stream."""
 
     def make(
         name: str = "video.mp4",
@@ -61,7 +61,7 @@ def make_video(tmp_path: Path) -> Maker:
         chapters: bool = False,
     ) -> Path:
         path = tmp_path / name
-        # On MP4's default clock of a millisecond a late start would be rounded.
+        # MP4's default time base of 1 ms would round a late start.
         exact = {"movie_timescale": str(clock.denominator)} if path.suffix in (".mp4", ".mov") else {}
         with av.open(str(path), "w", container_options=exact) as out:
             stream = out.add_stream(codec, rate=25, options=options or {})

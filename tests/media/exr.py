@@ -16,7 +16,7 @@ def scene(width: int, height: int, seed: int = 0, dtype: type = np.float16) -> n
 
 
 def write_exr_file(path: Path, rgb: np.ndarray, *, others: dict[str, np.ndarray] | None = None, **header: Any) -> Path:
-    """A single-part file of `(h, w, 3)` RGB with other channels and header attributes."""
+    """Write a single-part file of `(h, w, 3)` RGB, with other channels and header attributes."""
     channels = {name: np.ascontiguousarray(rgb[:, :, i]) for i, name in enumerate("RGB")} | (others or {})
     stated = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage, **header}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Every native pixel format through every codec: the colour that comes back is the colour that went in."""
+"""Every native pixel format with every codec preserves colour."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ FORMATS = [
 
 
 def coloured(name: str, color: Color) -> Frame:
-    """One flat colour in three fields of codes, opaque."""
+    """An opaque frame with three fields of flat colour."""
     kind = layout(name)
     assert kind is not None
     unit = 1 << (kind.depth - 8)
@@ -44,7 +44,7 @@ def coloured(name: str, color: Color) -> Frame:
 
 @pytest.mark.parametrize("codec", ["h264", "h265", "prores", "png"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_colour_survives(make_video: Maker, tmp_path: Path, name: str, codec: str) -> None:
+def test_encoding_preserves_colour(make_video: Maker, tmp_path: Path, name: str, codec: str) -> None:
     kind = layout(name)
     assert kind is not None
     full = kind.family != "yuv" or name.startswith("yuvj")
@@ -76,7 +76,7 @@ def test_the_colour_survives(make_video: Maker, tmp_path: Path, name: str, codec
         ("gbrpf32le", "gbrp16le"), ("rgb48be", "rgb48le"), ("yuv440p10le", "yuv440p10le"), ("grayf32le", "gray16le"),
     ],
 )  # fmt: skip
-def test_other_formats_have_a_native_stand_in(name: str, native: str) -> None:
+def test_other_formats_map_to_a_native_one(name: str, native: str) -> None:
     assert nearest_layout(name).name == native
 
 
@@ -91,9 +91,9 @@ with Reader(target) as frames, ChunkWriter(output, target, EncodeOptions(codec=s
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="glibc's MALLOC_PERTURB_ fills memory that is handed out")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs glibc's MALLOC_PERTURB_")
 @pytest.mark.parametrize("codec", ["h264", "h265", "prores"])
-def test_the_same_frames_are_encoded_the_same_whatever_lay_in_memory(tmp_path: Path, codec: str) -> None:
+def test_encoding_does_not_depend_on_uninitialised_memory(tmp_path: Path, codec: str) -> None:
     written = [tmp_path / "0.nut", tmp_path / "1.nut"]
     for fill, path in enumerate(written):
         environment = {**os.environ, "MALLOC_PERTURB_": str(fill)}

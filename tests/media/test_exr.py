@@ -1,4 +1,4 @@
-"""OpenEXR: scene-linear samples in, the same samples out except where they were changed."""
+"""OpenEXR: scene-linear samples stay bit-identical except where they are changed."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from tests.media.exr import read_exr_file, read_rgb, scene, write_exr_file
 from visagist.core.errors import ConfigError, FootageError, OutputError
 from visagist.media import ChunkWriter, EncodeOptions, Frame, Reader, Region, join, probe, read_picture, write_picture
-from visagist.media.linear import rec709_matrix
+from visagist.media.scene_linear import rec709_matrix
 
 AP1 = (0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767)
 
@@ -23,7 +23,7 @@ def srgb(linear: np.ndarray) -> np.ndarray:
 
 
 def rendered(target: Path, output: Path, change: np.ndarray | None = None, region: Region | None = None) -> list[Path]:
-    """The frames of `target`, changed in `region`, through a chunk and `join`."""
+    """Render `target` with a change in `region`, through a chunk and `join`."""
     footage = probe(target)
     options = EncodeOptions().resolved(footage, output)
     chunk = output.parent / "chunk.nut"
@@ -38,8 +38,8 @@ def bits(values: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_the_rendition_is_srgb_of_the_linear_values(tmp_path: Path, dtype: type) -> None:
-    """Linear values were shown as they are: a mid grey of 0.18 was black, and 16-bit integers clipped the rest."""
+def test_the_rendition_is_srgb_of_linear_values(tmp_path: Path, dtype: type) -> None:
+    """Linear values were once displayed unconverted: middle grey (0.18) was dark, and highlights were clipped."""
     picture = scene(40, 30, dtype=dtype)
     picture[0, 0] = (np.nan, np.inf, -np.inf)
     path = write_exr_file(tmp_path / "plate.exr", picture)
@@ -58,7 +58,7 @@ def test_the_rendition_is_srgb_of_the_linear_values(tmp_path: Path, dtype: type)
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("compression", ["ZIP", "PIZ", "NO", "DWAA"])
-def test_untouched_samples_keep_their_bits(tmp_path: Path, dtype: type, compression: str) -> None:
+def test_untouched_samples_stay_bit_identical(tmp_path: Path, dtype: type, compression: str) -> None:
     for number in range(3):
         path = tmp_path / "in" / f"plate.{number:04d}.exr"
         write_exr_file(path, scene(64, 48, number, dtype), compression=getattr(OpenEXR, f"{compression}_COMPRESSION"))
@@ -71,7 +71,7 @@ def test_untouched_samples_keep_their_bits(tmp_path: Path, dtype: type, compress
         assert after.dtype == dtype
         assert ((before > 1).any(), (before < 0).any()) == (True, True)
         is_same = (bits(before) == bits(after)).all(axis=2)
-        assert is_same[16:24, 15:30].mean() < 0.2  # white that was to become whiter
+        assert is_same[16:24, 15:30].mean() < 0.2  # white cannot get whiter
         is_same[16:24, 15:30] = True
         assert is_same.all()
 
@@ -86,34 +86,34 @@ def linear(frame: Frame) -> np.ndarray:
     return np.stack([frame.planes[plane] for plane, _ in frame.layout.places], axis=2).astype(np.float64)
 
 
-def test_a_change_goes_back_to_linear_and_highlights_follow_in_proportion(tmp_path: Path) -> None:
+def test_a_change_is_applied_in_linear_and_scales_highlights(tmp_path: Path) -> None:
     picture = np.zeros((4, 4, 3), np.float32)
     picture[0], picture[1], picture[2], picture[3] = 0.18, 0.9, 4.0, -0.05
     frame = one_frame(write_exr_file(tmp_path / "a.exr", picture))
     region = Region(0, 0, 4, 4)
 
-    # Where the new rendition is given, values between 0 and 1 are exactly its linear ones.
+    # Values in [0, 1] equal the linear values of the new rendition.
     new = np.full((4, 4, 3), 0.5, np.float32)
     after = linear(frame.add(region, new - frame.rgb()))
     linear_half = ((0.5 + 0.055) / 1.055) ** 2.4
     assert after[0] == pytest.approx(linear_half, abs=1e-4)
     assert after[1] == pytest.approx(linear_half, abs=1e-4)
-    assert after[2] == pytest.approx(4 * linear_half, abs=1e-3)  # a highlight four times as bright as white
+    assert after[2] == pytest.approx(4 * linear_half, abs=1e-3)  # a highlight at 4 times white
     assert after[3] == pytest.approx(linear_half - 0.05 * (1 - linear_half), abs=1e-4)
 
     white = linear(frame.add(region, 1 - frame.rgb()))
     assert white[2] == pytest.approx(4.0, abs=1e-3)
 
-    # The smallest change leaves the smallest trace: nothing jumps at the edge of the mask.
+    # A small change has a small effect, so that the mask leaves no visible edge.
     nearly = linear(frame.add(region, np.full((4, 4, 3), -1e-5, np.float32)))
     assert np.abs(nearly - picture).max() < 1e-3
 
 
-def test_other_primaries_are_seen_in_bt709_and_come_back(tmp_path: Path) -> None:
-    """ACEScg, the primaries of most render plates: the face would look pale to the networks."""
+def test_other_primaries_are_converted_to_bt709_and_back(tmp_path: Path) -> None:
+    """With ACEScg, common for rendered plates, networks would otherwise see a pale face."""
     wanted = np.abs(scene(16, 12, dtype=np.float32))  # in BT.709
     matrix = rec709_matrix(AP1)
-    # Of the ACES documentation (TB-2014-004): AP1 to BT.709 with Bradford adaptation.
+    # AP1 to BT.709 with Bradford adaptation, from the ACES documentation (TB-2014-004).
     published = [[1.70505, -0.62179, -0.08326], [-0.13026, 1.14080, -0.01055], [-0.02400, -0.12897, 1.15297]]
     assert np.abs(matrix - published).max() < 2e-4
     stored = (wanted @ np.linalg.inv(matrix).T).astype(np.float32)
@@ -124,7 +124,7 @@ def test_other_primaries_are_seen_in_bt709_and_come_back(tmp_path: Path) -> None
     assert np.abs(shown - 0.25)[(wanted < 1).all(axis=2)].max() < 1e-3
 
 
-def test_what_is_beside_the_colour_is_kept(tmp_path: Path) -> None:
+def test_other_channels_windows_and_metadata_are_preserved(tmp_path: Path) -> None:
     code = OpenEXR.TimeCode()
     code.hours, code.minutes, code.seconds, code.frame = 1, 2, 3, 4
     others = {
@@ -136,7 +136,7 @@ def test_what_is_beside_the_colour_is_kept(tmp_path: Path) -> None:
         "chromaticities": AP1, "timeCode": code, "framesPerSecond": Fraction(24000, 1001), "owner": "us",
         "worldToCamera": np.eye(4, dtype=np.float32), "pixelAspectRatio": 1.0,
         "preview": OpenEXR.PreviewImage(np.zeros((4, 4, 4), np.uint8)),
-        # An overscan: the data window is larger than the picture on the left, smaller on the right.
+        # The data window exceeds the display window on the left and falls short of it on the right.
         "dataWindow": (np.array([-4, -2], np.int32), np.array([35, 27], np.int32)),
         "displayWindow": (np.array([0, 0], np.int32), np.array([49, 27], np.int32)),
     }  # fmt: skip
@@ -160,7 +160,7 @@ def test_what_is_beside_the_colour_is_kept(tmp_path: Path) -> None:
     assert not is_changed[:, :4].any()
 
 
-def test_layers_parts_tiles_and_grey(tmp_path: Path) -> None:
+def test_layers_parts_tiles_and_gray(tmp_path: Path) -> None:
     picture = scene(32, 24)
     r, g, b = (np.ascontiguousarray(picture[:, :, i]) for i in range(3))
     plain = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
@@ -184,13 +184,13 @@ def test_layers_parts_tiles_and_grey(tmp_path: Path) -> None:
         assert file.read_bytes() == path.read_bytes(), name
 
 
-def test_what_cannot_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_unreadable_files_are_rejected_by_name(tmp_path: Path) -> None:
     r = scene(32, 24)[:, :, 0].copy()
     whole = np.zeros((24, 32), np.uint32)
     plain = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
     cases = {
         "two layers": ({f"{layer}.{name}": r for layer in ("left", "right") for name in "RGB"}, "left.R"),
-        "no colour": ({"Z": r}, "channels: Z"),
+        "no colour": ({"Z": r}, "found: Z"),
         "whole numbers": ({"R": whole, "G": whole, "B": whole}, "not stored as half or float"),
     }
     for name, (channels, message) in cases.items():
@@ -208,7 +208,7 @@ def test_what_cannot_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
         probe(tmp_path / "missing.exr")
 
 
-def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
+def test_a_picture_of_different_size_is_named(tmp_path: Path) -> None:
     write_exr_file(tmp_path / "a1.exr", scene(32, 24))
     write_exr_file(tmp_path / "a2.exr", scene(40, 24))
     with pytest.raises(FootageError, match=r"a2\.exr: is 40x24.*32x24"), Reader(tmp_path) as reader:
@@ -216,7 +216,7 @@ def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "codec"), [("out.mov", "hevc"), ("out.png", "png")])
-def test_other_formats_get_the_rendition_and_say_so(tmp_path: Path, name: str, codec: str) -> None:
+def test_other_formats_get_the_rendition_with_a_note(tmp_path: Path, name: str, codec: str) -> None:
     smooth = np.linspace(-0.1, 1.4, 64 * 48 * 3, dtype=np.float32).reshape(48, 64, 3)
     path = write_exr_file(tmp_path / "in.exr", smooth)
     footage, output = probe(path), tmp_path / name
@@ -225,13 +225,13 @@ def test_other_formats_get_the_rendition_and_say_so(tmp_path: Path, name: str, c
         for frame in reader:
             writer.write(frame)
     made = join([tmp_path / "chunk.nut"], output, footage, options)
-    assert any("display-referred" in note for note in made.notes)
+    assert any("scene-linear" in note for note in made.notes)
     assert np.abs(read_picture(output) - srgb(smooth)).mean() < 0.01
     with av.open(str(output)) as container:
         assert container.streams.video[0].codec_context.name == codec
 
 
-def test_openexr_is_written_from_openexr_only(tmp_path: Path) -> None:
+def test_only_openexr_targets_become_openexr(tmp_path: Path) -> None:
     write_picture(tmp_path / "in.png", np.zeros((24, 32, 3), np.uint8))
     footage = probe(tmp_path / "in.png")
     for output in (tmp_path / "out.exr", tmp_path / "out"):

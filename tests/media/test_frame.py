@@ -1,4 +1,4 @@
-"""Frame: RGB by an independent reference, warps, and changes that touch only what they must."""
+"""Frame: RGB against independent references, warps, and changes limited to the samples concerned."""
 
 from fractions import Fraction
 
@@ -17,7 +17,7 @@ KR_KB = {"smpte170m": (0.299, 0.114), "bt709": (0.2126, 0.0722), "bt2020nc": (0.
 
 
 def encoded_by_hand(rgb: np.ndarray, matrix: str, full: bool, depth: int) -> list[np.ndarray]:
-    """Y, Cb, Cr code values at full resolution, from the definitions of H.273."""
+    """Y, Cb, Cr code values at full resolution, by the equations of H.273."""
     kr, kb = KR_KB[matrix]
     red, green, blue = np.moveaxis(rgb.astype(np.float64), 2, 0)
     luma = kr * red + (1 - kr - kb) * green + kb * blue
@@ -32,7 +32,7 @@ def encoded_by_hand(rgb: np.ndarray, matrix: str, full: bool, depth: int) -> lis
 @pytest.mark.parametrize("matrix", list(KR_KB))
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize(("name", "depth"), [("yuv444p", 8), ("yuv444p10le", 10), ("yuv444p16le", 16)])
-def test_rgb_is_the_inverse_of_the_standards_encoding(matrix: str, full: bool, name: str, depth: int) -> None:
+def test_rgb_inverts_the_h273_equations(matrix: str, full: bool, name: str, depth: int) -> None:
     rgb = pattern(40, 30) / 255
     planes = [
         np.rint(plane).astype(np.uint8 if depth == 8 else np.uint16)
@@ -45,7 +45,7 @@ def test_rgb_is_the_inverse_of_the_standards_encoding(matrix: str, full: bool, n
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "nv12", "p010le", "yuv420p10le", "yuv422p10le"])
 @pytest.mark.parametrize(("color", "space", "levels"), [(Color("bt709", "tv"), 1, 1), (Color("smpte170m", "pc"), 5, 2)])
-def test_subsampled_rgb_agrees_with_swscale(name: str, color: Color, space: int, levels: int) -> None:
+def test_subsampled_rgb_matches_swscale(name: str, color: Color, space: int, levels: int) -> None:
     smooth = pattern(96, 80)
     smooth[20:40, 24:48] = smooth[10, 10]  # swscale and a bilinear filter differ at hard edges
     made = av.VideoFrame.from_ndarray(smooth, "rgb24").reformat(
@@ -69,7 +69,7 @@ def test_subsampled_rgb_agrees_with_swscale(name: str, color: Color, space: int,
     assert inside.max() < 2.5 / 255
 
 
-def test_packed_and_planar_rgb_are_the_same_picture() -> None:
+def test_packed_and_planar_rgb_are_equal() -> None:
     picture = pattern(20, 10)
     frame = frame_from_rgb(picture)
     assert np.abs(frame.rgb() * 255 - picture).max() < 1e-3
@@ -90,7 +90,7 @@ def test_packed_and_planar_rgb_are_the_same_picture() -> None:
 @pytest.mark.parametrize(
     "name", ["yuv420p", "yuv422p10le", "yuv444p12le", "nv12", "p010le", "gray", "gray16le", "rgb24", "gbrp10le"]
 )
-def test_a_region_is_the_same_part_of_the_whole_picture(name: str) -> None:
+def test_a_region_equals_that_part_of_the_whole_frame(name: str) -> None:
     frame = random_frame(name, 50, 40, Color("bt709", "tv"))
     region = Region(7, 5, 31, 38)
     assert np.abs(frame.rgb(region) - frame.rgb()[5:38, 7:31]).max() < 1e-5
@@ -99,7 +99,7 @@ def test_a_region_is_the_same_part_of_the_whole_picture(name: str) -> None:
 
 
 @pytest.mark.parametrize("scale", [2.0, 0.8, 0.37, 0.11])
-def test_warp_shows_a_smooth_picture_at_every_scale(scale: float) -> None:
+def test_warp_preserves_a_smooth_picture_at_every_scale(scale: float) -> None:
     y, x = np.mgrid[0:300, 0:400]
     ramp = np.stack([x / 400, y / 300, (x + y) / 700], axis=2).astype(np.float32)
     frame = frame_from_rgb(ramp)
@@ -115,14 +115,14 @@ def test_warp_shows_a_smooth_picture_at_every_scale(scale: float) -> None:
     assert np.abs(seen.reshape(-1, 3) - truth)[inside].max() < 0.004
 
 
-def test_warp_averages_what_it_shrinks() -> None:
+def test_warp_averages_when_reducing() -> None:
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
     shrunk = frame_from_rgb(stripes).warp(np.array([[0.25, 0, 0], [0, 0.25, 0]]), (64, 64))
     assert np.abs(shrunk - 0.5).max() < 0.01
 
 
-def test_warp_far_outside_continues_the_border() -> None:
+def test_warp_replicates_the_border_far_outside() -> None:
     frame = frame_from_rgb(np.full((20, 30, 3), 90, np.uint8))
     seen = frame.warp(np.array([[1.0, 0, 500], [0, 1, 500]]), (16, 16))
     assert np.allclose(seen, 90 / 255, atol=1e-3)
@@ -133,12 +133,12 @@ FORMATS = ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv44
 
 @pytest.mark.parametrize("name", [*FORMATS, "rgb24", "rgba", "gbrp10le", "gray10le", "yuva420p"])
 @pytest.mark.parametrize("siting", ["left", "center"])
-def test_add_changes_only_samples_whose_change_is_not_zero(name: str, siting: str) -> None:
+def test_add_changes_only_samples_with_a_nonzero_difference(name: str, siting: str) -> None:
     kind = layout(name)
     assert kind is not None
     plain = random_frame(name, 52, 38, Color("bt709", "pc" if kind.family == "rgb" else "tv"))
     frame = Frame(0, Fraction(0), name, plain.planes, plain.color, plain.display, siting)  # type: ignore[arg-type]
-    region = Region(9, 7, 40, 30)  # on purpose not on the chroma grid
+    region = Region(9, 7, 40, 30)  # deliberately off the chroma grid
     delta = np.zeros((23, 31, 3), np.float32)
     delta[5:12, 6:17] = np.random.default_rng(1).uniform(0.1, 0.3, (7, 11, 3))
     changed = frame.add(region, delta)
@@ -156,11 +156,11 @@ def test_add_changes_only_samples_whose_change_is_not_zero(name: str, siting: st
             assert differs[cells].all()
     assert np.array_equal(
         frame.planes[0], random_frame(name, 52, 38, plain.color).planes[0]
-    )  # the frame itself is as it was
+    )  # the original frame is unchanged
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_a_uniform_change_arrives_exactly_at_the_frames_depth(name: str) -> None:
+def test_a_uniform_difference_is_exact_at_the_frames_depth(name: str) -> None:
     kind = layout(name)
     assert kind is not None
     frame = random_frame(name, 48, 32, Color("bt709", "pc" if name.startswith("yuvj") else "tv"))
@@ -179,7 +179,7 @@ def test_a_uniform_change_arrives_exactly_at_the_frames_depth(name: str) -> None
         assert abs(step.mean() - wanted) <= 0.51
 
 
-def test_add_then_rgb_shows_the_change_and_leaves_the_rest() -> None:
+def test_add_then_rgb_returns_the_difference_and_leaves_the_rest() -> None:
     frame = random_frame("yuv444p16le", 40, 40, Color("bt2020nc", "tv"))
     delta = np.random.default_rng(2).uniform(-0.1, 0.1, (10, 12, 3)).astype(np.float32)
     changed = frame.add(Region(4, 6, 16, 16), delta)
@@ -190,7 +190,7 @@ def test_add_then_rgb_shows_the_change_and_leaves_the_rest() -> None:
     assert not seen.any()
 
 
-def test_add_clips_to_legal_codes_but_keeps_what_lay_outside() -> None:
+def test_add_clips_to_legal_codes_but_keeps_samples_outside_them() -> None:
     luma = np.array([[230, 235, 250, 16]], np.uint8)
     neutral = np.full((1, 4), 128, np.uint8)
     frame = Frame(0, Fraction(0), "yuv444p", (luma, neutral, neutral), Color("bt709", "tv"), Display(4, 1))
@@ -205,7 +205,7 @@ def test_add_clips_to_legal_codes_but_keeps_what_lay_outside() -> None:
     st.sampled_from(["yuv420p", "yuv422p10le", "nv12", "gbrp"]),
     st.integers(1, 33), st.integers(1, 33), st.data(),
 )  # fmt: skip
-def test_zero_change_anywhere_changes_nothing(name: str, width: int, height: int, data: st.DataObject) -> None:
+def test_a_zero_difference_changes_nothing(name: str, width: int, height: int, data: st.DataObject) -> None:
     frame = random_frame(name, width, height, Color("bt709", "tv"))
     x0, y0 = data.draw(st.integers(0, width - 1)), data.draw(st.integers(0, height - 1))
     x1, y1 = data.draw(st.integers(x0 + 1, width)), data.draw(st.integers(y0 + 1, height))
@@ -223,7 +223,7 @@ TURNS = {
 
 @pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS.keys())
 @pytest.mark.parametrize("name", ["rgb24", "yuv420p", "yuv422p"])
-def test_a_turned_frame_is_seen_and_changed_upright(turn: tuple[int, int, int, int], name: str) -> None:
+def test_a_rotated_frame_is_read_and_changed_upright(turn: tuple[int, int, int, int], name: str) -> None:
     stored = random_frame(name, 24, 16, Color("bt709", "tv"))
     stored = Frame(0, Fraction(0), name, stored.planes, stored.color, stored.display, "center")
     turned = Frame(0, Fraction(0), name, stored.planes, stored.color, Display(24, 16, Fraction(1), turn), "center")
@@ -239,17 +239,17 @@ def test_a_turned_frame_is_seen_and_changed_upright(turn: tuple[int, int, int, i
     assert all(np.array_equal(a, b) for a, b in zip(turned.add(region, delta).planes, whole.planes, strict=True))
 
 
-def test_ninety_degrees_is_clockwise() -> None:
+def test_rotation_by_90_degrees_is_clockwise() -> None:
     stored = np.zeros((4, 6, 3), np.uint8)
     stored[0, 0] = 255
     frame = frame_from_rgb(stored)
     turned = Frame(0, Fraction(0), "rgb24", frame.planes, frame.color, Display(6, 4, Fraction(1), TURNS["90"]))
-    assert turned.rgb()[0, 3].tolist() == [1, 1, 1]  # top left goes to top right
+    assert turned.rgb()[0, 3].tolist() == [1, 1, 1]  # top left moves to top right
     assert turned.display.rotation == 90
 
 
 @pytest.mark.parametrize("aspect", [Fraction(16, 15), Fraction(2), Fraction(1, 2)])
-def test_wide_samples_are_seen_square(aspect: Fraction) -> None:
+def test_anamorphic_samples_are_displayed_with_square_pixels(aspect: Fraction) -> None:
     y, x = np.mgrid[0:60, 0:80]
     ramp = np.stack([x / 80, y / 60, x * 0.0], axis=2).astype(np.float32)
     plain = frame_from_rgb(ramp)
@@ -268,7 +268,7 @@ def test_wide_samples_are_seen_square(aspect: Fraction) -> None:
     assert np.all((shown[0] > 22) & (shown[0] < 37) & (shown[1] > 21) & (shown[1] < 30))
 
 
-def test_regions_that_do_not_fit_are_refused() -> None:
+def test_regions_that_do_not_fit_are_rejected() -> None:
     frame = frame_from_rgb(np.zeros((10, 12, 3), np.uint8))
     with pytest.raises(GeometryError, match="12x10"):
         frame.rgb(Region(0, 0, 13, 10))

@@ -1,4 +1,4 @@
-"""ChunkWriter and join: what comes out has the target's times, size, colour, depth, sound, chapters and timecode."""
+"""ChunkWriter and join: renders keep the target's timing, geometry, colour, depth, audio, chapters and timecode."""
 
 import hashlib
 import os
@@ -24,7 +24,7 @@ DEMO = Path(__file__).parents[2] / "src/visagist/demo/footage/target/sbia1a.mpg"
 def render(
     target: Footage, output: Path, chunk: int = 5, frames: tuple[int, int] | None = None, **options: object
 ) -> JoinSummary:
-    """The target, unchanged, through chunks of `chunk` frames into `output`."""
+    """Render the unchanged target to `output` in chunks of `chunk` frames."""
     chosen = EncodeOptions(**options).resolved(target, output)  # type: ignore[arg-type]
     first, last = frames or (0, None)
     chunks: list[Path] = []
@@ -68,7 +68,7 @@ VFR = [0, 512, 700, 1536, 2048, 2300, 4000, 4001, 5000, 6100, 6200, 9000, 9512]
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
 @pytest.mark.parametrize("codec", ["h264", "h265"])
-def test_times_are_the_targets_over_chunk_boundaries_with_b_frames(make_video: Maker, suffix: str, codec: str) -> None:
+def test_times_match_the_target_across_chunks_with_b_frames(make_video: Maker, suffix: str, codec: str) -> None:
     clock = Fraction(1, 1000) if suffix == "mkv" else Fraction(1, 12800)
     target = probe(make_video(f"target.{suffix}", times=VFR, clock=clock))
     output = target.path.with_name(f"out.{suffix}")
@@ -81,16 +81,16 @@ def test_times_are_the_targets_over_chunk_boundaries_with_b_frames(make_video: M
     made = probe(output)
     assert made.codec == {"h264": "h264", "h265": "hevc"}[codec]
     if suffix != "mkv":
-        with av.open(str(output)) as container:  # Apple's players show H.265 under this tag only
+        with av.open(str(output)) as container:  # the only H.265 tag that Apple's players accept
             assert container.streams.video[0].codec_context.codec_tag == {"h264": "avc1", "h265": "hvc1"}[codec]
     assert (made.display, made.pixel_format) == (target.display, target.pixel_format)
     if suffix != "mkv":
         assert made.frames == len(VFR)
-        assert made.duration == Fraction(9512 + 512, 12800)  # the last frame lasts as long as the one before
+        assert made.duration == Fraction(9512 + 512, 12800)  # the last frame is as long as the one before
         assert bytes(output.read_bytes()).index(b"moov") < output.read_bytes().index(b"mdat")
 
 
-def test_matroskas_coarse_clock_is_said(make_video: Maker) -> None:
+def test_matroska_rounding_is_noted(make_video: Maker) -> None:
     target = probe(make_video("target.mp4", times=[tick for tick in VFR if tick != 4001]))
     summary = render(target, target.path.with_name("out.mkv"))
     assert any("millisecond" in note for note in summary.notes)
@@ -98,7 +98,7 @@ def test_matroskas_coarse_clock_is_said(make_video: Maker) -> None:
     assert max(abs(a - b) for a, b in zip(rounded, times(target), strict=True)) <= Fraction(1, 1999)
 
 
-def test_a_late_start_is_kept_and_a_clock_far_from_zero_is_reset(make_video: Maker) -> None:
+def test_a_late_start_is_kept_and_a_start_far_from_zero_is_reset(make_video: Maker) -> None:
     late = probe(make_video("late.mp4", times=[5000, 5512, 6024]))
     render(late, late.path.with_name("out.mp4"))
     assert times(late.path.with_name("out.mp4")) == times(late) == [Fraction(t, 12800) for t in (5000, 5512, 6024)]
@@ -132,14 +132,14 @@ def test_depth_and_pixel_format_follow_the_target(
         assert np.abs(a.astype(int) - b).mean() < 2 * 2 ** (depth - 8)
 
 
-def test_lossless_h264_hands_the_encoder_exactly_the_decoded_samples(make_video: Maker) -> None:
+def test_lossless_h264_preserves_all_decoded_samples(make_video: Maker) -> None:
     target = probe(make_video("target.mp4", count=4))
     summary = render(target, target.path.with_name("out.mp4"), crf=0)
     for before, after in zip(all_frames(target), all_frames(summary.path), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(before.planes, after.planes, strict=True))
 
 
-def test_what_the_codec_cannot_hold_is_said(make_video: Maker) -> None:
+def test_losses_of_the_codec_are_noted(make_video: Maker) -> None:
     target = probe(make_video("target.mov", codec="prores_ks", pixel_format="yuva444p10le", count=2))
     summary = render(target, target.path.with_name("out.mp4"))
     assert any("alpha" in note for note in summary.notes)
@@ -179,7 +179,7 @@ def test_colour_tags_aspect_and_rotation_are_kept(make_video: Maker) -> None:
         ("mp2", "mkv", "mp4", False),
     ],
 )
-def test_sound_is_copied_where_players_know_it(
+def test_audio_is_copied_if_players_support_it(
     make_video: Maker, sound: str, source: str, suffix: str, copied: bool
 ) -> None:
     clock = Fraction(1, 1000) if source == "mkv" else Fraction(1, 12800)
@@ -187,7 +187,7 @@ def test_sound_is_copied_where_players_know_it(
     summary = render(target, target.path.with_name(f"out.{suffix}"), chunk=10)
     before, after = sound_packets(target.path), sound_packets(summary.path)
     if copied:
-        if sound != "pcm_s16le":  # PCM is cut into packets anew by every demuxer
+        if sound != "pcm_s16le":  # demuxers split PCM into packets differently
             assert [digest for _, digest in after] == [digest for _, digest in before]
             assert max(abs(a - b) for (a, _), (b, _) in zip(after, before, strict=True)) < 0.0011
         assert samples(summary.path) == samples(target.path)
@@ -199,7 +199,7 @@ def test_sound_is_copied_where_players_know_it(
 
 
 def samples(path: Path) -> str:
-    """The hash of all decoded samples of the sound."""
+    """Hash of all decoded audio samples."""
     digest = hashlib.sha256()
     with av.open(str(path)) as container:
         for frame in container.decode(audio=0):
@@ -208,12 +208,12 @@ def samples(path: Path) -> str:
 
 
 def loud(path: Path) -> float:
-    """Seconds of sound in the file."""
+    """Seconds of audio in the file."""
     with av.open(str(path)) as container:
         return sum(frame.samples / frame.sample_rate for frame in container.decode(audio=0) if frame.pts >= 0)
 
 
-def test_demo_footage_becomes_an_mp4_that_browsers_hear(tmp_path: Path) -> None:
+def test_demo_footage_becomes_an_mp4_with_audio_for_browsers(tmp_path: Path) -> None:
     target = probe(DEMO)
     summary = render(target, tmp_path / "out.mp4", chunk=30)
     made = probe(summary.path)
@@ -221,7 +221,7 @@ def test_demo_footage_becomes_an_mp4_that_browsers_hear(tmp_path: Path) -> None:
     assert times(summary.path) == times(target)
 
 
-def test_an_excerpt_starts_at_zero_with_its_own_sound(make_video: Maker) -> None:
+def test_an_excerpt_starts_at_zero_with_its_part_of_the_audio(make_video: Maker) -> None:
     target = probe(make_video("target.mp4", count=50, sound="aac", chapters=True))
     summary = render(target, target.path.with_name("out.mp4"), frames=(10, 29))
     assert times(summary.path) == [Fraction(number, 25) for number in range(20)]
@@ -247,29 +247,29 @@ def test_chapters_and_timecode_are_kept(make_video: Maker, suffix: str) -> None:
     assert part.chapters[0].start == 0
 
 
-def test_lost_subtitles_are_said(make_video: Maker) -> None:
-    # A described target: PyAV crashes when it remuxes a subtitle track into a file for us.
+def test_dropped_subtitles_are_noted(make_video: Maker) -> None:
+    # A constructed target, because PyAV crashes when remuxing subtitles.
     target = replace(probe(make_video("target.mkv")), others=("subtitle",))
     summary = render(target, target.path.with_name("out.mp4"))
-    assert "1 subtitle track(s) of the target are left out" in summary.notes
+    assert "1 subtitle track(s) of the target are dropped" in summary.notes
 
 
 @pytest.mark.parametrize(
     ("code", "frames", "rate", "moved"),
     [
         ("00:00:00:00", 25 * 3600 * 24 + 1, Fraction(25), "00:00:00:01"),
-        ("00:09:59;29", 1, Fraction(30000, 1001), "00:10:00;00"),  # tens of minutes drop nothing
+        ("00:09:59;29", 1, Fraction(30000, 1001), "00:10:00;00"),  # every tenth minute drops nothing
         ("00:00:00;00", 107_892, Fraction(30000, 1001), "01:00:00;00"),
         ("00:00:59;59", 1, Fraction(60000, 1001), "00:01:00;04"),
         ("01:02:03:04", 0, Fraction(13), None),
         ("tomorrow", 1, Fraction(25), None),
     ],
 )
-def test_timecode_counts_as_smpte_does(code: str, frames: int, rate: Fraction, moved: str | None) -> None:
+def test_timecode_follows_smpte(code: str, frames: int, rate: Fraction, moved: str | None) -> None:
     assert moved_timecode(code, frames, rate) == moved
 
 
-def test_png_sequences_hold_the_picture_and_its_depth(make_video: Maker, tmp_path: Path) -> None:
+def test_png_sequences_keep_picture_and_depth(make_video: Maker, tmp_path: Path) -> None:
     target = probe(make_video("target.mov", count=7))
     summary = render(target, tmp_path / "out", chunk=3)
     assert [file.name for file in summary.files] == [f"{number:06d}.png" for number in range(7)]
@@ -284,17 +284,17 @@ def test_png_sequences_hold_the_picture_and_its_depth(make_video: Maker, tmp_pat
     assert np.abs(all_frames(deep)[1].rgb() - all_frames(made)[1].rgb()).max() < 1e-4
 
 
-def test_what_pictures_cannot_carry_is_said(make_video: Maker, tmp_path: Path) -> None:
+def test_losses_of_pictures_are_noted(make_video: Maker, tmp_path: Path) -> None:
     def timecode(stream: av.VideoStream) -> None:
         stream.metadata["timecode"] = "01:00:00:00"
 
     target = probe(make_video("target.mov", count=3, chapters=True, change=timecode))
     notes = render(target, tmp_path / "out").notes
-    for words in ("2 chapter(s) left out", "the timecode 01:00:00:00 is left out"):
+    for words in ("2 chapter(s) dropped", "the timecode 01:00:00:00 is dropped"):
         assert any(words in note for note in notes), notes
 
 
-def test_an_image_sequence_comes_back_bit_for_bit_under_its_own_names(tmp_path: Path) -> None:
+def test_an_image_sequence_keeps_its_samples_and_file_names(tmp_path: Path) -> None:
     source = tmp_path / "shot"
     for number in range(5):
         write_picture(source / f"take_{number + 20:04d}.tif", pattern(32, 24, number).astype(np.float32) / 255)
@@ -313,12 +313,12 @@ def test_an_image_sequence_comes_back_bit_for_bit_under_its_own_names(tmp_path: 
         render(target, tmp_path / "single.png")
 
 
-def test_a_chunk_exists_only_when_it_is_whole(make_video: Maker, tmp_path: Path) -> None:
+def test_a_chunk_exists_only_when_complete(make_video: Maker, tmp_path: Path) -> None:
     target = probe(make_video())
     frames = all_frames(target)
     threads = threading.active_count()
     path = tmp_path / "chunks" / "0000.nut"
-    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the block is what is interrupted
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the interrupt is raised inside the block
         with ChunkWriter(path, target, EncodeOptions(codec="h264")) as writer:
             writer.write(frames[0])
             raise KeyboardInterrupt
@@ -330,15 +330,18 @@ def test_a_chunk_exists_only_when_it_is_whole(make_video: Maker, tmp_path: Path)
     assert threading.active_count() == threads
 
 
-def test_a_time_off_the_targets_clock_is_refused(make_video: Maker, tmp_path: Path) -> None:
+def test_a_time_off_the_targets_time_base_is_rejected(make_video: Maker, tmp_path: Path) -> None:
     target = probe(make_video())
     frame = all_frames(target)[0]
     odd = Frame(0, Fraction(1, 7), frame.format, frame.planes, frame.color, frame.display)
-    with pytest.raises(OutputError, match="clock"), ChunkWriter(tmp_path / "0.nut", target, EncodeOptions()) as writer:
+    with (
+        pytest.raises(OutputError, match="time base"),
+        ChunkWriter(tmp_path / "0.nut", target, EncodeOptions()) as writer,
+    ):
         writer.write(odd)
 
 
-def test_chunks_of_different_encodings_are_not_joined(make_video: Maker, tmp_path: Path) -> None:
+def test_chunks_with_different_encodings_are_not_joined(make_video: Maker, tmp_path: Path) -> None:
     target = probe(make_video())
     frames = all_frames(target)
     chunks = [tmp_path / "0.nut", tmp_path / "1.nut"]
@@ -353,7 +356,7 @@ def test_chunks_of_different_encodings_are_not_joined(make_video: Maker, tmp_pat
         join(chunks, tmp_path / "out.mp4", target, EncodeOptions(codec="h264"))
 
 
-def test_places_that_cannot_be_written_are_output_errors(make_video: Maker, tmp_path: Path) -> None:
+def test_unwritable_paths_raise_output_error(make_video: Maker, tmp_path: Path) -> None:
     target = probe(make_video())
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
@@ -368,7 +371,7 @@ def test_places_that_cannot_be_written_are_output_errors(make_video: Maker, tmp_
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KB."""
+    """A 64 KB file system."""
     place = tmp_path / "tiny"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
@@ -378,7 +381,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_is_an_output_error(make_video: Maker, tmp_path: Path, tiny_disk: Path) -> None:
+def test_a_full_disk_raises_output_error(make_video: Maker, tmp_path: Path, tiny_disk: Path) -> None:
     target = probe(make_video(count=60, size=(320, 240)))
     with pytest.raises(OutputError, match=r"[Nn]o space left"):
         render(target, tiny_disk / "out", chunk=60)
@@ -402,7 +405,7 @@ def test_a_full_disk_is_an_output_error(make_video: Maker, tmp_path: Path, tiny_
         ("out.png", {"crf": 3}, "crf.*png"),
     ],
 )
-def test_wrong_options_are_config_errors(make_video: Maker, output: str, options: dict, message: str) -> None:
+def test_invalid_options_raise_config_error(make_video: Maker, output: str, options: dict, message: str) -> None:
     target = probe(make_video(count=2))
     with pytest.raises(ConfigError, match=message):
         EncodeOptions.parse(options, "options").resolved(target, Path(output))

@@ -1,4 +1,4 @@
-"""Folders of photos, and what tells them from image sequences."""
+"""Folders of photos, as distinct from image sequences."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from visagist.media import Reader, find_footage, note_reading, probe, probe_shot
 
 
 def photo(path: Path, size: tuple[int, int] = (48, 32), *, turn: int = 1, camera: str | None = None) -> Path:
-    """A JPEG with an EXIF orientation and a camera's name."""
+    """Write a JPEG with an EXIF orientation and camera name."""
     exif = Image.Exif()
     exif[0x0112] = turn
     if camera is not None:
@@ -25,8 +25,8 @@ def photo(path: Path, size: tuple[int, int] = (48, 32), *, turn: int = 1, camera
     return path
 
 
-def test_photos_of_different_sizes_with_a_number_missing_are_one_footage(tmp_path: Path) -> None:
-    """This folder was refused as a sequence that lacks a picture."""
+def test_photos_of_different_sizes_with_a_missing_number_are_one_footage(tmp_path: Path) -> None:
+    """Such a folder was once rejected as an incomplete sequence."""
     photo(tmp_path / "IMG_0001.jpg", (48, 32), turn=6)
     photo(tmp_path / "IMG_0002.jpg", (64, 40))
     photo(tmp_path / "IMG_0004.jpg", (40, 64), turn=3)
@@ -43,12 +43,12 @@ def test_photos_of_different_sizes_with_a_number_missing_are_one_footage(tmp_pat
 @pytest.mark.parametrize(
     ("second", "reason"),
     [
-        ({"size": (64, 32)}, "another size"),
-        ({"turn": 3}, "another size or orientation"),
+        ({"size": (64, 32)}, "differs in size"),
+        ({"turn": 3}, "differs in size or orientation"),
         ({"camera": "Pixel 9"}, "taken by a camera (Pixel 9)"),
     ],
 )
-def test_what_tells_photos_with_consecutive_numbers(tmp_path: Path, second: dict[str, object], reason: str) -> None:
+def test_consecutively_numbered_photos_are_recognised(tmp_path: Path, second: dict[str, object], reason: str) -> None:
     photo(tmp_path / "a1.jpg")
     photo(tmp_path / "a2.jpg", **second)  # type: ignore[arg-type]
     footage = probe(tmp_path)
@@ -59,18 +59,18 @@ def test_what_tells_photos_with_consecutive_numbers(tmp_path: Path, second: dict
     (note,) = said
     assert isinstance(note, Note)
     assert reason in note.message
-    with pytest.raises(FootageError, match=r"holds photos \(a\d\.jpg .*pattern"):
+    with pytest.raises(FootageError, match=r"holds photos .*\(a\d\.jpg .*pattern"):
         probe_shot(tmp_path)
-    assert probe_shot(tmp_path / "a%d.jpg").kind == "sequence"  # whoever names a pattern means a sequence
+    assert probe_shot(tmp_path / "a%d.jpg").kind == "sequence"  # a pattern always means a sequence
 
 
-def test_numbers_far_apart_are_no_sequence_and_cost_nothing(tmp_path: Path) -> None:
+def test_numbers_far_apart_are_photos_and_checked_quickly(tmp_path: Path) -> None:
     for number in (1, 20240131235959, 99999999999999999999):
         photo(tmp_path / f"IMG_{number}.jpg")
     assert probe(tmp_path).kind == "photos"
 
 
-def test_a_plate_sequence_with_a_gap_is_still_an_error(tmp_path: Path) -> None:
+def test_a_plate_sequence_with_a_gap_is_an_error(tmp_path: Path) -> None:
     for number in (1, 2, 4):
         (tmp_path / f"plate.{number:04d}.dpx").write_bytes(b"SDPX")
     with pytest.raises(FootageError, match="lacks 3"):
@@ -82,11 +82,11 @@ def test_videos_beside_photos(tmp_path: Path, make_video: Maker) -> None:
     photo(tmp_path / "x.jpg")
     photo(tmp_path / "y.jpg", (40, 40))
     assert [footage.kind for footage in find_footage(tmp_path)] == ["video", "photos"]
-    with pytest.raises(FootageError, match="give one file"):
+    with pytest.raises(FootageError, match="pass a file"):
         probe(tmp_path)
 
 
-def test_a_photo_that_is_none_is_named(tmp_path: Path) -> None:
+def test_a_damaged_photo_is_named(tmp_path: Path) -> None:
     photo(tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_bytes(b"not a picture")
     with pytest.raises(FootageError, match=r"b\.jpg"), Reader(tmp_path) as reader:
@@ -116,8 +116,8 @@ def test_heic_is_read_with_its_depth(tmp_path: Path, bits: int) -> None:
         probe(path)
 
 
-def test_heic_is_turned_once(tmp_path: Path) -> None:
-    """libheif turns the picture; the EXIF orientation that phones write as well must not turn it again."""
+def test_heic_is_rotated_once(tmp_path: Path) -> None:
+    """libheif rotates the picture, so the EXIF orientation that phones also write must be ignored."""
     import pillow_heif
 
     path, exif = tmp_path / "phone.heic", Image.Exif()
@@ -127,7 +127,7 @@ def test_heic_is_turned_once(tmp_path: Path) -> None:
     assert np.abs(read_picture(path) - np.rot90(picture, -1) / 255).mean() < 0.01
 
 
-def test_without_its_extra_heic_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_heic_without_the_extra_raises_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "a.heic"
     path.write_bytes(b"heic")
     program = "import sys; sys.modules['pillow_heif'] = None; from visagist.cli import main; sys.exit(main())"

@@ -1,4 +1,4 @@
-"""Image sequences at the rate that the user says, to the tick."""
+"""Image sequences at a chosen frame rate, exact to the tick."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -63,13 +63,13 @@ def test_rates_are_exact(given: str | float, rate: Fraction) -> None:
 
 
 @pytest.mark.parametrize("given", ["0", "-24", "1/0", "24/", "fast", "", "nan", "1e9", "24.12345678", "241", True])
-def test_what_is_no_rate_is_refused(given: str) -> None:
+def test_invalid_rates_are_rejected(given: str) -> None:
     with pytest.raises(ValueError, match=r"23\.976 or 30000/1001"):
         parse_rate(given)
 
 
 @given(st.fractions(min_value=1, max_value=240, max_denominator=1001))
-def test_a_setting_survives_its_file(rate: Fraction) -> None:
+def test_a_rate_survives_saving_and_loading(rate: Fraction) -> None:
     options = Options(rate=rate)
     assert Options.model_validate(options.model_dump()) == options
     assert Options.model_validate(options.model_dump(mode="json")) == options
@@ -77,10 +77,10 @@ def test_a_setting_survives_its_file(rate: Fraction) -> None:
 
 @pytest.mark.parametrize("rate", [FILM, Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(25, 2)])
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_a_rendered_sequence_has_exactly_the_times_of_its_rate(
+def test_a_rendered_sequence_has_the_exact_times_of_its_rate(
     plates: Path, tmp_path: Path, rate: Fraction, suffix: str
 ) -> None:
-    """A 24 frames/s plate was read at 25, and its render ran out of step with everything else."""
+    """Plates at 24 frames/s were once read at 25, and their renders drifted."""
     footage, output = probe(plates, rate=rate), tmp_path / f"render{suffix}"
     options = EncodeOptions(encoder_preset="veryfast").resolved(footage, output)
     chunks = [tmp_path / "a.nut", tmp_path / "b.nut"]
@@ -99,7 +99,7 @@ def test_a_rendered_sequence_has_exactly_the_times_of_its_rate(
     assert times == [number / rate for number in range(9)]
 
 
-def test_the_rate_is_of_sequences_alone(plates: Path, make_video: Maker) -> None:
+def test_the_rate_applies_to_sequences_only(plates: Path, make_video: Maker) -> None:
     make_video("plates/video.mp4")
     write_picture(plates / "portrait.png", pattern(32, 24))
     found = {footage.kind: footage for footage in find_footage(plates, FILM)}
@@ -112,15 +112,15 @@ def test_the_hash_of_a_sequence_is_the_same_at_any_rate(plates: Path) -> None:
     assert footage_sha256(probe(plates, rate=FILM)) == footage_sha256(probe(plates))
 
 
-def test_an_assumed_rate_is_said_once_with_its_remedy(plates: Path, make_video: Maker) -> None:
+def test_an_assumed_rate_is_noted_once_with_the_remedy(plates: Path, make_video: Maker) -> None:
     video = probe(make_video())
 
-    def said(*clips: Footage) -> list[Event]:
+    def notes(*clips: Footage) -> list[Event]:
         events: list[Event] = []
         note_reading(clips, "merge", events.append)
         return events
 
-    assumed = Note("merge", "image sequence: read at 25 frames/s; --rate says otherwise")
-    assert said(probe(plates), video, probe(plates)) == [assumed]
-    assert said(probe(plates, rate=FILM)) == [Note("merge", "image sequence: read at 24000/1001 frames/s")]
-    assert said(video) == []
+    assumed = Note("merge", "image sequence: read at 25 frames/s; change it with --rate")
+    assert notes(probe(plates), video, probe(plates)) == [assumed]
+    assert notes(probe(plates, rate=FILM)) == [Note("merge", "image sequence: read at 24000/1001 frames/s")]
+    assert notes(video) == []

@@ -1,4 +1,4 @@
-"""Reader and probe: every frame, with its true time and index; and what cannot be read."""
+"""Reader and probe: every frame with its exact time and index, and unreadable files."""
 
 import threading
 from fractions import Fraction
@@ -26,7 +26,7 @@ def picture_number(frame: Frame) -> tuple[int, ...]:
     return tuple(int(plane.astype(np.int64).sum()) for plane in frame.planes)
 
 
-def test_demo_footage_gives_every_frame_and_time() -> None:
+def test_demo_footage_yields_every_frame_and_time() -> None:
     footage = probe(DEMO)
     assert (footage.width, footage.height, footage.kind, footage.frames) == (360, 288, "video", None)
     assert [track.codec for track in footage.audio] == ["mp2"]
@@ -46,7 +46,9 @@ def test_variable_frame_rate_keeps_its_times(make_video: Maker) -> None:
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov"])
 @pytest.mark.parametrize("options", [{"g": "12"}, {"g": "20", "bf": "3", "flags": "-cgop"}, {"bf": "0", "g": "7"}])
-def test_a_seek_gives_the_same_frames_as_counting(make_video: Maker, suffix: str, options: dict[str, str]) -> None:
+def test_seeking_yields_the_same_frames_as_decoding_from_the_start(
+    make_video: Maker, suffix: str, options: dict[str, str]
+) -> None:
     path = make_video(f"long.{suffix}", count=100, options=options)
     whole = all_frames(path)
     assert len(whole) == 100
@@ -88,7 +90,7 @@ def test_deep_footage_keeps_its_depth(make_video: Maker, pixel_format: str, code
     assert len(np.unique(frames[0].planes[0])) > 256
 
 
-def test_formats_that_are_not_native_are_converted_and_said(make_video: Maker) -> None:
+def test_formats_that_are_not_native_are_converted_with_a_note(make_video: Maker) -> None:
     path = make_video("packed.nut", codec="rawvideo", pixel_format="yuyv422")
     footage = probe(path)
     assert (footage.pixel_format, footage.converted_from) == ("yuv422p", "yuyv422")
@@ -106,7 +108,7 @@ def interlaced(make_video: Maker) -> Path:
     return make_video("fields.mkv", options={"x264-params": "tff=1"}, change=fields)
 
 
-def test_interlaced_footage_is_refused_or_deinterlaced(make_video: Maker) -> None:
+def test_interlaced_footage_is_rejected_or_deinterlaced(make_video: Maker) -> None:
     path = interlaced(make_video)
     assert probe(path).interlaced
     with pytest.raises(InterlacedError, match="deinterlac"):
@@ -115,7 +117,7 @@ def test_interlaced_footage_is_refused_or_deinterlaced(make_video: Maker) -> Non
     assert [frame.time for frame in frames] == [Fraction(number, 25) for number in range(12)]
 
 
-def test_footage_that_is_interlaced_in_part_is_refused_where_that_begins_or_deinterlaced(make_video: Maker) -> None:
+def test_partly_interlaced_footage_is_rejected_at_that_frame_or_deinterlaced(make_video: Maker) -> None:
     def fields(stream: av.VideoStream) -> None:
         stream.codec_context.flags |= av.codec.context.Flags.interlaced_dct
 
@@ -127,26 +129,26 @@ def test_footage_that_is_interlaced_in_part_is_refused_where_that_begins_or_dein
     with pytest.raises(InterlacedError, match="--deinterlace"):
         all_frames(path)
     plain, mixed = all_frames(parts[0]), all_frames(path, deinterlace=True)
-    assert len(mixed) == 23  # FFmpeg itself loses the picture before the seam
-    for before, after in zip(plain[:-1], mixed, strict=False):  # whole pictures go through as they are
+    assert len(mixed) == 23  # FFmpeg itself loses the frame before the seam
+    for before, after in zip(plain[:-1], mixed, strict=False):  # progressive frames pass through unchanged
         np.testing.assert_array_equal(before.planes[0], after.planes[0])
 
 
-def test_a_list_of_other_files_is_no_footage(make_video: Maker) -> None:
+def test_a_playlist_is_rejected(make_video: Maker) -> None:
     path = make_video("video.mp4").with_name("list.ffconcat")
     path.write_text("ffconcat version 1.0\nfile video.mp4\n")
-    with pytest.raises(FootageError, match=r"list\.ffconcat: is a list of other files; give the files"):
+    with pytest.raises(FootageError, match=r"list\.ffconcat: is a playlist"):
         probe(path)
 
 
 @pytest.mark.parametrize("name", ["take1:2.mp4", "50%done.mp4", "shot%02d.mp4"])
-def test_any_name_is_a_name(make_video: Maker, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusual_file_names_are_accepted(make_video: Maker, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = make_video("video.mp4").rename(make_video("video.mp4").with_name(name))
     monkeypatch.chdir(path.parent)
     assert len(all_frames(Path(name))) == 12
 
 
-def test_statistics_that_a_cut_copied_make_no_file_damaged(make_video: Maker) -> None:
+def test_stale_statistics_tags_do_not_count_as_damage(make_video: Maker) -> None:
     def stale(stream: av.VideoStream) -> None:
         stream.metadata["NUMBER_OF_FRAMES"] = "500"
 
@@ -158,7 +160,7 @@ def test_statistics_that_a_cut_copied_make_no_file_damaged(make_video: Maker) ->
     assert not reader.lost
 
 
-def test_a_cut_file_gives_its_good_frames_and_counts_the_lost(make_video: Maker) -> None:
+def test_a_truncated_file_yields_its_good_frames_and_counts_the_lost_ones(make_video: Maker) -> None:
     path = make_video("cut.mov", count=60, options={"g": "10", "bf": "0"}, size=(160, 120))
     whole = all_frames(path)
     with (
@@ -183,7 +185,7 @@ def test_a_cut_file_gives_its_good_frames_and_counts_the_lost(make_video: Maker)
     assert [picture_number(f) for f in frames[:20]] == [picture_number(f) for f in whole[:20]]
 
 
-def test_a_hole_in_a_file_costs_only_the_frames_in_it(make_video: Maker) -> None:
+def test_a_damaged_section_costs_only_its_frames(make_video: Maker) -> None:
     path = make_video("hole.mp4", count=60, options={"g": "10", "bf": "0"}, size=(160, 120))
     whole = {frame.time: picture_number(frame) for frame in all_frames(path)}
     data = bytearray(path.read_bytes())
@@ -200,7 +202,7 @@ def test_a_hole_in_a_file_costs_only_the_frames_in_it(make_video: Maker) -> None
     assert same > 40
 
 
-def test_damage_is_known_where_no_total_is_stated(tmp_path: Path) -> None:
+def test_damage_is_detected_without_a_stated_total(tmp_path: Path) -> None:
     data = bytearray(DEMO.read_bytes())
     data[150_000:150_400] = bytes(400)
     path = tmp_path / "hole.mpg"
@@ -212,7 +214,7 @@ def test_damage_is_known_where_no_total_is_stated(tmp_path: Path) -> None:
     assert reader.lost
 
 
-def test_sound_files_text_and_empty_files_are_no_footage(tmp_path: Path, make_video: Maker) -> None:
+def test_audio_text_and_empty_files_are_rejected(tmp_path: Path, make_video: Maker) -> None:
     text, empty, sound, short = (tmp_path / name for name in ("text.mp4", "empty.mp4", "sound.wav", "short.mp4"))
     text.write_text("this is not a video\n" * 50)
     empty.touch()
@@ -222,9 +224,9 @@ def test_sound_files_text_and_empty_files_are_no_footage(tmp_path: Path, make_vi
         frame.sample_rate = 8000
         out.mux(stream.encode(frame))
     video = make_video("video.mp4")
-    short.write_bytes(video.read_bytes()[: video.stat().st_size // 2])  # the index stands at the end
+    short.write_bytes(video.read_bytes()[: video.stat().st_size // 2])  # the index is at the end
     cases = {
-        text: "cannot open", empty: "empty", sound: "no video stream", short: "cut before its index",
+        text: "cannot open", empty: "empty", sound: "no video stream", short: "truncated before its index",
         tmp_path / "missing.mp4": "no such file", tmp_path: "image sequence",
     }  # fmt: skip
     for path, message in cases.items():
@@ -234,19 +236,19 @@ def test_sound_files_text_and_empty_files_are_no_footage(tmp_path: Path, make_vi
         assert str(path) in str(caught.value)
 
 
-def test_leaving_early_or_by_an_error_ends_the_thread(make_video: Maker) -> None:
+def test_leaving_early_or_with_an_error_ends_the_thread(make_video: Maker) -> None:
     path = make_video(count=50)
     before = threading.active_count()
     with Reader(path) as reader:
         next(iter(reader))
-    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the loop is what is interrupted
+    with pytest.raises(KeyboardInterrupt):  # noqa: SIM117 - the interrupt is raised inside the loop
         with Reader(path) as reader:
             for _ in reader:
                 raise KeyboardInterrupt
     assert threading.active_count() == before
 
 
-def test_a_change_of_size_is_an_error_with_the_frame(make_video: Maker, tmp_path: Path) -> None:
+def test_a_change_of_size_is_an_error_that_names_the_frame(make_video: Maker, tmp_path: Path) -> None:
     small, large = (make_video(f"{size[0]}.h264", size=size) for size in ((64, 48), (96, 64)))
     both = tmp_path / "both.h264"
     both.write_bytes(small.read_bytes() + large.read_bytes())
@@ -268,7 +270,7 @@ def test_pictures_are_written_and_read_back(tmp_path: Path, suffix: str, depth: 
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_honoured_mirrors_too(tmp_path: Path, orientation: int) -> None:
+def test_exif_orientation_is_honoured_with_reflections(tmp_path: Path, orientation: int) -> None:
     from PIL import Image, ImageOps
 
     image = Image.fromarray(pattern(48, 32))
@@ -282,7 +284,7 @@ def test_exif_orientation_is_honoured_mirrors_too(tmp_path: Path, orientation: i
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
-def test_numbered_pictures_are_a_sequence(tmp_path: Path, suffix: str) -> None:
+def test_numbered_pictures_form_a_sequence(tmp_path: Path, suffix: str) -> None:
     for number in range(98, 103):
         write_picture(tmp_path / f"shot.{number}{suffix}", pattern(32, 24, number))
     footage = probe(tmp_path, rate=Fraction(24))
@@ -326,7 +328,7 @@ def test_a_folder_holds_videos_sequences_and_photos(tmp_path: Path, make_video: 
         find_footage(empty)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared footage is not beside this checkout")
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the shared footage beside this checkout")
 @pytest.mark.parametrize(
     ("name", "frames"),
     [
@@ -336,7 +338,7 @@ def test_a_folder_holds_videos_sequences_and_photos(tmp_path: Path, make_video: 
         ("lowres_asl/again.mkv", 77),
     ],
 )
-def test_real_footage_loses_nothing(name: str, frames: int) -> None:
+def test_no_frame_of_real_footage_is_lost(name: str, frames: int) -> None:
     with Reader(SHARED / name) as reader:
         read = list(reader)
     assert len(read) == frames

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.training.conftest import weights
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.core.errors import ConfigError
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.data import IdentityDataset
@@ -31,7 +31,7 @@ def faces(crops: dict[str, Crops]) -> dict[str, Crops]:
 
 
 def batch(faces: dict[str, Crops], options: TrainOptions) -> tuple[torch.Tensor, torch.Tensor]:
-    compute = choose("cpu")
+    compute = select_device("cpu")
     datasets = {name: IdentityDataset(each, 0.2, compute.device) for name, each in faces.items()}
     return Trainer(datasets, options, Plan(warm_up=0, cool_down_start=9, total=12), compute).batch(0)
 

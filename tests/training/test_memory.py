@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tests.training.conftest import small_options
 from tests.training.trainers import EVERY_LOSS, FINISHING, FLOAT32, gradients, new_trainer
-from visagist.core.device import Compute, available, choose, container_left, peak
+from visagist.core.device import Compute, available_memory, container_left, peak_memory, select_device
 from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, Swapper
 from visagist.training import Crops, TrainOptions, train_crops
@@ -54,14 +54,14 @@ TRAINS = """
 import sys
 from pathlib import Path
 from tests.training.conftest import people
-from visagist.core.device import available, choose, container_left, peak
+from visagist.core.device import available_memory, container_left, peak_memory, select_device
 from visagist.models import configure
 from visagist.training import TrainOptions, train_crops
 
 options = TrainOptions.model_validate_json(sys.argv[1])
 size = configure(options.model, options.settings).size
 train_crops({"source": people(1, size=size), "target": people(2, size=size)}, Path(sys.argv[2]), options)
-print(peak(choose("cpu").device))
+print(peak_memory(select_device("cpu").device))
 """
 
 
@@ -77,7 +77,7 @@ def test_a_process_takes_what_was_estimated_and_not_much_less(tmp_path: Path) ->
     )
     command = [sys.executable, "-c", TRAINS, options.model_dump_json(), tmp_path / "run"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found = estimate_memory(options, NAMES, choose("cpu"), 48)
+    found = estimate_memory(options, NAMES, select_device("cpu"), 48)
     assert found / 1.4 < int(done.stdout) < 1.1 * found
 
 
@@ -124,9 +124,9 @@ def test_memory_grows_with_the_batch_and_shrinks_with_its_parts() -> None:
 
 
 def test_a_network_of_40_gb_is_estimated_on_any_machine() -> None:
-    before = peak(CPU)
+    before = peak_memory(CPU)
     found = estimate(model="df", settings={"size": 640, "latent": 1024, "encoder": 128, "decoder": 8, "mask": 4})
-    after = peak(CPU)
+    after = peak_memory(CPU)
     assert found > 40 * GIB
     assert before is not None
     assert after is not None
@@ -172,7 +172,7 @@ def test_a_network_of_another_distribution_is_estimated(monkeypatch: pytest.Monk
 @pytest.fixture
 def scarce(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with 0.8 GiB."""
-    monkeypatch.setattr("visagist.training.memory.available", lambda _: int(0.8 * GIB))
+    monkeypatch.setattr("visagist.training.memory.available_memory", lambda _: int(0.8 * GIB))
 
 
 @pytest.mark.usefixtures("scarce")
@@ -186,7 +186,7 @@ def test_what_cannot_fit_is_refused_with_batch_and_size(tmp_path: Path) -> None:
     assert found is not None
     suggested = int(found[1])
     near, beyond = (
-        estimate_memory(small_options(batch=batch), NAMES, choose("cpu"), 16)
+        estimate_memory(small_options(batch=batch), NAMES, select_device("cpu"), 16)
         for batch in (suggested, suggested * 5 // 4)
     )
     assert near <= 0.8 * GIB < beyond
@@ -195,8 +195,8 @@ def test_what_cannot_fit_is_refused_with_batch_and_size(tmp_path: Path) -> None:
 
 def test_a_pool_that_serves_two_identities_counts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pool, options = many(3000, 40), small_options(iterations=1)
-    room = estimate_memory(options, NAMES, choose("cpu"), 3000) + 20 * 2**20  # the pool takes 48 MB
-    monkeypatch.setattr("visagist.training.memory.available", lambda _: room)
+    room = estimate_memory(options, NAMES, select_device("cpu"), 3000) + 20 * 2**20  # the pool takes 48 MB
+    monkeypatch.setattr("visagist.training.memory.available_memory", lambda _: room)
     assert train_crops({"source": pool, "target": pool}, tmp_path / "run", options).iterations == 1
 
 
@@ -278,6 +278,6 @@ def test_room_of_a_container_is_read(tmp_path: Path) -> None:
     assert container_left(tmp_path) == 650
     (tmp_path / "memory.max").write_text("max\n")
     assert container_left(tmp_path) is None
-    room = available(CPU)
+    room = available_memory(CPU)
     assert room is not None
     assert room > 2**20

@@ -128,7 +128,7 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
     assert "--augmentation.warp-grids 3 --augmentation.warp-grids 5 --augm" in note
     assert "save-every" not in note  # which was given
 
-    monkeypatch.setattr(presets, "available", lambda _: 1)  # no memory at all: nothing is derived anew
+    monkeypatch.setattr(presets, "available_memory", lambda _: 1)  # no memory at all: nothing is derived anew
     assert train_crops(crops, run, asked("final", device="cpu")).resumed_at == 4
     assert train_crops(crops, run, asked("final", **{**OPEN, "iterations": 5})).iterations == 5
     for other, changed in (

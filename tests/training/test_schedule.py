@@ -8,7 +8,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.core.errors import ConfigError
 from visagist.training import Crops, TrainOptions
 from visagist.training.data import IdentityDataset
@@ -86,7 +86,7 @@ def test_a_warm_up_that_reaches_into_the_cool_down_is_refused() -> None:
 @pytest.fixture
 def trainer(crops: dict[str, Crops], options: Callable[..., TrainOptions]) -> Callable[..., Trainer]:
     """A trainer of 12 iterations."""
-    compute = choose("cpu")
+    compute = select_device("cpu")
     datasets = {name: IdentityDataset(each, 0.2, compute.device) for name, each in crops.items()}
 
     def make(**changes: object) -> Trainer:

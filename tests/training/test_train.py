@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from tests.training.conftest import contents, ending, killed_at_each_change, weights
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.core.errors import ConfigError, OutputError, RunError
 from visagist.core.events import Event, Metric, Note, Progress, Result, Warned
 from visagist.core.tensors import load_tensors, save_tensors
@@ -329,7 +329,7 @@ def test_two_trainings_in_one_folder_are_refused(crops: People, options: Make, u
 
 
 def datasets(crops: Mapping[str, Crops]) -> dict[str, IdentityDataset]:
-    return {name: IdentityDataset(each, 0.2, choose("cpu").device) for name, each in crops.items()}
+    return {name: IdentityDataset(each, 0.2, select_device("cpu").device) for name, each in crops.items()}
 
 
 def test_minutes_become_iterations_once(crops: People, options: Make, tmp_path: Path) -> None:
@@ -355,7 +355,7 @@ def test_minutes_account_for_the_time_of_finishing_losses(
 
     def planned(gan: float, cool_down: float) -> int:
         asked = options(losses={"gan": gan}, schedule={"cool_down": cool_down})
-        return budget.plan_iterations(datasets(crops), asked, choose("cpu"), lambda _: None, 600)
+        return budget.plan_iterations(datasets(crops), asked, select_device("cpu"), lambda _: None, 600)
 
     everything = planned(0, 0.25)
     assert planned(1, 0.25) == pytest.approx(everything / 1.5, rel=1e-3)

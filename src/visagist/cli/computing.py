@@ -1,6 +1,6 @@
 """Validators of options that would be refused only later, by torch or by a network."""
 
-from visagist.core.device import check_name
+from visagist.core.device import check_device_name
 from visagist.core.errors import ConfigError
 from visagist.models import configure
 from visagist.training import TrainOptions
@@ -13,7 +13,7 @@ def device_is_named(_: type, device: str) -> None:
         ValueError: it is none.
     """
     try:
-        check_name(device)
+        check_device_name(device)
     except ConfigError as error:
         raise ValueError(str(error)) from error
 
@@ -26,7 +26,7 @@ def training_is_possible(_: type, training: TrainOptions) -> None:
     """
     field = "device"
     try:
-        check_name(training.device)
+        check_device_name(training.device)
         if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
             field = "settings"
             size = configure(training.model, training.settings).size

@@ -1,8 +1,8 @@
 """Compute devices: selection, precision, memory layout and memory use.
 
-`choose("auto")` prefers CUDA, then Apple's MPS, then the CPU. Precision and layout follow measurements: bf16 with
-channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, float32 elsewhere. CPUs without bf16 units
-emulate it slowly, and train 1.04 to 1.3 times as fast with contiguous tensors (docs/explanation/performance.md).
+`select_device("auto")` prefers CUDA, then Apple's MPS, then the CPU. Precision and layout follow measurements: bf16
+with channels_last on CUDA from Ampere on and on CPUs with AMX or AVX512-BF16, float32 elsewhere. CPUs without bf16
+units emulate it slowly, and train 1.04 to 1.3 times as fast with contiguous tensors (docs/explanation/performance.md).
 """
 
 import ctypes
@@ -35,7 +35,7 @@ class Compute:
         return f"{self.device}, {precision}"
 
 
-def choose(device: str = "auto") -> Compute:
+def select_device(device: str = "auto") -> Compute:
     """Select the device to compute on.
 
     Args:
@@ -44,14 +44,14 @@ def choose(device: str = "auto") -> Compute:
     Raises:
         ConfigError: the name is invalid, or the device is not available.
     """
-    check_name(device)
+    check_device_name(device)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     kind = device.partition(":")[0]
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    is_available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     number = int(device.partition(":")[2] or 0)
-    if not there[kind] or (kind == "cuda" and number >= torch.cuda.device_count()):
-        found = ", ".join(name for name, present in there.items() if present)
+    if not is_available[kind] or (kind == "cuda" and number >= torch.cuda.device_count()):
+        found = ", ".join(name for name, present in is_available.items() if present)
         raise ConfigError(f"device '{device}' is not available (available: {found}); see `visagist doctor`")
     if kind == "cuda":
         fast = torch.cuda.get_device_capability(torch.device(device))[0] >= 8
@@ -63,7 +63,7 @@ def choose(device: str = "auto") -> Compute:
     return Compute(torch.device("cpu"), None, torch.contiguous_format)
 
 
-def check_name(device: str) -> None:
+def check_device_name(device: str) -> None:
     """Validate a device name, whether or not this machine has the device.
 
     Raises:
@@ -79,7 +79,7 @@ def cpu_has_bf16() -> bool:
 
 
 @contextmanager
-def kept_memory() -> Iterator[bool]:
+def reuse_freed_memory() -> Iterator[bool]:
     """Make the allocator reuse freed memory instead of returning it to the system.
 
     A training iteration on a CPU allocates and frees hundreds of tensors of several megabytes. By default glibc
@@ -107,7 +107,7 @@ def kept_memory() -> Iterator[bool]:
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
 
 
-def available(device: torch.device, *, with_own: bool = False) -> int | None:
+def available_memory(device: torch.device, *, with_own: bool = False) -> int | None:
     """Bytes that training could allocate on a device now, within a container's limit; None if unknown.
 
     Args:
@@ -139,7 +139,7 @@ def container_left(cgroup: Path) -> int | None:
     return max(0, int(limit) - used + inactive)
 
 
-def peak(device: torch.device) -> int | None:
+def peak_memory(device: torch.device) -> int | None:
     """Peak memory of this process on a device in bytes, None if unknown."""
     if device.type == "cuda":
         return torch.cuda.max_memory_reserved(device)

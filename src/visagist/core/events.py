@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Progress:
-    """`done` of `total` units of `step`; `total` is None where it is unknown."""
+    """`done` of `total` units of `step`; `total` is None if unknown."""
 
     step: str
     done: int

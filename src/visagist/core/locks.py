@@ -9,7 +9,7 @@ from visagist.core.errors import OutputError
 
 
 def lock(path: Path, *, wait: bool) -> AbstractContextManager[object]:
-    """Acquire a lock file at once; the context manager releases it and leaves the file.
+    """Acquire a lock file immediately; leaving the `with` block releases it and keeps the file.
 
     Args:
         path: the lock file, created with its folder if missing.

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visagist.evaluation.evaluation_data import Source, follows_previous
 from visagist.faces import Face, hull_mask, mean_mesh
-from visagist.faces.align import OVAL
+from visagist.faces.align import OVAL_POINTS
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.floating]
@@ -181,7 +181,7 @@ def triangles() -> NDArray[np.int64]:
     (ax, ay), (bx, by) = (points[found[:, 1]] - points[found[:, 0]]).T, (points[found[:, 2]] - points[found[:, 0]]).T
     is_turned = ax * by - ay * bx < 0
     found[is_turned] = found[is_turned][:, ::-1]
-    depth = np.concatenate([mean_mesh()[:SKIN, 2], mean_mesh()[OVAL, 2]])  # smaller is nearer
+    depth = np.concatenate([mean_mesh()[:SKIN, 2], mean_mesh()[OVAL_POINTS, 2]])  # smaller is nearer
     return found[np.argsort(-depth[found].mean(1), kind="stable")]
 
 
@@ -237,7 +237,7 @@ def _view(landmarks: Points, poses: NDArray[np.floating]) -> NDArray[np.float64]
 def _with_ring(landmarks: Points) -> NDArray[np.float64]:
     """`(504, 2)`: the skin's points of `(478, 2 or 3)`, and the rim's once more further out."""
     points = np.asarray(landmarks[:, :2], np.float64)
-    rim, middle = points[OVAL, :], points[OVAL, :].mean(0)
+    rim, middle = points[OVAL_POINTS, :], points[OVAL_POINTS, :].mean(0)
     return np.concatenate([points[:SKIN], middle + RING * (rim - middle)])
 
 

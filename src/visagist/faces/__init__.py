@@ -1,7 +1,7 @@
-"""What a frame shows: faces found, followed, described and aligned.
+"""Face detection, tracking, description and alignment.
 
-`analyze` runs it all over footage and writes a `FaceTable`; `describe` does so for one picture. Everything is in
-frame pixels, pixel centres at integers; `align` states face space and the coverages.
+`analyze` processes footage into a `FaceTable`; `describe` processes a single picture. Coordinates are frame pixels
+with pixel centres at integers. `align` defines face space and the coverages.
 """
 
 from visagist.faces.align import (

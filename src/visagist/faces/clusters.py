@@ -1,8 +1,4 @@
-"""Tracks of one person, told by their embeddings.
-
-- `cluster`: tracks of one or several tables, grouped into identities
-- `split_changed`: tracks that went over to another person unseen, split
-"""
+"""Clustering of tracks into identities by their embeddings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +9,9 @@ from numpy.typing import NDArray
 
 from visagist.faces.table import Face, FaceTable, faces_embedding
 
-SAME = 0.40  # least mean similarity of two groups of tracks that are one person (SFace's own threshold: 0.363)
-CHANGED = 0.4  # similarity of successive clear views below which a track went over to another person
-CLEAR = 0.3  # weight of a clear view
+SAME_PERSON_SIMILARITY = 0.40  # minimum between mean embeddings of one person (SFace recommends 0.363)
+SAME_TRACK_SIMILARITY = 0.4  # minimum between successive clear views of a track
+CLEAR_VIEW_WEIGHT = 0.3
 
 
 @dataclass
@@ -27,22 +23,21 @@ class _Group:
 
     @property
     def mean(self) -> NDArray[np.float64]:
-        """Unit length."""
+        """Mean embedding, unit length."""
         return self.total / max(float(np.linalg.norm(self.total)), 1e-9)
 
 
 def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
-    """Group tracks into identities.
+    """Group tracks into identities by agglomerative clustering of weighted mean embeddings.
 
-    The two groups whose mean embeddings are most alike are merged until none are alike enough (agglomerative, by
-    weighed centroids). Two tracks that share frames are two people.
+    Tracks that share a frame are never grouped.
 
     Args:
-        tables: of one or more pieces of footage.
+        tables: tables of one or more pieces of footage.
 
     Returns:
-        for each table identity by track; the same number is the same person in every table. 0 is the one with most
-        frames, then 1, and so on; tracks without an embedding get -1.
+        For each table, identity by track. Identities are consistent across tables and numbered from 0 by decreasing
+        frame count; tracks without an embedding get -1.
     """
     groups: list[_Group] = []
     seen: dict[tuple[int, int], list[int]] = {}  # groups by table and frame
@@ -68,12 +63,7 @@ def cluster(tables: Sequence[FaceTable]) -> list[dict[int, int]]:
 
 
 def _merged(groups: list[_Group], are_apart: NDArray[np.bool_]) -> list[_Group]:
-    """The two most similar groups merged until none are similar enough.
-
-    Args:
-        groups: N of them, left as they are.
-        are_apart: `(N, N)` groups that share a frame and must not be merged; overwritten.
-    """
+    """Merge the two most similar groups until none is similar enough; `are_apart` `(N, N)` is overwritten."""
     if not groups:
         return groups
     groups, is_left = list(groups), np.ones(len(groups), np.bool_)
@@ -81,7 +71,7 @@ def _merged(groups: list[_Group], are_apart: NDArray[np.bool_]) -> list[_Group]:
     similarity = np.where(np.tri(len(groups), dtype=np.bool_) | are_apart, -np.inf, means @ means.T)  # above diagonal
     while True:
         i, j = divmod(int(similarity.argmax()), len(groups))
-        if similarity[i, j] < SAME:
+        if similarity[i, j] < SAME_PERSON_SIMILARITY:
             return [group for group, is_kept in zip(groups, is_left, strict=True) if is_kept]
         a, b = groups[i], groups[j]
         groups[i] = _Group(a.tracks + b.tracks, a.total + b.total, a.weight + b.weight, a.frames + b.frames)
@@ -95,9 +85,9 @@ def _merged(groups: list[_Group], are_apart: NDArray[np.bool_]) -> list[_Group]:
 
 
 def split_changed(faces: Sequence[Face]) -> list[Face]:
-    """Faces with tracks split where the person changes: a cut that keeps the picture's pattern goes unseen else.
+    """Split tracks where the person changes, as after a shot cut that was not detected.
 
-    The split lies at the largest jump of the landmarks between the two views that differ.
+    The split is at the largest jump of the landmarks between two clear views that differ.
     """
     result: list[Face] = []
     following = max((face.track for face in faces), default=-1) + 1
@@ -105,11 +95,11 @@ def split_changed(faces: Sequence[Face]) -> list[Face]:
     for face in faces:
         tracks.setdefault(face.track, []).append(face)
     for track in tracks.values():
-        clear = [i for i, face in enumerate(track) if face.embedding is not None and face.weight >= CLEAR]
+        clear = [i for i, face in enumerate(track) if face.embedding is not None and face.weight >= CLEAR_VIEW_WEIGHT]
         starts: list[int] = []
         for i, j in pairwise(clear):
             a, b = track[i].embedding, track[j].embedding
-            if a is not None and b is not None and float(a @ b) < CHANGED:
+            if a is not None and b is not None and float(a @ b) < SAME_TRACK_SIMILARITY:
                 moved = [
                     float(np.abs(track[k].landmarks[:, :2] - track[k - 1].landmarks[:, :2]).mean())
                     for k in range(i + 1, j + 1)

@@ -1,11 +1,6 @@
-"""Faces as boxes: the YuNet detector, at two scales and, where asked, at all quarter turns.
+"""Face detection with YuNet, at several scales and optionally all quarter turns.
 
-- `Detection`: box, score and five points
-- `detect_faces`: every face of a picture, best first
-- `DETECTION_SIZE`: the long side of the picture that a search looks at
-
-Coordinates are pixels of the picture given, pixel centres at integers. YuNet finds faces of about 10 to 300 px; what
-is larger is found in the halved and quartered picture, which costs a third more.
+YuNet finds faces of about 10 to 300 px; larger ones are found in reduced copies of the picture, for a third more time.
 """
 
 from dataclasses import dataclass
@@ -16,46 +11,45 @@ from numpy.typing import NDArray
 
 from visagist.zoo.sessions import session
 
-DETECTION_SIZE = 640  # px
+DETECTION_SIZE = 640  # px, longer side of the picture given to the detector
 STRIDES = (8, 16, 32)
-OVERLAP = 0.3  # of boxes that are one face; YuNet's own value
-SMALLER = (0.5, 0.2)  # further scales: faces above 300 px are found there
+MAX_OVERLAP = 0.3  # of the boxes of different faces; YuNet's own value
+REDUCED_SCALES = (0.5, 0.2)  # for faces above 300 px
 
 
 @dataclass(frozen=True, eq=False)
 class Detection:
-    """One face found in a picture."""
+    """A detected face, in pixels of the picture."""
 
     box: NDArray[np.float32]  # (4,) x0 y0 x1 y1, px
     score: float  # 0..1
-    points: NDArray[np.float32]  # (5, 2) px: right eye, left eye, nose, right and left mouth corner (the person's own)
+    points: NDArray[np.float32]  # (5, 2) px: the subject's right eye, left eye, nose, right and left mouth corner
 
     @property
     def size(self) -> float:
-        """The box's longer side in px."""
+        """Longer side of the box in px."""
         return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
 
 
 def detect_faces(
     picture: NDArray[np.uint8], *, threshold: float, min_size: float, turns: tuple[int, ...] = (0,)
 ) -> list[Detection]:
-    """Find faces.
+    """Detect faces.
 
     Args:
-        picture: `(h, w, 3)` RGB; scaled down to a long side of `DETECTION_SIZE` if larger.
-        threshold: least score, 0..1.
-        min_size: least longer side of a face's box in px of `picture`.
-        turns: quarter turns (counter-clockwise, 0..3) at which to look. Faces that lie on their side or upside down
-            are found only so.
+        picture: `(h, w, 3)` RGB, scaled down to `DETECTION_SIZE` if larger.
+        threshold: minimum score, 0..1.
+        min_size: minimum longer side of a face in px of `picture`.
+        turns: counter-clockwise quarter turns to try, 0..3; needed for faces on their side or upside down.
 
     Returns:
-        the faces, best score first; boxes that overlap by `OVERLAP` are one face.
+        The faces, best score first, after non-maximum suppression.
     """
     height, width = picture.shape[:2]
     scale = min(1.0, DETECTION_SIZE / max(height, width))
     rows: list[NDArray[np.float32]] = []
     for turn in turns:
-        for factor in (scale, *(scale * s for s in SMALLER)):
+        for factor in (scale, *(scale * s for s in REDUCED_SCALES)):
             if factor != scale and factor * min(height, width) < 48:
                 continue
             turned = np.rot90(picture, turn) if turn else picture
@@ -67,17 +61,17 @@ def detect_faces(
     kept = everything[large]
     return [
         Detection(kept[i, :4], float(kept[i, 4]), kept[i, 5:].reshape(5, 2))
-        for i in suppress(kept[:, :4], kept[:, 4], OVERLAP)
+        for i in suppress(kept[:, :4], kept[:, 4], MAX_OVERLAP)
     ]
 
 
 def suppress(boxes: NDArray[np.float32], scores: NDArray[np.float32], overlap: float) -> list[int]:
-    """Indices of the boxes that stay when each takes away the worse ones that it overlaps.
+    """Non-maximum suppression: indices of the boxes to keep, best first.
 
     Args:
         boxes: `(N, 4)` x0 y0 x1 y1.
         scores: `(N,)`.
-        overlap: a box goes when it shares more than this part of the union, or 0.6 of the smaller area, with a better.
+        overlap: maximum intersection over union with a better box; more than 0.6 of the smaller area is also too much.
 
     >>> boxes = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], np.float32)
     >>> suppress(boxes, np.array([0.7, 0.9, 0.8], np.float32), 0.3)
@@ -112,7 +106,7 @@ def _areas(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[float, float
 
 
 def _detect_at(picture: NDArray[np.uint8], scale: float, threshold: float) -> NDArray[np.float32]:
-    """Raw finds at one scale: `(n, 15)` x0 y0 x1 y1 score and five points, px of `picture`."""
+    """Raw detections at one scale: `(n, 15)` x0 y0 x1 y1, score and five points, px of `picture`."""
     height, width = picture.shape[:2]
     small_w, small_h = max(1, round(width * scale)), max(1, round(height * scale))
     small = cv2.resize(picture, (small_w, small_h), interpolation=cv2.INTER_AREA) if scale != 1 else picture
@@ -140,7 +134,7 @@ def _detect_at(picture: NDArray[np.uint8], scale: float, threshold: float) -> ND
 
 
 def _turn_back(found: NDArray[np.float32], turn: int, width: int, height: int) -> NDArray[np.float32]:
-    """Finds in a picture turned counter-clockwise, in px of the picture as it was (`width` x `height`)."""
+    """Map detections in a rotated picture back to the original picture of `width` x `height`."""
     if turn == 0:
         return found
     corners = found[:, [0, 1, 2, 3]].reshape(-1, 2, 2)

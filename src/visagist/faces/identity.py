@@ -1,10 +1,4 @@
-"""Whose face it is, and how sharp it shows.
-
-- `embed`: SFace embedding of one face, unit length
-- `mean_embedding`: of many, weighed
-- `embedding_weight`: how much one view tells about a person
-- `sharpness`: 0 blurred to 1 sharp
-"""
+"""Identity embeddings with SFace, and the quality of views."""
 
 from typing import Any
 
@@ -16,7 +10,7 @@ from visagist.faces.align import similarity
 from visagist.media import Frame
 from visagist.zoo.sessions import session
 
-# ArcFace's five points in 112 x 112: right eye, left eye, nose tip, right and left mouth corner (the person's own)
+# ArcFace's five points in 112 x 112: the subject's right eye, left eye, nose tip, right and left mouth corner
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
@@ -25,9 +19,9 @@ LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387
 
 
 def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The points `(5, 2)` that SFace is aligned by, from landmarks `(478, 2 or 3)`.
+    """Alignment points `(5, 2)` for SFace, from landmarks `(478, 2 or 3)`.
 
-    From the mesh, because YuNet's own points fail beyond 60 degrees of roll.
+    YuNet's own points are not used because they fail beyond 60 degrees of roll.
     """
     mesh = landmarks[:, :2].astype(np.float64)
     return np.stack(
@@ -36,9 +30,9 @@ def five_points(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def embed(frame: Frame, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The embedding `(128,)`, unit length, of the face at `landmarks` `(478, 2 or 3)` px.
+    """Unit-length SFace embedding `(128,)` of the face with the given landmarks `(478, 2 or 3)`, frame px.
 
-    The scalar product of two embeddings is their similarity: above 0.6 the same person, below 0.35 another.
+    The dot product of two embeddings is their similarity: above 0.6 the same person, below 0.35 different people.
     """
     matrix = similarity(five_points(landmarks), TEMPLATE)
     crop = frame.warp(matrix, (112, 112))  # (112, 112, 3)
@@ -49,13 +43,13 @@ def embed(frame: Frame, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def embedding_weight(pose: NDArray[np.floating], score: float, width: float, sharp: float) -> float:
-    """How much a view tells about who it is, above 0 to 1.
+    """Reliability of an embedding, in (0, 1].
 
     Args:
         pose: yaw, pitch, roll in degrees.
-        score: the mesh's.
-        width: of the face in px; SFace's similarity to a good view falls to 0.83 at 26 px and 0.59 at 17 px.
-        sharp: `sharpness`.
+        score: mesh score.
+        width: face width in px; SFace's similarity to a good view falls to 0.83 at 26 px and 0.59 at 17 px.
+        sharp: result of `sharpness`.
     """
     frontal = max(0.0, float(np.cos(np.radians(pose[0])) * np.cos(np.radians(pose[1]))))
     sure = 1 / (1 + np.exp(-(score - 4) / 2))
@@ -63,7 +57,7 @@ def embedding_weight(pose: NDArray[np.floating], score: float, width: float, sha
 
 
 def mean_embedding(embeddings: NDArray[np.floating], weights: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The weighed mean direction `(128,)` of embeddings `(N, 128)`, unit length.
+    """Weighted mean `(128,)` of embeddings `(N, 128)`, normalised to unit length.
 
     >>> mean_embedding(np.array([[2.0, 0.0], [0.0, 2.0]]), np.array([1.0, 0.0]))
     array([1., 0.], dtype=float32)
@@ -73,14 +67,14 @@ def mean_embedding(embeddings: NDArray[np.floating], weights: NDArray[np.floatin
 
 
 def sharpness(crop: NDArray[np.float32]) -> float:
-    """How sharp a picture is, 0 to 1: one minus the blur effect of Crete et al. 2007.
+    """Sharpness in [0, 1]: one minus the blur effect of Crete et al. 2007, "The blur effect".
 
-    The picture is blurred along each axis by a box of 11 px; a sharp one loses much of the difference between its
-    neighbouring pixels by that, a blurred one little. The axis that loses less counts, so that motion blur shows.
+    A box blur of 11 px reduces the differences between neighbouring pixels a lot in a sharp picture and little in a
+    blurred one. The axis with the smaller loss counts, so that motion blur is detected.
 
     Args:
-        crop: `(h, w, 3)` RGB in [0, 1], both sides above 11 px. To compare faces give crops in which faces have the
-            same size; small faces, enlarged, count as blurred.
+        crop: `(h, w, 3)` RGB in [0, 1], both sides above 11 px. Values are comparable between faces of the same size in
+            the crop; enlarged small faces count as blurred.
     """
     luma = crop @ np.array([0.2126, 0.7152, 0.0722], np.float32)
     worst = 0.0
@@ -95,5 +89,5 @@ def sharpness(crop: NDArray[np.float32]) -> float:
 
 
 def _slope(luma: NDArray[Any], axis: int) -> NDArray[Any]:
-    """Sobel difference along `axis`, smoothed across it."""
+    """Sobel derivative along an axis."""
     return cv2.Sobel(luma, cv2.CV_32F, axis, 1 - axis, ksize=3, borderType=cv2.BORDER_REFLECT)

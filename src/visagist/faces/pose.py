@@ -1,22 +1,18 @@
-"""Which way a head is turned, and what its face does.
+"""Head pose and facial expression from landmarks.
 
-- `head_pose`: yaw, pitch and roll from the landmarks
-- `head_rotation`: the rotation that these angles stand for
-- `blendshapes`: 52 ARKit coefficients from the landmarks; `BLENDSHAPE_NAMES`
-
-Angles are in degrees. Yaw above 0: the nose points to the right of the picture. Pitch above 0: it points up. Roll
-above 0: the head is tilted clockwise in the picture. (0, 0, 0) is the mean frontal face. The head is first turned by
-yaw about its own vertical axis, then by pitch, then by roll in the picture's plane.
+Angles are in degrees, relative to the mean frontal face. Positive yaw points the nose to the right of the picture,
+positive pitch up, and positive roll tilts the head clockwise. Yaw about the head's vertical axis is applied first, then
+pitch, then roll in the image plane.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visagist.core.errors import GeometryError
-from visagist.faces.align import STABLE, mean_mesh
+from visagist.faces.align import STABLE_POINTS, mean_mesh
 from visagist.zoo.sessions import session
 
-RIGID = (*STABLE, 127, 356, 234, 454, 10)  # with the rim at ears and hairline, which gives depth
+POSE_POINTS = (*STABLE_POINTS, 127, 356, 234, 454, 10)  # with points near ears and hairline for depth
 
 BLENDSHAPE_POINTS = (
     *(0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78),
@@ -41,7 +37,7 @@ BLENDSHAPE_NAMES = (
 
 
 def head_rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
-    """The rotation `(3, 3)` that takes the mean face (x right, y down, z away) into this pose.
+    """Rotation matrix `(3, 3)` from the mean face (x right, y down, z away) to a pose in degrees.
 
     >>> nose = np.array([0, 0, -1.0])  # towards the viewer
     >>> (head_rotation(90, 0, 0) @ nose).round(6) + 0.0  # yaw: to the right
@@ -59,17 +55,16 @@ def head_rotation(yaw: float, pitch: float, roll: float) -> NDArray[np.float64]:
 def head_pose(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
     """Yaw, pitch and roll `(3,)` in degrees of landmarks `(478, 3)`.
 
-    The rotation of the least-squares similarity in three dimensions (Umeyama 1991) between the mean face and the
-    points that hardly move with expression.
+    From a least-squares 3D similarity (Umeyama 1991) between the mean face and points that hardly move with expression.
 
     Raises:
-        GeometryError: the landmarks all lie in one place.
+        GeometryError: all landmarks coincide.
     """
-    source = mean_mesh()[RIGID, :].astype(np.float64)
-    target = landmarks[RIGID, :].astype(np.float64)
+    source = mean_mesh()[POSE_POINTS, :].astype(np.float64)
+    target = landmarks[POSE_POINTS, :].astype(np.float64)
     source, target = source - source.mean(0), target - target.mean(0)
     if not (target**2).sum() > 0:
-        raise GeometryError(f"no pose from {len(landmarks)} landmarks that all lie in one place")
+        raise GeometryError(f"cannot compute the pose of {len(landmarks)} landmarks that all coincide")
     u, _, vt = np.linalg.svd(target.T @ source)
     r = u * np.array([1, 1, np.sign(np.linalg.det(u @ vt))]) @ vt
     pitch = np.arcsin(np.clip(r[2, 1], -1, 1))
@@ -78,8 +73,8 @@ def head_pose(landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def blendshapes(landmarks: NDArray[np.floating], roll: float) -> NDArray[np.float32]:
-    """The 52 coefficients, 0..1, of landmarks `(478, 3)` of a head tilted by `roll` degrees."""
-    turn = head_rotation(0, 0, -roll)[:2, :2]  # the model was made for upright heads
+    """The 52 ARKit coefficients (see `BLENDSHAPE_NAMES`), 0..1, from landmarks `(478, 3)` and roll in degrees."""
+    turn = head_rotation(0, 0, -roll)[:2, :2]  # the model expects upright heads
     points = (landmarks[BLENDSHAPE_POINTS, :2] @ turn.T).astype(np.float32)
     (found,) = session("blendshapes", threads=1).run(None, {"serving_default_input_points:0": points[None]})
     return np.asarray(found, np.float32).reshape(52)

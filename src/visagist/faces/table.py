@@ -1,10 +1,6 @@
-"""What footage shows: every face of every frame, in one Parquet file.
+"""All faces of footage, stored in one Parquet file.
 
-- `Face`: one face in one frame
-- `FaceTable`: all of them, by frame, by track and by identity
-- `write_faces`, `read_faces`: to and from Parquet, version `VERSION`
-
-The table's metadata hold, as JSON under `visagist`: version, footage_sha256, frames, width, height and the options.
+The schema metadata hold version, footage_sha256, frames, width, height and options as JSON under `visagist`.
 """
 
 import json
@@ -29,30 +25,30 @@ METADATA = b"visagist"
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face in one frame. Lengths are frame px, pixel centres at integers."""
+    """One face in one frame; lengths in frame px."""
 
     frame: int
     time: Fraction  # s
     track: int
-    identity: int  # -1: nothing is known of who it is
+    identity: int  # -1: unknown
     box: NDArray[np.float32]  # (4,) x0 y0 x1 y1 around the landmarks
     landmarks: NDArray[np.float32]  # (478, 3)
-    score: float  # of the mesh; below 0 it is not sure of a face, below 5 something may hide it
-    pose: NDArray[np.float32]  # (3,) yaw, pitch, roll, degrees; see `pose`
+    score: float  # mesh score: below 0 may not be a face, below 5 may be partly hidden
+    pose: NDArray[np.float32]  # (3,) yaw, pitch, roll in degrees; see `pose`
     blendshapes: NDArray[np.float32]  # (52,) 0..1
-    embedding: NDArray[np.float32] | None  # (128,) unit length, some five a second
-    sharpness: float  # 0..1 at the size of 85 px from temple to temple; see `identity`
+    embedding: NDArray[np.float32] | None  # (128,) unit length, about five per second
+    sharpness: float  # 0..1, measured with the face scaled to 85 px from temple to temple; see `identity`
     alignment: NDArray[np.float64]  # (2, 3) frame px to face space, smoothed along the track
-    thumbnail: bytes | None = None  # JPEG of 96 x 96 px, where there is an embedding
+    thumbnail: bytes | None = None  # JPEG, 96 x 96 px, for faces with an embedding
 
     @property
     def width(self) -> float:
-        """Of the box, px."""
+        """Width of the box, px."""
         return float(self.box[2] - self.box[0])
 
     @property
     def weight(self) -> float:
-        """How much this view tells about who it is, above 0 to 1."""
+        """Reliability of the embedding, in (0, 1]."""
         return embedding_weight(self.pose, self.score, self.width, self.sharpness)
 
 
@@ -78,10 +74,10 @@ SCHEMA = pa.schema(
 
 
 def write_faces(path: Path, faces: Sequence[Face], metadata: dict[str, Any]) -> None:
-    """Write faces and metadata as Parquet, whole or not at all.
+    """Write faces and metadata as Parquet, atomically.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
     columns: dict[str, Any] = {
         "frame": [face.frame for face in faces],
@@ -106,21 +102,21 @@ def write_faces(path: Path, faces: Sequence[Face], metadata: dict[str, Any]) -> 
 
 
 def read_faces(path: Path) -> tuple[list[Face], dict[str, Any]]:
-    """The faces of a Parquet file, and its metadata.
+    """Read the faces and metadata of a Parquet file.
 
     Raises:
-        FootageError: it is not a table of faces, or one of another version.
+        FootageError: it is not a face table, or has another version.
     """
     try:
         table = pq.read_table(path, memory_map=False)
         metadata = json.loads((table.schema.metadata or {}).get(METADATA, b"null"))
     except (OSError, pa.ArrowInvalid, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise FootageError(f"{path}: no table of faces ({reason}); delete it and analyze again") from error
+        raise FootageError(f"{path}: not a face table ({reason}); delete it and analyze again") from error
     if not isinstance(metadata, dict) or metadata.get("version") != VERSION or table.schema.names != SCHEMA.names:
         found = metadata.get("version") if isinstance(metadata, dict) else None
         raise FootageError(
-            f"{path}: table of faces of version {found}, this visagist reads {VERSION}; delete it and analyze again"
+            f"{path}: face table version {found}, this version of visagist reads {VERSION}; delete it and analyze again"
         )
     plain = {name: table[name].to_pylist() for name in SCHEMA.names if name not in _SIZES and name != "embedding"}
     flat = {
@@ -150,16 +146,16 @@ def read_faces(path: Path) -> tuple[list[Face], dict[str, Any]]:
 
 
 class FaceTable:
-    """All faces of one piece of footage, in frame order and then by track."""
+    """All faces of one piece of footage, ordered by frame and track."""
 
     def __init__(self, faces: Sequence[Face], metadata: dict[str, Any]) -> None:
-        """Arrange `faces`; `metadata` as `analyze` writes them."""
+        """Sort the faces; `metadata` as written by `analyze`."""
         self.faces = tuple(sorted(faces, key=lambda face: (face.frame, face.track)))
-        self.frames: int = metadata["frames"]  # that the footage gave
+        self.frames: int = metadata["frames"]  # number of decoded frames
         self.footage_sha256: str = metadata["footage_sha256"]
         self.width: int = metadata["width"]  # display px
         self.height: int = metadata["height"]
-        self.lost: int | None = metadata.get("lost")  # frames that the file states and did not give
+        self.lost: int | None = metadata.get("lost")  # frames that could not be decoded
         self.metadata = metadata
         self._by_frame: dict[int, list[Face]] = {}
         for face in self.faces:
@@ -170,15 +166,15 @@ class FaceTable:
         """Read a table.
 
         Raises:
-            FootageError: the file is missing, is not a table of faces, or has another version.
+            FootageError: the file is missing, is not a face table, or has another version.
         """
         return cls(*read_faces(path))
 
     def save(self, path: Path) -> None:
-        """Write the table, whole or not at all.
+        """Write the table atomically.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         write_faces(path, self.faces, self.metadata)
 
@@ -189,7 +185,7 @@ class FaceTable:
         return len(self.faces)
 
     def faces_of(self, frame: int) -> list[Face]:
-        """The faces of one frame, by track; none where it shows none."""
+        """The faces of one frame, ordered by track."""
         return list(self._by_frame.get(frame, []))
 
     def tracks(self) -> dict[int, list[Face]]:
@@ -197,12 +193,12 @@ class FaceTable:
         return _grouped(self.faces, "track")
 
     def identities(self) -> dict[int, list[Face]]:
-        """Faces by identity, in frame order; 0 is the one seen most. Faces of nobody known (-1) are left out."""
+        """Faces by identity, in frame order, without unknown ones (-1); identity 0 has the most frames."""
         found = _grouped(self.faces, "identity")
         return {number: found[number] for number in sorted(found) if number >= 0}
 
     def identity_embedding(self, identity: int) -> NDArray[np.float32]:
-        """The identity's mean embedding `(128,)`, weighed by quality.
+        """Mean embedding `(128,)` of an identity, weighted by quality.
 
         Raises:
             NoFaceError: the table has no such identity.
@@ -213,13 +209,13 @@ class FaceTable:
         return mean
 
     def with_identities(self, labels: dict[int, int]) -> Self:
-        """The table with other identities, `labels` by track."""
+        """A copy of the table with new identities, given by track."""
         faces = [replace(face, identity=labels.get(face.track, -1)) for face in self.faces]
         return type(self)(faces, self.metadata)
 
 
 def faces_embedding(faces: Sequence[Face]) -> NDArray[np.float32] | None:
-    """Mean embedding `(128,)` of faces, weighed by quality; None where none has one."""
+    """Mean embedding `(128,)` of faces, weighted by quality; None if no face has an embedding."""
     known = [(face.embedding, face.weight) for face in faces if face.embedding is not None]
     if not known:
         return None

@@ -1,14 +1,9 @@
-"""Following faces from frame to frame.
+"""Tracking faces from frame to frame.
 
-- `Tracker`: takes frames in order and says for each which faces it shows and which track each belongs to
-- `Sighting`: one face in one frame
-- `is_cut`: whether the shot changes between two frames
-- `TrackerState`: what a tracker knows between two frames, as plain values, so that it can go on after a stop
-
-A face is followed by the mesh with the box of its own landmarks in the frame before: one pass a frame. The detector
-looks when nothing is followed, when a face was just lost, and every `SEARCH_EVERY` seconds for newcomers. A shot cut,
-or a face that jumps, ends the track. A face that the mesh loses but the detector still sees (profile, hand before it)
-stays a track, with its low score.
+The mesh follows each face from its landmarks in the previous frame, in one pass. The detector runs if no face is
+followed, after a face was lost, and every `SEARCH_INTERVAL_S` for new faces. A shot cut or a jump of the face ends a
+track. A face that the mesh loses but the detector still finds (in profile, or behind a hand) keeps its track, with a
+low score.
 """
 
 from collections.abc import Callable, Iterable
@@ -24,23 +19,23 @@ from visagist.faces.detection import DETECTION_SIZE, Detection, box_overlap, det
 from visagist.faces.landmarks import LEFT_EYE, RIGHT_EYE, Mesh, find_best_landmarks, find_landmarks, follow_landmarks
 from visagist.media import Frame
 
-START = 2.0  # least mesh score for a track to begin
-KEEP = 0.0  # least mesh score to be followed without the detector's word
-SEARCH_EVERY = 0.2  # s, while something is followed
-TURN_EVERY = 0.5  # s, between searches at all quarter turns while nothing is followed
-PATIENCE = 0.5  # s after a loss during which every frame is searched
-EMBED_EVERY = 0.2  # s
-JUMP = 0.6  # of the distance between the outer eye corners (or the mean radius in profile), in one frame
-SAME_SHOT = 0.8  # least correlation of two frames of one shot; 0.91 was the least in 3,500 frames of real shots
+MIN_START_SCORE = 2.0  # mesh score to start a track
+MIN_FOLLOW_SCORE = 0.0  # mesh score to continue a track without the detector
+SEARCH_INTERVAL_S = 0.2  # between searches while faces are followed
+ROTATED_SEARCH_INTERVAL_S = 0.5  # between searches at all quarter turns while no face is followed
+LOST_SEARCH_S = 0.5  # how long to search every frame after a face was lost
+EMBED_INTERVAL_S = 0.2
+MAX_JUMP = 0.6  # per frame, relative to the distance of the outer eye corners (or the mean radius in profile)
+MIN_SHOT_CORRELATION = 0.8  # between frames of a shot; the minimum in 3,500 frames of real shots was 0.91
 
 
 @dataclass(frozen=True, eq=False)
 class Sighting:
-    """One face in one frame."""
+    """A tracked face in one frame."""
 
     track: int
     mesh: Mesh
-    detected: float  # the detector's score where it looked, else NaN
+    detected: float  # detector score, NaN if it did not run
     wants_embedding: bool
 
 
@@ -55,7 +50,7 @@ class Followed:
 
 @dataclass
 class TrackerState:
-    """What a tracker knows between two frames."""
+    """State of a tracker between two frames."""
 
     next_track: int = 0
     followed: list[Followed] = field(default_factory=list)
@@ -73,25 +68,25 @@ class TrackerState:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "TrackerState":
-        """The state that `plain` gave."""
+        """The inverse of `plain`."""
         followed = [Followed(n, np.array(points, np.float32), when) for n, points, when in values["followed"]]
         small = None if values["miniature"] is None else np.array(values["miniature"], np.float32)
         return cls(**{**values, "followed": followed, "miniature": small})
 
 
 class Tracker:
-    """Follows all faces of one piece of footage; frames must come in order."""
+    """Track all faces of one piece of footage, given its frames in order."""
 
     def __init__(
         self, *, threshold: float, min_size: float, state: TrackerState | None = None, pool: ThreadPoolExecutor | None
     ) -> None:
-        """Start, or go on from `state`.
+        """Start tracking, or resume from a saved state.
 
         Args:
-            threshold: least score of a detection, 0..1.
-            min_size: least longer side of a face in frame px.
-            state: of a tracker that saw the frame before.
-            pool: where several faces are followed at once.
+            threshold: minimum detection score, 0..1.
+            min_size: minimum longer side of a face, frame px.
+            state: state after the previous frame.
+            pool: threads for following several faces in parallel.
         """
         self.threshold = threshold
         self.min_size = min_size
@@ -99,11 +94,11 @@ class Tracker:
         self.map: Callable[..., Iterable[Mesh]] = pool.map if pool else map
 
     def cut(self) -> None:
-        """End all tracks: the next frame begins a new shot."""
+        """End all tracks, because the next frame starts a new shot."""
         self.state.followed, self.state.searched, self.state.turned = [], -1e9, -1e9
 
     def step(self, frame: Frame) -> list[Sighting]:
-        """The faces of the next frame, by track."""
+        """Process the next frame and return its faces, ordered by track."""
         state, now = self.state, float(frame.time)
         small = miniature(frame)
         if state.miniature is not None and is_cut(state.miniature, small):
@@ -114,20 +109,20 @@ class Tracker:
         kept: list[tuple[Followed, Mesh, float]] = []
         doubtful: list[Followed] = []
         for face, mesh in zip(state.followed, meshes, strict=True):
-            if mesh.score < KEEP or not self._fits(mesh, frame):
+            if mesh.score < MIN_FOLLOW_SCORE or not self._fits(mesh, frame):
                 doubtful.append(face)
             elif _jumped(face.landmarks, mesh.landmarks):
                 kept.append((self._new_track(mesh), mesh, np.nan))
             else:
                 kept.append((face, mesh, np.nan))
-        if doubtful or not kept or now - state.searched >= SEARCH_EVERY or now - state.lost < PATIENCE:
+        if doubtful or not kept or now - state.searched >= SEARCH_INTERVAL_S or now - state.lost < LOST_SEARCH_S:
             kept = self._search(frame, kept, doubtful)
-        kept = _without_doubles(kept)
+        kept = _without_duplicates(kept)
 
         sightings: list[Sighting] = []
         state.followed = []
         for face, mesh, detected in kept:
-            wants = now - face.embedded >= EMBED_EVERY - 1e-6 and mesh.score > KEEP
+            wants = now - face.embedded >= EMBED_INTERVAL_S - 1e-6 and mesh.score > MIN_FOLLOW_SCORE
             state.followed.append(replace(face, landmarks=mesh.landmarks, embedded=now if wants else face.embedded))
             sightings.append(Sighting(face.track, mesh, detected, wants))
         return sightings
@@ -135,11 +130,11 @@ class Tracker:
     def _search(
         self, frame: Frame, kept: list[tuple[Followed, Mesh, float]], doubtful: list[Followed]
     ) -> list[tuple[Followed, Mesh, float]]:
-        """Look with the detector: confirm what is followed, rescue what is doubtful, find what is new."""
+        """Run the detector to confirm followed faces, recover doubtful ones and find new ones."""
         state, now = self.state, float(frame.time)
         state.searched = now
         found = self._detect(frame, (0,))
-        if not found and not kept and now - state.turned >= TURN_EVERY:
+        if not found and not kept and now - state.turned >= ROTATED_SEARCH_INTERVAL_S:
             state.turned = now
             found = self._detect(frame, (1, 2, 3))
         result: list[tuple[Followed, Mesh, float]] = []
@@ -152,12 +147,12 @@ class Tracker:
                 state.lost = now
                 continue
             eyes = face.landmarks[LEFT_EYE, :2] - face.landmarks[RIGHT_EYE, :2]
-            # A head does not turn over between two frames, whatever a hidden face may look like to the mesh
+            # Keep the previous roll, which does not change abruptly, even if a hidden face confuses the mesh.
             mesh = find_landmarks(frame, match.box, float(np.degrees(np.arctan2(eyes[1], eyes[0]))))
             result.append((face, mesh, match.score))
         for detection in found:
             mesh = find_best_landmarks(frame, detection)
-            if mesh.score >= START and self._fits(mesh, frame):
+            if mesh.score >= MIN_START_SCORE and self._fits(mesh, frame):
                 result.append((self._new_track(mesh), mesh, detection.score))
         return result
 
@@ -169,7 +164,7 @@ class Tracker:
         ]  # frame px
 
     def _fits(self, mesh: Mesh, frame: Frame) -> bool:
-        """Large enough, and its middle inside the frame."""
+        """Whether the face is large enough and its centre inside the frame."""
         box = mesh.box
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         inside = 0 <= x < frame.width and 0 <= y < frame.height
@@ -182,9 +177,9 @@ class Tracker:
 
 
 def is_cut(before: NDArray[np.floating], after: NDArray[np.floating]) -> bool:
-    """Whether the shot changes between the miniatures `(h, w)` of two frames.
+    """Whether there is a shot cut between two frames, given their miniatures `(h, w)`.
 
-    The pattern must change, not just the brightness: a flash keeps the pattern, and so does a face that moves.
+    Uses the correlation, which is insensitive to changes of brightness such as flashes, and to moving faces.
 
     >>> ramp = np.tile(np.arange(8.0), (8, 1))
     >>> is_cut(ramp, 20 + 3 * ramp), is_cut(ramp, ramp.T)
@@ -194,11 +189,11 @@ def is_cut(before: NDArray[np.floating], after: NDArray[np.floating]) -> bool:
         return True
     a, b = before - before.mean(), after - after.mean()
     spread = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    return spread > 0 and float((a * b).sum()) / spread < SAME_SHOT
+    return spread > 0 and float((a * b).sum()) / spread < MIN_SHOT_CORRELATION
 
 
 def miniature(frame: Frame) -> NDArray[np.float32]:
-    """The frame's first plane at about 40 x 40 samples, `(h, w)`: enough to see a cut, and almost free."""
+    """The frame's first plane reduced to `(40, 40)`: enough to detect cuts, at almost no cost."""
     plane = frame.display_referred.planes[0]
     rows, columns = max(1, plane.shape[0] // 160), max(1, plane.shape[1] // 160)
     sparse = np.ascontiguousarray(plane[::rows, ::columns])
@@ -211,7 +206,7 @@ def _box(landmarks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _take(found: list[Detection], box: NDArray[np.float32]) -> Detection | None:
-    """Remove and return the detection of the face in `box`, if any; others of the same face go too."""
+    """Remove all detections of the face in `box` and return the best one."""
     middle = (box[:2] + box[2:]) / 2
     size = float((box[2:] - box[:2]).max())
     same = [
@@ -226,15 +221,18 @@ def _take(found: list[Detection], box: NDArray[np.float32]) -> Detection | None:
 
 
 def _jumped(before: NDArray[np.float32], after: NDArray[np.float32]) -> bool:
-    """Whether a face moved or grew more in one frame than a face can."""
+    """Whether the movement or growth within one frame is implausible for a single face."""
     eyes_a, eyes_b = before[[RIGHT_EYE, LEFT_EYE], :2], after[[RIGHT_EYE, LEFT_EYE], :2]  # (2, 2)
     size_a, size_b = (float(np.linalg.norm(m[:, :2] - m[:, :2].mean(0), axis=1).mean()) for m in (before, after))
     moved = float(np.linalg.norm(eyes_a.mean(0) - eyes_b.mean(0)))
-    return moved > JUMP * max(float(np.linalg.norm(eyes_a[1] - eyes_a[0])), size_a) or not 0.75 < size_b / size_a < 1.33
+    return (
+        moved > MAX_JUMP * max(float(np.linalg.norm(eyes_a[1] - eyes_a[0])), size_a)
+        or not 0.75 < size_b / size_a < 1.33
+    )
 
 
-def _without_doubles(faces: list[tuple[Followed, Mesh, float]]) -> list[tuple[Followed, Mesh, float]]:
-    """Where two tracks have come to lie on one face the older one stays."""
+def _without_duplicates(faces: list[tuple[Followed, Mesh, float]]) -> list[tuple[Followed, Mesh, float]]:
+    """If two tracks converge on the same face, keep the older one."""
     kept: list[tuple[Followed, Mesh, float]] = []
     for entry in sorted(faces, key=lambda entry: entry[0].track):
         points = entry[1].landmarks[:, :2]

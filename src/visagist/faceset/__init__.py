@@ -1,8 +1,8 @@
-"""A subject's crops on disk: `Faceset` opens a folder; each crop carries its own `Record`."""
+"""Facesets: folders of a subject's aligned crops, each with its record inside the file."""
 
 from visagist.faceset.crop import crop_face
 from visagist.faceset.extraction import Extraction, ExtractSummary
-from visagist.faceset.filter import choose
+from visagist.faceset.filter import filter_faces
 from visagist.faceset.record import Record, read_crop, read_record, write_crop
 from visagist.faceset.store import Faceset, is_alone
 
@@ -11,8 +11,8 @@ __all__ = [
     "Extraction",
     "Faceset",
     "Record",
-    "choose",
     "crop_face",
+    "filter_faces",
     "is_alone",
     "read_crop",
     "read_record",

@@ -1,4 +1,4 @@
-"""`extract.json`: what a faceset was extracted from, and the statistics once it is complete."""
+"""State and statistics of an extraction, stored as `extract.json` in the faceset."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -17,13 +17,13 @@ class ExtractSummary:
 
     crops: int
     frames: int  # of all footage
-    faces: int  # of the subject, before any was left out
+    faces: int  # of the subject, before filtering
     identity: int
-    left_out: dict[str, int]  # faces by reason
+    left_out: dict[str, int]  # number of faces by reason
     others: int  # faces of other people
 
     def as_text(self) -> str:
-        """One line."""
+        """Summary in one line."""
         text = f"{self.crops} crops of {self.faces} faces in {self.frames} frames"
         reasons = listed_reasons(self.left_out)
         return f"{text}; left out: {reasons}" if reasons else text
@@ -33,12 +33,12 @@ class ExtractSummary:
 class Extraction:
     """The state of an extraction."""
 
-    key: dict[str, Any]  # all that decides what the crops are
-    summary: ExtractSummary | None  # None until it is complete
+    key: dict[str, Any]  # everything that determines the crops
+    summary: ExtractSummary | None  # None until finished
 
     @classmethod
     def load(cls, faceset: Path) -> Self | None:
-        """The state in a faceset's folder; None if it has none.
+        """Load the state of a faceset, None if it has none.
 
         Raises:
             FacesetError: the file is damaged.
@@ -51,17 +51,19 @@ class Extraction:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise FacesetError(f"{path}: damaged; delete it and run extract again, which keeps the crops") from error
+            raise FacesetError(
+                f"{path}: damaged; delete it and run extract again, which keeps existing crops"
+            ) from error
 
     def save(self, faceset: Path) -> None:
-        """Write the state into a faceset's folder.
+        """Write the state to a faceset's folder.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: the file cannot be written.
         """
         write_atomic(faceset / STATE, json.dumps(asdict(self), indent=1))
 
 
 def listed_reasons(left_out: dict[str, int]) -> str:
-    """The reasons that apply, with their counts."""
+    """Nonzero counts with their reasons, as text."""
     return ", ".join(f"{count} {reason}" for reason, count in left_out.items() if count)

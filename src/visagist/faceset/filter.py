@@ -1,8 +1,4 @@
-"""Which faces are worth a crop.
-
-- `choose`: faces that stay, and why the others do not
-- `REASONS`: what may be wrong with a face
-"""
+"""Filtering faces before cropping."""
 
 from collections.abc import Sequence
 from typing import Literal, get_args
@@ -14,28 +10,28 @@ from visagist.faces import Face
 
 Reason = Literal["tiny", "occluded", "blurred", "duplicate"]
 REASONS: tuple[Reason, ...] = get_args(Reason)
-HIDDEN = 0.65  # of the score that the subject's clear faces reach; hands before the mouth lie below, laughs above
-FRONTAL = 40.0  # degrees of yaw beyond which scores are low by themselves
-LOOK_BACK = 12  # kept faces of the track that a face is compared with
-POINTS = slice(0, 478, 6)
+MIN_RELATIVE_SCORE = 0.65  # of the subject's usual score; hands over the mouth score lower, laughter higher
+MAX_FRONTAL_YAW = 40.0  # degrees; scores of larger yaw are low anyway
+COMPARED_FACES = 12  # last kept faces of a track to compare with
+COMPARED_LANDMARKS = slice(0, 478, 6)
 
 
-def choose(
+def filter_faces(
     faces: Sequence[Face], *, min_size: float, min_score: float, min_sharpness: float, min_change: float
 ) -> tuple[list[Face], dict[Reason, int]]:
-    """Leave out what would teach a network little.
+    """Drop faces of little value for training.
 
     Args:
-        faces: of one subject, in frame order.
-        min_size: px, least width of a face; smaller ones are `tiny`.
-        min_score: least score of the mesh; below it, or in a frontal view far below the subject's own usual score,
-            something hides the face: `occluded`.
-        min_sharpness: least sharpness, 0..1: `blurred`.
-        min_change: mean distance in face space by which the landmarks must differ from each of the last kept faces of
-            the same track, or else the face is a `duplicate`; 0 keeps all.
+        faces: faces of one subject, in frame order.
+        min_size: minimum width of a face in px; smaller ones are `tiny`.
+        min_score: minimum mesh score; lower ones are `occluded`, as are frontal views far below the subject's usual
+            score.
+        min_sharpness: minimum sharpness, 0..1; lower ones are `blurred`.
+        min_change: minimum mean landmark distance in face space from each of the last kept faces of the same track;
+            closer ones are `duplicate`. 0 keeps all.
 
     Returns:
-        the faces that stay, and how many were left out for each reason; the first that applies counts.
+        The remaining faces, and the number of dropped faces by the first reason that applies.
     """
     kept: list[Face] = []
     left_out = dict.fromkeys(REASONS, 0)
@@ -46,7 +42,9 @@ def choose(
         before = recent.setdefault(face.track, [])
         if face.width < min_size:
             left_out["tiny"] += 1
-        elif face.score < min_score or (face.score < HIDDEN * usual and abs(face.pose[0]) < FRONTAL):
+        elif face.score < min_score or (
+            face.score < MIN_RELATIVE_SCORE * usual and abs(face.pose[0]) < MAX_FRONTAL_YAW
+        ):
             left_out["occluded"] += 1
         elif face.sharpness < min_sharpness:
             left_out["blurred"] += 1
@@ -55,10 +53,10 @@ def choose(
         else:
             kept.append(face)
             before.append(shape)
-            del before[:-LOOK_BACK]
+            del before[:-COMPARED_FACES]
     return kept, left_out
 
 
 def _shape(face: Face) -> NDArray[np.float64]:
-    """What is seen of the expression and the pose: `(80, 2)` landmarks in face space, not smoothed."""
-    return face.landmarks[POINTS, :2] @ face.alignment[:, :2].T + face.alignment[:, 2]
+    """`(80, 2)` landmarks in face space, which reflect expression and pose."""
+    return face.landmarks[COMPARED_LANDMARKS, :2] @ face.alignment[:, :2].T + face.alignment[:, 2]

@@ -1,6 +1,6 @@
-"""The record of a crop, inside the crop's own file: in the comment of a JPEG, in an iTXt chunk of a PNG.
+"""Crop files with their record inside: in the comment of a JPEG or an iTXt chunk of a PNG.
 
-Crops can be moved, copied and deleted by hand; nothing else is needed to use them.
+Crops are self-contained, so that they can be moved, copied and deleted by hand.
 """
 
 import json
@@ -21,21 +21,21 @@ from visagist.faces import Face, compose, invert, transform_landmarks
 VERSION = 1
 PNG_KEY = "visagist"
 SUFFIXES = (".jpg", ".png")
-QUALITY = 95  # of JPEG
-MAX_PIXELS = 4096 * 4096  # of a picture that is decoded; a larger one is no crop
-LIMIT = 65_000  # bytes; a JPEG comment holds 65,533
-REMEDY = "delete it, or extract into another folder"
+JPEG_QUALITY = 95
+MAX_PIXELS = 4096 * 4096  # larger pictures are not decoded, since they cannot be crops
+MAX_RECORD_BYTES = 65_000  # a JPEG comment holds 65,533
+REMEDY = "delete it, or extract to another folder"
 
 
 class Record(Settings):
-    """One crop. Lengths are crop px, pixel centres at integers; it names the footage by hash only."""
+    """Metadata of a crop. Lengths are in crop px; footage is identified only by its hash."""
 
     model_config = ConfigDict(ser_json_inf_nan="constants")
 
     version: int = VERSION
     footage_sha256: str
     frame: int
-    time: str  # seconds, a fraction
+    time: str  # seconds, as a fraction
     track: int
     size: int  # side of the crop, px
     matrix: list[list[float]]  # (2, 3) frame px to crop px
@@ -50,7 +50,7 @@ class Record(Settings):
 
     @classmethod
     def of(cls, face: Face, footage_sha256: str, matrix: NDArray[np.float64], size: int) -> Self:
-        """The record of a face's crop; `matrix` (2, 3) takes frame px to crop px."""
+        """Make the record of a crop, given its `(2, 3)` matrix from frame px to crop px."""
         alignment = compose(face.alignment, invert(matrix))
         return cls(
             footage_sha256=footage_sha256,
@@ -71,19 +71,19 @@ class Record(Settings):
 
     @property
     def seconds(self) -> Fraction:
-        """Presentation time in its footage."""
+        """Presentation time in the footage."""
         return Fraction(self.time)
 
     def to_json(self) -> str:
-        """The record as one line."""
+        """The record as one line of JSON."""
         return self.model_dump_json()
 
     @classmethod
     def from_json(cls, text: str | bytes, where: Path) -> Self:
-        """The record that `to_json` gave; `where` is named in the error.
+        """Parse the output of `to_json`; `where` is named in the error.
 
         Raises:
-            FacesetError: it is no record, or one of another version.
+            FacesetError: it is not a record, or has another version.
         """
         try:
             record = cls.model_validate_json(text)
@@ -93,19 +93,21 @@ class Record(Settings):
             raise cls._fault(text, where)
         shapes = (np.shape(record.matrix), np.shape(record.alignment), np.shape(record.landmarks))
         if shapes != ((2, 3), (2, 3), (478, 3)):
-            raise FacesetError(f"{where}: its record has matrices and landmarks of shapes {shapes}; {REMEDY}")
+            raise FacesetError(f"{where}: its record has matrices and landmarks of wrong shapes {shapes}; {REMEDY}")
         return record
 
     @classmethod
     def _fault(cls, text: str | bytes, where: Path) -> FacesetError:
-        """What is wrong with a text that is no record of this version."""
+        """The error for text that is not a record of this version."""
         try:
             values = json.loads(text)
         except ValueError as error:
             return FacesetError(f"{where}: its record is damaged ({error}); {REMEDY}")
         version = values.get("version") if isinstance(values, dict) else None
         if version != VERSION:
-            return FacesetError(f"{where}: record of version {version}, this visagist reads {VERSION}; extract again")
+            return FacesetError(
+                f"{where}: record version {version}, this version of visagist reads {VERSION}; extract again"
+            )
         try:
             cls.parse(values, where)
         except ConfigError as error:
@@ -114,20 +116,22 @@ class Record(Settings):
 
 
 def write_crop(path: Path, pixels: NDArray[np.uint8], record: Record) -> None:
-    """Write a crop with its record, whole or not at all; JPEG or PNG by the suffix.
+    """Write a crop with its record, atomically.
 
     Args:
-        path: ends in `.jpg` or `.png`.
-        pixels: `(size, size, 3)` RGB.
-        record: of the crop.
+        path: file name ending in `.jpg` or `.png`.
+        pixels: `(size, size, 3)` uint8 RGB.
+        record: the crop's record.
 
     Raises:
-        OutputError: it cannot be written.
-        FacesetError: the record is too large for the file.
+        OutputError: the file cannot be written.
+        FacesetError: the record is too large.
     """
     text = record.to_json()
-    if len(text) > LIMIT:
-        raise FacesetError(f"{path}: a record of {len(text)} bytes does not fit into a picture ({LIMIT} at most)")
+    if len(text) > MAX_RECORD_BYTES:
+        raise FacesetError(
+            f"{path}: a record of {len(text)} bytes does not fit into a picture (at most {MAX_RECORD_BYTES})"
+        )
     image = Image.fromarray(pixels)
     with atomic(path) as temporary:
         if path.suffix == ".png":
@@ -135,46 +139,50 @@ def write_crop(path: Path, pixels: NDArray[np.uint8], record: Record) -> None:
             info.add_itxt(PNG_KEY, text)
             image.save(temporary, pnginfo=info, compress_level=3)
         else:
-            image.save(temporary, quality=QUALITY, subsampling=0, comment=text.encode())
+            image.save(temporary, quality=JPEG_QUALITY, subsampling=0, comment=text.encode())
 
 
 def read_record(path: Path) -> Record:
-    """The record inside a crop; the pixels are not decoded.
+    """Read the record of a crop without decoding the pixels.
 
     Raises:
-        FacesetError: the file is no picture, or holds no record.
+        FacesetError: the file is not a picture, or has no record.
     """
     return _read(path, pixels=False)[0]
 
 
 def read_crop(path: Path) -> tuple[Record, NDArray[np.uint8]]:
-    """The record and the pixels `(size, size, 3)` RGB of a crop.
+    """Read the record and pixels of a crop, `(size, size, 3)` uint8 RGB.
 
     Raises:
-        FacesetError: the file is damaged, is no picture, or holds no record.
+        FacesetError: the file is damaged, is not a picture, or has no record.
     """
     record, pixels = _read(path, pixels=True)
     assert pixels is not None
     if pixels.shape != (record.size, record.size, 3):
         shape = f"{pixels.shape[1]}x{pixels.shape[0]}"
-        raise FacesetError(f"{path}: {shape} px, its record says {record.size}; do not scale crops, {REMEDY}")
+        raise FacesetError(
+            f"{path}: {shape} px, but its record states {record.size}; crops must not be resized, {REMEDY}"
+        )
     return record, pixels
 
 
 def _read(path: Path, *, pixels: bool) -> tuple[Record, NDArray[np.uint8] | None]:
     try:
-        with Image.open(path) as image:  # reads the header only
+        with Image.open(path) as image:  # only reads the header
             if image.width * image.height > MAX_PIXELS:
                 raise FacesetError(f"{path}: {image.width}x{image.height} px, too large for a crop; {REMEDY}")
             if isinstance(image, PngImagePlugin.PngImageFile):
-                text = image.text.get(PNG_KEY)  # before the pixels where we write it
+                text = image.text.get(PNG_KEY)  # our PNGs have it before the pixels
             else:
                 text = image.info.get("comment")
             decoded = np.asarray(image.convert("RGB")) if pixels else None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise FacesetError(f"{path}: damaged or no picture ({type(error).__name__}); {REMEDY}") from error
+        raise FacesetError(f"{path}: damaged, or not a picture ({type(error).__name__}); {REMEDY}") from error
     if text is None:
-        raise FacesetError(f"{path}: no visagist record inside; a faceset holds only crops made by extract; {REMEDY}")
+        raise FacesetError(
+            f"{path}: no visagist record inside; facesets may contain only crops made by extract; {REMEDY}"
+        )
     return Record.from_json(text, path), decoded
 
 

@@ -1,14 +1,14 @@
-"""The validation split: which crops are never trained on."""
+"""The validation split: crops held out of training."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEFT = 2  # identities that are trained on at least, if whole ones are held out
-UNKNOWN = -1  # in place of the number of an identity
+MIN_TRAINED_IDENTITIES = 2  # if whole identities are held out
+UNKNOWN = -1  # number of unknown identities
 
 
 def validation_count(crops: int, part: float) -> int:
-    """How many crops, the last of a faceset, are held out.
+    """Number of crops held out from the end of a faceset.
 
     >>> validation_count(100, 0.06), validation_count(8, 0.06)
     (6, 1)
@@ -17,18 +17,17 @@ def validation_count(crops: int, part: float) -> int:
 
 
 def hold_out_identities(who: NDArray[np.int64], part: float) -> tuple[NDArray[np.int64], int]:
-    """The order of the crops of many identities, those held out for validation last.
+    """Split the crops of many identities into training and validation.
 
-    Held out are whole identities, as many as the part of them is, rounded: they show how well a network draws faces
-    that it has never seen. They are identities with about as many crops as most have. If the part is less than half an
-    identity, it is the end of each identity's crops instead.
+    Whole identities are held out, to measure reconstruction of unseen faces. Those with a typical number of crops are
+    chosen. If `part` is less than half an identity, the last crops of each identity are held out instead.
 
     Args:
-        who: `(N,)` the identity of each crop, -1 if unknown: these are never held out.
-        part: above 0, below 0.5.
+        who: `(N,)` identity of each crop; -1 for unknown ones, which are never held out.
+        part: fraction to hold out, in (0, 0.5).
 
     Returns:
-        `(N,)` indices of crops, those held out last, else in order; and the number of those, 1 or more.
+        `(N,)` crop indices with held-out ones last and otherwise in order, and the number held out, at least 1.
 
     >>> order, held_out = hold_out_identities(np.array([0, 0, 0, 1, 1, 1, 2, 2]), 0.3)
     >>> order.tolist(), held_out
@@ -37,8 +36,8 @@ def hold_out_identities(who: NDArray[np.int64], part: float) -> tuple[NDArray[np
     [0, 1, 3, 4, 6, 2, 5, 7]
     """
     people, crops = np.unique(who[who != UNKNOWN], return_counts=True)
-    unseen = min(round(part * len(people)), len(people) - LEFT)
-    if unseen < 1 and crops.max() == 1:  # of whom nothing would be left
+    unseen = min(round(part * len(people)), len(people) - MIN_TRAINED_IDENTITIES)
+    if unseen < 1 and crops.max() == 1:  # an identity of one crop cannot be split
         unseen = 1
     if unseen >= 1:
         by_size = people[np.argsort(crops, kind="stable")]

@@ -1,6 +1,6 @@
-"""A folder of one subject's crops.
+"""Facesets on disk.
 
-`index.parquet` in the folder is a cache of the crops' records, rebuilt for crops that changed.
+`index.parquet` in the folder caches the records and is updated when crops change.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,25 +28,25 @@ from visagist.faces import (
     transform_landmarks,
 )
 from visagist.faces.identity import embedding_weight
-from visagist.faces.subject import SHEET
+from visagist.faces.subject import SHEET_NAME
 from visagist.faceset.extraction import Extraction, ExtractSummary
 from visagist.faceset.record import SUFFIXES, VERSION, Record, read_crop, read_record
 from visagist.media import frame_from_rgb
 
 INDEX = "index.parquet"
-WORKERS = 2
-SAMPLE = 32  # crops embedded for a centroid where no record has an embedding
+LOAD_THREADS = 2
+CENTROID_CROPS = 32  # crops to embed for a centroid if no record has an embedding
 
 
 @dataclass(frozen=True)
 class Faceset:
-    """One subject's crops, by footage, frame and track.
+    """The crops of one subject, ordered by footage, frame and track.
 
     Attributes:
         path: the folder.
-        files: the crops.
+        files: the crop files.
         records: the record of each crop.
-        summary: statistics of the extraction that made them; None if it has not finished, or they come from elsewhere.
+        summary: statistics of the extraction; None if unfinished, or if the crops were copied from elsewhere.
     """
 
     path: Path
@@ -56,22 +56,24 @@ class Faceset:
 
     @classmethod
     def open(cls, path: StrPath, written: Mapping[str, Record] | None = None) -> Self:
-        """Open a faceset; its index is updated for crops that were added, removed or changed.
+        """Open a faceset and update its index for added, removed and changed crops.
 
         Args:
             path: the folder.
-            written: records of crops that were just written, by file name; these are not read again.
+            written: records of newly written crops by file name, to avoid reading them again.
 
         Raises:
             FacesetError: the folder is missing or has no crops, or a crop is damaged or has no record.
         """
         folder = Path(path)
         if not folder.is_dir():
-            raise FacesetError(f"{folder}: no such folder; make a faceset with `visagist extract`")
+            raise FacesetError(f"{folder}: no such folder; create a faceset with `visagist extract`")
         pictures = (p for p in folder.iterdir() if p.suffix in SUFFIXES)
-        paths = sorted(p for p in pictures if not p.name.startswith(".") and p.name != SHEET)
+        paths = sorted(p for p in pictures if not p.name.startswith(".") and p.name != SHEET_NAME)
         if not paths:
-            raise FacesetError(f"{folder}: no crops (.jpg, .png) in it; make a faceset with `visagist extract`")
+            raise FacesetError(
+                f"{folder}: no crops (.jpg, .png) in this folder; create a faceset with `visagist extract`"
+            )
         stamps = {path.name: (path.stat().st_mtime_ns, path.stat().st_size) for path in paths}
         known = _read_index(folder / INDEX)
         records: dict[str, Record] = {}
@@ -99,30 +101,30 @@ class Faceset:
         return len(self.files)
 
     def as_text(self) -> str:
-        """One line: the folder and its statistics."""
+        """Folder and statistics in one line."""
         return f"{self.path}: {len(self)} crops" if self.summary is None else f"{self.path}: {self.summary.as_text()}"
 
     def as_json(self) -> dict[str, Any]:
-        """The folder and its statistics as plain values."""
+        """Folder and statistics as JSON values."""
         statistics = {"crops": len(self)} if self.summary is None else asdict(self.summary)
         return {"faceset": str(self.path), **statistics}
 
     @property
     def footage_hashes(self) -> tuple[str, ...]:
-        """SHA-256 of the footage that the crops come from, sorted."""
+        """Sorted SHA-256 hashes of the source footage."""
         return tuple(sorted({record.footage_sha256 for record in self.records}))
 
     def centroid(self) -> NDArray[np.float32]:
-        """The subject's mean embedding `(128,)`, unit length, weighed by the quality of the crops.
+        """The subject's unit-length mean embedding `(128,)`, weighted by quality.
 
-        From the records; where no crop left has an embedding, from a sample of the pictures.
+        Computed from the records or, if none has an embedding, from a sample of the pictures.
 
         Raises:
-            FacesetError: a crop of the sample is damaged.
+            FacesetError: a sampled crop is damaged.
         """
         vectors = [(record, np.array(record.embedding)) for record in self.records if record.embedding]
         if not vectors:
-            step = max(1, len(self) // SAMPLE)
+            step = max(1, len(self) // CENTROID_CROPS)
             sample = [read_crop(path) for path in self.files[::step]]
             vectors = [(r, embed(frame_from_rgb(pixels), np.array(r.landmarks))) for r, pixels in sample]
         weights = [embedding_weight(np.array(r.pose), r.score, r.width, r.sharpness) for r, _ in vectors]
@@ -131,16 +133,16 @@ class Faceset:
     def load(
         self, coverage: Coverage, size: int, margin: float
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float32]]:
-        """All crops at one coverage, in the order of `records`.
+        """Load all crops at a given coverage, in the order of `records`.
 
         Args:
-            coverage: the square of face space that `size` px show.
-            size: px.
-            margin: how many times as large the pictures are, about the square's centre; room to shift and scale.
+            coverage: how much of the head `size` px show.
+            size: side in px, without margin.
+            margin: factor by which to enlarge the pictures about their centre, for augmentation.
 
         Returns:
-            `(N, S, S, 3)` uint8 RGB, `(N, S, S)` uint8 hulls and `(N, S, S)` uint8 eyes and mouths (255 within), with
-            S = `size * margin`, rounded; and `(N, 478, 3)` landmarks in picture widths from the top left corner.
+            `(N, S, S, 3)` uint8 RGB, `(N, S, S)` uint8 masks of the face and `(N, S, S)` uint8 masks of eyes and mouth
+            (255 inside), with S = `round(size * margin)`, and `(N, 478, 3)` landmarks in units of S from the top left.
 
         Raises:
             FacesetError: a crop is damaged.
@@ -167,10 +169,10 @@ class Faceset:
 
 
 def is_alone(faceset: Faceset) -> bool | None:
-    """Whether the footage of the crops shows their subject and nobody else, so that its hash identifies the subject.
+    """Whether the source footage shows only the subject, so that its hash identifies them.
 
     Returns:
-        None if unknown: the extraction has not finished, or some crops come from footage that it did not read.
+        None if unknown, because the extraction is unfinished or some crops come from other footage.
     """
     extraction = _extraction(faceset.path)
     if extraction is None or extraction.summary is None:
@@ -184,7 +186,7 @@ def _extraction(folder: Path) -> Extraction | None:
     try:
         return Extraction.load(folder)
     except FacesetError:
-        return None  # the crops can be used without it
+        return None  # the crops are usable without it
 
 
 def _place(record: Record) -> tuple[str, int, int]:
@@ -192,17 +194,17 @@ def _place(record: Record) -> tuple[str, int, int]:
 
 
 def _in_parallel(work: Callable[[int], None], count: int) -> None:
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(LOAD_THREADS) as pool:
         for _ in pool.map(work, range(count)):
             pass
 
 
 def _read_index(path: Path) -> dict[str, tuple[int, int, str]]:
-    """Change time, size and record by file name; nothing where there is no index of this version."""
+    """Modification time, size and record by file name; empty without an index of this version."""
     try:
         table = pq.read_table(path, memory_map=False)
     except (OSError, pa.ArrowInvalid):
-        return {}  # a cache: made again
+        return {}  # only a cache
     metadata: dict[bytes, Any] = table.schema.metadata or {}
     if metadata.get(b"version") != str(VERSION).encode():
         return {}
@@ -222,4 +224,4 @@ def _write_index(path: Path, stamps: dict[str, tuple[int, int]], records: dict[s
         with atomic(path) as temporary:
             pq.write_table(table, temporary, compression="zstd")
     except OutputError:
-        return  # a faceset on a read-only disk is used without its cache
+        return  # on a read-only disk, do without the cache

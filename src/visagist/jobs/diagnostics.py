@@ -17,7 +17,7 @@ import torch
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
 
-from visagist.core.device import choose, cpu_has_bf16
+from visagist.core.device import cpu_has_bf16, select_device
 from visagist.core.errors import VisagistError
 from visagist.core.files import config_dir
 from visagist.jobs.gpu_advice import gpu_problem, look_for_gpus
@@ -58,7 +58,7 @@ def examine(device: str = "auto") -> list[Finding]:
     """Look at everything that visagist uses on this machine; makes the signing key if there is none.
 
     Args:
-        device: as in `device.choose`.
+        device: as in `core.device.select_device`.
     """
     return [*_compute(device), *_room(), *_codecs(), *_models(), *_keys()]
 
@@ -66,7 +66,7 @@ def examine(device: str = "auto") -> list[Finding]:
 def _compute(device: str) -> Iterator[Finding]:
     yield Finding("python", True, f"{platform.python_version()}, torch {torch.__version__}, PyAV {av.__version__}")
     try:
-        compute = choose(device)
+        compute = select_device(device)
     except VisagistError as error:
         yield Finding("device", False, str(error), "use --device auto")
         return

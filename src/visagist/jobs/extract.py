@@ -30,10 +30,10 @@ from visagist.faces import (
     cluster,
 )
 from visagist.faces.analyze import face_models
-from visagist.faces.subject import SHEET, check_reference, is_sheet
+from visagist.faces.subject import SHEET_NAME, check_reference, is_contact_sheet
 from visagist.faceset.crop import MAX_SIDE, crop_face
 from visagist.faceset.extraction import Extraction, ExtractSummary, listed_reasons
-from visagist.faceset.filter import choose
+from visagist.faceset.filter import filter_faces
 from visagist.faceset.record import Record, write_crop
 from visagist.faceset.store import Faceset
 from visagist.jobs.parallel import run_together
@@ -170,8 +170,8 @@ def _extract(
         raise SeveralError(f"{shown}: {error}") from error
     except NoFaceError as error:
         raise NoFaceError(f"{shown}: {error}") from error
-    if is_sheet(faceset / SHEET):
-        (faceset / SHEET).unlink()  # of an earlier call that had not chosen
+    if is_contact_sheet(faceset / SHEET_NAME):
+        (faceset / SHEET_NAME).unlink()  # of an earlier call that had not chosen
     key = _key(clips, found, identity, options)
     if _is_complete(faceset, key):
         return {}
@@ -180,7 +180,7 @@ def _extract(
     faces = others = 0
     for table in found:
         mine = [face for face in table if face.identity == identity]
-        kept, dropped = choose(
+        kept, dropped = filter_faces(
             mine,
             min_size=options.min_size,
             min_score=options.min_score,

@@ -18,7 +18,7 @@ from visagist.core.files import write_atomic
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
 from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe
-from visagist.faces.clusters import SAME
+from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.jobs.consent_checks import Records, covered_by_hash
 from visagist.jobs.merge import check_morph
 from visagist.jobs.output_paths import check_output, made_from, report_of, stamps
@@ -278,10 +278,10 @@ def _recognised(
         raise SubjectError(f"{trained.path}: does not say whose face it was trained on; {remedy}")
     likeness = {number: max(float(table.identity_embedding(number) @ one) for one in known) for number in people}
     best = max(people, key=lambda number: likeness[number])
-    if likeness[best] < SAME:
+    if likeness[best] < SAME_PERSON_SIMILARITY:
         raise NoFaceError(
             f"{target}: none of the frames shows the performer that the run was trained on (greatest similarity "
-            f"{likeness[best]:.2f}, {SAME} is the least for one person); choose other frames, or {remedy}"
+            f"{likeness[best]:.2f}, required {SAME_PERSON_SIMILARITY}); choose other frames, or {remedy}"
         )
     if len(people) > 1:
         seen = f"the frames show {len(people)} people; changed is the one whom the run was trained on"

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from visagist.core.device import choose
+from visagist.core.device import select_device
 from visagist.core.errors import FacesetError, NoFaceError, OutputError, SeveralError
 from visagist.core.events import EventCallback, silent
 from visagist.core.files import write_atomic
@@ -106,7 +106,7 @@ def swap(
     Signer.default()
     if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
         configure(training.model, training.settings)
-    choose(training.device)
+    select_device(training.device)
     pictures = [path for path in (subject.reference, merging.target_reference) if path is not None]
     parts = [workspace / name for name in (SOURCE, TARGET, RUN, TABLES, SAFEGUARD, CHUNKS)]
     check_output(output, merging.matte, workspace, [*made_from([*clips, footage], records), *pictures, *parts])

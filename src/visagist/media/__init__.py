@@ -1,8 +1,6 @@
-"""Files to frames and frames to files.
+"""Footage I/O: probing, decoding and encoding frames. All colour and pixel format conversions happen here.
 
-Frames in: `probe`, `find_footage`, `Reader`; one frame: `Frame`. Frames out: `ChunkWriter`, `join`.
-One picture: `read_picture`, `write_picture`; numbered ones are read at a `FrameRate`.
-Colour and pixel formats are converted here and nowhere else.
+Input: `probe`, `find_footage`, `Reader`. Output: `ChunkWriter`, `join`. Pictures: `read_picture`, `write_picture`.
 """
 
 from visagist.media.color import Color

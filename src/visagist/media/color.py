@@ -1,11 +1,7 @@
-"""What the code values of a frame mean.
+"""Colour tags, and the conversion between code values and RGB.
 
-- `Color`: matrix, range, primaries and transfer by FFmpeg's names
-- `declared_color`: from the tags of a decoded frame, with what is assumed where they are silent
-- `to_rgb`, `from_rgb_change`: the affine map from code values to RGB in [0, 1], and its linear inverse
-- `legal_codes`: the lowest and highest code of a component
-
-R'G'B' throughout: the transfer function is carried along as a tag and never applied, but for OpenEXR (see `linear`).
+RGB means non-linear R'G'B' throughout. The transfer function is only passed on as a tag, except for OpenEXR (see
+`scene_linear`).
 """
 
 from dataclasses import dataclass
@@ -37,38 +33,35 @@ _WEIGHTS = {  # kr, kb of ITU-T H.273, table 4
 
 @dataclass(frozen=True)
 class Color:
-    """The colour tags of footage, by FFmpeg's names; `assumed`: the file declares no matrix, this one is a guess.
-
-    `chromaticities`: x and y of red, green, blue and white where OpenEXR declares primaries other than BT.709.
-    """
+    """The colour tags of footage, with FFmpeg's names."""
 
     matrix: str
     range: Literal["tv", "pc"]
     primaries: str = "unknown"
     transfer: str = "unknown"
-    assumed: bool = False
-    chromaticities: tuple[float, ...] | None = None
+    assumed: bool = False  # the file declares no matrix; this one is a guess
+    chromaticities: tuple[float, ...] | None = None  # xy of R, G, B and white, if OpenEXR declares other than BT.709
 
     @property
     def matrix_tag(self) -> int:
-        """The matrix to write into a file: what the footage declared, never the guess."""
+        """The matrix tag to write to a file: as declared by the footage, never the guess."""
         return MATRICES["unknown" if self.assumed else self.matrix]
 
 
 def declared_color(kind: Layout, height: int, tags: tuple[int, int, int, int], *, full_name: bool) -> Color:
     """The colour of a decoded frame.
 
-    An undeclared matrix is BT.709 from 720 lines on, else BT.601; an undeclared range is `tv` for YUV and `pc` for
-    gray and RGB, as FFmpeg takes it.
+    Like FFmpeg, this assumes BT.709 from 720 lines up and BT.601 below if the matrix is undeclared, and `tv` for YUV
+    and `pc` for gray and RGB if the range is.
 
     Args:
-        kind: layout of its pixel format.
-        height: lines as shown.
+        kind: layout of the pixel format.
+        height: display height in px.
         tags: FFmpeg's numbers for matrix, range, primaries and transfer.
-        full_name: the pixel format's name itself says full range (yuvj420p).
+        full_name: the pixel format's name implies full range (yuvj420p).
 
     Raises:
-        FootageError: the matrix is one that visagist cannot compute with.
+        FootageError: the matrix is not supported.
     """
     matrix_tag, range_tag, primaries_tag, transfer_tag = tags
     names = {number: name for name, number in MATRICES.items()}
@@ -78,7 +71,7 @@ def declared_color(kind: Layout, height: int, tags: tuple[int, int, int, int], *
     elif matrix in ("unknown", "rgb"):
         matrix = "unknown"
     elif matrix not in _WEIGHTS:
-        raise FootageError(f"colour matrix '{matrix}' cannot be read exactly; convert the footage to BT.709 or BT.2020")
+        raise FootageError(f"colour matrix '{matrix}' is not supported; convert the footage to BT.709 or BT.2020")
     assumed = matrix == "unknown"
     if assumed:
         matrix = "bt709" if height >= 720 else "smpte170m"
@@ -89,7 +82,7 @@ def declared_color(kind: Layout, height: int, tags: tuple[int, int, int, int], *
 
 
 def _scales(kind: Layout, color: Color) -> tuple[np.ndarray, np.ndarray]:
-    """Offset and span of each component in stored words; the span of chroma is that of [-0.5, 0.5]."""
+    """Offset and span of each component in stored words; chroma spans [-0.5, 0.5]."""
     count = len(kind.places)
     unit = 1 << (kind.depth - 8)
     if color.range == "tv":
@@ -138,7 +131,7 @@ def from_rgb_change(kind: Layout, color: Color) -> np.ndarray:
     """The linear map from a change of RGB to the change of the stored words.
 
     Returns:
-        `(C, 3)`, C components; gray takes the luma of the change.
+        `(C, 3)`, C components; for gray, the luma of the change.
     """
     _, span = _scales(kind, color)
     if kind.family == "rgb":

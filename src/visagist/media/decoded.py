@@ -1,10 +1,4 @@
-"""From PyAV's frames to visagist's.
-
-- `open_container`: open a file for reading, with errors that name it
-- `video_stream`: the stream of pictures
-- `describe`: what a decoded frame says of the footage
-- `frame_of`: planes of a decoded frame, without copying them where their samples are native
-"""
+"""Opening media files, and converting PyAV's decoded frames to `Frame`."""
 
 import sys
 from fractions import Fraction
@@ -33,11 +27,11 @@ _EXIF_TURNS = {
 }  # fmt: skip
 
 
-PLAYLISTS = frozenset(("concat", "dash", "hls", "imf"))  # FFmpeg's names of formats whose pictures lie in other files
+PLAYLISTS = frozenset(("concat", "dash", "hls", "imf"))  # FFmpeg formats that only refer to other files
 
 
 class Described(NamedTuple):
-    """What a decoded frame says of the footage."""
+    """Properties of footage, read from a decoded frame."""
 
     pixel_format: str
     converted_from: str | None
@@ -50,51 +44,52 @@ def open_container(path: Path) -> av.container.InputContainer:
     """Open a media file.
 
     Raises:
-        FootageError: it is missing, a folder, empty, a list of other files, or nothing that FFmpeg reads.
+        FootageError: it is missing, empty, a folder, a playlist, or not readable by FFmpeg.
     """
     try:
         if path.stat().st_size == 0 and path.is_file():
             raise FootageError(f"{path}: the file is empty; copy or export it again")
-        container = av.open(f"file:{path.as_posix()}", metadata_errors="replace")  # take1:2.mov is no protocol
+        # The prefix keeps a name like take1:2.mov from being parsed as a URL.
+        container = av.open(f"file:{path.as_posix()}", metadata_errors="replace")
     except (OSError, av_error.FFmpegError) as error:
         if isinstance(error, FileNotFoundError):
             raise FootageError(f"{path}: no such file; check the name") from error
         if isinstance(error, av_error.InvalidDataError):
-            causes = "damaged, cut before its index, or another kind of file"
+            causes = "damaged, truncated before its index, or not a media file"
             raise FootageError(f"{path}: FFmpeg cannot open it ({causes}); export or copy it again") from error
         raise FootageError(f"{path}: cannot be opened ({error.strerror}); check name and permissions") from error
     if PLAYLISTS & set(container.format.name.split(",")):
-        container.close()  # consent binds to a file's bytes, and these would not be the pictures'
-        raise FootageError(f"{path}: is a list of other files; give the files themselves, or join them into one")
+        container.close()  # consent is bound to a file's hash, which would not cover the pictures
+        raise FootageError(f"{path}: is a playlist of other files; pass those files, or join them into one")
     return container
 
 
 def video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
-    """The main video stream.
+    """The main video stream; cover art does not count.
 
     Raises:
-        FootageError: there is none (cover art of a song is not footage).
+        FootageError: there is none.
     """
     found = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not found:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise FootageError(f"{path}: no video stream (found: {kinds}); give a video, an image sequence or a picture")
+        raise FootageError(f"{path}: no video stream (found: {kinds}); pass a video, an image sequence or a picture")
     best = container.streams.best("video")
     return best if isinstance(best, VideoStream) and best in found else found[0]
 
 
 def describe(frame: VideoFrame, stream: VideoStream, path: Path, *, is_picture: bool) -> Described:
-    """Pixel format, display geometry and colour, from the first decoded frame.
+    """Pixel format, display geometry and colour of the first decoded frame.
 
     Raises:
-        FootageError: the colour matrix cannot be read exactly.
+        FootageError: the colour matrix is not supported.
     """
     name = frame.format.name
     kind = nearest_layout(name)
     little = name.removesuffix("be") + "le" if name.endswith("be") else name
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or Fraction(1)
     if not Fraction(1, 8) <= aspect <= 8:
-        aspect = Fraction(1)  # 0:1 and nonsense mean "unknown"
+        aspect = Fraction(1)  # 0:1 and absurd values mean "unknown"
     display = Display(frame.width, frame.height, Fraction(aspect), _turn(frame, path, is_picture=is_picture))
     tags = (frame.colorspace, frame.color_range, frame.color_primaries, frame.color_trc)
     try:
@@ -106,7 +101,7 @@ def describe(frame: VideoFrame, stream: VideoStream, path: Path, *, is_picture: 
 
 
 def _turn(frame: VideoFrame, path: Path, *, is_picture: bool) -> tuple[int, int, int, int]:
-    """The linear part of the display matrix; for video the rotation only, without mirroring."""
+    """The linear part of the display matrix; for video only the rotation, not mirroring."""
     if is_picture:
         try:
             with Image.open(path) as picture:
@@ -117,22 +112,22 @@ def _turn(frame: VideoFrame, path: Path, *, is_picture: bool) -> tuple[int, int,
             SyntaxError,
             Image.DecompressionBombError,
         ):
-            return UPRIGHT  # a format that Pillow does not know carries no EXIF
-    # PyAV 18 frees a frame's side data twice: reading the matrix itself crashes the process sooner or later.
+            return UPRIGHT  # formats unknown to Pillow carry no EXIF
+    # PyAV 18 frees a frame's side data twice, so that reading the matrix itself can crash the process.
     clockwise = round(-frame.rotation / 90) % 4
     return (UPRIGHT, (0, -1, 1, 0), (-1, 0, 0, -1), (0, 1, -1, 0))[clockwise]
 
 
 def frame_of(decoded: VideoFrame, footage: Footage, index: int, time: Fraction) -> Frame:
-    """The frame with its planes; they are views of the decoder's memory, read-only.
+    """Wrap a decoded frame; native samples are read-only views of the decoder's memory, not copies.
 
     Raises:
-        FootageError: its size is not the footage's.
+        FootageError: the frame size differs from the footage's.
     """
     display = footage.display
     if (decoded.width, decoded.height) != (display.columns, display.rows):
         change = f"from {display.columns}x{display.rows} to {decoded.width}x{decoded.height}"
-        raise FootageError(f"{footage.path}: the picture changes its size at frame {index} ({change}); cut it there")
+        raise FootageError(f"{footage.path}: the frame size changes at frame {index} ({change}); cut the footage there")
     kind = layout(footage.pixel_format)
     assert kind is not None
     name = decoded.format.name

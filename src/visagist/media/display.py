@@ -1,9 +1,6 @@
-"""From stored samples to the upright picture of square pixels that is shown.
+"""Display geometry: from stored samples to upright pictures with square pixels.
 
-- `Region`: a rectangle of display pixels
-- `Display`: stored size, pixel aspect and orientation of footage, and the maps between stored and display pixels
-
-Points follow OpenCV: whole numbers are the centres of pixels, (0, 0) that of the first.
+Pixel centres are at integers, as in OpenCV.
 """
 
 import functools
@@ -17,7 +14,7 @@ UPRIGHT = (1, 0, 0, 1)
 
 
 class Region(NamedTuple):
-    """A rectangle of display pixels, half open: `x0 <= x < x1`."""
+    """A half-open rectangle of display pixels: `x0 <= x < x1`."""
 
     x0: int
     y0: int
@@ -26,55 +23,54 @@ class Region(NamedTuple):
 
     @property
     def width(self) -> int:
-        """Pixels across."""
+        """Width in px."""
         return self.x1 - self.x0
 
     @property
     def height(self) -> int:
-        """Pixels down."""
+        """Height in px."""
         return self.y1 - self.y0
 
 
 @dataclass(frozen=True)
 class Display:
-    """How the stored picture of `columns` x `rows` samples is shown.
+    """How a stored picture of `columns` x `rows` samples is displayed.
 
-    `aspect` is width by height of one sample. `turn` is the linear part (a, b, c, d) of the display matrix: the
-    shown point is (a x + b y, c x + d y), plus what brings the picture back to the origin; one of the eight turns
-    and mirrors of a rectangle.
+    `turn` is the linear part (a, b, c, d) of the display matrix, one of the eight rotations and reflections of a
+    rectangle: (x, y) is displayed at (a x + b y, c x + d y), plus the translation that keeps coordinates positive.
     """
 
     columns: int
     rows: int
-    aspect: Fraction = Fraction(1)
+    aspect: Fraction = Fraction(1)  # width / height of a sample
     turn: tuple[int, int, int, int] = UPRIGHT
 
     @functools.cached_property
     def _square(self) -> tuple[int, int]:
-        """Size with square pixels, before the turn; the shorter side of a sample grows, so that nothing is lost."""
+        """Size with square pixels before rotation; samples are only ever enlarged, so that no detail is lost."""
         if self.aspect >= 1:
             return round(self.columns * self.aspect), self.rows
         return self.columns, round(self.rows / self.aspect)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height as shown, px."""
+        """Display width and height in px."""
         width, height = self._square
         return (height, width) if self.turn[0] == 0 else (width, height)
 
     @property
     def is_stretched(self) -> bool:
-        """Whether samples are not square."""
+        """Whether the pixel aspect changes the size."""
         return self._square != (self.columns, self.rows)
 
     @property
     def rotation(self) -> int:
-        """Degrees clockwise that the stored picture is turned by when shown (a mirror apart): 0, 90, 180 or 270."""
+        """Clockwise rotation for display, ignoring reflections: 0, 90, 180 or 270 degrees."""
         return {(1, 0): 0, (0, 1): 90, (-1, 0): 180, (0, -1): 270}[self.turn[0], self.turn[2]]
 
     @functools.cached_property
     def from_stored(self) -> np.ndarray:
-        """`(3, 3)`: stored px to display px."""
+        """`(3, 3)` matrix from stored px to display px."""
         width, height = self._square
         sx, sy = width / self.columns, height / self.rows
         stretch = np.array([[sx, 0, (sx - 1) / 2], [0, sy, (sy - 1) / 2], [0, 0, 1]])
@@ -84,7 +80,7 @@ class Display:
         return turn @ stretch
 
     def stored_region(self, region: Region) -> Region:
-        """The smallest rectangle of stored samples that holds `region`, within the stored picture."""
+        """The smallest rectangle of stored samples that contains `region`, clipped to the picture."""
         corners = np.array([[region.x0 - 0.5, region.y0 - 0.5, 1], [region.x1 - 0.5, region.y1 - 0.5, 1]])
         x, y, _ = np.linalg.inv(self.from_stored) @ corners.T + 0.5
         return Region(
@@ -93,7 +89,7 @@ class Display:
         )  # fmt: skip
 
     def shown_region(self, stored: Region) -> Region:
-        """The smallest rectangle of display pixels that holds the stored rectangle."""
+        """The smallest rectangle of display pixels that contains the stored one, clipped to the picture."""
         corners = np.array([[stored.x0 - 0.5, stored.y0 - 0.5, 1], [stored.x1 - 0.5, stored.y1 - 0.5, 1]])
         x, y, _ = self.from_stored @ corners.T + 0.5
         width, height = self.size
@@ -103,7 +99,7 @@ class Display:
         )  # fmt: skip
 
     def turn_upright(self, stored: np.ndarray) -> np.ndarray:
-        """A stored array (h, w, ...) turned as it is shown; a view."""
+        """View of a stored array `(h, w, ...)` in display orientation."""
         a, b, c, d = self.turn
         if a == 0:
             stored = np.swapaxes(stored, 0, 1)
@@ -111,7 +107,7 @@ class Display:
         return stored[:: d or 1, :: a or 1]
 
     def turn_back(self, shown: np.ndarray) -> np.ndarray:
-        """The inverse of `turn_upright`; a view."""
+        """View of a displayed array in stored orientation, the inverse of `turn_upright`."""
         a, b, c, d = self.turn
         if a == 0:
             return np.swapaxes(shown[:: c or 1, :: b or 1], 0, 1)

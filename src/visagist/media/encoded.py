@@ -1,7 +1,4 @@
-"""From visagist's frames to PyAV's, in the encoder's pixel format.
-
-- `video_frame`: the frame an encoder takes; samples are copied bit for bit wherever the format holds them
-"""
+"""Converting `Frame` to PyAV frames in the encoder's pixel format."""
 
 import sys
 from dataclasses import replace
@@ -15,11 +12,11 @@ from visagist.media.frame import Frame
 from visagist.media.layout import Layout, layout
 from visagist.media.options import Encoding
 
-_SWS_EXACT = 0x4 | 0x40000 | 0x4000 | 0x2000  # bicubic, accurate rounding, full chroma in and between
+_SWS_EXACT = 0x4 | 0x40000 | 0x4000 | 0x2000  # bicubic, accurate_rnd, full_chroma_inp, full_chroma_int
 
 
 def video_frame(frame: Frame, encoding: Encoding) -> VideoFrame:
-    """`frame` as the encoder takes it, without time stamps."""
+    """The frame in the encoder's pixel format, without timestamps; bit-exact wherever the format allows."""
     frame = frame.display_referred
     kind = frame.layout
     little = (
@@ -51,7 +48,7 @@ def video_frame(frame: Frame, encoding: Encoding) -> VideoFrame:
 
 
 def _sws_matrix(matrix: str) -> int:
-    """swscale's number of a matrix (H.273's); RGB has none, and BT.709 says so there."""
+    """swscale's number for a matrix (as in H.273); RGB has none, so use BT.709."""
     return MATRICES["bt709" if matrix == "rgb" else matrix]
 
 
@@ -68,7 +65,7 @@ def _samples(made: VideoFrame, number: int, kind: Layout, *, big: bool = False) 
 
 
 def _copy_components(frame: Frame, made: VideoFrame, kind: Layout, wanted: Layout) -> None:
-    """Y, Cb and Cr (and alpha) from one arrangement of planes to another; gray gets neutral chroma."""
+    """Copy Y, Cb, Cr and alpha between plane arrangements; gray gets neutral chroma."""
     for component, (number, channel) in enumerate(wanted.places):
         target = _samples(made, number, wanted)
         target = target if target.ndim == 2 else target[:, :, channel]
@@ -84,7 +81,7 @@ def _copy_components(frame: Frame, made: VideoFrame, kind: Layout, wanted: Layou
 
 
 def _picture(frame: Frame, wanted: Layout, name: str) -> VideoFrame:
-    """An upright RGB or gray picture at the stored resolution."""
+    """An upright RGB or gray picture at stored resolution."""
     kind = frame.layout
     top = (1 << wanted.depth) - 1
     parts = np.empty((frame.display.rows, frame.display.columns, wanted.channels[0]), wanted.dtype)

@@ -1,12 +1,7 @@
-"""OpenEXR pictures, read and written by the OpenEXR library (FFmpeg's decoder loses metadata, OpenCV's needs a build).
+"""Reading and writing OpenEXR with the OpenEXR library, since FFmpeg drops metadata and OpenCV needs a special build.
 
-- `read_exr`: the colour (and alpha) of a picture, as floats
-- `exr_timecode`: its timecode
-- `write_exr`: a picture again, with the changed colour of a frame in it
-
-A frame is the display window; what lies outside the data window is black. Writing takes the target's own file and
-replaces red, green and blue where the frame lies, so that all else stays: other channels, layers and parts, samples
-outside the display window, and metadata.
+A frame covers the display window and is black outside the data window. Writing replaces only the colour channels
+inside the display window of the target's file: other channels, layers, parts, samples and metadata are preserved.
 """
 
 import io
@@ -22,25 +17,31 @@ from visagist.core.errors import FootageError
 from visagist.media.color import Color
 from visagist.media.display import Display
 from visagist.media.frame import Frame
-from visagist.media.linear import REC709
+from visagist.media.scene_linear import REC709
 
-# Written again, these would change samples that nobody touched.
-_LOSSY = ("B44_COMPRESSION", "B44A_COMPRESSION", "DWAA_COMPRESSION", "DWAB_COMPRESSION", "LJ2K_COMPRESSION")
+# Re-encoding with these would alter untouched samples.
+_LOSSY_COMPRESSIONS = (
+    "B44_COMPRESSION",
+    "B44A_COMPRESSION",
+    "DWAA_COMPRESSION",
+    "DWAB_COMPRESSION",
+    "LJ2K_COMPRESSION",
+)
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """An open file and where its colour is."""
+    """An open file and its colour channels."""
 
     file: OpenEXR.File
     part: OpenEXR.Part
-    channels: tuple[OpenEXR.Channel, ...]  # G B R, or Y; then A where there is one
+    channels: tuple[OpenEXR.Channel, ...]  # G B R or Y, then A if present
     origin: tuple[int, int]  # of the data window within the display window, x and y
     size: tuple[int, int]  # of the display window, width and height
 
     @property
     def overlap(self) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Where the frame has samples: rows and columns of the frame, and of the channels."""
+        """Intersection of display and data window, as row and column slices of the frame and of the channels."""
         rows, columns = self.channels[0].pixels.shape
         (x, y), (width, height) = self.origin, self.size
         top, left = max(0, y), max(0, x)
@@ -51,13 +52,13 @@ class _Picture:
 
 
 def read_exr(path: Path) -> Frame:
-    """An OpenEXR picture.
+    """Read an OpenEXR picture.
 
     Returns:
-        A frame of format `gbrpf16le`, `gbrapf16le` or `grayf16le`, or with f32 if a channel is a 32-bit float.
+        A frame in `gbrpf16le`, `gbrapf16le` or `grayf16le`, or the `f32` variant if any channel is a 32-bit float.
 
     Raises:
-        FootageError: it cannot be read, or holds no red, green and blue that could be changed.
+        FootageError: it cannot be read, or has no usable colour channels.
     """
     picture = _open(path)
     of_frame, of_data = picture.overlap
@@ -82,10 +83,10 @@ def read_exr(path: Path) -> Frame:
 
 
 def exr_timecode(path: Path) -> str | None:
-    """The timecode that a picture states, such as `01:00:00:12`, with a semicolon for drop frame.
+    """Timecode of a picture such as `01:00:00:12`, with a semicolon for drop-frame; None if it has none.
 
     Raises:
-        FootageError: it cannot be read.
+        FootageError: the file cannot be read.
     """
     code = _load(path, header_only=True).parts[0].header.get("timeCode")
     if code is None:
@@ -94,10 +95,10 @@ def exr_timecode(path: Path) -> str | None:
 
 
 def write_exr(frame: Frame, target: Path) -> bytes:
-    """The bytes of `target` with the colour of `frame`, which was made from it.
+    """Encode the target's file with the colour of `frame`, which was derived from it.
 
-    Sample types and compression are the target's, but lossy compression becomes ZIP; a preview picture in the header,
-    which would show the unchanged face, is left out.
+    Sample types and compression are the target's, except that lossy compression becomes ZIP. The header's preview
+    picture is removed because it would show the original face.
 
     Raises:
         FootageError: the target cannot be read.
@@ -110,7 +111,7 @@ def write_exr(frame: Frame, target: Path) -> bytes:
             pixels[of_data] = plane[of_frame].astype(pixels.dtype)
         channel.pixels = pixels
     for part in picture.file.parts:
-        if part.header["compression"].name in _LOSSY:
+        if part.header["compression"].name in _LOSSY_COMPRESSIONS:
             part.header["compression"] = OpenEXR.ZIP_COMPRESSION
         part.header.pop("preview", None)
     file = io.BytesIO()
@@ -122,10 +123,10 @@ def _load(path: Path, *, header_only: bool = False) -> OpenEXR.File:
     try:
         file = OpenEXR.File(str(path), separate_channels=True, header_only=header_only)
     except (RuntimeError, ValueError, TypeError) as error:
-        cause = "no such file" if not path.exists() else "damaged, or another kind of file"
+        cause = "no such file" if not path.exists() else "damaged, or not OpenEXR"
         raise FootageError(f"{path}: cannot be read as OpenEXR ({cause}); export or copy it again") from error
     if not file.parts:
-        raise FootageError(f"{path}: damaged, its samples cannot be read; export or copy it again")
+        raise FootageError(f"{path}: damaged, no samples can be read; export or copy it again")
     return file
 
 
@@ -135,12 +136,12 @@ def _open(path: Path) -> _Picture:
     if not found:
         listed = ", ".join(sorted({name for part in file.parts for name in part.channels})) or "none"
         raise FootageError(
-            f"{path}: no colour that is unmistakable (channels: {listed}); export the layer to change as R, G and B"
+            f"{path}: no unambiguous colour channels (found: {listed}); export the layer to change as R, G and B"
         )
     part, names = found[0]
     channels = tuple(part.channels[name] for name in names)
     if any(channel.pixels.dtype not in (np.float16, np.float32) for channel in channels):
-        raise FootageError(f"{path}: its colour is not stored as half or float samples; export it so")
+        raise FootageError(f"{path}: its colour is not stored as half or float; export it as half float")
     if any((channel.xSampling, channel.ySampling) != (1, 1) for channel in channels):
         raise FootageError(f"{path}: its channels have different resolutions; export it as R, G and B")
     data, display = part.header["dataWindow"], part.header["displayWindow"]
@@ -150,7 +151,7 @@ def _open(path: Path) -> _Picture:
 
 
 def _color(channels: set[str]) -> list[str]:
-    """Names of the colour channels as `Frame` orders them: unprefixed, or of the only layer that has them."""
+    """Names of the colour channels in plane order: unprefixed, or of the only layer that has all three."""
     layers = sorted({name.removesuffix("R") for name in channels if name == "R" or name.endswith(".R")})
     layers = [layer for layer in layers if {f"{layer}G", f"{layer}B"} <= channels]
     if "" in layers or len(layers) == 1:

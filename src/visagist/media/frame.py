@@ -1,13 +1,7 @@
-"""One decoded frame: the decoder's own planes, and the four things that visagist does with them.
+"""One decoded frame: the decoder's own planes, read as RGB and changed by RGB differences.
 
-- `Frame.rgb`, `Frame.warp`, `Frame.thumbnail`: look at it, in RGB
-- `Frame.add`: change it, by a difference in RGB that touches only the samples it must
-- `Frame.display_referred`: what of scene-linear OpenEXR is looked at
-- `align_region`: grow a rectangle to the chroma grid
-- `frame_from_rgb`: a frame from a picture
-
-Planes lie as the file stores them (a rotated phone video is stored on its side); all coordinates that go in or come
-out are display pixels (see `display`). A warp samples each plane at its own scale and converts only its output.
+Planes are in stored orientation (a rotated phone video is stored on its side), but all coordinates in the interface
+are display pixels (see `display`). Warps sample each plane at its own resolution and convert only the output.
 """
 
 import functools
@@ -22,53 +16,53 @@ from visagist.core.errors import GeometryError
 from visagist.media.color import Color, from_rgb_change, legal_codes, to_rgb
 from visagist.media.display import Display, Region
 from visagist.media.layout import Layout, layout
-from visagist.media.linear import LARGEST_HALF, changed, rendition
+from visagist.media.scene_linear import LARGEST_HALF, add_difference, to_display_referred
 
 Siting = Literal["left", "center"]
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A frame of footage. `planes` are read-only arrays `(h, w)`, or `(h, w, c)` where components are interleaved."""
+    """A frame of footage, with read-only planes `(h, w)`, or `(h, w, c)` for interleaved components."""
 
     index: int  # position in presentation order, from 0
     time: Fraction  # seconds
-    format: str  # FFmpeg's name of the pixel format
+    format: str  # FFmpeg's name
     planes: tuple[np.ndarray, ...]
     color: Color
     display: Display
-    siting: Siting = "left"  # where chroma samples lie between luma columns
-    duration: Fraction | None = None  # seconds, where the file says
+    siting: Siting = "left"  # horizontal position of chroma samples
+    duration: Fraction | None = None  # seconds, if stated by the file
 
     @property
     def width(self) -> int:
-        """Display pixels across."""
+        """Display width in px."""
         return self.display.size[0]
 
     @property
     def height(self) -> int:
-        """Display pixels down."""
+        """Display height in px."""
         return self.display.size[1]
 
     @property
     def layout(self) -> Layout:
-        """Where the samples lie."""
+        """Sample layout of the pixel format."""
         found = layout(self.format)
         assert found is not None, self.format
         return found
 
     @functools.cached_property
     def display_referred(self) -> "Frame":
-        """What is looked at: of scene-linear floats their rendition at 16 bits (see `linear`), else the frame."""
+        """The 16-bit rendition of a scene-linear frame (see `scene_linear`); other frames are returned unchanged."""
         kind = self.layout
         if not kind.is_float:
             return self
         color = Color("rgb", "pc", "bt709", "iec61966-2-1")
         if kind.family == "gray":
-            planes = [rendition(self.planes[0], None)]
+            planes = [to_display_referred(self.planes[0], None)]
         else:
             linear = np.stack([self.planes[plane] for plane, _ in kind.places], axis=2)  # (h, w, 3)
-            codes = rendition(linear, self.color.chromaticities)
+            codes = to_display_referred(linear, self.color.chromaticities)
             planes = [np.ascontiguousarray(codes[:, :, component]) for component in (1, 2, 0)]
         if kind.alpha:
             alpha = np.clip(np.nan_to_num(self.planes[3].astype(np.float32)), 0, 1)
@@ -78,14 +72,14 @@ class Frame:
         return replace(self, format=kind.display_referred, planes=tuple(planes), color=color)
 
     def rgb(self, region: Region | None = None) -> np.ndarray:
-        """The picture, or a rectangle of it.
+        """The frame, or a region of it, as RGB.
 
         Returns:
-            `(h, w, 3)` float32 R'G'B' in [0, 1] by the declared matrix and range; of scene-linear floats the
-            rendition.
+            `(h, w, 3)` float32 R'G'B' in [0, 1], using the declared matrix and range; for scene-linear frames, the
+            display-referred rendition.
 
         Raises:
-            GeometryError: the region is empty or reaches out of the frame.
+            GeometryError: the region is empty or exceeds the frame.
         """
         region = Region(0, 0, self.width, self.height) if region is None else Region(*region)
         self._check(region)
@@ -93,22 +87,22 @@ class Frame:
         return self._sampled(shift, (region.width, region.height))
 
     def warp(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """The picture seen through an affine map; what lies outside continues the border.
+        """Warp the frame by an affine transform, replicating the border.
 
         Args:
-            matrix: `(2, 3)`, takes display px of this frame to px of the output.
+            matrix: `(2, 3)` from display px to output px.
             size: width and height of the output, px.
 
         Returns:
-            `(h, w, 3)` float32 R'G'B' in [0, 1]; averaged where the output is half as large or smaller.
+            `(h, w, 3)` float32 R'G'B' in [0, 1], area-averaged when reduced to half the size or less.
         """
         return self._sampled(np.vstack([np.asarray(matrix, np.float64), [0, 0, 1]]), size)
 
     def thumbnail(self, long_side: int) -> tuple[np.ndarray, float]:
-        """The whole picture, shrunk so that its longer side is at most `long_side`; never enlarged.
+        """The frame scaled down so that its longer side is at most `long_side` px; never enlarged.
 
         Returns:
-            `(h, w, 3)` uint8 R'G'B', and thumbnail px per display px.
+            `(h, w, 3)` uint8 R'G'B', and the scale in thumbnail px per display px.
         """
         if self.layout.is_float:
             return self.display_referred.thumbnail(long_side)
@@ -131,25 +125,24 @@ class Frame:
         return np.ascontiguousarray(self.display.turn_upright(colored)), scale
 
     def add(self, region: Region, delta: np.ndarray) -> "Frame":
-        """This frame with a change added; samples whose change is zero keep their bits.
+        """Add an RGB difference; samples with zero difference stay bit-identical.
 
-        The change is taken to the planes' space linearly, rounded at the frame's own depth and clipped to legal
-        codes (a sample that lay outside them before may stay there). A chroma sample changes only where the change
-        is not zero in its own cell of the chroma grid. To scene-linear floats the change is made as `linear.changed`
-        says.
+        The difference is converted linearly to the planes' components, rounded at the frame's bit depth and clipped to
+        legal codes (samples already outside these may remain so). A chroma sample changes only if the difference is
+        nonzero within its cell of the chroma grid. For scene-linear frames see `scene_linear.add_difference`.
 
         Args:
-            region: display px; need not lie on the chroma grid.
-            delta: `(h, w, 3)` float32 change of R'G'B', of the region's size.
+            region: display px; need not be aligned to the chroma grid.
+            delta: `(h, w, 3)` float32 difference in R'G'B', of the region's size.
 
         Raises:
-            GeometryError: the region reaches out of the frame or has another size than `delta`.
+            GeometryError: the region exceeds the frame or its size differs from that of `delta`.
         """
         region = Region(*region)
         self._check(region)
         if delta.shape != (region.height, region.width, 3):
             size = f"{region.width}x{region.height}"
-            raise GeometryError(f"a change of shape {delta.shape} does not fit a region of {size}")
+            raise GeometryError(f"a difference of shape {delta.shape} does not fit a region of {size}")
         kind = self.layout
         stored, change = self._stored_change(region, delta)
         if kind.is_float:
@@ -179,7 +172,7 @@ class Frame:
         kind, area = self.layout, (slice(stored.y0, stored.y1), slice(stored.x0, stored.x1))
         places = kind.places if kind.family == "rgb" else kind.places * 3
         before = np.stack([self.planes[plane][area] for plane, _ in places], axis=2)
-        after = changed(before, change, self.color.chromaticities)
+        after = add_difference(before, change, self.color.chromaticities)
         if kind.family == "gray":
             after = after @ np.array([[0.2126], [0.7152], [0.0722]], np.float32)
         if kind.depth == 16:
@@ -194,10 +187,10 @@ class Frame:
     def _check(self, region: Region) -> None:
         if not (0 <= region.x0 < region.x1 <= self.width and 0 <= region.y0 < region.y1 <= self.height):
             size = f"{self.width}x{self.height}"
-            raise GeometryError(f"region {tuple(region)} is empty or reaches out of a frame of {size}")
+            raise GeometryError(f"region {tuple(region)} is empty or exceeds the frame of {size}")
 
     def _sampled(self, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """`(h, w, 3)` float32 RGB in [0, 1] through the `(3, 3)` map from display px to output px."""
+        """`(h, w, 3)` float32 RGB in [0, 1], warped by a `(3, 3)` matrix from display px to output px."""
         if self.layout.is_float:
             return self.display_referred._sampled(matrix, size)
         kind = self.layout
@@ -212,7 +205,7 @@ class Frame:
         return np.clip(rgb, 0, 1, out=rgb)
 
     def _stored_change(self, region: Region, delta: np.ndarray) -> tuple[Region, np.ndarray]:
-        """The change on stored samples, and the rectangle of them it covers, grown to the chroma grid."""
+        """The difference on stored samples, and the chroma-aligned rectangle that it covers."""
         stored = self.display.stored_region(region)
         delta = delta.astype(np.float32, copy=False)
         if self.display.is_stretched:
@@ -233,24 +226,26 @@ class Frame:
 
 
 def align_region(frame: Frame, region: Region) -> Region:
-    """`region` clipped to the frame and grown until its stored samples fill whole cells of the chroma grid.
+    """Clip a region to the frame and grow it to whole cells of the chroma grid.
 
     Raises:
-        GeometryError: nothing of it lies inside the frame.
+        GeometryError: the region is outside the frame.
     """
     x0, y0, x1, y1 = region
     clipped = Region(max(0, x0), max(0, y0), min(frame.width, x1), min(frame.height, y1))
     if clipped.width <= 0 or clipped.height <= 0:
-        raise GeometryError(f"region {tuple(region)} lies outside a frame of {frame.width}x{frame.height}")
+        raise GeometryError(f"region {tuple(region)} is outside the frame of {frame.width}x{frame.height}")
     stored = _on_grid(frame.display.stored_region(clipped), *frame.layout.chroma, frame.display)
     return frame.display.shown_region(stored)
 
 
 def frame_from_rgb(rgb: np.ndarray, index: int = 0, time: Fraction = Fraction(0)) -> Frame:
-    """A frame that holds a picture.
+    """Make a frame from a picture.
 
     Args:
-        rgb: `(h, w, 3)` R'G'B', uint8, or float32 in [0, 1], which is kept at 16 bits.
+        rgb: `(h, w, 3)` R'G'B', uint8, or float32 in [0, 1] (stored as 16 bits).
+        index: frame index.
+        time: seconds.
     """
     color = Color("rgb", "pc", "bt709", "iec61966-2-1")
     display = Display(rgb.shape[1], rgb.shape[0])
@@ -261,7 +256,7 @@ def frame_from_rgb(rgb: np.ndarray, index: int = 0, time: Fraction = Fraction(0)
 
 
 def _shrunk(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Halve by averaging as often as possible, then scale linearly: 3 times as fast as averaging at any ratio."""
+    """Halve by averaging as often as possible, then scale linearly: 3 times as fast as area averaging."""
     while samples.shape[1] >= 2 * size[0] and samples.shape[0] >= 2 * size[1]:
         half = (samples.shape[1] // 2, samples.shape[0] // 2)
         samples = cv2.resize(samples, half, interpolation=cv2.INTER_AREA)
@@ -272,13 +267,13 @@ def _shrunk(samples: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _color_planes(kind: Layout) -> list[tuple[int, int]]:
-    """(plane, channels) of the planes that hold colour: all but an alpha plane."""
+    """(plane, channels) of all planes except alpha."""
     used = {plane for plane, _ in kind.places}
     return [(plane, channels) for plane, channels in enumerate(kind.channels) if plane in used]
 
 
 def _arranged(matrix: np.ndarray, kind: Layout, columns: dict[tuple[int, int], int]) -> np.ndarray:
-    """The map to RGB with its columns in the order of the merged samples; those of alpha are zero."""
+    """The matrix to RGB with columns in the order of the merged channels; zero for alpha."""
     arranged = np.zeros((3, len(columns) + 1))
     for component, place in enumerate(kind.places):
         arranged[:, columns[place]] = matrix[:, component]
@@ -287,7 +282,7 @@ def _arranged(matrix: np.ndarray, kind: Layout, columns: dict[tuple[int, int], i
 
 
 def _plane_to_stored(kind: Layout, plane: int, siting: Siting) -> np.ndarray:
-    """`(3, 3)`: px of a plane to stored px."""
+    """`(3, 3)` matrix from plane px to stored px."""
     if not kind.is_chroma(plane):
         return np.eye(3)
     fx, fy = 1 << kind.chroma[0], 1 << kind.chroma[1]
@@ -295,7 +290,7 @@ def _plane_to_stored(kind: Layout, plane: int, siting: Siting) -> np.ndarray:
 
 
 def _on_grid(stored: Region, across: int, down: int, display: Display) -> Region:
-    """The rectangle grown to cells of 2**across by 2**down samples."""
+    """The rectangle grown to whole cells of 2**across by 2**down samples."""
     fx, fy = 1 << across, 1 << down
     return Region(
         stored.x0 // fx * fx, stored.y0 // fy * fy,
@@ -304,7 +299,7 @@ def _on_grid(stored: Region, across: int, down: int, display: Display) -> Region
 
 
 def _warped(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`(h, w)` or `(h, w, c)` float32 samples of a plane through the `(3, 3)` map from its px to output px."""
+    """`(h, w)` or `(h, w, c)` float32 samples of a plane, warped by a `(3, 3)` matrix from plane px to output px."""
     rows, columns = plane.shape[:2]
     width, height = size
     shift_x, shift_y = matrix[0, 2], matrix[1, 2]
@@ -314,8 +309,8 @@ def _warped(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.
             return plane[y : y + height, x : x + width].astype(np.float32)
     corners = np.array([[0, width - 1, 0, width - 1], [0, 0, height - 1, height - 1], [1, 1, 1, 1.0]])
     x, y, _ = np.linalg.inv(matrix) @ corners
-    # A column of the matrix says how far the output moves for a step in the plane: its length is the scale.
-    # Powers of two, because OpenCV halves several times faster than it averages at any other ratio.
+    # The length of a matrix column is the scale from plane to output. Reduce by powers of two, because OpenCV halves
+    # several times faster than it averages at other ratios.
     lengths = np.maximum(np.hypot(matrix[0, :2], matrix[1, :2]), [1 / columns, 1 / rows])
     fx, fy = (1 << max(0, int(-np.log2(length) + 1e-9)) for length in lengths)
     x0 = int(np.clip(np.floor(x.min()) - 2 * fx, 0, columns - 1)) // fx * fx
@@ -329,7 +324,7 @@ def _warped(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.
             bottom, right = max(0, y1 - rows), max(0, x1 - columns)
             patch = cv2.copyMakeBorder(patch, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         reduced = ((x1 - x0) // fx, (y1 - y0) // fy)
-        if fx >= 4 and fy >= 4:  # all halvings but the last are rounded to codes: half the bytes to move
+        if fx >= 4 and fy >= 4:  # all halvings but the last stay integer, to move half the bytes
             patch = _shrunk(patch, (2 * reduced[0], 2 * reduced[1]))
         patch = _shrunk(patch.astype(np.float32), reduced)
         to_plane = to_plane @ np.array([[fx, 0, (fx - 1) / 2], [0, fy, (fy - 1) / 2], [0, 0, 1]])
@@ -338,35 +333,35 @@ def _warped(plane: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.
 
 
 def _touched_cells(change: np.ndarray, chroma: tuple[int, int]) -> np.ndarray:
-    """`(h, w)` bool on the chroma grid: whether any change in the cell is not zero."""
+    """`(h, w)` bool on the chroma grid: cells with a nonzero difference."""
     fx, fy = 1 << chroma[0], 1 << chroma[1]
     touched = _padded(cv2.transform(np.abs(change), np.ones((1, 3))), fx, fy)
     return cv2.resize(touched, (touched.shape[1] // fx, touched.shape[0] // fy), interpolation=cv2.INTER_AREA) > 0
 
 
 def _on_chroma_grid(values: np.ndarray, chroma: tuple[int, int], siting: Siting) -> np.ndarray:
-    """`(h, w)` full-resolution values averaged at the places of the chroma samples."""
+    """Full-resolution values `(h, w)` averaged at the chroma sample positions."""
     fx, fy = 1 << chroma[0], 1 << chroma[1]
     padded = _padded(values, fx, fy)
     rows, columns = padded.shape
     if siting == "center" or fx == 1:
         return cv2.resize(padded, (columns // fx, rows // fy), interpolation=cv2.INTER_AREA)
     tall = cv2.resize(padded, (columns, rows // fy), interpolation=cv2.INTER_AREA)
-    # Chroma lies on the first column of its cell: a tent over the fx - 1 neighbours on either side.
+    # Chroma is sited on the first column of its cell: apply a tent filter over fx - 1 neighbours on either side.
     tent = np.bartlett(2 * fx + 1)[1:-1].astype(np.float32)
     smooth = cv2.filter2D(tall, -1, (tent / tent.sum())[None], borderType=cv2.BORDER_REPLICATE)
     return smooth[:, ::fx]
 
 
 def _padded(values: np.ndarray, fx: int, fy: int) -> np.ndarray:
-    """The last row and column repeated up to whole cells (pictures of odd size)."""
+    """Repeat the last row and column up to whole cells, for odd sizes."""
     bottom, right = -values.shape[0] % fy, -values.shape[1] % fx
     return np.pad(values, ((0, bottom), (0, right)), mode="edge") if bottom or right else values
 
 
 def _added(patch: np.ndarray, values: np.ndarray, kind: Layout, legal: tuple[int, int]) -> np.ndarray:
-    """Words plus a change in words, rounded at the depth that counts; unchanged where the rounded change is zero."""
+    """Add a difference in stored words, rounded at the bit depth and clipped to legal codes."""
     unit = 1 << kind.shift
-    old = patch.astype(np.float32)  # exact: words have at most 16 bits
+    old = patch.astype(np.float32)  # exact for 16 bits
     new = old + np.rint(values * np.float32(1 / unit)) * unit
     return np.clip(new, np.minimum(old, legal[0]), np.maximum(old, legal[1])).astype(patch.dtype)

@@ -1,11 +1,8 @@
-"""Chunks to a finished file: pictures, sound, chapters and timecode.
+"""Joining chunks into the finished render, with the target's audio, chapters and timecode.
 
-- `join`: one file, or a folder of PNG or OpenEXR pictures, from the chunks of a render
-- `JoinSummary`: what was written and what differs from the target
-
-Packets are copied, not encoded again. Presentation times stay the target's own, with two exceptions, both said in a
-note: an excerpt starts at zero, and so does a target whose clock starts a second or more from zero (broadcast
-streams), because players would show nothing for that long.
+Packets are copied without re-encoding, and presentation times stay those of the target, with two exceptions: excerpts
+start at zero, and so do targets whose clock starts a second or more from zero (broadcast streams), because players
+would show nothing until then.
 """
 
 import heapq
@@ -32,7 +29,7 @@ from visagist.media.options import EncodeOptions, encoding_for
 from visagist.media.sound import Window, sound_tracks
 from visagist.media.timecode import moved_timecode
 
-_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
+_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,13 @@ class JoinSummary:
 
     path: Path
     frames: int
-    files: tuple[Path, ...]  # the pictures of a sequence, else the one file
-    notes: tuple[str, ...]  # what differs from the target
+    files: tuple[Path, ...]  # the pictures of a sequence, or the single file
+    notes: tuple[str, ...]  # differences from the target
 
 
 class _Chunk(NamedTuple):
     path: Path
-    first: int  # index of its first frame
+    first: int  # index of the first frame
     times: list[Fraction]  # presentation times in packet order, seconds on the target's clock
     extradata: bytes | None
 
@@ -60,42 +57,42 @@ def join(
     *,
     frames: tuple[int, int] | None = None,
 ) -> JoinSummary:
-    """Put chunks together with the target's sound.
+    """Join chunks into one file or a folder of pictures, and add the target's audio.
 
     Args:
         chunks: in order, written with the same target and options.
-        output: the file to write (not atomically: give a temporary path), or for PNG and OpenEXR a folder.
-        target: the footage that the chunks render.
+        output: file to write (not atomically, so pass a temporary path), or a folder for PNG and OpenEXR.
+        target: the rendered footage.
         options: with a codec (see `EncodeOptions.resolved`).
-        frames: first and last index of an excerpt; None where the chunks hold the whole target.
+        frames: first and last index of an excerpt; None if the chunks cover the whole target.
 
     Raises:
         OutputError: the output cannot be written, or the chunks do not belong together.
     """
     if not chunks:
-        raise OutputError(f"{output}: nothing to join; no chunk was written")
+        raise OutputError(f"{output}: nothing to join, no chunk was written")
     notes = list(encoding_for(target, options).notes)
     if options.codec == "exr":
-        return _exr_pictures(chunks, output, target, notes)
+        return _exr_sequence(chunks, output, target, notes)
     read = [_read_chunk(path) for path in chunks]
     if any(chunk.extradata != read[0].extradata for chunk in read):
         raise OutputError(
-            f"{output}: its chunks were encoded differently; delete {read[0].path.parent} and start again"
+            f"{output}: its chunks were encoded differently; delete {read[0].path.parent} and run the merge again"
         )
     times = sorted(time for chunk in read for time in chunk.times)
     if len(set(times)) != len(times):
-        raise OutputError(f"{output}: its chunks overlap; delete {read[0].path.parent} and start again")
+        raise OutputError(f"{output}: its chunks overlap; delete {read[0].path.parent} and merge again")
     for kind in sorted(set(target.others)):
-        notes.append(f"{target.others.count(kind)} {kind} track(s) of the target are left out")
+        notes.append(f"{target.others.count(kind)} {kind} track(s) of the target are dropped")
     try:
         if options.codec == "png":
-            return _pictures(read, output, target, notes)
-        return _film(read, times, output, target, notes, frames)
+            return _png_sequence(read, output, target, notes)
+        return _video_file(read, times, output, target, notes, frames)
     except OSError as error:
         cause = error.strerror or str(error)
-        raise OutputError(f"{output}: cannot be written ({cause}); choose another place or free some") from error
+        raise OutputError(f"{output}: cannot be written ({cause}); free space or choose another place") from error
     except (av_error.FFmpegError, ValueError) as error:
-        raise OutputError(f"{output}: the file format refused the render ({error}); choose .mov or .mkv") from error
+        raise OutputError(f"{output}: the container rejected the render ({error}); choose .mov or .mkv") from error
 
 
 def _read_chunk(path: Path) -> _Chunk:
@@ -107,17 +104,17 @@ def _read_chunk(path: Path) -> _Chunk:
             times = [origin + time for time, _ in _packets(container, stream)]
             return _Chunk(path, first, times, stream.codec_context.extradata)
     except (OSError, av_error.FFmpegError, KeyError, IndexError) as error:
-        raise OutputError(f"{path}: not a chunk of a render ({error}); delete it and start again") from error
+        raise OutputError(f"{path}: not a chunk of a render ({error}); delete it and merge again") from error
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[tuple[Fraction, Packet]]:
-    """Packets in the order they are stored, with their time in seconds."""
+    """Packets in stored order, with their presentation time in seconds."""
     for packet in container.demux(stream):
         if packet.size and packet.pts is not None:
             yield packet.pts * packet.time_base, packet
 
 
-def _film(
+def _video_file(
     chunks: list[_Chunk],
     times: list[Fraction],
     output: Path,
@@ -125,20 +122,20 @@ def _film(
     notes: list[str],
     frames: tuple[int, int] | None,
 ) -> JoinSummary:
-    form = _FORMATS[output.suffix.lower()]
+    form = _CONTAINERS[output.suffix.lower()]
     shift = Fraction(0)
     if frames is not None or not 0 <= target.start < 1:
         shift = times[0]
         if frames is None:
-            notes.append(f"the clock of the target starts at {float(shift):.3f} s, that of the render at zero")
+            notes.append(f"the target starts at {float(shift):.3f} s, the render at zero")
     last = _last_duration(times, target)
     window = None if frames is None else Window(times[0], times[-1] + last)
     clock = target.time_base
     if form == "matroska" and any((time - shift) * 1000 % 1 for time in times):
-        notes.append("Matroska's clock counts milliseconds: presentation times are rounded to them")
+        notes.append("Matroska stores milliseconds: presentation times are rounded")
     settings = {"avoid_negative_ts": "disabled"}
     if form != "matroska":
-        # An edit list keeps a late start and the sound's priming; on the video's own clock, so that it is exact.
+        # An edit list preserves a late start and the audio priming; it uses the video's clock to be exact.
         settings = {"movflags": "+faststart+write_colr", "use_editlist": "1"}
         settings["movie_timescale"] = str(clock.denominator if clock.denominator >= 1000 else clock.denominator * 1000)
     with (
@@ -149,14 +146,14 @@ def _film(
         sound = sound_tracks(out, target, form, shift, window, notes)
         _chapters(out, target, shift, window)
         _timecode(video, target, chunks[0].first, form, notes)
-        pictures = _film_packets(chunks, times, shift, last, clock, video)
+        pictures = _video_packets(chunks, times, shift, last, clock, video)
         for _, _, packet in heapq.merge(pictures, *sound, key=lambda entry: entry[:2]):
             out.mux(packet)
     return JoinSummary(output, len(times), (output,), tuple(notes))
 
 
 def _last_duration(times: list[Fraction], target: Footage) -> Fraction:
-    """How long the last frame is shown: what the target states, else as long as the one before."""
+    """Duration of the last frame: as stated by the target, or that of the frame before."""
     before = times[-1] - times[-2] if len(times) > 1 else 1 / target.rate if target.rate else target.time_base
     if target.duration is not None and target.kind == "video":
         stated = target.start + target.duration - times[-1]
@@ -174,7 +171,7 @@ def _video_stream(out: OutputContainer, model: VideoStream, target: Footage, clo
     context.time_base = clock
     stream.time_base = clock
     if model.codec_context.name == "hevc" and form != "matroska":
-        context.codec_tag = "hvc1"  # Apple's players show no other H.265
+        context.codec_tag = "hvc1"  # the only H.265 tag that Apple's players accept
     a, b, c, d = target.display.turn
     if target.display.turn != (1, 0, 0, 1):
         unit = 1 << 16
@@ -182,16 +179,16 @@ def _video_stream(out: OutputContainer, model: VideoStream, target: Footage, clo
     return stream
 
 
-def _film_packets(
+def _video_packets(
     chunks: list[_Chunk], times: list[Fraction], shift: Fraction, last: Fraction, clock: Fraction, stream: VideoStream
 ) -> Iterator[tuple[Fraction, int, Packet]]:
-    """(decoding time in seconds, 0, packet) with decoding times that advance over the ends of chunks."""
+    """(decoding time in seconds, 0, packet), with decoding times that increase across chunks."""
     ticks = [int((time - shift) / clock) for time in times]
     rank = {time: number for number, time in enumerate(times)}
     order = [rank[time] for chunk in chunks for time in chunk.times]
-    delay = max(number - place for number, place in enumerate(order))  # of presentation after decoding, in packets
+    delay = max(number - place for number, place in enumerate(order))  # from decoding to presentation, in packets
     step = min((b - a for a, b in pairwise(ticks)), default=1)
-    # The last packet lasts until the sum of all durations, which MP4 states as the length, is that of the pictures.
+    # Choose the duration of the last packet so that all durations, whose sum is the length in MP4, add up.
     end = ticks[-1] + int(last / clock)
     closing = end - ticks[len(ticks) - 1 - delay] - delay * step
     number = 0
@@ -237,19 +234,19 @@ def _timecode(stream: Stream, target: Footage, first: int, form: str, notes: lis
     moved = moved_timecode(target.timecode, first, target.rate)
     if moved is None:
         rate = f"{float(target.rate):.3f}" if target.rate else "an unknown number of"
-        notes.append(f"the timecode {target.timecode} is lost: it does not fit {rate} frames a second")
+        notes.append(f"the timecode {target.timecode} is dropped: it does not fit {rate} frames per second")
     else:
         stream.metadata["timecode"] = moved
 
 
-def _pictures(chunks: list[_Chunk], output: Path, target: Footage, notes: list[str]) -> JoinSummary:
-    """Every packet of a PNG chunk is a PNG file."""
+def _png_sequence(chunks: list[_Chunk], output: Path, target: Footage, notes: list[str]) -> JoinSummary:
+    """Write every packet of the PNG chunks, which is a PNG file."""
     if target.audio:
-        notes.append(f"{len(target.audio)} sound track(s) left out: pictures carry none")
+        notes.append(f"{len(target.audio)} audio track(s) dropped: pictures cannot hold them")
     if target.chapters:
-        notes.append(f"{len(target.chapters)} chapter(s) left out: pictures carry none")
+        notes.append(f"{len(target.chapters)} chapter(s) dropped: pictures cannot hold them")
     if target.timecode is not None:
-        notes.append(f"the timecode {target.timecode} is left out: pictures carry none")
+        notes.append(f"the timecode {target.timecode} is dropped: PNG cannot hold it")
     _check_count(output, sum(len(chunk.times) for chunk in chunks))
     files = []
     for chunk in chunks:
@@ -261,7 +258,7 @@ def _pictures(chunks: list[_Chunk], output: Path, target: Footage, notes: list[s
     return JoinSummary(output, len(files), tuple(files), tuple(notes))
 
 
-def _exr_pictures(chunks: Sequence[Path], output: Path, target: Footage, notes: list[str]) -> JoinSummary:
+def _exr_sequence(chunks: Sequence[Path], output: Path, target: Footage, notes: list[str]) -> JoinSummary:
     files = []
     for chunk in chunks:
         try:
@@ -271,17 +268,17 @@ def _exr_pictures(chunks: Sequence[Path], output: Path, target: Footage, notes: 
                     write_atomic(file, archive.read(name))
                     files.append(file)
         except (zipfile.BadZipFile, ValueError) as error:
-            raise OutputError(f"{chunk}: not a chunk of a render ({error}); delete it and start again") from error
+            raise OutputError(f"{chunk}: not a chunk of a render ({error}); delete it and merge again") from error
         except OSError as error:
             cause = error.strerror or str(error)
-            raise OutputError(f"{output}: cannot be written ({cause}); choose another place or free some") from error
+            raise OutputError(f"{output}: cannot be written ({cause}); free space or choose another place") from error
     _check_count(output, len(files))
     return JoinSummary(output, len(files), tuple(files), tuple(notes))
 
 
 def _check_count(output: Path, frames: int) -> None:
     if output.suffix and frames > 1:
-        raise OutputError(f"{output}: {frames} frames do not fit one picture; give a folder")
+        raise OutputError(f"{output}: {frames} frames do not fit into one picture; pass a folder")
 
 
 def _picture_file(output: Path, target: Footage, number: int, suffix: str) -> Path:

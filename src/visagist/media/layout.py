@@ -1,12 +1,8 @@
-"""Where the samples of a pixel format lie.
+"""Sample layouts of FFmpeg's pixel formats.
 
-- `Layout`: family, depth, chroma grid and the place of each component in the planes
-- `layout(name)`: the layout of one of FFmpeg's pixel formats, or None where visagist has no native reading of it
-- `nearest_layout(name)`: the native format of equal or greater depth that stands in for any other
-
-Native are gray, planar and semi-planar YUV, packed and planar RGB of 8 to 16 bits, with or without alpha; and the
-half and float RGB and gray that `exr` reads. Floats of other formats, which FFmpeg decodes, become 16 bits.
-Big-endian samples are swapped when a frame is read, so only little-endian names occur here.
+Read natively: gray, planar and semi-planar YUV, packed and planar RGB of 8 to 16 bits, with or without alpha, and the
+half and float formats of `exr`. Other formats are converted on reading. Big-endian samples are swapped on reading, so
+that only little-endian names occur here.
 """
 
 import functools
@@ -35,45 +31,45 @@ _PACKED = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How a pixel format keeps its samples."""
+    """Sample layout of a pixel format."""
 
     name: str
     family: Literal["gray", "yuv", "rgb"]
-    depth: int  # bits of a sample that count
-    shift: int  # bits of zeros below them (p010le keeps 10 bits in the upper part of 16)
-    chroma: tuple[int, int]  # log2 of the chroma grid in x and y
-    places: tuple[tuple[int, int], ...]  # (plane, channel) of Y Cb Cr, of R G B, or of gray
+    depth: int  # significant bits per sample
+    shift: int  # zero bits below them (p010le stores 10 bits at the top of 16)
+    chroma: tuple[int, int]  # log2 of chroma subsampling in x and y
+    places: tuple[tuple[int, int], ...]  # (plane, channel) of Y Cb Cr, R G B, or gray
     channels: tuple[int, ...]  # channels of each plane
     alpha: bool
-    is_float: bool = False  # scene-linear half or float samples, in the machine's byte order
+    is_float: bool = False  # scene-linear half or float samples, in native byte order
 
     @property
     def dtype(self) -> np.dtype:
-        """The type of one sample."""
+        """NumPy type of a sample."""
         if self.is_float:
             return np.dtype(np.float16 if self.depth == 16 else np.float32)
         return np.dtype(np.uint8 if self.depth + self.shift <= 8 else np.uint16)
 
     @property
     def display_referred(self) -> str:
-        """Name of the format in which this one is looked at: of floats, one of 16 bits."""
+        """Name of the display-referred format: 16-bit for float formats, else unchanged."""
         if not self.is_float:
             return self.name
         return {1: "gray16le", 3: "gbrp16le", 4: "gbrap16le"}[len(self.channels)]
 
     def is_chroma(self, plane: int) -> bool:
-        """Whether `plane` lies on the chroma grid."""
+        """Whether a plane holds chroma samples."""
         return self.family == "yuv" and any(place == plane for place, _ in self.places[1:])
 
     def plane_size(self, plane: int, width: int, height: int) -> tuple[int, int]:
-        """Samples of `plane` in x and y for a picture of `width` x `height`."""
+        """Columns and rows of a plane, for a picture of `width` x `height`."""
         across, down = self.chroma if self.is_chroma(plane) else (0, 0)
         return -(-width >> across), -(-height >> down)
 
 
 @functools.cache
 def layout(name: str) -> Layout | None:
-    """The layout of FFmpeg's pixel format `name`; None where frames must be converted first.
+    """The layout of an FFmpeg pixel format, None if frames must be converted first.
 
     >>> layout("yuv422p10le").depth, layout("yuv422p10le").chroma
     (10, (1, 0))
@@ -110,7 +106,7 @@ def layout(name: str) -> Layout | None:
 
 
 def nearest_layout(name: str) -> Layout:
-    """The native format that stands in for `name`: equal or greater depth (at most 16 bits), same chroma grid.
+    """The native layout to convert a pixel format to: same chroma grid, equal or greater depth up to 16 bits.
 
     >>> nearest_layout("pal8").name, nearest_layout("yuyv422").name, nearest_layout("x2rgb10le").name
     ('rgba', 'yuv422p', 'gbrp10le')

@@ -1,11 +1,8 @@
-"""How renders are encoded.
+"""Encoding settings of renders.
 
-- `EncodeOptions`: what the user chooses
-- `Encoding`, `encoding_for`: what follows from it for one target: encoder, pixel format, colour, and what is lost
-
-Automatic choices: H.264 for 8-bit targets, which every player shows; H.265 for deeper ones, because phones, browsers
-on current hardware and televisions decode 10-bit H.265 but hardly any decode 10-bit H.264; ProRes in a `.mov` of a
-ProRes target; for a folder OpenEXR where the target is OpenEXR, else PNG.
+Defaults: H.264 for 8-bit targets, which every player supports; H.265 for deeper ones, because phones, browsers and
+televisions decode 10-bit H.265 but rarely 10-bit H.264; ProRes for ProRes targets written as `.mov`; in a folder,
+OpenEXR for OpenEXR targets and PNG for others.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +18,7 @@ from visagist.media.footage import Footage
 from visagist.media.layout import Layout, layout
 
 Codec = Literal["h264", "h265", "prores", "png", "exr"]
-_CODECS: dict[str, tuple[Codec, ...]] = {
+_CODECS_BY_SUFFIX: dict[str, tuple[Codec, ...]] = {
     ".mp4": ("h264", "h265"),
     ".m4v": ("h264", "h265"),
     ".mov": ("h264", "h265", "prores"),
@@ -33,7 +30,7 @@ _CODECS: dict[str, tuple[Codec, ...]] = {
 EncoderPreset = Literal[
     "ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo",
 ]  # fmt: skip
-_DEFAULT_CRF = {"h264": 16, "h265": 18}  # of either, hard to tell from the target at normal viewing distance
+_DEFAULT_CRF = {"h264": 16, "h265": 18}  # hard to distinguish from the target at normal viewing distance
 _DEFAULT_PRESET: dict[str, EncoderPreset] = {
     "h264": "fast",
     "h265": "veryfast",
@@ -41,46 +38,46 @@ _DEFAULT_PRESET: dict[str, EncoderPreset] = {
 
 
 class EncodeOptions(Settings):
-    """Codec and quality of a render; None leaves the choice to visagist."""
+    """Codec and quality of a render; None selects automatically."""
 
     group = "Encoding"
 
     codec: Annotated[Codec | None, shown(first=True)] = None
-    """Video codec. By default `h264` for 8-bit targets, `h265` for deeper ones, `prores` for ProRes targets rendered to
-    .mov; for a folder `png`, or `exr` if the target is OpenEXR."""
+    """Video codec. Default: `h264` for 8-bit targets, `h265` for deeper ones, `prores` for ProRes targets rendered to
+    .mov; for a folder, `png`, or `exr` if the target is OpenEXR."""
 
     crf: Annotated[Annotated[int, Field(ge=0, le=51)] | None, shown(first=True)] = None
-    """Constant rate factor: 0 is lossless, 14 to 24 are usual. By default 16 for H.264 and 18 for H.265; other codecs
-    have none."""
+    """Constant rate factor: 0 is lossless, 14 to 24 are usual. Default: 16 for H.264, 18 for H.265; not available for
+    other codecs."""
 
     encoder_preset: EncoderPreset | None = None
-    """Speed of the encoder; slower presets give smaller files. By default `fast` for H.264 and `veryfast` for H.265;
-    other codecs have none."""
+    """Encoder speed; slower presets give smaller files. Default: `fast` for H.264, `veryfast` for H.265; not available
+    for other codecs."""
 
     @model_validator(mode="after")
     def _applies(self) -> Self:
         for name in ("crf", "encoder_preset"):
             if self.codec and self.codec not in _DEFAULT_CRF and getattr(self, name) is not None:
-                raise ValueError(f"{name}: does not apply to {self.codec}; leave it out or choose h264 or h265")
+                raise ValueError(f"{name}: does not apply to {self.codec}; omit it or choose h264 or h265")
         return self
 
     def resolved(self, target: Footage, output: Path) -> "EncodeOptions":
-        """These options with every choice made, for `target` rendered into `output`.
+        """Fill in all automatic choices for rendering `target` to `output`.
 
         Args:
-            target: the footage that is rendered.
+            target: the footage to render.
             output: `.mp4`, `.mov`, `.mkv`, `.png`, `.exr`, or a folder (no suffix).
 
         Raises:
-            ConfigError: the file format cannot hold the codec, or the codec has no such setting.
+            ConfigError: the file format cannot hold the codec, or a setting does not apply to it.
         """
         suffix = output.suffix.lower()
-        if suffix not in _CODECS:
-            known = ", ".join(name for name in _CODECS if name)
+        if suffix not in _CODECS_BY_SUFFIX:
+            known = ", ".join(name for name in _CODECS_BY_SUFFIX if name)
             raise ConfigError(
-                f"{output.name}: renders are written as {known}, or as PNG or OpenEXR into a folder without a suffix"
+                f"{output.name}: unsupported format; use {known}, or a folder without a suffix for PNG or OpenEXR"
             )
-        possible = _CODECS[suffix]
+        possible = _CODECS_BY_SUFFIX[suffix]
         kind = _layout_of(target)
         codec = self.codec
         if codec is None:
@@ -96,13 +93,13 @@ class EncodeOptions(Settings):
             )
         if codec == "exr" and not kind.is_float:
             raise ConfigError(
-                f"{output.name}: only OpenEXR targets are written as OpenEXR; {target.path.name} is {target.codec}, "
+                f"{output.name}: only OpenEXR targets can become OpenEXR; {target.path.name} is {target.codec}, "
                 "choose another format"
             )
         return self.with_codec(codec, output)
 
     def with_codec(self, codec: Codec, output: Path) -> "EncodeOptions":
-        """These options for a codec, with its defaults.
+        """These options with the codec set and its defaults filled in.
 
         Args:
             codec: the codec.
@@ -120,21 +117,21 @@ class EncodeOptions(Settings):
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the encoder is given."""
+    """Resolved encoder parameters."""
 
     encoder: str  # FFmpeg's name
     pixel_format: str
     settings: dict[str, str]
     color: Color
-    upright: bool  # pictures are turned before encoding, for formats that carry no rotation
-    notes: tuple[str, ...]  # what differs from the target
+    upright: bool  # rotate before encoding, for formats without rotation metadata
+    notes: tuple[str, ...]  # differences from the target
 
 
 def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
-    """The encoder, its pixel format (the target's own where the codec allows) and its settings.
+    """Encoder, settings and pixel format for a target; the format is the target's own if the codec supports it.
 
     Args:
-        target: the footage that is rendered.
+        target: the footage to render.
         options: with a codec (see `EncodeOptions.resolved`).
 
     Raises:
@@ -149,7 +146,7 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
     if kind.is_float:
         target = replace(target, pixel_format=kind.display_referred, color=Color("rgb", "pc", "bt709", "iec61966-2-1"))
         kind = _layout_of(target)
-        notes.append("scene-linear values become display-referred sRGB, clipped to 0 and 1; a folder keeps OpenEXR")
+        notes.append("scene-linear values become sRGB, clipped to [0, 1]; render to a folder to keep OpenEXR")
     if codec == "png":
         return _png(target, kind, notes)
     chosen = _yuv_format(target, kind, codec)
@@ -162,11 +159,11 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
     if chosen != planar:
         notes.append(f"pixel format {kind.name} of the target becomes {chosen}")
         if kind.alpha and "yuva" not in chosen:
-            notes.append("the alpha channel is lost; ProRes and PNG keep one")
+            notes.append("the alpha channel is dropped; ProRes and PNG keep it")
     if codec == "prores":
         if color.range == "pc":
-            color = replace(color, range="tv")  # ProRes has no flag for full range; every reader takes it as tv
-            notes.append("full-range samples become limited range, the only one of ProRes")
+            color = replace(color, range="tv")  # ProRes has no full-range flag; all readers assume tv
+            notes.append("full-range samples become limited range, which ProRes requires")
         profile = "4444" if "444" in chosen else "hq"
         settings = {"profile": profile, "vendor": "apl0"}
         return Encoding("prores_ks", chosen, settings, color, upright=False, notes=tuple(notes))
@@ -176,8 +173,8 @@ def encoding_for(target: Footage, options: EncodeOptions) -> Encoding:
     if codec == "h265":
         settings["x265-params"] = "log-level=error"
     else:
-        # x264's macroblock tree reads memory that it never wrote (build 165): one encode in twenty came out otherwise.
-        # A merge that was killed must end as one that was not.
+        # x264's macroblock tree reads uninitialised memory (build 165): one encode in twenty differed. A resumed merge
+        # must give the same file as an uninterrupted one.
         settings["mbtree"] = "0"
     encoder = {"h264": "libx264", "h265": "libx265"}[codec]
     return Encoding(encoder, chosen, settings, color, upright=False, notes=tuple(notes))
@@ -209,7 +206,7 @@ def _png(target: Footage, kind: Layout, notes: list[str]) -> Encoding:
 
 
 def _yuv_format(target: Footage, kind: Layout, codec: Codec) -> str:
-    """The encoder's format nearest to the target's: same chroma grid where possible, never fewer bits than it has."""
+    """The encoder format nearest to the target's: same chroma grid if possible, same or next greater depth."""
     depths = {"h264": (8, 10), "h265": (8, 10, 12), "prores": (10,)}[codec]
     depth = next((depth for depth in depths if depth >= kind.depth), depths[-1])
     if codec == "prores":

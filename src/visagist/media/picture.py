@@ -1,7 +1,4 @@
-"""One picture as RGB.
-
-- `read_picture`, `write_picture`: PNG, TIFF and JPEG files, or the first frame of any footage
-"""
+"""Reading and writing single pictures as RGB."""
 
 from pathlib import Path
 
@@ -15,10 +12,10 @@ from visagist.media.reader import Reader
 
 
 def read_picture(path: Path | str) -> np.ndarray:
-    """A picture, upright.
+    """Read a picture, or the first frame of any footage.
 
     Returns:
-        `(h, w, 3)` float32 R'G'B' in [0, 1].
+        `(h, w, 3)` float32 R'G'B' in [0, 1], upright.
 
     Raises:
         FootageError: it cannot be opened or decoded.
@@ -28,19 +25,19 @@ def read_picture(path: Path | str) -> np.ndarray:
 
 
 def write_picture(path: Path | str, rgb: np.ndarray) -> None:
-    """Write a picture, atomically; PNG and TIFF take 16 bits from float, JPEG is kept at 4:4:4 and quality 95.
+    """Write a picture atomically.
 
     Args:
-        path: `.png`, `.tif` or `.jpg`.
-        rgb: `(h, w, 3)` R'G'B', float in [0, 1] or uint8.
+        path: `.png`, `.tif` or `.jpg` (4:4:4, quality 95).
+        rgb: `(h, w, 3)` R'G'B', uint8, or float in [0, 1], which PNG and TIFF store as 16 bits.
 
     Raises:
-        OutputError: the suffix is unknown or the file cannot be written.
+        OutputError: the suffix is not supported, or the file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in (".png", ".tif", ".tiff", ".jpg", ".jpeg"):
-        raise OutputError(f"{path}: pictures are written as .png, .tif or .jpg")
+        raise OutputError(f"{path}: unsupported picture format; use .png, .tif or .jpg")
     if rgb.dtype != np.uint8:
         top = 255 if suffix in (".jpg", ".jpeg") else 65535
         rgb = np.clip(rgb * top + 0.5, 0, top).astype(np.uint8 if top == 255 else np.uint16)

@@ -1,9 +1,4 @@
-"""What a file is, before it is read.
-
-- `probe(path)`: one video, image sequence, folder of photos or still
-- `probe_shot(path)`: the same, but no photos
-- `find_footage(path)`: all footage that a file or folder holds
-"""
+"""Inspecting files and folders to find and describe footage."""
 
 import dataclasses
 from fractions import Fraction
@@ -21,7 +16,7 @@ from visagist.media.decoded import describe, open_container, video_stream
 from visagist.media.exr import exr_timecode
 from visagist.media.footage import AudioTrack, Chapter, Footage
 from visagist.media.frame import Frame
-from visagist.media.pictures import picture_decoder
+from visagist.media.picture_decoders import picture_decoder
 from visagist.media.rate import DEFAULT_RATE, parse_rate
 from visagist.media.sequence import group_pictures, is_pattern, pattern_files
 
@@ -29,22 +24,22 @@ VIDEO_SUFFIXES = frozenset(
     (".3gp", ".asf", ".avi", ".dv", ".flv", ".gif", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mkv", ".mov", ".mp4",
      ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m", ".h264", ".hevc")
 )  # fmt: skip
-_PROBED_PACKETS = 600  # a file that gives no frame by then gives none
+_PROBED_PACKETS = 600  # give up if these yield no frame
 
 
 def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
-    """What `path` is: a video, a picture, a folder of pictures, or a pattern such as `shot_%04d.png`.
+    """Inspect a video, a picture, a folder of pictures, or a pattern such as `shot_%04d.png`.
 
-    A folder is an image sequence or holds photos, as `media.sequence.group_pictures` tells them apart; a pattern is
-    always a sequence.
+    The pictures of a folder are an image sequence or photos, as decided by `media.sequence.group_pictures`. A pattern
+    is always a sequence.
 
     Args:
         path: the file, folder or pattern.
-        rate: frames per second of an image sequence, which does not state its own; 1 to 240.
+        rate: frames per second of an image sequence, 1 to 240.
 
     Raises:
         ValueError: the rate is out of range.
-        FootageError: it is missing, empty, damaged beyond opening, without pictures, or several footages.
+        FootageError: it is missing, empty or unreadable, or a folder does not hold exactly one piece of footage.
     """
     path = Path(path)
     if path.is_dir():
@@ -53,15 +48,17 @@ def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
             return _sequence(path, found.sequences[0], rate)
         if found.sequences or not found.photos or _videos(path):
             what = f"{len(found.sequences)} image sequences" if found.sequences else "no image sequence"
-            raise FootageError(f"{path}: holds {what}; give one file, one sequence, or a pattern such as shot_%04d.png")
+            raise FootageError(
+                f"{path}: holds {what}; pass a file, a folder with one sequence, or a pattern such as shot_%04d.png"
+            )
         return _photos(path, found.photos, found.reason)
-    if is_pattern(path) and not path.is_file():  # a file may be called 50%done.mpg
+    if is_pattern(path) and not path.is_file():  # a file may be named 50%done.mpg
         return _sequence(path, pattern_files(path), rate)
     if (decode := picture_decoder(path)) is not None:
         return _still(path, decode(path))
     with open_container(path) as container:
         stream = video_stream(container, path)
-        # A picture file is one frame; so says its demuxer (png_pipe, jpeg_pipe, image2).
+        # Demuxers of single pictures: image2, png_pipe, jpeg_pipe.
         is_still = container.format.name == "image2" or container.format.name.endswith("_pipe")
         audio, chapters = _audio(container), _chapters(container)
         others = tuple(s.type for s in container.streams if s.type in ("subtitle", "attachment"))
@@ -71,7 +68,7 @@ def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
         time_base = stream.time_base or Fraction(1, 90000)
         rate_found = stream.average_rate or stream.guessed_rate
         if first.pts is None and rate_found:
-            time_base = 1 / rate_found  # a raw stream has no clock; its frames are counted
+            time_base = 1 / rate_found  # raw streams have no timestamps, so frames are counted
         pts = 0 if first.pts is None or is_still else first.pts
         duration = None
         if not is_still and stream.duration:
@@ -104,23 +101,24 @@ def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
 
 
 def probe_shot(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
-    """As `probe`, for what needs frames of one size that follow one another.
+    """Like `probe`, but reject photos, since a shot needs consecutive frames of one size.
 
     Raises:
-        FootageError: as `probe`; or it is a folder of photos.
+        ValueError: the rate is out of range.
+        FootageError: it cannot be used as footage, or is a folder of photos.
     """
     footage = probe(path, rate=rate)
     if footage.kind == "photos":
-        why = footage.reason or f"{footage.files[0].name} is part of no numbered sequence"
+        why = footage.reason or f"{footage.files[0].name} is not part of a numbered sequence"
         raise FootageError(
-            f"{path}: holds photos ({why}), which are no shot; give one of them, a video, or an image sequence by its "
-            "pattern, such as shot_%04d.png"
+            f"{path}: holds photos rather than a shot ({why}); pass one of them, a video, or the pattern of an image "
+            "sequence, such as shot_%04d.png"
         )
     return footage
 
 
 def find_footage(path: StrPath, rate: float | Fraction = DEFAULT_RATE) -> list[Footage]:
-    """The footage at `path`, sorted by name: one file, or all videos and image sequences of a folder, and its photos.
+    """Find all footage at a path, sorted by name: a single file, or the videos, sequences and photos of a folder.
 
     Args:
         path: a file, a pattern such as `shot_%04d.png`, or a folder.
@@ -128,7 +126,7 @@ def find_footage(path: StrPath, rate: float | Fraction = DEFAULT_RATE) -> list[F
 
     Raises:
         ValueError: the rate is out of range.
-        FootageError: there is none, or a file that should be footage cannot be used.
+        FootageError: there is none, or a video or picture cannot be used.
     """
     path = Path(path)
     if not path.is_dir():
@@ -139,7 +137,7 @@ def find_footage(path: StrPath, rate: float | Fraction = DEFAULT_RATE) -> list[F
     if pictures.photos:
         found.append((pictures.photos[0], _photos(path, pictures.photos, pictures.reason)))
     if not found:
-        raise FootageError(f"{path}: the folder holds no footage; put videos, image sequences or pictures into it")
+        raise FootageError(f"{path}: no footage in this folder; add videos, image sequences or pictures")
     return [footage for _, footage in sorted(found, key=lambda entry: entry[0].as_posix())]
 
 
@@ -149,7 +147,7 @@ def _videos(folder: Path) -> list[Path]:
 
 
 def _photos(path: Path, files: tuple[Path, ...], reason: str | None) -> Footage:
-    """A lone picture is a still."""
+    """A folder of photos; a single picture is a still."""
     first = probe(files[0])
     if len(files) == 1:
         return first
@@ -159,7 +157,7 @@ def _photos(path: Path, files: tuple[Path, ...], reason: str | None) -> Footage:
 
 
 def _still(path: Path, frame: Frame) -> Footage:
-    """What a picture is that FFmpeg does not read."""
+    """A picture that FFmpeg does not decode."""
     is_exr = path.suffix.lower() == ".exr"
     return Footage(
         path=path,
@@ -200,7 +198,7 @@ def _first_frame(container: av.container.InputContainer, stream: VideoStream, pa
             try:
                 frames = packet.decode()
             except av_error.FFmpegError:
-                continue  # a damaged start; a good frame may follow
+                continue  # damaged at the start; a good frame may follow
             if frames:
                 return frames[0]
     except av_error.FFmpegError as error:
@@ -209,7 +207,7 @@ def _first_frame(container: av.container.InputContainer, stream: VideoStream, pa
 
 
 def _stated_frames(stream: VideoStream) -> int | None:
-    """By the index, less what an edit list discards, or by the header; cutting tools copy Matroska's tags unchanged."""
+    """Frames in the index that no edit list discards, or else in the header; Matroska's tags may be stale."""
     if stream.frames and len(stream.index_entries) >= stream.frames:
         return sum(not entry.is_discard for entry in stream.index_entries)
     return stream.frames or None

@@ -1,8 +1,6 @@
-"""Frames of footage, in presentation order.
+"""Reading frames in presentation order, decoded in a background thread.
 
-- `Reader`: decodes in a background thread while its user works
-
-A damaged video gives its good frames; the loss is warned of once and counted where the file states a total.
+A damaged video yields its good frames, with one warning that gives the number of lost frames if it is known.
 """
 
 import queue
@@ -27,16 +25,16 @@ from visagist.core.types import StrPath
 from visagist.media.decoded import frame_of, open_container
 from visagist.media.footage import Footage
 from visagist.media.frame import Frame
-from visagist.media.pictures import picture_decoder
+from visagist.media.picture_decoders import picture_decoder
 from visagist.media.probe import probe
 
-_AHEAD = 6  # frames decoded ahead of the user
-_WORTH_A_SEEK = 30  # frames; fewer are decoded and dropped faster than the packets are scanned
-_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut")  # formats whose packets all carry exact times
+_READ_AHEAD = 6  # frames
+_MIN_SEEK = 30  # frames; skipping fewer is faster by decoding than by scanning packets
+_SEEKABLE = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "nut")  # formats with exact timestamps on every packet
 
 
 class Reader:
-    """Iterates over the frames of footage.
+    """Iterate over the frames of footage, in a `with` block.
 
     >>> with Reader("shot.mov", first=100, last=199) as reader:  # doctest: +SKIP
     ...     for frame in reader:
@@ -53,15 +51,15 @@ class Reader:
         seek: bool = True,
         on_event: EventCallback | None = None,
     ) -> None:
-        """Prepare to read; the file is opened by `with`.
+        """Prepare to read; the file is opened on entering the `with` block.
 
         Args:
-            source: a path, or what `probe` said of it.
-            deinterlace: turn interlaced pictures into whole ones (FFmpeg's bwdif, one frame for two fields).
+            source: a path, or the result of `probe`.
+            deinterlace: deinterlace with FFmpeg's bwdif, one frame per two fields.
             first: index of the first frame to yield.
-            last: index of the last frame to yield, itself included; None for the end.
-            seek: reach `first` by a seek where the format allows; False counts every frame from the start, which
-                gives the same indices in damaged footage as one unbroken reading does.
+            last: index of the last frame to yield, inclusive; None for the end.
+            seek: seek to `first` if the format allows. False decodes from the start, so that frame indices in damaged
+                footage equal those of an uninterrupted reading.
             on_event: callback receiving notes and warnings.
 
         Raises:
@@ -71,12 +69,12 @@ class Reader:
         self.footage = source if isinstance(source, Footage) else probe(source)
         if self.footage.interlaced and not deinterlace:
             raise _interlaced(self.footage.path)
-        # After the end: frames that the file states and did not give, or the known part; None where nobody knows.
-        self.lost: int | None = None
-        self.damaged = False  # after the end: whether anything could not be decoded
+        # Both are valid after the last frame.
+        self.lost: int | None = None  # stated frames that were not decoded, or a lower bound; None if unknown
+        self.damaged = False  # whether anything could not be decoded
         self._deinterlace = deinterlace
         self._first, self._last, self._seek, self._events = first, last, seek, on_event or silent
-        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(_AHEAD)
+        self._queue: queue.Queue[Frame | BaseException | None] = queue.Queue(_READ_AHEAD)
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._bad = 0
@@ -95,7 +93,7 @@ class Reader:
 
     def __iter__(self) -> Iterator[Frame]:
         if self._thread is None:
-            raise RuntimeError("a Reader is used in a `with` block")
+            raise RuntimeError("use Reader in a `with` block")
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 self._queue.put(None)  # a second loop ends at once
@@ -104,14 +102,14 @@ class Reader:
         self._queue.put(None)
 
     def _work(self) -> None:
-        """The decoding thread: frames, then None, or the error that ended it."""
+        """Decoding thread: queue the frames, then None or the error that ended it."""
         end: BaseException | None = None
         try:
             for frame in self._frames():
                 if not self._put(frame):
                     return
-            self._account()
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that reads
+            self._count_losses()
+        except BaseException as error:  # noqa: BLE001 - re-raised in the reading thread
             end = error
         self._put(end)
 
@@ -131,7 +129,7 @@ class Reader:
             self._events(Note("read", f"{self.footage.path.name}: {formats}"))
         if self.footage.color.assumed:
             color = self.footage.color
-            self._events(Note("read", f"{self.footage.path.name}: no colour matrix declared, read as {color.matrix}"))
+            self._events(Note("read", f"{self.footage.path.name}: no colour matrix declared, assuming {color.matrix}"))
         is_video = not self.footage.files and picture_decoder(self.footage.path) is None
         frames = self._video() if is_video else self._pictures()
         for frame in frames:
@@ -143,12 +141,12 @@ class Reader:
         if self._given == 0:
             raise FootageError(f"{self.footage.path}: no frame can be decoded; export or copy it again")
 
-    def _account(self) -> None:
-        """Count what was lost, once the end is reached."""
+    def _count_losses(self) -> None:
+        """Count lost frames once the end is reached."""
         stated = self.footage.frames
         self.damaged = self._bad > 0
         if self._given is None or stated is None:
-            # Nobody states how many there should be: what failed to decode is the least that is lost.
+            # The total is unknown: the number of decoding errors is a lower bound.
             self.lost = self._bad if self.damaged else 0 if self._given is None else None
         else:
             self.lost = max(0, stated - self._given)
@@ -169,7 +167,7 @@ class Reader:
                 if (frame.display, frame.format) != (picture.display, picture.pixel_format):
                     found = f"{frame.width}x{frame.height} {frame.format}"
                     wanted = f"{picture.width}x{picture.height} {picture.pixel_format}"
-                    raise FootageError(f"{file}: is {found}, and the first picture of its sequence {wanted}")
+                    raise FootageError(f"{file}: is {found}, unlike the first picture of its sequence ({wanted})")
                 yield frame
                 continue
             with open_container(file) as container:
@@ -179,11 +177,11 @@ class Reader:
             try:
                 yield frame_of(decoded, picture, index, index * step)
             except FootageError as error:
-                raise FootageError(f"{file}: not like the first picture of its sequence ({error})") from error
+                raise FootageError(f"{file}: differs from the first picture of its sequence ({error})") from error
 
     def _video(self) -> Iterator[Frame]:
         footage = self.footage
-        if self._seek and self._first >= _WORTH_A_SEEK and footage.container in _SEEKABLE and not self._deinterlace:
+        if self._seek and self._first >= _MIN_SEEK and footage.container in _SEEKABLE and not self._deinterlace:
             with self._open() as container:
                 stream = _stream(container, footage)
                 if (wanted := _seek(container, stream, self._first)) is not None:
@@ -205,7 +203,7 @@ class Reader:
         return container
 
     def _timed(self, first: VideoFrame, rest: Iterator[VideoFrame], index: int) -> Iterator[Frame]:
-        """Frames from `self._first` on with their true times; a time that does not advance is moved on by a tick."""
+        """Frames from `self._first` on, with timestamps made strictly increasing."""
         footage = self.footage
         before: Fraction | None = None
         step = 1 / footage.rate if footage.rate else footage.time_base
@@ -226,14 +224,14 @@ class Reader:
             decoded = next(rest, None)
 
     def _decoded(self, container: av.container.InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-        """Good frames in presentation order; what cannot be decoded is counted."""
+        """Decodable frames in presentation order; errors are counted."""
         graph = _deinterlacer(stream, whole=self.footage.interlaced) if self._deinterlace else None
         packets = container.demux(stream)
         while not self._stop.is_set():
             try:
                 packet = next(packets, None)
             except av_error.FFmpegError:
-                self._bad += 1  # the file ends within a packet, or its rest is unreadable
+                self._bad += 1  # truncated within a packet, or unreadable from here
                 return
             if packet is None:
                 break
@@ -252,18 +250,18 @@ class Reader:
                     self._bad += 1
                 elif graph is not None:
                     graph.push(frame)
-                    yield from _pulled(graph)
+                    yield from _filtered(graph)
                 elif frame.interlaced_frame:
                     raise _interlaced(self.footage.path)
                 else:
                     yield frame
         if graph is not None:
             graph.push(None)
-            yield from _pulled(graph)
+            yield from _filtered(graph)
 
 
 def _interlaced(path: Path) -> InterlacedError:
-    return InterlacedError(f"{path}: interlaced footage; read it with deinterlacing (--deinterlace)")
+    return InterlacedError(f"{path}: interlaced footage; deinterlace it (--deinterlace)")
 
 
 def _stream(container: av.container.InputContainer, footage: Footage) -> VideoStream:
@@ -273,7 +271,7 @@ def _stream(container: av.container.InputContainer, footage: Footage) -> VideoSt
 
 
 def _deinterlacer(stream: VideoStream, *, whole: bool) -> av.filter.Graph:
-    """Fields to whole pictures: of all frames, or only of those that say that they are interlaced."""
+    """A bwdif filter graph for all frames, or only for those flagged as interlaced."""
     graph = av.filter.Graph()
     source = graph.add_buffer(template=stream)
     bwdif = graph.add("bwdif", f"mode=send_frame:parity=auto:deint={'all' if whole else 'interlaced'}")
@@ -284,7 +282,7 @@ def _deinterlacer(stream: VideoStream, *, whole: bool) -> av.filter.Graph:
     return graph
 
 
-def _pulled(graph: av.filter.Graph) -> Iterator[VideoFrame]:
+def _filtered(graph: av.filter.Graph) -> Iterator[VideoFrame]:
     while True:
         try:
             frame = graph.pull()
@@ -295,7 +293,11 @@ def _pulled(graph: av.filter.Graph) -> Iterator[VideoFrame]:
 
 
 def _seek(container: av.container.InputContainer, stream: VideoStream, first: int) -> int | None:
-    """Go to the last key frame at or before frame `first`; its time stamp, or None where counting is the only way."""
+    """Seek to the last key frame at or before frame `first`.
+
+    Returns:
+        The timestamp of frame `first`, or None if it can only be found by decoding from the start.
+    """
     times, keys = [], []
     try:
         for packet in container.demux(stream):

@@ -1,9 +1,4 @@
-"""Pictures of a folder, told apart: image sequences and photos.
-
-- `is_pattern`: whether a name holds a counter
-- `pattern_files`: the image sequence that a pattern names
-- `group_pictures`: the image sequences and the photos of a folder
-"""
+"""Telling image sequences from photos."""
 
 import re
 from collections import defaultdict
@@ -14,23 +9,23 @@ from typing import NamedTuple
 from PIL import Image
 
 from visagist.core.errors import FootageError
-from visagist.media.pictures import HEIC_SUFFIXES
+from visagist.media.picture_decoders import HEIC_SUFFIXES
 
 IMAGE_SUFFIXES = HEIC_SUFFIXES | {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".dpx", ".exr"}
-_NEVER_PHOTOS = frozenset((".dpx", ".exr"))  # formats of post-production; cameras that take photos write neither
+_SEQUENCE_SUFFIXES = frozenset((".dpx", ".exr"))  # post-production formats, never photos
 _EXIF_MAKE, _EXIF_MODEL, _EXIF_ORIENTATION = 0x010F, 0x0110, 0x0112
 
 
 class Pictures(NamedTuple):
     """The pictures of a folder."""
 
-    sequences: list[tuple[Path, ...]]  # each in the order of its numbers
-    photos: tuple[Path, ...]  # all others, by name
-    reason: str | None  # why numbered pictures are among the photos; None if none are
+    sequences: list[tuple[Path, ...]]  # each in numerical order
+    photos: tuple[Path, ...]  # all others, sorted by name
+    reason: str | None  # why numbered pictures count as photos; None if none do
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether the name holds a counter as printf writes it.
+    """Whether the file name contains a printf-style counter.
 
     >>> is_pattern(Path("shot_%04d.png")), is_pattern(Path("100%.png"))
     (True, False)
@@ -39,7 +34,7 @@ def is_pattern(path: Path) -> bool:
 
 
 def pattern_files(path: Path) -> tuple[Path, ...]:
-    """The image sequence of a pattern such as `shot_%04d.png`, in the order of its numbers.
+    """The image sequence matching a pattern such as `shot_%04d.png`, in numerical order.
 
     Raises:
         FootageError: there is none, it has gaps, or the folder cannot be read.
@@ -49,16 +44,18 @@ def pattern_files(path: Path) -> tuple[Path, ...]:
     if len(groups) != 1 or len(groups[0]) < 2:
         raise FootageError(f"{path}: {len(groups)} image sequences match; check the folder and the pattern")
     if missing := _missing(groups[0]):
-        raise FootageError(f"{path.parent}: the image sequence {path.name} lacks {missing}; add them or renumber")
+        raise FootageError(
+            f"{path.parent}: the image sequence {path.name} lacks {missing}; add these frames or renumber"
+        )
     return tuple(file for _, file in groups[0])
 
 
 def group_pictures(folder: Path) -> Pictures:
-    """The image sequences and the photos of a folder.
+    """Group the pictures of a folder into image sequences and photos.
 
-    Pictures are a sequence if their names differ only in the last number, no number between the first and the last is
-    missing, all have the same size and orientation, and none names a camera in its EXIF data. HEIC pictures are
-    always photos; DPX and EXR pictures whose names differ in the last number are always a sequence.
+    Pictures form a sequence if their names differ only in the last number, no number is missing, all have the same
+    size and orientation, and none has a camera in its EXIF data. HEIC pictures are always photos. DPX and EXR pictures
+    whose names differ only in the last number are always a sequence.
 
     Raises:
         FootageError: a DPX or EXR sequence has gaps, or the folder cannot be read.
@@ -70,13 +67,13 @@ def group_pictures(folder: Path) -> Pictures:
             continue
         names = tuple(file for _, file in numbered)
         suffix, missing = names[0].suffix.lower(), _missing(numbered)
-        if suffix in _NEVER_PHOTOS:
+        if suffix in _SEQUENCE_SUFFIXES:
             if missing:
                 raise FootageError(
-                    f"{folder}: the image sequence {names[0].name} … lacks {missing}; add them or renumber"
+                    f"{folder}: the image sequence {names[0].name} … lacks {missing}; add these frames or renumber"
                 )
-        elif against := f"{names[0].name} … lacks {missing}" if missing else _unlike(names):
-            reason = reason or against
+        elif objection := f"{names[0].name} … lacks {missing}" if missing else _photo_evidence(names):
+            reason = reason or objection
             continue
         sequences.append(names)
     in_sequences = {file for names in sequences for file in names}
@@ -91,7 +88,7 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _numbered(files: Iterable[Path]) -> list[list[tuple[int, Path]]]:
-    """Pictures with their numbers, those together whose names differ in the last number only."""
+    """Numbered pictures, grouped by name without the last number."""
     groups: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
     for file in files:
         match = re.fullmatch(r"(.*?)(\d+)(\D*)", file.stem)
@@ -101,41 +98,41 @@ def _numbered(files: Iterable[Path]) -> list[list[tuple[int, Path]]]:
 
 
 def _missing(numbered: list[tuple[int, Path]]) -> str:
-    """The first numbers that are missing between the first and the last; empty if none are."""
-    there = {number for number, _ in numbered}
+    """The first missing numbers, empty if there are none."""
+    present = {number for number, _ in numbered}
     missing: list[int] = []
-    for number in range(numbered[0][0], numbered[-1][0]):  # may span billions: dates and serial numbers
-        if number not in there:
+    for number in range(numbered[0][0], numbered[-1][0]):  # may span billions, as with dates and serial numbers
+        if number not in present:
             missing.append(number)
             if len(missing) > 5:
                 break
     return ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
 
 
-def _unlike(files: tuple[Path, ...]) -> str | None:
-    """What tells pictures with consecutive numbers from a sequence; None if nothing does."""
+def _photo_evidence(files: tuple[Path, ...]) -> str | None:
+    """Why consecutively numbered pictures are photos; None if they form a sequence."""
     if files[0].suffix.lower() in HEIC_SUFFIXES:
         return f"{files[0].name} is HEIC"
     first: tuple[int, int, int] | None = None
     for file in files:
-        facts = _facts(file)
-        if facts is None:
-            continue  # damaged, or a format that Pillow does not read; the reader will name it
-        shape, camera = facts
+        header = _read_header(file)
+        if header is None:
+            continue  # damaged or unknown to Pillow; reported on reading
+        shape, camera = header
         if camera:
             return f"{file.name} was taken by a camera ({camera})"
         first = first or shape
         if shape != first:
-            return f"{file.name} has another size or orientation than {files[0].name}"
+            return f"{file.name} differs in size or orientation from {files[0].name}"
     return None
 
 
-def _facts(file: Path) -> tuple[tuple[int, int, int], str | None] | None:
-    """Stored size and EXIF orientation, and the camera that EXIF data name; None if Pillow cannot read them."""
+def _read_header(file: Path) -> tuple[tuple[int, int, int], str | None] | None:
+    """Stored width, height and EXIF orientation, and the camera; None if Pillow cannot read the file."""
     try:
         with Image.open(file) as picture:
             exif = picture.getexif()
-            # In TIFF these tags belong to the format itself, and film scanners fill them in.
+            # Not in TIFF, where these tags are part of the format and written by film scanners.
             camera = None if picture.format == "TIFF" else exif.get(_EXIF_MODEL) or exif.get(_EXIF_MAKE)
             return (*picture.size, exif.get(_EXIF_ORIENTATION, 1)), camera and str(camera).strip("\0 ")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):

@@ -1,8 +1,4 @@
-"""The target's sound in a render.
-
-- `sound_tracks`: a stream of packets for every track, copied where the container's players know the codec, else AAC
-- `Window`: the stretch that an excerpt keeps
-"""
+"""Carrying the target's audio over to a render: copied if the container supports the codec, else re-encoded as AAC."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -18,7 +14,7 @@ from av.packet import Packet
 from visagist.media.decoded import open_container
 from visagist.media.footage import AudioTrack, Footage
 
-_COPIED = {
+_COPIED_CODECS = {
     "mp4": {"aac", "mp3", "ac3", "eac3", "alac"},
     "mov": {"aac", "mp3", "ac3", "eac3", "alac"},  # and PCM
     "matroska": {"aac", "mp3", "mp2", "ac3", "eac3", "alac", "opus", "vorbis", "flac", "dts", "truehd"},  # and PCM
@@ -26,41 +22,41 @@ _COPIED = {
 _PCM = ("pcm_s16", "pcm_s24", "pcm_s32", "pcm_f32", "pcm_f64", "pcm_u8")
 _AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 
-Entry = tuple[Fraction, int, Packet]  # decoding time in seconds, order among equals, packet
+Entry = tuple[Fraction, int, Packet]  # decoding time in seconds, tie-breaking order, packet
 
 
 class Window(NamedTuple):
-    """Seconds on the target's clock, half open."""
+    """A half-open time range of an excerpt, in seconds on the target's clock."""
 
     start: Fraction
     end: Fraction
 
 
 def is_copied(codec: str, form: str) -> bool:
-    """Whether players of the file format `mp4`, `mov` or `matroska` know the sound codec.
+    """Whether players support an audio codec in `mp4`, `mov` or `matroska`.
 
     >>> is_copied("aac", "mp4"), is_copied("mp2", "mp4"), is_copied("pcm_s16le", "mov"), is_copied("pcm_s16le", "mp4")
     (True, False, True, False)
     """
-    return codec in _COPIED[form] or (form != "mp4" and codec.startswith(_PCM))
+    return codec in _COPIED_CODECS[form] or (form != "mp4" and codec.startswith(_PCM))
 
 
 def sound_tracks(
     out: OutputContainer, target: Footage, form: str, shift: Fraction, window: Window | None, notes: list[str]
 ) -> list[Iterator[Entry]]:
-    """Add a stream to `out` for every sound track of the target, and say what becomes of each.
+    """Add a stream to `out` for every audio track of the target, and append what changes to `notes`.
 
     Returns:
-        for each track its packets in order, with times less `shift` seconds.
+        The packets of each track in order, with timestamps reduced by `shift` seconds.
     """
     tracks = []
     for number, track in enumerate(target.audio):
         if is_copied(track.codec, form):
             tracks.append(_copied(out, target, track, number + 1, shift, window, form))
         elif track.channels == 0 or track.rate == 0:
-            notes.append(f"sound track {number + 1} ({track.codec}) cannot be decoded and is left out")
+            notes.append(f"audio track {number + 1} ({track.codec}) cannot be decoded and is dropped")
         else:
-            notes.append(f"sound track {number + 1}: {track.codec} becomes AAC")
+            notes.append(f"audio track {number + 1}: {track.codec} becomes AAC")
             tracks.append(_encoded(out, target, track, number + 1, shift, window))
     return tracks
 
@@ -79,7 +75,7 @@ def _copied(
     assert isinstance(source, AudioStream)
     stream = out.add_stream_from_template(source, opaque=True)
     _label(stream, track)
-    # Matroska has no edit list: what begins before an excerpt cannot be cut by the player.
+    # Matroska has no edit lists, so players cannot trim a packet that starts before the excerpt.
     overlapping = form != "matroska"
 
     def packets() -> Iterator[Entry]:
@@ -89,7 +85,7 @@ def _copied(
                 try:
                     packet = next(demuxed, None)
                 except av_error.FFmpegError:
-                    return  # the file is cut short; so is its sound
+                    return  # a truncated file has truncated audio
                 if packet is None:
                     return
                 if packet.size == 0 or packet.is_corrupt or packet.pts is None:
@@ -135,7 +131,7 @@ def _encoded(
                         return
                     decoded = packet.decode()
                 except av_error.InvalidDataError:
-                    continue  # a damaged packet; the times of the next ones keep the sound in place
+                    continue  # skip a damaged packet; timestamps keep the rest in sync
                 except av_error.FFmpegError:
                     return
                 for frame in decoded:

@@ -1,16 +1,13 @@
-"""SMPTE timecode.
-
-- `moved_timecode`: the timecode some frames later
-"""
+"""SMPTE timecode arithmetic."""
 
 import re
 from fractions import Fraction
 
 
 def moved_timecode(code: str, frames: int, rate: Fraction | None) -> str | None:
-    """The timecode `frames` frames after `code`; None where the code is malformed or does not fit the rate.
+    """The timecode `frames` frames after `code`; None if it is malformed or does not fit the rate.
 
-    A semicolon or full stop before the frames means drop-frame counting (29.97 and 59.94 only).
+    A semicolon or period before the frame number means drop-frame (29.97 and 59.94 fps only).
 
     >>> moved_timecode("01:00:59:24", 2, Fraction(25))
     '01:01:00:01'

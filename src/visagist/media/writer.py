@@ -1,6 +1,4 @@
-"""Frames to disk: one closed chunk of a render.
-
-- `ChunkWriter`: encodes in a background thread into a file that exists only when it is whole
+"""Encoding chunks of a render atomically, in a background thread.
 
 A chunk starts with a key frame and can be joined with others of the same target and options (see `join`).
 """
@@ -29,16 +27,16 @@ from visagist.media.footage import Footage
 from visagist.media.frame import Frame
 from visagist.media.options import EncodeOptions, encoding_for
 
-# NUT keeps exact times of every codec but ProRes, which it does not hold.
-_FORMATS = {
+# NUT stores exact timestamps, but not ProRes.
+_CONTAINERS = {
     "nut": ("nut", {"avoid_negative_ts": "disabled"}),
     "mov": ("mov", {"movflags": "use_metadata_tags"}),
 }
-_AHEAD = 6  # frames that may wait for the encoder
+_QUEUED_FRAMES = 6
 
 
 class ChunkWriter:
-    """Writes frames of one target, in order, into one chunk.
+    """Write consecutive frames of a target to one chunk, in a `with` block.
 
     >>> with ChunkWriter(Path("0000.nut"), target, EncodeOptions(codec="h264")) as writer:  # doctest: +SKIP
     ...     for frame in frames:
@@ -50,7 +48,7 @@ class ChunkWriter:
 
         Args:
             path: the chunk, by convention `.nut`.
-            target: the footage whose size, clock, colour and aspect the chunk has.
+            target: the footage that determines size, time base, colour and aspect.
             options: with a codec (see `EncodeOptions.resolved`).
 
         Raises:
@@ -59,7 +57,7 @@ class ChunkWriter:
         self.path, self.target = path, target
         self.encoding = encoding_for(target, options)
         self.frames = 0
-        self._queue: queue.Queue[Frame | None] = queue.Queue(_AHEAD)
+        self._queue: queue.Queue[Frame | None] = queue.Queue(_QUEUED_FRAMES)
         self._abandoned = threading.Event()
         self._error: BaseException | None = None
         self._stack = ExitStack()
@@ -74,15 +72,15 @@ class ChunkWriter:
         return self
 
     def write(self, frame: Frame) -> None:
-        """Hand over the next frame.
+        """Queue the next frame.
 
         Raises:
-            OutputError: the encoder failed with this frame or an earlier one, or its time is not on the target's clock.
+            OutputError: encoding an earlier frame failed, or the time is not a multiple of the target's time base.
         """
         if (frame.time / self.target.time_base).denominator != 1:
             clock = f"{self.target.time_base} s"
             raise OutputError(
-                f"{self.path}: frame {frame.index} at {frame.time} s is not on the target's clock of {clock}"
+                f"{self.path}: frame {frame.index} at {frame.time} s does not match the target's time base of {clock}"
             )
         while self._error is None:
             try:
@@ -106,26 +104,27 @@ class ChunkWriter:
                 continue
             break
         self._thread.join()
-        with self._stack:  # renames the file, or removes it where the block ends with an error
+        with self._stack:  # renames the file, or removes it after an error
             if error is not None:
                 raise error
             self._raise()
             if self.frames == 0:
-                raise OutputError(f"{self.path}: a chunk needs at least one frame")
+                raise OutputError(f"{self.path}: no frame was written")
 
     def _raise(self) -> None:
         error = self._error
         if isinstance(error, OSError):
             cause = error.strerror or str(error)
-            raise OutputError(f"{self.path}: cannot be written ({cause}); choose another place or free some") from error
+            raise OutputError(
+                f"{self.path}: cannot be written ({cause}); free space or choose another place"
+            ) from error
         if isinstance(error, av_error.FFmpegError):
-            refused = f"{self.encoding.encoder} refused {self.encoding.pixel_format}"
+            refused = f"{self.encoding.encoder} rejected {self.encoding.pixel_format}"
             raise OutputError(f"{self.path}: {refused} ({error.strerror}); choose another codec") from error
         if error is not None:
             raise error
 
     def _work(self, temporary: Path) -> None:
-        """The encoding thread."""
         try:
             first = self._queue.get()
             if first is None:
@@ -133,8 +132,8 @@ class ChunkWriter:
             if self.encoding.encoder == "exr":
                 self._write_exr(temporary, first)
                 return
-            form, settings = _FORMATS["mov" if self.encoding.encoder == "prores_ks" else "nut"]
-            # Times in the file count from its first frame; the origin stands in its metadata.
+            form, settings = _CONTAINERS["mov" if self.encoding.encoder == "prores_ks" else "nut"]
+            # Timestamps start at the first frame, whose time is in the metadata.
             with av.open(temporary.as_posix(), "w", format=form, container_options=settings) as out:
                 out.metadata.update(visagist_origin=str(first.time), visagist_first=str(first.index))
                 stream: VideoStream | None = None
@@ -148,11 +147,11 @@ class ChunkWriter:
                     frame = self._queue.get()
                 if stream is not None and not self._abandoned.is_set():
                     out.mux(stream.encode(None))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that writes
+        except BaseException as error:  # noqa: BLE001 - re-raised in the writing thread
             self._error = error
 
     def _write_exr(self, temporary: Path, first: Frame) -> None:
-        """A chunk of OpenEXR pictures is a ZIP archive of them, named by the numbers of their frames."""
+        """Write OpenEXR pictures to a ZIP archive, named by frame index."""
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
             frame: Frame | None = first
             while frame is not None and not self._abandoned.is_set():

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from visagist.core.device import Compute, choose
+from visagist.core.device import Compute, select_device
 from visagist.core.errors import RunError
 from visagist.core.settings import Settings
 from visagist.core.tensors import load_hashed, load_notes, save_tensors
@@ -134,7 +134,7 @@ class TrainedNetwork:
             ConfigError: the device is not available, or the record has unknown settings.
         """
         file = weights_file(path)
-        compute = choose(device)
+        compute = select_device(device)
         tensors, notes, digest = load_hashed(file)
         record = _record(notes, file)
         network = create(record.architecture, record.identities, **record.config)

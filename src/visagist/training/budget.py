@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-from visagist.core.device import Compute, choose
+from visagist.core.device import Compute, select_device
 from visagist.core.events import EventCallback, Note
 from visagist.models import configure
 from visagist.training.config import TrainOptions
@@ -52,7 +52,7 @@ def estimate_seconds(options: TrainOptions) -> float:
     """
     if options.iterations is None:
         return 60.0 * (options.minutes or 0.0)
-    compute = choose(options.device)
+    compute = select_device(options.device)
     side = round(configure(options.model, options.settings).size * options.margin)
     noise = np.random.default_rng(0).integers(0, 256, (32, side, side, 3), np.uint8)
     crops = Crops(noise, np.full((32, side, side), 255, np.uint8), name="noise")

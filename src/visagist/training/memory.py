@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from visagist.core.device import Compute, available
+from visagist.core.device import Compute, available_memory
 from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, configure, create
 from visagist.training.config import TrainOptions
@@ -31,7 +31,7 @@ GIB = 2**30
 # GPUs, CUDA's context and handles.
 BASE = {"cpu": 600 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
 # Fragmentation and scratch memory, for lasting memory and for that of a step: measured 1.0 to 1.1 on a CPU, and up to
-# 1.5 where a discriminator's tensors fragment a heap that is kept (`core.device.kept_memory`).
+# 1.5 where a discriminator's tensors fragment a heap that is kept (`core.device.reuse_freed_memory`).
 LASTING_SLACK = 1.1
 STEP_SLACK = {"cpu": 1.5, "cuda": 1.1, "mps": 1.1}
 DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}  # crops as read, and as the trainer holds them, if in one memory
@@ -55,7 +55,7 @@ def check_memory(options: TrainOptions, identities: Sequence[str], compute: Comp
     Raises:
         ConfigError: it does not fit into what the device has left.
     """
-    room = available(compute.device)
+    room = available_memory(compute.device)
     if room is not None and (most := upper_bound(options, identities, compute, crops)) < room / 4:
         return f"takes less than {most / GIB:.1f} GiB of the {room / GIB:.0f} GiB available"
     needed = estimate_memory(options, identities, compute, crops)
@@ -210,7 +210,7 @@ def explained(trainer: Trainer) -> Iterator[None]:
         crops = sum(len(each.planes) for each in set(trainer.datasets.values()))
         identities = tuple(trainer.datasets)
         needed = estimate_memory(options, identities, trainer.compute, crops)
-        room = min(available(device, with_own=True) or needed, round(BELOW_FAILED * needed))
+        room = min(available_memory(device, with_own=True) or needed, round(BELOW_FAILED * needed))
         fits = remedies(options, identities, trainer.compute, crops, needed, room)
         anew = {flags: each for flags, each in fits.items() if flags != "--checkpointing"}
         changes = ["continue with --checkpointing"] if "--checkpointing" in fits else []

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from visagist.core.device import Compute, available, choose
+from visagist.core.device import Compute, available_memory, select_device
 from visagist.core.errors import ConfigError
 from visagist.core.events import EventCallback, Note
 from visagist.models import ARCHITECTURES, configure, create
@@ -91,9 +91,9 @@ def with_preset(
         if known.preset != options.preset:
             return filled  # which is refused later, as another training
     else:
-        compute = choose(options.device)
+        compute = select_device(options.device)
         events(Note(STEP, f"preset {options.preset}: looking for what fits into memory"))
-        filled, since = resolve(options, identities, count_crops(), compute, available(compute.device)), ""
+        filled, since = resolve(options, identities, count_crops(), compute, available_memory(compute.device)), ""
     added = " ".join(added_flags(given(options), given(filled)))
     events(Note(STEP, f"preset {options.preset}{since}: {added or 'everything was given'}"))
     if filled.minutes is not None:
@@ -108,7 +108,7 @@ def with_batch(options: TrainOptions, run: Path, identities: int) -> TrainOption
         return options
     if (run / RECORD).exists():
         batch = RunRecord.read(run).options.batch
-    elif choose(options.device).device.type == "cpu":
+    elif select_device(options.device).device.type == "cpu":
         batch = max(CPU_BATCH, 2 * identities)
     else:
         return options

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from visagist.core.device import Compute, choose, kept_memory
+from visagist.core.device import Compute, reuse_freed_memory, select_device
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import EventCallback, Note, Warned, silent
 from visagist.models import configure, create
@@ -56,7 +56,7 @@ def train_crops(
 @contextmanager
 def exclusive(run: Path, on_event: EventCallback | None) -> Iterator[tuple[World, EventCallback]]:
     """Join the processes of this training, lock the run's folder against others, and emit events on one process."""
-    with joined() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
+    with joined() as world, reuse_freed_memory(), run_lock(run) if world.is_main else nullcontext():
         world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
         yield world, (on_event or silent) if world.is_main else silent
 
@@ -83,7 +83,7 @@ def checked_options(
         if isinstance(options.start, Path):
             check_start(options.start, options)
     if world.is_main and not (run / RECORD).exists():  # a run that has been trained has fitted before
-        memory = check_memory(options, identities, choose(own_device(options.device)), count_crops())
+        memory = check_memory(options, identities, select_device(own_device(options.device)), count_crops())
         events(Note(STEP, memory))
     return options
 
@@ -96,7 +96,7 @@ def prepare(
     Raises:
         RunError: the run is of other crops, or has trained longer than is asked.
     """
-    compute = choose(own_device(options.device))
+    compute = select_device(own_device(options.device))
     datasets = load_datasets(crops, options, compute)
     is_new = read_state(run / CHECKPOINTS) is None
     source = starting_weights(options) if is_new else None

@@ -9,7 +9,7 @@ import time
 from contextlib import nullcontext
 from statistics import median
 
-from visagist.core.device import peak
+from visagist.core.device import peak_memory
 from visagist.core.events import Metric, Note, Progress, Result, Warned, silent
 from visagist.core.files import sha256
 from visagist.models.bundle import WEIGHTS
@@ -107,7 +107,7 @@ def report(run: TrainingRun) -> None:
         run.events(Note(STEP, f"{trainer.compute}: {rate}, so {total - iteration} iterations take about {left}"))
     if iteration % METRIC_EVERY and iteration != total:
         return
-    seconds, memory = median(run.seconds[-50:]), peak(trainer.compute.device)
+    seconds, memory = median(run.seconds[-50:]), peak_memory(trainer.compute.device)
     metrics = {
         "loss": sum(part.item() for part in trainer.losses.values()),
         **{f"loss_{name}": part.item() for name, part in trainer.losses.items()},

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from visagist.evaluation.evaluation_data import Case
 from visagist.evaluation.metric import Metric
 from visagist.evaluation.metrics import METRICS
-from visagist.faces.align import STABLE
+from visagist.faces.align import STABLE_POINTS
 
 ANGLES = {"yaw": "turned to the side", "pitch": "raised or lowered", "roll": "tilted"}
 
@@ -24,7 +24,10 @@ def stable_fit(case: Case) -> tuple[NDArray[np.complex128], NDArray[np.complex12
 
     As complex numbers, a point being x + iy: `(a, b)`, both `(N,)`, with target ≈ a * judged + b.
     """
-    judged, target = as_complex(case.judged.landmarks[:, STABLE, :]), as_complex(case.target.landmarks[:, STABLE, :])
+    judged, target = (
+        as_complex(case.judged.landmarks[:, STABLE_POINTS, :]),
+        as_complex(case.target.landmarks[:, STABLE_POINTS, :]),
+    )
     middle_j, middle_t = judged.mean(1), target.mean(1)
     j, t = judged - middle_j[:, None], target - middle_t[:, None]  # (N, P)
     turn = (j.conj() * t).sum(1) * (1 / (np.abs(j) ** 2).sum(1))  # NumPy's complex division warns at NaN
@@ -38,7 +41,7 @@ def as_complex(landmarks: NDArray[np.float32]) -> NDArray[np.complex128]:
 
 def placement(case: Case) -> NDArray[np.float64]:
     """How far `stable_fit` moves the judged face, `(N,)`, in per cent of the distance between the eyes."""
-    judged = as_complex(case.judged.landmarks[:, STABLE, :])
+    judged = as_complex(case.judged.landmarks[:, STABLE_POINTS, :])
     turn, shift = stable_fit(case)
     moved = turn[:, None] * judged + shift[:, None] - judged  # (N, P)
     return 100 * np.abs(moved).mean(1) / case.eye_distances

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from visagist.core.errors import FacesetError
 from visagist.faces import Coverage, mean_embedding
-from visagist.faces.clusters import SAME
+from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.faces.identity import embedding_weight
-from visagist.faces.subject import SHEET
+from visagist.faces.subject import SHEET_NAME
 from visagist.faceset import Faceset, Record
 from visagist.faceset.record import SUFFIXES
 from visagist.faceset.split import UNKNOWN, hold_out_identities
@@ -79,7 +79,7 @@ def facesets_in(folder: Path) -> list[Path]:
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not name.startswith("."))
-        pictures = (Path(name) for name in files if not name.startswith(".") and name != SHEET)
+        pictures = (Path(name) for name in files if not name.startswith(".") and name != SHEET_NAME)
         if any(picture.suffix in SUFFIXES for picture in pictures):
             found.append(Path(here))
     if not found:
@@ -119,7 +119,7 @@ def told_apart(records: list[Record]) -> NDArray[np.int64]:
         weights = np.array([embedding_weight(np.array(r.pose), r.score, r.width, r.sharpness) for r, _ in known])
         mean = mean_embedding(np.stack([vector for _, vector in known]), weights)
         alike = sums[:people] @ mean / np.linalg.norm(sums[:people], axis=1)
-        best = int(alike.argmax()) if people and alike.max() >= SAME else people
+        best = int(alike.argmax()) if people and alike.max() >= SAME_PERSON_SIMILARITY else people
         if best == people:
             sums[people], people = 0, people + 1
         sums[best] += mean * weights.sum()

@@ -1,7 +1,4 @@
-"""Pictures that FFmpeg does not read as they are meant: OpenEXR and HEIC.
-
-- `picture_decoder`: what reads a file, None where FFmpeg does
-"""
+"""Decoders for picture formats that FFmpeg does not read faithfully: OpenEXR and HEIC."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,21 +13,21 @@ HEIC_SUFFIXES = frozenset((".heic", ".heif"))
 
 
 def picture_decoder(path: Path) -> Callable[[Path], Frame] | None:
-    """The function that reads the picture at `path`, by its suffix; None leaves it to FFmpeg."""
+    """The decoder for a picture, chosen by suffix; None if FFmpeg decodes it."""
     suffix = path.suffix.lower()
     return read_exr if suffix == ".exr" else _read_heic if suffix in HEIC_SUFFIXES else None
 
 
 def _read_heic(path: Path) -> Frame:
-    """A HEIC picture, upright, at 16 bits where it has more than 8."""
+    """Read a HEIC picture upright, as 16 bits if it has more than 8."""
     try:
         import pillow_heif
     except ImportError as error:
         raise FootageError(
-            f"{path}: HEIC pictures need an extra; `pip install 'visagist[heic]'`, or convert them to JPEG"
+            f"{path}: HEIC needs an extra; run `pip install 'visagist[heic]'`, or convert it to JPEG"
         ) from error
     try:
-        # libheif turns the picture as the file says; the EXIF orientation beside that is informative only.
+        # libheif applies the rotation stored in the file; the EXIF orientation is only informative.
         pixels = np.asarray(pillow_heif.open_heif(path, convert_hdr_to_8bit=False))
     except FileNotFoundError as error:
         raise FootageError(f"{path}: no such file; check the name") from error

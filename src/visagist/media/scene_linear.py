@@ -1,10 +1,6 @@
-"""Scene-linear samples and their display-referred rendition.
+"""Scene-linear samples and their display-referred rendition, which detection and networks see.
 
-- `rendition`: what detection, crops and networks see of scene-linear RGB
-- `changed`: scene-linear RGB with a change that was made to the rendition
-- `rec709_matrix`: from the primaries that an OpenEXR file declares to those of the rendition
-
-The rendition is sRGB at exposure 0: BT.709 primaries, linear 0 to 1, the sRGB curve. What it clips is not lost.
+The rendition is sRGB at exposure 0: BT.709 primaries, linear values clipped to [0, 1], then the sRGB curve.
 """
 
 import functools
@@ -12,42 +8,42 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # x, y of red, green, blue and white
+REC709 = (0.64, 0.33, 0.30, 0.60, 0.15, 0.06, 0.3127, 0.3290)  # xy of red, green, blue and white
 LARGEST_HALF = 65504.0
 
 Chromaticities = tuple[float, ...]
 
 
-def rendition(linear: NDArray[np.floating], chromaticities: Chromaticities | None) -> NDArray[np.uint16]:
-    """The display-referred rendition at 16 bits.
+def to_display_referred(linear: NDArray[np.floating], chromaticities: Chromaticities | None) -> NDArray[np.uint16]:
+    """The display-referred rendition as 16-bit codes, of the same shape.
 
     Args:
-        linear: `(h, w, 3)` or, for gray, `(h, w, 1)` scene-linear, half or float.
+        linear: scene-linear, `(h, w, 3)` RGB or any shape for gray, half or float.
         chromaticities: of RGB, as in `rec709_matrix`; None for BT.709 and gray.
     """
     if chromaticities is not None:
         linear = _finite(linear) @ rec709_matrix(chromaticities).T.astype(np.float32)
-    with np.errstate(over="ignore"):  # becomes infinite, and is clipped as such
+    with np.errstate(over="ignore"):  # overflows to infinity, which is clipped
         halves = np.ascontiguousarray(linear, dtype=np.float16)
     return _codes_of_halves()[halves.view(np.uint16)]
 
 
-def changed(
+def add_difference(
     linear: NDArray[np.floating], change: NDArray[np.float32], chromaticities: Chromaticities | None
 ) -> NDArray[np.float32]:
-    """Scene-linear RGB after a change of its rendition.
+    """Apply a difference in the display-referred rendition to scene-linear RGB.
 
-    Values between 0 and 1 follow the change. What the rendition clips is carried over in proportion: of a highlight,
-    the part above 1 is multiplied by the new linear value, so that 4.0 stays 4.0 where the new face is white too and
-    becomes 2.0 where it is 0.5; of a value below 0, the part that is below is multiplied by 1 minus the new value.
+    Values in [0, 1] follow the difference. What the rendition clips is scaled: the part of a highlight above 1 is
+    multiplied by the new linear value, so that 4.0 stays 4.0 if the new face is white there and becomes 2.0 if it is
+    0.5. The part of a value below 0 is multiplied by 1 minus the new value.
 
     Args:
         linear: `(h, w, 3)` scene-linear.
-        change: `(h, w, 3)` to add to the rendition, whose values lie in [0, 1].
+        change: `(h, w, 3)` difference to add to the rendition, in [-1, 1].
         chromaticities: of `linear`, as in `rec709_matrix`; None for BT.709.
 
     Returns:
-        `(h, w, 3)` with the primaries of `linear`.
+        `(h, w, 3)` scene-linear, with the primaries of `linear`.
     """
     matrix = np.eye(3) if chromaticities is None else rec709_matrix(chromaticities)
     scene = _finite(linear) @ matrix.T.astype(np.float32)
@@ -58,10 +54,10 @@ def changed(
 
 @functools.cache
 def rec709_matrix(chromaticities: Chromaticities) -> NDArray[np.float64]:
-    """`(3, 3)`: linear RGB of the given primaries to BT.709; the white points are made equal (Bradford).
+    """`(3, 3)` matrix from linear RGB with the given primaries to BT.709, with Bradford adaptation of the white point.
 
     Args:
-        chromaticities: x and y of red, green, blue and white.
+        chromaticities: xy of red, green, blue and white.
 
     >>> np.allclose(rec709_matrix(REC709), np.eye(3))
     True
@@ -85,13 +81,13 @@ def _xyz_of_rgb(chromaticities: Chromaticities) -> NDArray[np.float64]:
 
 
 def _finite(linear: NDArray[np.floating]) -> NDArray[np.float32]:
-    """NaN as 0, infinities as the largest half."""
+    """Replace NaN by 0 and clip to the range of half floats."""
     values = np.nan_to_num(linear.astype(np.float32), nan=0, posinf=LARGEST_HALF, neginf=-LARGEST_HALF)
     return np.clip(values, -LARGEST_HALF, LARGEST_HALF)
 
 
 def _encoded(linear: NDArray[np.floating]) -> NDArray[np.floating]:
-    """The sRGB curve (IEC 61966-2-1) of linear values in [0, 1]."""
+    """The sRGB transfer function (IEC 61966-2-1) for values in [0, 1]."""
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
 
 
@@ -101,7 +97,7 @@ def _decoded(encoded: NDArray[np.floating]) -> NDArray[np.floating]:
 
 @functools.cache
 def _codes_of_halves() -> NDArray[np.uint16]:
-    """`(65536,)`: the 16-bit code of every half; a table is twenty times as fast as the curve."""
+    """`(65536,)` lookup table from half floats to 16-bit codes, 20 times as fast as the formula."""
     halves = np.arange(1 << 16, dtype=np.uint16).view(np.float16).astype(np.float64)
     values = np.clip(np.nan_to_num(halves, nan=0, posinf=1, neginf=0), 0, 1)
     return np.rint(_encoded(values) * 65535).astype(np.uint16)
