@@ -18,7 +18,7 @@ from visagist.faceset.split import hold_out_identities
 from visagist.jobs.train import pretrain
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, train_crops
-from visagist.training.recipes.pretrain import facesets_in, load_pool, told_apart
+from visagist.training.recipes.pretrain import cluster_identities, facesets_in, load_pool
 from visagist.training.setup import prepare
 
 Make = Callable[..., TrainOptions]
@@ -117,7 +117,7 @@ def test_tracks_of_a_person_come_together_and_those_without_embeddings_stay_apar
 
     tracks = [(0, 0), (1, 1), (0, 2), (-1, 3), (1, 4), (2, 5), (2, 5), (-1, 2)]  # person, track
     # The longest tracks come first. The last crop has no embedding, and is of a track that has.
-    assert told_apart([seen(*each) for each in tracks]).tolist() == [0, 2, 0, -1, 2, 1, 1, 0]
+    assert cluster_identities([seen(*each) for each in tracks]).tolist() == [0, 2, 0, -1, 2, 1, 1, 0]
 
 
 def test_folders_that_are_no_facesets_are_refused_by_name(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_finishing_loss_that_begins_to_act_is_no_explosion(
     crops: People, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("visagist.training.setup.check_memory", lambda *_: "")  # slow for adversarial losses
-    monkeypatch.setattr("visagist.training.stability.SETTLED", 10)
+    monkeypatch.setattr("visagist.training.stability.MIN_HISTORY", 10)
     events: list[Event] = []
     asked = options(
         iterations=40, save_every=50, preview_every=50, losses={"gan": 10.0, "gan_dims": 4}, schedule={"cool_down": 0.5}

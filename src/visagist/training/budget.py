@@ -35,7 +35,7 @@ def plan_iterations(
     seconds = seconds_per_iteration(datasets, options, compute)
     left = max(0.0, 60 * minutes - (time.perf_counter() - start))
     # Clocks differ between processes, the plan may not.
-    iterations = World.now().agreed(max(1, int(left * (1 - OVERHEAD) / seconds)))
+    iterations = World.current().broadcast_number(max(1, int(left * (1 - OVERHEAD) / seconds)))
     rate = speed(options.batch / seconds)
     events(Note(STEP, f"{compute}: {rate}, so {duration(60 * minutes)} are {iterations} iterations"))
     return iterations

@@ -80,7 +80,7 @@ def write_state(folder: Path, state: State) -> None:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, state: State) -> None:
     """Write a checkpoint and make it the latest."""
     notes = {"iteration": checkpoint.iteration, "plan": checkpoint.plan.model_dump(), "stability": checkpoint.stability}
-    save_tensors(path_of(folder, checkpoint.iteration), checkpoint.tensors, notes)
+    save_tensors(checkpoint_path(folder, checkpoint.iteration), checkpoint.tensors, notes)
     write_state(folder, state)
 
 
@@ -90,14 +90,14 @@ def load_checkpoint(folder: Path, iteration: int) -> Checkpoint:
     Raises:
         RunError: it is missing or damaged.
     """
-    path = path_of(folder, iteration)
+    path = checkpoint_path(folder, iteration)
     plan, stability = _read_header(path)
     return Checkpoint(iteration, plan, load_tensors(path, REMEDY), stability)
 
 
 def plan_of(folder: Path, iteration: int) -> Plan:
     """The plan that a checkpoint was trained by, without reading its tensors."""
-    return _read_header(path_of(folder, iteration))[0]
+    return _read_header(checkpoint_path(folder, iteration))[0]
 
 
 def _read_header(path: Path) -> tuple[Plan, dict[str, float]]:
@@ -109,7 +109,7 @@ def _read_header(path: Path) -> tuple[Plan, dict[str, float]]:
         raise RunError(f"{path}: its header is damaged ({error}); {REMEDY}") from error
 
 
-def path_of(folder: Path, iteration: int) -> Path:
+def checkpoint_path(folder: Path, iteration: int) -> Path:
     """The file of a checkpoint."""
     return folder / f"{iteration:08}.safetensors"
 
@@ -143,7 +143,7 @@ def prune(folder: Path, backup_every: int, backups: int, pinned: Iterable[int]) 
     kept |= {max(i for i in saved if i <= at) for at in pinned if at >= saved[0]}
     for iteration in saved:
         if iteration not in kept:
-            delete(path_of(folder, iteration))
+            delete(checkpoint_path(folder, iteration))
 
 
 def delete(file: Path) -> None:

@@ -37,7 +37,7 @@ class World:
     size: int = 1
 
     @classmethod
-    def now(cls) -> "World":
+    def current(cls) -> "World":
         """The world of torch's process group; a single rank without one."""
         is_joined = dist.is_available() and dist.is_initialized()
         return cls(dist.get_rank(), dist.get_world_size()) if is_joined else cls()
@@ -55,16 +55,16 @@ class World:
         """Wait for all ranks."""
         self.any(False)
 
-    def agreed(self, number: int) -> int:
+    def broadcast_number(self, number: int) -> int:
         """The main rank's number."""
         return number if self.size == 1 else int(self._sum(torch.tensor(number if self.is_main else 0)))
 
-    def shared(self, text: str) -> str:
+    def broadcast_text(self, text: str) -> str:
         """The main rank's text."""
         if self.size == 1:
             return text
         letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-        length = self.agreed(len(letters))
+        length = self.broadcast_number(len(letters))
         return bytes(self._sum(letters if self.is_main else letters.new_zeros(length)).tolist()).decode()
 
     def sum_in_place(self, tensors: Iterable[Tensor]) -> None:
@@ -86,11 +86,11 @@ class World:
                 tensor.copy_(numbers.view(tensor.shape))
 
     def _sum(self, tensor: Tensor) -> Tensor:
-        with _answered():
+        with _connection_errors():
             dist.all_reduce(tensor)
         return tensor
 
-    def own_generator(self, generator: torch.Generator) -> torch.Generator:
+    def rank_generator(self, generator: torch.Generator) -> torch.Generator:
         """A generator for this rank alone, from one that is the same on all; the main rank keeps the latter."""
         if self.is_main:
             return generator
@@ -127,7 +127,7 @@ def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list
 
 
 @contextmanager
-def joined() -> Iterator[World]:
+def join_processes() -> Iterator[World]:
     """Join the training started by `torchrun` for the duration of the block; a single rank without it.
 
     A process group that the calling program has made is used.
@@ -137,8 +137,8 @@ def joined() -> Iterator[World]:
         RunError: the other ranks cannot be reached.
     """
     size = os.environ.get("WORLD_SIZE", "1")
-    if size == "1" or World.now().size > 1:
-        yield World.now()
+    if size == "1" or World.current().size > 1:
+        yield World.current()
         return
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing or not dist.is_available():
@@ -149,10 +149,10 @@ def joined() -> Iterator[World]:
         )
     # Gradients on GPUs go through NCCL; flags, which the CPU reads, through gloo, which notices a dead rank at once.
     both = torch.cuda.is_available() and dist.is_nccl_available()
-    with _answered():
+    with _connection_errors():
         dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=TIMEOUT)
     try:
-        yield World.now()
+        yield World.current()
     finally:
         dist.destroy_process_group()
 
@@ -163,7 +163,7 @@ def own_device(asked: str) -> str:
     Raises:
         ConfigError: all ranks would take the same GPU.
     """
-    if World.now().size == 1:
+    if World.current().size == 1:
         return asked
     if asked not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"several processes cannot all train on '{asked}'; leave --device at auto, cuda or cpu")
@@ -173,7 +173,7 @@ def own_device(asked: str) -> str:
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
+def _connection_errors() -> Iterator[None]:
     """Raise RunError if another rank does not answer."""
     try:
         yield

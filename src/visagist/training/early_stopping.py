@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from visagist.training.schedule import Plan
 
 MIN_GAIN = 0.001  # SSIM; less is not visible
-MEANS = 8  # that a line is fitted to
-MIN_VALIDATIONS = 2 * MEANS
+FIT_POINTS = 8  # that a line is fitted to
+MIN_VALIDATIONS = 2 * FIT_POINTS
 CONFIDENCE = 3.707  # Student's t of 6 degrees of freedom at 0.995: checked many times, stopped once
 
 
@@ -73,11 +73,11 @@ def outlook(iterations: Sequence[int], values: NDArray[np.float64]) -> Outlook:
         return Outlook(last)
     at = np.asarray(iterations, np.float64)
     begin = min(int(np.searchsorted(at, last / 2)), len(at) - MIN_VALIDATIONS)
-    x = np.array([part.mean() for part in np.array_split(np.log(at[begin:]), MEANS)])  # (MEANS,)
-    y = np.array([part.mean(0) for part in np.array_split(values[begin:], MEANS)])  # (MEANS, P)
+    x = np.array([part.mean() for part in np.array_split(np.log(at[begin:]), FIT_POINTS)])  # (FIT_POINTS,)
+    y = np.array([part.mean(0) for part in np.array_split(values[begin:], FIT_POINTS)])  # (FIT_POINTS, P)
     x, y = x - x.mean(), y - y.mean(0)
     slopes = x @ y / (x @ x)  # (P,)
-    errors = np.sqrt(((y - x[:, None] * slopes) ** 2).sum(0) / (MEANS - 2) / (x @ x))
+    errors = np.sqrt(((y - x[:, None] * slopes) ** 2).sum(0) / (FIT_POINTS - 2) / (x @ x))
     slope, limit = float(slopes.max()), float((slopes + CONFIDENCE * errors).max())
     return Outlook(
         iteration=last,

@@ -99,7 +99,7 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
         for iteration in range(2):  # the optimizer's state is there from the second on
             ledger.peak = ledger.live
             trainer.step(iteration)
-            trainer.losses, trainer.judged = {}, {}
+            trainer.losses, trainer.discriminator_losses = {}, {}
             lasting = ledger.live
         state = trainer.tensors()
         # What lies in channels_last is copied for saving; on a GPU one tensor after the other, to the CPU.
@@ -160,14 +160,14 @@ def remedies(
     if can_recompute:
         add("--checkpointing", need(recompute=True))
     # Memory grows evenly with the batch.
-    least = parts * World.now().size  # faces per identity
+    least = parts * World.current().size  # faces per identity
     lowest = next(each for each in range(2, batch + 1) if min(faces_per_identity(each, len(identities))) >= least)
     smallest = need(lowest) if lowest < batch else needed
     if smallest <= room < needed:
         fitting = min(batch - 1, lowest + (room - smallest) * (batch - lowest) // (needed - smallest))
         while (found := need(fitting)) > room:
             fitting = (lowest + fitting) // 2
-        most = min(faces_per_identity(batch, len(identities))) // World.now().size
+        most = min(faces_per_identity(batch, len(identities))) // World.current().size
         cuts = parts * -(-batch // fitting)
         for more in (cuts, 2 * cuts):
             if more <= min(most, MOST_PARTS) and (cut := need(parts=more)) <= room:

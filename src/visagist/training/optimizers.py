@@ -81,7 +81,9 @@ def suited_rate(name: Name, rate: float) -> float:
     return rate * LION_RATE if name == "lion" else rate
 
 
-def build(weights: Iterable[Tensor], options: OptimizerOptions, rate: float, compute: Compute) -> torch.optim.Optimizer:
+def create_optimizer(
+    weights: Iterable[Tensor], options: OptimizerOptions, rate: float, compute: Compute
+) -> torch.optim.Optimizer:
     """The optimizer of some weights; biases do not decay."""
     weights, decay = list(weights), options.weight_decay
     decayed = [weight for weight in weights if weight.ndim > 1 and decay]
@@ -118,19 +120,19 @@ def optimizer_step(
     if options.lr_dropout == 0:
         optimizer.step()
     else:
-        before = [(weight.detach().clone(), path_of(optimizer, weight).clone()) for weight in moving]
+        before = [(weight.detach().clone(), stepped_tensor(optimizer, weight).clone()) for weight in moving]
         optimizer.step()
         generator = torch.Generator(norm.device).manual_seed(seed)
         with torch.no_grad():
             for weight, (old, old_path) in zip(moving, before, strict=True):
-                dropped, path = random_mask(weight, options.lr_dropout, generator), path_of(optimizer, weight)
+                dropped, path = random_mask(weight, options.lr_dropout, generator), stepped_tensor(optimizer, weight)
                 path.copy_(torch.where(dropped, old_path, path))
                 weight.copy_(torch.where(dropped, old, weight))
     optimizer.zero_grad(set_to_none=True)
     return norm
 
 
-def path_of(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
+def stepped_tensor(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
     """What schedule-free steps instead of the weight; otherwise the weight itself."""
     return optimizer.state.get(weight, {}).get("z", weight.detach())
 
@@ -164,7 +166,7 @@ def update_average(
     if options.name == "schedule-free":
         beta1 = optimizer.param_groups[0]["betas"][0]
         for name, weight in weights.items():
-            average[name].copy_(torch.lerp(path_of(optimizer, weight), weight, 1 / beta1))
+            average[name].copy_(torch.lerp(stepped_tensor(optimizer, weight), weight, 1 / beta1))
         return
     updates = iteration // EMA_INTERVAL
     decay = min(options.ema, (1 + updates) / (10 + updates))  # shorter memory at the start

@@ -15,9 +15,9 @@ from visagist.training.data import IdentityDataset
 from visagist.training.trainer import Trainer
 from visagist.training.warm_start import Start
 
-RATES, ITERATIONS = (1e-6, 0.1), 100
-EXPLODED = 4.0  # times the lowest loss: the test ends
-SAFE = 0.3  # of the rate at which the loss falls fastest, which is close to where it explodes
+RATE_RANGE, ITERATIONS = (1e-6, 0.1), 100
+EXPLOSION_FACTOR = 4.0  # times the lowest loss: the test ends
+SAFETY_FACTOR = 0.3  # of the rate at which the loss falls fastest, which is close to where it explodes
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def find_rate(
         trainer.rate = rate
         return trainer.step(next(iterations)).item()
 
-    return range_test(step, *RATES, ITERATIONS)
+    return range_test(step, *RATE_RANGE, ITERATIONS)
 
 
 def range_test(step: Callable[[float], float], low: float, high: float, iterations: int) -> RateCurve:
@@ -60,7 +60,7 @@ def range_test(step: Callable[[float], float], low: float, high: float, iteratio
     exploded = False
     for rate in rates:
         loss = step(float(rate))
-        exploded = not math.isfinite(loss) or loss > EXPLODED * min([loss, *losses])
+        exploded = not math.isfinite(loss) or loss > EXPLOSION_FACTOR * min([loss, *losses])
         if exploded:
             break
         losses.append(loss)
@@ -85,4 +85,4 @@ def steepest(rates: NDArray[np.float64], smoothed: NDArray[np.float64]) -> float
     if lowest == 0:
         return None
     slope = np.diff(smoothed[: lowest + 1]) / np.diff(np.log(rates[: lowest + 1]))
-    return SAFE * float(rates[int(np.argmin(slope)) + 1])
+    return SAFETY_FACTOR * float(rates[int(np.argmin(slope)) + 1])

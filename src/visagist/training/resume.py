@@ -21,9 +21,11 @@ from visagist.training.run import CHECKPOINTS, RECORD, RunRecord
 from visagist.training.schedule import Plan
 
 # Everything else decides what the network becomes: if it changed halfway, the record would be wrong about the run.
-MAY_CHANGE = {"iterations", "minutes", "until", "device", "checkpointing"}
-MAY_CHANGE |= {"save_every", "preview_every", "backup_every", "backups"}
-ELSEWHERE = "continue with the options of the run, or train into another run folder (in a swap: another --workspace)"
+CHANGEABLE = {"iterations", "minutes", "until", "device", "checkpointing"}
+CHANGEABLE |= {"save_every", "preview_every", "backup_every", "backups"}
+OTHER_RUN_HINT = (
+    "continue with the options of the run, or train into another run folder (in a swap: another --workspace)"
+)
 
 Measure = Callable[[float], int]  # minutes to iterations
 
@@ -49,14 +51,14 @@ def check_same_options(run: Path, options: TrainOptions) -> TrainOptions:
     changed = [f"{name} was {before[name]}, now {now[name]}" for name in now if now[name] != before[name]]
     if changed:
         preset = known.preset if options.preset is None else None
-        hint = f"give --preset {preset}, or {ELSEWHERE}" if preset else ELSEWHERE
+        hint = f"give --preset {preset}, or {OTHER_RUN_HINT}" if preset else OTHER_RUN_HINT
         raise RunError(f"{run}: this run was started with other options ({', '.join(changed)}); {hint}")
     return options
 
 
 def fixed_options(options: TrainOptions) -> dict[str, Any]:
     """The options that a run keeps, including its model's defaults, by their names on the command line."""
-    values = options.model_dump(mode="json", exclude=MAY_CHANGE)
+    values = options.model_dump(mode="json", exclude=CHANGEABLE)
     values["settings"] = vars(configure(options.model, options.settings))
     values["learning_rate"] = options.learning_rate or suited_rate(
         options.optimizer.name, ARCHITECTURES[options.model].learning_rate
@@ -92,17 +94,19 @@ def continued_record(
         RunError: the run is of other facesets, or has trained longer than is asked.
     """
     if set(crops) != set(record.identities):
-        raise RunError(f"{run}: this run is of {', '.join(record.identities)}, not {', '.join(crops)}; {ELSEWHERE}")
+        raise RunError(
+            f"{run}: this run is of {', '.join(record.identities)}, not {', '.join(crops)}; {OTHER_RUN_HINT}"
+        )
     for name, each in crops.items():
         if each.fingerprint != record.origins[name].fingerprint:
             raise RunError(
                 f"{run}: this run was started with another {name} faceset ({record.origins[name].crops} crops, now "
-                f"{len(each.images)}); {ELSEWHERE}"
+                f"{len(each.images)}); {OTHER_RUN_HINT}"
             )
     # What else is known of the same crops may have changed, such as whether their footage shows other subjects.
     update: dict[str, Any] = {"origins": _origins(crops, options)}
     state = read_state(run / CHECKPOINTS)
-    total = _asked_total(record, options, measure)
+    total = _requested_total(record, options, measure)
     if total is not None:
         done = state.latest if state else 0
         trained_by = plan_of(run / CHECKPOINTS, done) if state else record.plan
@@ -111,7 +115,7 @@ def continued_record(
         if done in (trained_by.total, record.plan.total):
             update["finished"] = done
     continued = record.model_copy(update=update)
-    _continues_from(run, state, continued.plan)  # refused here, before the record changes
+    _resume_iteration(run, state, continued.plan)  # refused here, before the record changes
     return continued
 
 
@@ -132,7 +136,7 @@ def _origins(crops: Mapping[str, Crops], options: TrainOptions) -> dict[str, Ori
     }
 
 
-def _asked_total(record: RunRecord, options: TrainOptions, measure: Measure) -> int | None:
+def _requested_total(record: RunRecord, options: TrainOptions, measure: Measure) -> int | None:
     """Total iterations that the options ask for, None for the same length as before.
 
     Minutes that were asked for before keep their number of iterations; only what more minutes add is measured.
@@ -172,13 +176,13 @@ def _resized(run: Path, record: RunRecord, options: TrainOptions, total: int, do
 def leave_cool_down(run: Path, record: RunRecord) -> None:
     """Go back to where an earlier plan's cool-down began, if the latest checkpoint lies in one."""
     state = read_state(run / CHECKPOINTS)
-    iteration = _continues_from(run, state, record.plan)
+    iteration = _resume_iteration(run, state, record.plan)
     if state is not None and iteration != state.latest:
         update = {"latest": iteration, "failures": 0, "before_interruption": None}
         write_state(run / CHECKPOINTS, state.model_copy(update=update))
 
 
-def _continues_from(run: Path, state: State | None, plan: Plan) -> int:
+def _resume_iteration(run: Path, state: State | None, plan: Plan) -> int:
     """Iteration from which a run continues by a plan: its latest, or one before another plan's cool-down.
 
     Raises:

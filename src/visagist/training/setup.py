@@ -15,7 +15,7 @@ from visagist.training.budget import plan_iterations
 from visagist.training.checkpoint import read_state
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
-from visagist.training.distributed import World, joined, own_device, split_batch
+from visagist.training.distributed import World, join_processes, own_device, split_batch
 from visagist.training.memory import check_memory
 from visagist.training.presets import with_preset
 from visagist.training.preview import Sign
@@ -56,7 +56,7 @@ def train_crops(
 @contextmanager
 def exclusive(run: Path, on_event: EventCallback | None) -> Iterator[tuple[World, EventCallback]]:
     """Join the processes of this training, lock the run's folder against others, and emit events on one process."""
-    with joined() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
+    with join_processes() as world, kept_memory(), run_lock(run) if world.is_main else nullcontext():
         world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
         yield world, (on_event or silent) if world.is_main else silent
 
@@ -65,10 +65,12 @@ def checked_options(
     options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
     """The options, filled by their preset; refuses whatever can be refused before crops are read."""
-    world = World.now()
+    world = World.current()
     if world.is_main:
         options = with_preset(options, run, identities, count_crops, events)
-    options = TrainOptions.model_validate_json(world.shared(options.model_dump_json())) if world.size > 1 else options
+    options = (
+        TrainOptions.model_validate_json(world.broadcast_text(options.model_dump_json())) if world.size > 1 else options
+    )
     options = check_same_options(run, options)
     if options.batch < len(identities):
         raise ConfigError(
@@ -113,7 +115,7 @@ def prepare(
             events(Note(STEP, curve.as_text()))
             options = options.model_copy(update={"learning_rate": curve.suggestion})
         known, record = None, new_record(options, crops, measure, start.ancestor if start else None)
-    world = World.now()
+    world = World.current()
     world.wait()
     if world.is_main and record != known:
         record.save(run / RECORD)

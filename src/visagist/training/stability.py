@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 MAX_ROLLBACKS = 3
-MEMORY = 0.98  # of the running mean per iteration
-SETTLED = 100  # iterations before jumps count: the first losses fall fast and unevenly
-JUMP, PATIENCE = 2.0, 5  # times the running mean, iterations in a row
-EXPLODED = 20.0  # times the running mean: once is enough
-CLIMB = 3.0  # times the lowest running mean
+MEAN_DECAY = 0.98  # of the running mean per iteration
+MIN_HISTORY = 100  # iterations before jumps count: the first losses fall fast and unevenly
+JUMP_FACTOR, JUMP_PATIENCE = 2.0, 5  # times the running mean, iterations in a row
+EXPLOSION_FACTOR = 20.0  # times the running mean: once is enough
+CLIMB_FACTOR = 3.0  # times the lowest running mean
 
-ALIVE = 0.2  # variation, relative to that of real faces, from which a network has begun to tell faces apart
-COLLAPSED = 0.25  # of the largest variation so far
-CONFIRMATIONS = 3  # validations in a row
+MIN_VARIATION = 0.2  # variation, relative to that of real faces, from which a network has begun to tell faces apart
+COLLAPSE_FRACTION = 0.25  # of the largest variation so far
+COLLAPSE_PATIENCE = 3  # validations in a row
 
 
 @dataclass
@@ -42,18 +42,18 @@ class LossWatch:
         """
         if not math.isfinite(loss):
             return "the loss is not finite"
-        if self.seen >= PATIENCE and loss > EXPLODED * self.mean:
+        if self.seen >= JUMP_PATIENCE and loss > EXPLOSION_FACTOR * self.mean:
             return f"the loss exploded from {self.mean:.3f} to {loss:.3g}"
-        self.high = self.high + 1 if self.seen >= SETTLED and loss > JUMP * self.mean else 0.0
-        if self.high >= PATIENCE:
+        self.high = self.high + 1 if self.seen >= MIN_HISTORY and loss > JUMP_FACTOR * self.mean else 0.0
+        if self.high >= JUMP_PATIENCE:
             return f"the loss jumped from {self.mean:.3f} to {loss:.3f} and stayed there"
-        memory = min(MEMORY, self.seen / (self.seen + 1))
+        memory = min(MEAN_DECAY, self.seen / (self.seen + 1))
         if not self.high:
             self.mean = memory * self.mean + (1 - memory) * loss
         self.seen += 1
-        if self.seen >= SETTLED:
+        if self.seen >= MIN_HISTORY:
             self.lowest = min(self.lowest, self.mean)
-            if self.mean > CLIMB * self.lowest:
+            if self.mean > CLIMB_FACTOR * self.lowest:
                 return f"the loss climbed from {self.lowest:.3f} to {self.mean:.3f}"
         return None
 
@@ -82,7 +82,7 @@ class CollapseWatch:
                 continue
             name = key.removeprefix("variation_")
             largest = self.largest.get(name, 0.0)
-            if not math.isfinite(variation) or (largest >= ALIVE and variation < COLLAPSED * largest):
+            if not math.isfinite(variation) or (largest >= MIN_VARIATION and variation < COLLAPSE_FRACTION * largest):
                 self.collapsed += 1
                 return (
                     f"the faces predicted as {name} are all alike: they vary {variation:.2f} of what real ones do, "

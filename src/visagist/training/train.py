@@ -21,7 +21,7 @@ from visagist.training.preview import sheet, write_sheet
 from visagist.training.run import PREVIEWS, STEP, VALIDATION, Run, duration, logged, speed
 from visagist.training.schedule import learning_rate
 from visagist.training.signals import interrupts
-from visagist.training.stability import CONFIRMATIONS
+from visagist.training.stability import COLLAPSE_PATIENCE
 from visagist.training.training_run import TrainingRun
 from visagist.training.validation import validate, validation_faces
 
@@ -111,7 +111,7 @@ def report(run: TrainingRun) -> None:
     metrics = {
         "loss": sum(part.item() for part in trainer.losses.values()),
         **{f"loss_{name}": part.item() for name, part in trainer.losses.items()},
-        **{f"loss_{name}_judge": part.item() for name, part in trainer.judged.items()},
+        **{f"loss_{name}_judge": part.item() for name, part in trainer.discriminator_losses.items()},
         "learning_rate": trainer.rate * learning_rate(iteration - 1, trainer.plan, run.options.schedule),
         "faces_per_second": run.options.batch / seconds,
         "seconds_left": seconds * (total - iteration) * (1 + OVERHEAD),
@@ -142,11 +142,13 @@ def validate_and_preview(run: TrainingRun) -> None:
             run.events(Result("preview", path))
         if fault := run.collapse_watch.check(iteration, metrics):
             run.events(Warned(STEP, f"iteration {iteration}: {fault}"))
-    if run.world.any(run.collapse_watch.collapsed >= CONFIRMATIONS):
-        last_good = run.world.agreed(run.collapse_watch.last_good)
+    if run.world.any(run.collapse_watch.collapsed >= COLLAPSE_PATIENCE):
+        last_good = run.world.broadcast_number(run.collapse_watch.last_good)
         saved = saved_iterations(run.checkpoints)
         kept = max((each for each in saved if each <= last_good), default=saved[0])
-        run.give_up(kept, f"the training collapsed after iteration {last_good}, seen {CONFIRMATIONS} times in a row")
+        run.give_up(
+            kept, f"the training collapsed after iteration {last_good}, seen {COLLAPSE_PATIENCE} times in a row"
+        )
     stop_early(run)
 
 

@@ -22,7 +22,7 @@ from visagist.training.data import IdentityDataset
 from visagist.training.data.driven import default_chance, drive_batch
 from visagist.training.distributed import World, split_batch
 from visagist.training.optimizers import (
-    build,
+    create_optimizer,
     optimizer_step,
     restore_state,
     state_tensors,
@@ -32,7 +32,7 @@ from visagist.training.optimizers import (
 from visagist.training.schedule import Plan, learning_rate, warp_strength
 from visagist.training.warm_start import Start, frozen, take_over
 
-BATCH, DECODING, DROPPING, JUDGING = range(4)  # purposes of random numbers, with a seed each
+SAMPLING, DECODING, LR_DROPOUT, LABEL_NOISE = range(4)  # uses of random numbers, each with its own seed
 
 
 def faces_per_identity(batch: int, identities: int) -> tuple[int, ...]:
@@ -85,10 +85,10 @@ class Trainer:
         self.rate = options.learning_rate or suited_rate(options.optimizer.name, network.learning_rate)
         self.attempt = 0
         self.counts = faces_per_identity(options.batch, len(datasets))
-        self.world = World.now()
+        self.world = World.current()
         self.rows, self.parts = split_batch(self.counts, options.optimizer.accumulate, self.world)
         self.losses: dict[str, Tensor] = {}
-        self.judged: dict[str, Tensor] = {}
+        self.discriminator_losses: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.begin()
@@ -102,7 +102,7 @@ class Trainer:
         for name in kept:
             self.weights[name].requires_grad_(False)
         self.trained = {name: weight for name, weight in self.weights.items() if name not in kept}
-        self.optimizer = build(self.trained.values(), self.options.optimizer, self.rate, self.compute)
+        self.optimizer = create_optimizer(self.trained.values(), self.options.optimizer, self.rate, self.compute)
         centroids = {name: dataset.centroid for name, dataset in self.datasets.items()}
         self.criterion = Criterion(
             self.options.losses, self.network, centroids, self.options.coverage, self.counts, self.compute
@@ -128,16 +128,20 @@ class Trainer:
             torch.stack(list(losses.values())).sum().backward()
             done.append(outputs.detached())
             shares.append({name: loss.detach() for name, loss in losses.items()})
-        self.judged = self.criterion.discriminate(done, self._generator(iteration, JUDGING)) if is_finishing else {}
+        self.discriminator_losses = (
+            self.criterion.discriminate(done, self._generator(iteration, LABEL_NOISE)) if is_finishing else {}
+        )
         self.losses = {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
         self.sum_over_processes(is_finishing)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * learning_rate(iteration, self.plan, self.options.schedule)
         options = self.options.optimizer
-        norm = optimizer_step(self.optimizer, self.trained.values(), options, self.seed(iteration, DROPPING))
+        norm = optimizer_step(self.optimizer, self.trained.values(), options, self.seed(iteration, LR_DROPOUT))
         update_average(self.optimizer, self.weights, self.average, iteration, options)
         norms = [adversary.step() for adversary in self.criterion.adversaries.values()] if is_finishing else []
-        is_finite = torch.stack([norm, *norms, *self.losses.values(), *self.judged.values()]).isfinite().all()
+        is_finite = (
+            torch.stack([norm, *norms, *self.losses.values(), *self.discriminator_losses.values()]).isfinite().all()
+        )
         return torch.where(is_finite, self.criterion.reconstruction(self.losses), torch.nan)
 
     def sum_over_processes(self, is_finishing: bool) -> None:
@@ -147,7 +151,11 @@ class Trainer:
         adversaries = list(self.criterion.adversaries.values()) if is_finishing else []
         weights = [*self.trained.values(), *(weight for each in adversaries for weight in each.weights.values())]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        numbers = [*self.losses.values(), *self.judged.values(), *(each.gradient_squares for each in adversaries)]
+        numbers = [
+            *self.losses.values(),
+            *self.discriminator_losses.values(),
+            *(each.gradient_squares for each in adversaries),
+        ]
         self.world.sum_in_place([*gradients, *numbers])
 
     def predict_part(
@@ -176,14 +184,14 @@ class Trainer:
         return int(np.random.SeedSequence((self.options.seed, self.attempt, iteration, purpose)).generate_state(1)[0])
 
     def _generator(self, iteration: int, purpose: int) -> torch.Generator:
-        return self.world.own_generator(torch.Generator().manual_seed(self.seed(iteration, purpose)))
+        return self.world.rank_generator(torch.Generator().manual_seed(self.seed(iteration, purpose)))
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
         """Input `(B, 3, R, R)` of the network, and its target with hull and importance `(B, 5, R, R)`.
 
         Every process augments the whole batch, since faces may take on each other's colours, and keeps its own rows.
         """
-        generator = torch.Generator().manual_seed(self.seed(iteration, BATCH))
+        generator = torch.Generator().manual_seed(self.seed(iteration, SAMPLING))
         datasets, strength = [*self.datasets.values()], warp_strength(iteration, self.plan, self.options.schedule)
         rows = [dataset.draw(n, generator) for dataset, n in zip(datasets, self.counts, strict=True)]
         planes = torch.cat([dataset.crops(indices) for dataset, indices in zip(datasets, rows, strict=True)])

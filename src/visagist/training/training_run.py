@@ -32,7 +32,7 @@ class TrainingRun:
     options: TrainOptions
     events: EventCallback
     sign: Sign | None
-    world: World = field(default_factory=World.now)
+    world: World = field(default_factory=World.current)
     iteration: int = 0  # iterations done
     state: State = field(default_factory=lambda: State(latest=-1))  # as on disk, once there is a checkpoint
     loss_watch: LossWatch = field(default_factory=LossWatch)
@@ -112,7 +112,7 @@ class TrainingRun:
         found = Checkpoint(self.iteration, trainer.plan, trainer.tensors(), self.loss_watch.numbers())
         save_checkpoint(self.checkpoints, found, state)
         if before.before_interruption is not None and before.latest != state.latest:
-            disk.delete(disk.path_of(self.checkpoints, before.latest))
+            disk.delete(disk.checkpoint_path(self.checkpoints, before.latest))
 
     @property
     def keeps_finished_weights(self) -> bool:

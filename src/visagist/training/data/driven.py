@@ -13,9 +13,9 @@ from visagist.training.augment.drive import drive, move
 from visagist.training.criterion import TARGET
 from visagist.training.data.dataset import IdentityDataset
 
-CHANCE = 0.5
-SHAPE = 1.2  # of the difference between two face shapes, at most
-EXPRESSION = 1.25  # of the difference between two expressions, at most
+DEFAULT_CHANCE = 0.5
+MAX_SHAPE_GAIN = 1.2  # of the difference between two face shapes, at most
+MAX_EXPRESSION_GAIN = 1.25  # of the difference between two expressions, at most
 CANDIDATES = 16  # expressions of which the nearest is taken
 OBSTACLES = [13, 14, 159, 145, 386, 374, 1]  # landmarks: lips and lids, upper and lower each; tip of the nose
 STRIDE = 3  # between landmarks that move pixels: their influences overlap
@@ -24,7 +24,7 @@ STRIDE = 3  # between landmarks that move pixels: their influences overlap
 def default_chance(datasets: Sequence[IdentityDataset]) -> float:
     """Fraction of driven faces, unless given: none in a pretraining, whose identities share their crops."""
     is_possible = all(each.landmarks is not None for each in datasets)
-    return CHANCE if is_possible and len(set(map(id, datasets))) == len(datasets) else 0.0
+    return DEFAULT_CHANCE if is_possible and len(set(map(id, datasets))) == len(datasets) else 0.0
 
 
 def drive_batch(
@@ -59,17 +59,19 @@ def drive_batch(
         device = planes.device
         points, at = own.landmarks[own_rows[driven].to(device)], driven.to(device)
         if index != TARGET:
-            to = express(points, own, datasets[TARGET], generator)
+            to = random_expressions(points, own, datasets[TARGET], generator)
             crops[at] = move(crops[at], points[:, ::STRIDE], to[:, ::STRIDE])
             points = to
         texture = other.draw(len(driven), generator).to(device)
-        to = points + SHAPE * strengths(len(driven), device, generator) * (other.shape - own.shape)
+        to = points + MAX_SHAPE_GAIN * strengths(len(driven), device, generator) * (other.shape - own.shape)
         landmarks = [each[:, ::STRIDE] for each in (points, other.landmarks[texture], to)]
         faces[at] = drive(crops[at], landmarks[0], other.crops(texture)[:, :3], landmarks[1], landmarks[2])
     return truth, seen
 
 
-def express(points: Tensor, own: IdentityDataset, target: IdentityDataset, generator: torch.Generator) -> Tensor:
+def random_expressions(
+    points: Tensor, own: IdentityDataset, target: IdentityDataset, generator: torch.Generator
+) -> Tensor:
     """Landmarks `(B, 478, 2)` with expressions of the target, of which some are drawn and the most feasible is taken.
 
     A warp can neither open a closed mouth or eye nor turn the head far, so it is the nearest in these.
@@ -77,15 +79,15 @@ def express(points: Tensor, own: IdentityDataset, target: IdentityDataset, gener
     assert target.landmarks is not None
     count, device = len(points), points.device
     rows = target.draw(count * CANDIDATES, generator).to(device)
-    theirs = obstacles(target.landmarks[rows[:, None], OBSTACLES], target.shape[OBSTACLES])
-    ours = obstacles(points[:, OBSTACLES], own.shape[OBSTACLES])
+    theirs = unwarpable_features(target.landmarks[rows[:, None], OBSTACLES], target.shape[OBSTACLES])
+    ours = unwarpable_features(points[:, OBSTACLES], own.shape[OBSTACLES])
     distances = (theirs.unflatten(0, (count, CANDIDATES)) - ours[:, None]).norm(dim=-1)
     nearest = rows.view(count, CANDIDATES).gather(1, distances.argmin(1, keepdim=True))[:, 0]
     expression = target.landmarks[nearest] - target.shape
-    return points + EXPRESSION * strengths(count, device, generator) * (own.shape + expression - points)
+    return points + MAX_EXPRESSION_GAIN * strengths(count, device, generator) * (own.shape + expression - points)
 
 
-def obstacles(points: Tensor, mean: Tensor) -> Tensor:
+def unwarpable_features(points: Tensor, mean: Tensor) -> Tensor:
     """`(B, 5)` openings of mouth and eyes, and the turn of the head, in crop widths, from landmarks `OBSTACLES`."""
 
     def openings(of: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: 
     records = [record for faceset in facesets for record in faceset.records]
     files = [path for faceset in facesets for path in faceset.files]
     if len(facesets) == 1:
-        who = told_apart(records)
+        who = cluster_identities(records)
     else:
         who = np.repeat(np.arange(len(facesets)), [len(faceset) for faceset in facesets])
     people = int(who.max()) + 1
@@ -96,7 +96,7 @@ def facesets_in(folder: Path) -> list[Path]:
     return found
 
 
-def told_apart(records: list[Record]) -> NDArray[np.int64]:
+def cluster_identities(records: list[Record]) -> NDArray[np.int64]:
     """Cluster the crops of one faceset by identity.
 
     Every track joins the identity with the most similar mean embedding, or starts a new one; the longest tracks come
