@@ -292,7 +292,7 @@ def test_a_training_that_collapses_is_given_up_after_three_confirmations(
         train_crops(crops, run, collapsing(options), on_event=stop)
     assert validated(events) == [100, 110, 120, 130]
     assert len(warnings(events)) == 3
-    assert all("predicted as source are all alike" in message for message in warnings(events))
+    assert all("predicted faces of source are all the same" in message for message in warnings(events))
     assert read_record(run).iteration == state(run).latest == saved_iterations(run / "checkpoints")[-1] == 100
 
 
