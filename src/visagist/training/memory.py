@@ -30,15 +30,12 @@ GIB = 2**30
 # Bytes used by Python and the libraries after a network has run and validation faces were embedded (550 MiB measured on
 # a CPU); on GPUs, by the CUDA context and handles.
 BASE_BYTES = {"cpu": 600 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
-# Factors for fragmentation and scratch memory, of the state and of a step. Measured on a CPU: 1.0 to 1.1, and up to
-# 1.5 where a discriminator's tensors fragment a retained heap (`core.device.kept_memory`).
+# Factors for fragmentation and scratch memory, of the state and of a step. Measured on a CPU: 1.0 to 1.1, and up to 1.5
+# where a discriminator's tensors fragment a retained heap (`core.device.kept_memory`).
 LASTING_SLACK = 1.1
 STEP_SLACK = {"cpu": 1.5, "cuda": 1.1, "mps": 1.1}
-DATA_COPIES = {
-    "cpu": 2,
-    "cuda": 1,
-    "mps": 2,
-}  # crops as loaded and as stored by the trainer
+# Copies of the crops in this memory: as loaded, and as stored by the trainer.
+DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}
 # After running out of memory, suggestions must take at most this fraction of the estimate that failed.
 FAILED_FRACTION = 0.9
 MAX_SUGGESTED_PARTS = 8  # of a batch; the time of an estimate grows with them
