@@ -1,1 +1,1 @@
-"""Speed and memory, measured: `make bench` on a quiet machine. Never part of a test."""
+"""Benchmarks of speed, memory and quality. Run `make bench` on an idle machine; they are not part of the tests."""

@@ -1,4 +1,4 @@
-"""Run every benchmark, each in a process of its own, and print what docs/explanation/performance.md quotes.
+"""Run benchmarks in separate processes and print the numbers quoted in docs/explanation/performance.md.
 
 python -m benchmarks [extract] [training] [merge]
 """

@@ -1,4 +1,4 @@
-"""Frames a second of `extract`: analysis and crops, from the file to the finished faceset.
+"""Frames per second of `extract`, from the video file to the finished faceset.
 
 python -m benchmarks.extract
 """
@@ -15,7 +15,7 @@ RUNS = 3
 
 
 def rate(footage: Path) -> float:
-    """Frames a second over all of the footage."""
+    """Frames per second over the whole footage."""
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         faceset = extract(footage, Path(folder) / "faces")

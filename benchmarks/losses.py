@@ -1,13 +1,12 @@
-"""What each loss does to real faces: the same end of a training, each time with one loss more.
+"""Effect of each additional loss on real faces, as the last phase of the same training.
 
     python -m benchmarks.losses RUN [--iterations 300] [--only gan "face style" ...] [--pair "C to A"] [--keep FOLDER]
     python -m benchmarks.losses RUN --times
 
-RUN is a training of the pair, made by `benchmarks.quality` for instance. From its weights each variant trains on by the
-same random numbers, without random warp, with its loss from the first iteration (all of it is cool-down); then it is
-merged and evaluated. A table of figures is printed as it grows, and a sheet shows the same frames of all renders (of
-the developers' footage: do not copy it anywhere). What exists is not made again. `--times` measures what an iteration
-takes with each loss instead, in turns.
+RUN is a training of the pair, for example from `benchmarks.quality`. Each variant continues from its weights with the
+same random numbers, without random warp and in cool-down from the first iteration; then it is merged and evaluated. A
+table of figures is printed as it grows, and a sheet shows the same frames of all renders (of the developers' footage:
+do not copy it). Existing results are kept. `--times` instead measures the time per iteration with each loss, in turns.
 """
 
 import argparse
@@ -43,11 +42,11 @@ VARIANTS: dict[str, dict[str, float]] = {
     "focal frequency": {"focal_frequency": 50.0},
     "true face": {"true_face": 0.01},
 }
-RATE = 3e-4
-COOL_DOWN = ScheduleOptions(cool_down=1)  # throughout, so that finishing losses act from the start
+LEARNING_RATE = 3e-4
+COOL_DOWN = ScheduleOptions(cool_down=1)  # so that finishing losses act from the start
 SEED = 1
-TIMED = 9  # iterations of each
-FRAMES = (60, 200, 330, 450)  # of the sheet
+TIMED_ITERATIONS = 9
+SHEET_FRAMES = (60, 200, 330, 450)
 SHOWN = (
     "source_ssim",
     "target_ssim",
@@ -65,16 +64,20 @@ SHOWN = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="training of the pair to go on from")
-    parser.add_argument("--iterations", type=int, default=300, help="of each variant (default 300)")
+    parser.add_argument("run", type=Path, help="training of the pair to continue from")
+    parser.add_argument("--iterations", type=int, default=300, help="iterations of each variant (default 300)")
     weights = ", ".join(f"{name} {weight:g}" for name, losses in VARIANTS.items() for weight in losses.values())
     parser.add_argument(
-        "--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help=f"of these: none, {weights}"
+        "--only",
+        nargs="+",
+        choices=list(VARIANTS),
+        default=list(VARIANTS),
+        help=f"variants and their weights: none, {weights}",
     )
-    parser.add_argument("--times", action="store_true", help="measure iterations in place of pictures")
-    parser.add_argument("--weight", type=float, help="of the loss, in place of the one listed above")
+    parser.add_argument("--times", action="store_true", help="measure times per iteration instead of renders")
+    parser.add_argument("--weight", type=float, help="weight of the loss, instead of the one listed above")
     parser.add_argument("--pair", choices=list(PAIRS), default="C to A")
-    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "losses", help="folder for what is made")
+    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "losses", help="output folder")
     chosen = parser.parse_args(arguments)
     if not PAIRS[chosen.pair][0].exists():
         print("losses: skipped, the developers' footage is not here")
@@ -82,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.times:
         time_all(chosen.run, chosen.pair, chosen.keep)
         return
-    # What another run, pair or length has made is another thing.
+    # Results depend on run, pair and length.
     run = sha256(chosen.run / "weights.safetensors")[:8]
     keep = chosen.keep / f"{chosen.pair.replace(' ', '-')}-{run}-{chosen.iterations}"
     renders: dict[str, Path] = {}
@@ -101,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, work: Path) -> dict[str, str]:
-    """Train on from a run with some losses more, merge and evaluate; figures by name."""
+    """Continue a run with additional losses, merge and evaluate; returns figures by name."""
     source, target = PAIRS[pair]
     folder = work.parent
     extract(source, folder / "source", on_event=say)
@@ -114,7 +117,7 @@ def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, w
         start=start,
         iterations=iterations,
         seed=SEED,
-        learning_rate=RATE,
+        learning_rate=LEARNING_RATE,
         losses=LossOptions.model_validate(losses),
         schedule=COOL_DOWN,
         augmentation=Augmentation(warp=0.0),
@@ -125,7 +128,7 @@ def measure(start: Path, losses: dict[str, float], iterations: int, pair: str, w
 
 
 def time_all(start: Path, pair: str, folder: Path) -> None:
-    """What an iteration takes with each loss, against one without, in turns."""
+    """Time iterations with each loss in turns, compared to none."""
     record, compute = RunRecord.read(start), select_device("auto")
     datasets: dict[str, IdentityDataset] = {}
     for name, footage in zip(("source", "target"), PAIRS[pair], strict=True):
@@ -138,22 +141,22 @@ def time_all(start: Path, pair: str, folder: Path) -> None:
         options = shared.model_copy(update={"losses": LossOptions.model_validate(losses)})
         trainers[name] = Trainer(datasets, options, Plan.of(10**6, COOL_DOWN), compute)
     times: dict[str, list[float]] = {name: [] for name in trainers}
-    for iteration in range(1 + TIMED):
+    for iteration in range(1 + TIMED_ITERATIONS):
         for name, trainer in trainers.items():
             before = time.perf_counter()
-            trainer.step(iteration).item()  # all is done once the loss is there
+            trainer.step(iteration).item()  # reading the loss waits for the device
             times[name].append(time.perf_counter() - before)
     each = {name: median(found[1:]) for name, found in times.items()}
     for name, seconds in each.items():
-        print(f"{name:<24}{seconds:8.3f} s an iteration, {seconds / each['none']:.2f} of one without")
+        print(f"{name:<24}{seconds:8.3f} s per iteration, {seconds / each['none']:.2f} times that without")
 
 
 def draw(renders: dict[str, Path], path: Path) -> None:
-    """The same frames of all renders, a row each."""
+    """Draw the same frames of all renders, one row per render."""
     rows: list[np.ndarray] = []
     for title, render in renders.items():
-        with Reader(render, last=max(FRAMES)) as reader:
-            frames = [np.rint(frame.rgb() * 255).astype(np.uint8) for frame in reader if frame.index in FRAMES]
+        with Reader(render, last=max(SHEET_FRAMES)) as reader:
+            frames = [np.rint(frame.rgb() * 255).astype(np.uint8) for frame in reader if frame.index in SHEET_FRAMES]
         row = Image.fromarray(np.hstack(frames))
         ImageDraw.Draw(row).text((6, 6), title, fill=(255, 255, 0))
         rows.append(np.asarray(row))

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: footage that may be there, random crops, medians, peak memory, consent records."""
+"""Helpers shared by the benchmarks: footage, random crops, medians, peak memory, consent records."""
 
 import datetime
 import resource
@@ -15,7 +15,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "footage"  # developers' footage
 
 
 def random_crops(count: int, size: int) -> Crops:
-    """Noise with a disc for a hull: speed does not depend on the picture."""
+    """Noise with a disc as hull, since speed does not depend on the images."""
     generator = np.random.default_rng(0)
     line = np.linspace(-1, 1, size)
     disc = (line[:, None] ** 2 + line**2 < 0.5).astype(np.uint8) * 255
@@ -29,13 +29,13 @@ def random_datasets(size: int, device: torch.device) -> dict[str, IdentityDatase
 
 
 def peak_memory_gb() -> float:
-    """Highest resident memory of this process so far."""
+    """Peak resident memory of this process."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def report(what: str, rates: list[float], unit: str) -> None:
-    """One line: median, range, memory."""
+    """Print median, range and peak memory in one line."""
     ordered = sorted(rates)
     median = ordered[len(ordered) // 2]
     print(
@@ -46,7 +46,7 @@ def report(what: str, rates: list[float], unit: str) -> None:
 
 
 def records(folder: Path, source: Path, target: Path) -> tuple[Path, Path]:
-    """Consent records bound to the footage, which merge insists on."""
+    """Consent records bound to the footage, as merge requires."""
     paths = folder / "source.toml", folder / "target.toml"
     for path, footage in zip(paths, (source, target), strict=True):
         if not path.is_file():

@@ -1,8 +1,8 @@
-"""Frames a second of a merge, from the target's analysed file to the signed render, decode and encode included.
+"""Frames per second of a merge of analysed footage into a signed render, including decoding and encoding.
 
     python -m benchmarks.merge
 
-Speed does not depend on what the network learnt: it is trained for two iterations.
+Speed does not depend on the weights, so the network is trained for two iterations only.
 """
 
 import shutil
@@ -31,7 +31,8 @@ def main() -> None:
         source, performer = records(folder, SOURCE / "s1_bbaf2n.mpg", target)
         rates: list[float] = []
         for number in range(RUNS):
-            shutil.rmtree(folder / "workspace" / "safeguard", ignore_errors=True)  # its look at the target is a part
+            # The safeguard's analysis is part of the measurement.
+            shutil.rmtree(folder / "workspace" / "safeguard", ignore_errors=True)
             start = time.perf_counter()
             render = merge(
                 target,

@@ -1,10 +1,10 @@
-"""How good the networks are: fixed pairs, fixed seed, a fixed budget of wall-clock time, and one table.
+"""Quality of the networks on fixed pairs, with a fixed seed and wall-clock budget.
 
     python -m benchmarks.quality [--minutes 8] [--networks quick original] [--pairs "C to A" ...] [--keep FOLDER]
 
-Each network is trained on each pair for the same minutes, merged, evaluated, and appended to `benchmarks/quality.csv`
-with date, commit and machine. Absolute figures depend on the machine; what counts is the ratio to the reference
-network on the same machine and day, which is printed. Facesets are made once and kept in the folder.
+Each network is trained on each pair for the same time, merged, evaluated, and appended to `benchmarks/quality.csv` with
+date, commit and machine. Absolute figures depend on the machine, so the ratio to the reference network on the same
+machine and day is printed. Facesets are extracted once and kept in the folder.
 """
 
 import argparse
@@ -46,10 +46,10 @@ PAIRS: dict[str, tuple[Path, Path]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=8.0, help="of training, each network on each pair")
+    parser.add_argument("--minutes", type=float, default=8.0, help="training time of each network on each pair")
     parser.add_argument("--networks", nargs="+", choices=list(ARCHITECTURES), default=[REFERENCE])
     parser.add_argument("--pairs", nargs="+", choices=list(PAIRS), default=list(PAIRS))
-    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "quality", help="folder for what is made")
+    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "quality", help="output folder")
     chosen = parser.parse_args(arguments)
     if not SHARED.exists():
         print("quality: skipped, the developers' footage is not here")
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(pair: str, network: str, minutes: float, keep: Path) -> dict[str, str]:
-    """Train, merge and evaluate one network on one pair; a row of the table."""
+    """Train, merge and evaluate one network on one pair; returns a row of the table."""
     source, target = PAIRS[pair]
     folder = keep / pair.replace(" ", "-")
     work = folder / f"{network}-{minutes:g}"
@@ -106,7 +106,7 @@ def rendered(work: Path, folder: Path, source: Path, target: Path) -> Evaluation
 
 
 def figures(found: Evaluation) -> dict[str, str]:
-    """The render's own figures by name, and what stands beside the metrics."""
+    """Figures of the render, its reconstructions and coverage, by name."""
     values = {name: figure.value for name, figure in found.columns[0].figures.items()}
     for side, each in found.reconstruction.items():
         values |= {f"{side}_{name}": figure.value for name, figure in each.items()}
@@ -117,17 +117,12 @@ def figures(found: Evaluation) -> dict[str, str]:
 
 
 def compared(rows: Sequence[dict[str, str]], known: Sequence[dict[str, str]]) -> list[str]:
-    """Lines that set each network against the reference on the same pair, machine and budget.
-
-    Args:
-        rows: what is to be compared.
-        known: all rows of the table; the latest one of the reference counts.
-    """
+    """Compare networks with the latest row of the reference for the same pair, machine and budget; returns lines."""
     lines: list[str] = []
     for row in rows:
         lines.append(f"{row['pair']}, {row['network']}, {row['minutes']} minutes:")
-        alike = ("pair", "machine", "minutes")
-        references = [r for r in known if r["network"] == REFERENCE and all(r[name] == row[name] for name in alike)]
+        same = ("pair", "machine", "minutes")
+        references = [r for r in known if r["network"] == REFERENCE and all(r[name] == row[name] for name in same)]
         base = references[-1] if references and row["network"] != REFERENCE else None
         if base is None and row["network"] != REFERENCE:
             lines.append(f"  no row of {REFERENCE} for the same pair, machine and minutes to compare with")
@@ -148,7 +143,7 @@ def known_rows() -> list[dict[str, str]]:
 
 
 def append(row: dict[str, str]) -> None:
-    """Add a row; columns that are new to the table are added at its end."""
+    """Append a row; new columns are added at the end."""
     known = known_rows()
     names = list(dict.fromkeys(name for entry in [*known, row] for name in entry))
     with TABLE.open("w", newline="", encoding="utf-8") as file:
@@ -158,7 +153,7 @@ def append(row: dict[str, str]) -> None:
 
 
 def commit() -> str:
-    """The checkout's commit, with + where it has changes."""
+    """The commit of the checkout, with + if there are uncommitted changes."""
     run = ("git", "-C", str(Path(__file__).parent))
     name = subprocess.run([*run, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     changed = subprocess.run([*run, "status", "--porcelain", "src"], capture_output=True, text=True, check=True).stdout
@@ -166,7 +161,7 @@ def commit() -> str:
 
 
 def machine() -> str:
-    """What the training ran on, without naming the host."""
+    """The hardware, without the host name."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
@@ -175,7 +170,7 @@ def machine() -> str:
 
 
 def say(event: Event) -> None:
-    """Notes and warnings only."""
+    """Print notes and warnings."""
     if isinstance(event, Note | Warned):
         print(f"  {event.step}: {event.message}", flush=True)
 

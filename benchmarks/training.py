@@ -1,14 +1,15 @@
-"""Speed of a training step: with and without its batch, against its convolutions alone, and against plain PyTorch.
+"""Speed of a training step, compared with its convolutions alone and with plain PyTorch.
 
     python -m benchmarks.training [--network df] [--size 128] [--batch 8] [--iterations 5] [--json] [--profile]
 
-All in one process, on random crops, in turns, so that a busy machine slows all of it; medians count:
+Everything runs in one process on random crops, in turns, so that load from outside slows all measurements equally.
+Medians are reported of:
 
-- step: an iteration of `visagist.training` with everything: crops, augmentation, forward, losses, backward, optimizer
-- compute: the same with the batch made beforehand; loader: making a batch alone
-- ceiling: every convolution and dense layer of the network alone, forward and backward (`benchmarks.research.ceiling`)
-- reference: compute of the same network in float32 and NCHW; `df` written plainly (`benchmarks.research.plain`)
-- arithmetic: as PyTorch counts it; memory: the peak before ceiling and reference begin
+- step: a complete iteration of `visagist.training`: crops, augmentation, forward, losses, backward, optimizer
+- compute: a step with a prepared batch; loader: preparing a batch
+- ceiling: only the convolutions and dense layers, forward and backward (`benchmarks.research.ceiling`)
+- reference: compute of the same network in float32 and NCHW; for `df`, a plain version (`benchmarks.research.plain`)
+- arithmetic: as counted by PyTorch; memory: the peak before ceiling and reference are measured
 """
 
 import argparse
@@ -33,14 +34,14 @@ from visagist.training.config import TrainOptions
 from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
-WARM_UP = 2  # iterations of each kind before the first that counts
-FIRST = 1000  # iteration that is timed first, in a run of ten times as many: past the warm-up of the learning rate
+WARM_UP = 2  # untimed iterations of each kind
+FIRST = 1000  # first timed iteration, after the warm-up of the learning rate
 ROWS = 30  # of a profile
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured; seconds are medians."""
+    """Measurements; seconds are medians."""
 
     network: str
     size: int
@@ -54,8 +55,8 @@ class Figures:
     loader_s: float
     ceiling_s: float
     reference_s: float | None
-    share: float  # of the ceiling: median of ceiling / compute, turn by turn
-    ratio: float | None  # to the reference: median of reference / compute, turn by turn
+    share: float  # of the ceiling: median of ceiling / compute per turn
+    ratio: float | None  # to the reference: median of reference / compute per turn
     loader_share: float  # of the step
     faces_s: float
     faces_s_compute: float
@@ -63,7 +64,7 @@ class Figures:
     tflop_s: float
     peak_share: float | None  # of --peak-tflops
     memory_gb: float
-    calls: dict[str, tuple[int, float, float]]  # of the ceiling: how often, seconds forward and backward in all
+    calls: dict[str, tuple[int, float, float]]  # of the ceiling: count, total seconds forward and backward
 
 
 def build(name: str, settings: dict[str, object], batch: int, compute: Compute) -> Trainer:
@@ -75,26 +76,26 @@ def build(name: str, settings: dict[str, object], batch: int, compute: Compute) 
 
 def build_reference(name: str, settings: dict[str, object], batch: int, device: torch.device) -> Trainer:
     """The same network in float32 and NCHW."""
-    if name == "df" and "options" not in settings:  # the plain one has none of SAEHD's options
+    if name == "df" and "options" not in settings:  # the plain version has none of SAEHD's options
         ARCHITECTURES.register(PlainDf, name="plain-df")
         name = "plain-df"
     return build(name, settings, batch, Compute(device, None, torch.contiguous_format))
 
 
 def forward(trainer: Trainer, seen: Tensor, truth: Tensor) -> None:
-    """The network's part of a step, without losses."""
+    """Forward pass of a step, without losses."""
     trainer.predict_part(seen, truth, trainer.counts, FIRST, torch.Generator().manual_seed(0))
 
 
 def count_tflop(step: Callable[[], object]) -> float:
-    """Arithmetic of a step, two for a multiplication with its addition."""
+    """Operations of a step; a multiply-add counts as two."""
     with FlopCounterMode(display=False) as counter:
         step()
     return counter.get_total_flops() / 1e12
 
 
 def memory_gb(device: torch.device) -> float:
-    """The most that was in use so far: of the device, or of this process."""
+    """Peak memory of the device, or of this process on a CPU."""
     return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else peak_memory_gb()
 
 
@@ -108,16 +109,16 @@ def measure(
     reference: bool = True,
     peak_tflops: float | None = None,
 ) -> Figures:
-    """All figures of one network.
+    """Measure one network.
 
     Args:
         name: one of `ARCHITECTURES`.
         settings: its config.
         batch: faces per iteration.
         compute: device and precision.
-        iterations: that count, of everything.
-        reference: measure that too.
-        peak_tflops: what the device can do at most, in TFLOP/s; None: not known.
+        iterations: timed iterations of each kind.
+        reference: whether to measure the reference.
+        peak_tflops: peak performance of the device in TFLOP/s, None if unknown.
     """
     device = compute.device
     trainer = build(name, settings, batch, compute)
@@ -176,13 +177,13 @@ def measure(
 
 
 def table(figures: Figures) -> str:
-    """For people."""
+    """Format the figures for reading."""
     f = figures
     lines = [
         f"{f.network} {f.size} px, {f.faces} faces per iteration, {f.parameters_m:.2f} M parameters; {f.device}, "
         f"{f.threads} threads; medians of {f.iterations}",
         "",
-        f"step, all of it       {f.step_s * 1e3:9.1f} ms  {f.faces_s:8.2f} faces/s",
+        f"step, complete        {f.step_s * 1e3:9.1f} ms  {f.faces_s:8.2f} faces/s",
         f"compute alone         {f.compute_s * 1e3:9.1f} ms  {f.faces_s_compute:8.2f} faces/s",
         f"loader                {f.loader_s * 1e3:9.1f} ms  {f.loader_share:8.1%} of the step",
         f"ceiling               {f.ceiling_s * 1e3:9.1f} ms  {f.share:8.1%} of it reached by compute",
@@ -192,14 +193,14 @@ def table(figures: Figures) -> str:
     ]
     if f.reference_s and f.ratio:
         lines.append(f"reference, float32    {f.reference_s * 1e3:9.1f} ms  {f.ratio:8.2f} times as long as compute")
-    lines += ["", "the ceiling's calls, in all: count, ms forward, ms backward"]
+    lines += ["", "calls of the ceiling: count, total ms forward, total ms backward"]
     slowest = sorted(f.calls.items(), key=lambda item: -item[1][1] - item[1][2])
     lines += [f"{count:4} {ahead * 1e3:9.1f} {back * 1e3:9.1f}  {call}" for call, (count, ahead, back) in slowest]
     return "\n".join(lines)
 
 
 def compute_seconds(trainer: Trainer, number: int, device: torch.device) -> float:
-    """Seconds of a step whose batch is there already."""
+    """Seconds of a step with a prepared batch."""
     draw, made = trainer.batch, trainer.batch(number)
     trainer.batch = lambda iteration: made
     try:
@@ -209,33 +210,31 @@ def compute_seconds(trainer: Trainer, number: int, device: torch.device) -> floa
 
 
 def profile(trainer: Trainer) -> str:
-    """What a step's time goes into, and which operations leave channels_last."""
+    """Profile a step, and list operations that leave channels_last."""
     batch = trainer.batch(FIRST)
     trainer.batch = lambda _: batch
     for number in range(WARM_UP):
         trainer.step(FIRST + number)
     lines = [top_ops(trainer.step, 2, ROWS), ""]
     if trainer.compute.memory_format != torch.channels_last:
-        return "\n".join([*lines, "in plain order: nothing is in channels_last here"])
+        return "\n".join([*lines, "this device does not use channels_last"])
     found = leavers(lambda: trainer.step(FIRST)).most_common()
     lines.append("operations that leave channels_last, in one step:")
     return "\n".join(lines + ([f"{count:6} {what}" for what, count in found] or ["  none"]))
 
 
-@reuse_freed_memory()  # as a training has it; what it is compared with gains by it, too
+@reuse_freed_memory()  # as in a training; the reference benefits, too
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        description="How near a training step comes to what its convolutions alone would take."
-    )
+    parser = argparse.ArgumentParser(description="Compare a training step with the time of its convolutions alone.")
     parser.add_argument("--network", default="df", choices=tuple(ARCHITECTURES))
-    parser.add_argument("--size", type=int, help="px; without it, the network's own")
+    parser.add_argument("--size", type=int, help="px, by default the network's")
     parser.add_argument("--batch", type=int, default=8, help="faces per iteration")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--iterations", type=int, default=5, help="that count, of everything")
-    parser.add_argument("--no-reference", action="store_true", help="leave out the plain float32 one")
-    parser.add_argument("--peak-tflops", type=float, help="of the device, to print the share of it")
-    parser.add_argument("--profile", action="store_true", help="say what takes the time, instead")
+    parser.add_argument("--iterations", type=int, default=5, help="timed iterations of each kind")
+    parser.add_argument("--no-reference", action="store_true", help="skip the float32 reference")
+    parser.add_argument("--peak-tflops", type=float, help="peak of the device, to print the share reached")
+    parser.add_argument("--profile", action="store_true", help="print a profile instead")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     compute = select_device(arguments.device)

@@ -1,10 +1,10 @@
-"""What metrics and detectors say where the truth is known: two synthetic people, and a swap that is exact.
+"""Metrics and detectors against ground truth: two synthetic people and an exact swap.
 
     .venv/bin/python -m benchmarks.truth [--frames 100] [--size 320] [--pupils 62] [--seed 4]
 
-Prints two tables for benchmarks/research/metrics.md: each metric on the exact swap and on that swap made worse in known
-ways, and the detectors' errors against the head model's own landmarks, angles and expressions. Needs the developers'
-footage; takes some minutes. The same call prints the same numbers.
+Prints two tables for benchmarks/research/metrics.md: each metric on the exact swap and on known degradations of it, and
+the detectors' errors against the head model's landmarks, angles and expressions. Needs the developers' footage and
+takes some minutes. Results are reproducible.
 """
 
 import argparse
@@ -23,8 +23,8 @@ from visagist.evaluation import Appearance, Case, Figure, Metric, all_metrics
 from visagist.evaluation.metric import evaluate_metric
 
 RIGHT = "perfect"
-# By which metrics each degradation must be seen: worse than the exact swap, beyond what chance explains.
-MUST_SEE = {
+# Metrics that must detect each degradation: significantly worse than the exact swap.
+MUST_DETECT = {
     "blurred": ("sharpness", "sharpness_to_target"),
     "shifted": ("placement",),
     "trembling": ("jitter", "flicker"),
@@ -42,58 +42,60 @@ class Cell:
     """One metric on one swap."""
 
     figure: Figure
-    moved: int  # against the exact swap: -1 worse, 0 within chance, 1 better
+    moved: int  # compared to the exact swap: -1 worse, 0 not significant, 1 better
 
 
 def cells(metric: Metric, case: Case, swaps: dict[str, Appearance]) -> dict[str, Cell]:
-    """The figures of a metric by the names of the swaps."""
+    """Figures of a metric by name of the swap."""
     figures = {name: evaluate_metric(metric, case.judging(seen))[0] for name, seen in swaps.items()}
     right = figures[RIGHT]
     return {name: Cell(figure, _moved(metric, figure, right)) for name, figure in figures.items()}
 
 
 def metric_table(rows: dict[str, dict[str, Cell]]) -> str:
-    """Markdown. Bold: worse than the exact swap; italic: better; an arrow where a metric must see it."""
+    """Markdown table. Bold: worse than the exact swap; italic: better; an arrow: must be detected."""
     names = [RIGHT, *(name for name in DEGRADATIONS if name != RIGHT)]
     lines = [f"| metric | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     for metric, row in rows.items():
-        values = [_styled(row[name], metric in MUST_SEE.get(name, ())) for name in names]
+        values = [_styled(row[name], metric in MUST_DETECT.get(name, ())) for name in names]
         lines.append(f"| {metric} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
-def unseen(rows: dict[str, dict[str, Cell]]) -> list[str]:
-    """What should have been seen and was not."""
+def undetected(rows: dict[str, dict[str, Cell]]) -> list[str]:
+    """Degradations that a metric failed to detect."""
     return [
-        f"{metric} does not see '{name}'"
-        for name, metrics in MUST_SEE.items()
+        f"{metric} does not detect '{name}'"
+        for name, metrics in MUST_DETECT.items()
         for metric in metrics
         if rows[metric][name].moved >= 0
     ]
 
 
-def detector_table(looks: dict[str, tuple[Appearance, Clip]]) -> str:
-    """Markdown: what the detectors are off by, on each clip."""
-    lines = ["| | " + " | ".join(looks) + " |", "|---|" + "---:|" * len(looks)]
-    errors = [landmark_errors(*look) for look in looks.values()]
+def detector_table(appearances: dict[str, tuple[Appearance, Clip]]) -> str:
+    """Markdown table of the detectors' errors on each clip."""
+    lines = ["| | " + " | ".join(appearances) + " |", "|---|" + "---:|" * len(appearances)]
+    errors = [landmark_errors(*each) for each in appearances.values()]
     for region in errors[0]:
         both = (f"{each[region].whole:.1f} ({each[region].wandering:.1f})" for each in errors)
         lines.append(
             f"| landmarks, {region}: % of the eyes' distance (without each point's mean) | {' | '.join(both)} |"
         )
-    poses = [pose_errors(*look) for look in looks.values()]
+    poses = [pose_errors(*each) for each in appearances.values()]
     for angle in poses[0]:
         both = (f"{e[angle].offset:+.1f} ({e[angle].slope:.2f}; {e[angle].wandering:.1f})" for e in poses)
         lines.append(f"| {angle}: mean difference in ° (slope; deviation from that line in °) | {' | '.join(both)} |")
-    shapes = [expression_correlations(*look) for look in looks.values()]
+    shapes = [expression_correlations(*each) for each in appearances.values()]
     for name in shapes[0]:
         lines.append(f"| {name}: r over time | {' | '.join(f'{each[name]:.2f}' for each in shapes)} |")
-    lines.append("| least score of the mesh | " + " | ".join(f"{a.scores.min():.1f}" for a, _ in looks.values()) + " |")
+    lines.append(
+        "| least score of the mesh | " + " | ".join(f"{a.scores.min():.1f}" for a, _ in appearances.values()) + " |"
+    )
     return "\n".join(lines)
 
 
 def _moved(metric: Metric, figure: Figure, right: Figure) -> int:
-    """Whether a figure and the exact swap's have 95 % intervals that do not meet, and which is better."""
+    """1 or -1 if the 95 % intervals of a figure and the exact swap's do not overlap: better or worse; otherwise 0."""
     ends = (figure.low, figure.high, right.low, right.high)
     if not np.isfinite(ends).all() or (figure.low <= right.high and right.low <= figure.high):
         return 0
@@ -110,11 +112,11 @@ def _styled(cell: Cell, must: bool) -> str:
 
 
 def main() -> int:
-    """Measure and print the tables; 1 where a metric is blind to what it must see."""
+    """Measure and print the tables; 1 if a metric misses a degradation that it must detect."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=100)
-    parser.add_argument("--size", type=int, default=320, help="px, side of the frames")
-    parser.add_argument("--pupils", type=float, default=62, help="px between the pupils")
+    parser.add_argument("--size", type=int, default=320, help="side of the frames in px")
+    parser.add_argument("--pupils", type=float, default=62, help="distance between the pupils in px")
     parser.add_argument("--seed", type=int, default=4)
     arguments = parser.parse_args()
     folder = find()
@@ -129,8 +131,8 @@ def main() -> int:
     print("\n".join(f"- {name}: {what}" for name, what in DEGRADATIONS.items()), "\n")
     print(metric_table(rows), "\n")
     print(detector_table({"target": (swaps["unswapped"], bench.target), RIGHT: (swaps[RIGHT], bench.perfect)}), "\n")
-    blind = unseen(rows)
-    print("\n".join(blind) or "every degradation is seen by the metrics that must see it")
+    blind = undetected(rows)
+    print("\n".join(blind) or "every degradation is detected by the metrics that must detect it")
     return 1 if blind else 0
 
 

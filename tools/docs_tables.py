@@ -1,4 +1,4 @@
-"""Tables in docs/ that list the parts of a registry, written from the parts themselves.
+"""Generate the tables in docs/ that list the entries of registries.
 
 make docs
 """
@@ -25,7 +25,7 @@ def summary(part: object) -> str:
 
 
 def parts(registry: Registry[Any], option: str) -> str:
-    """Name and summary of each part."""
+    """Name and summary of each entry."""
     rows = [f"| `{name}` | {summary(registry[name])} |" for name in registry.built_in]
     return "\n".join([f"| `{option}` | |", "|---|---|", *rows])
 
@@ -69,7 +69,7 @@ TABLES: dict[tuple[str, str], Callable[[str], str]] = {  # by page and name of t
 
 
 def with_table(page: str, block: str, table: str) -> str:
-    """A page with the table between `<!-- block: begin -->` and `<!-- block: end -->` made anew."""
+    """Replace the table between `<!-- block: begin -->` and `<!-- block: end -->`."""
     begin, end = f"<!-- {block}: begin -->", f"<!-- {block}: end -->"
     before, rest = page.split(begin)
     return f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"

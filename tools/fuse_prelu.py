@@ -1,14 +1,14 @@
-"""PReLU written so that onnxruntime keeps its blocked memory layout.
+"""Rewrite PReLU so that onnxruntime keeps its blocked memory layout.
 
     python tools/fuse_prelu.py IN.onnx OUT.onnx
 
-The converted face mesh and SFace spell PReLU as relu(x) + slope * min(x, 0). onnxruntime's blocked (NCHWc) layout knows
-neither Min nor a product with one number a channel, so every activation is copied to plain layout and back: more time
-than the convolutions take. The same function from a Relu and two depthwise 1x1 convolutions stays in the layout, and
-their sum is fused:
+The converted face mesh and SFace express PReLU as relu(x) + slope * min(x, 0). onnxruntime's blocked (NCHWc) layout
+supports neither Min nor multiplication by one number per channel, so every activation is copied to the plain layout and
+back, which takes longer than the convolutions. A Relu and two depthwise 1x1 convolutions compute the same function
+inside the layout, and their sum is fused:
 
-    prelu(x) = slope * x + relu((1 - slope) * x)    where no slope is above 1
-    prelu(x) = slope * x + (1 - slope) * relu(x)    else
+    prelu(x) = slope * x + relu((1 - slope) * x)    if no slope exceeds 1
+    prelu(x) = slope * x + (1 - slope) * relu(x)    otherwise
 
 Outputs agree to float32 rounding (mesh: 0.0003 px of 256; SFace: 2e-6).
 """
@@ -23,7 +23,7 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
 
 
 def fuse(model: ModelProto) -> int:
-    """Rewrite every spelled-out PReLU of `model` in place; returns how many there were."""
+    """Rewrite every decomposed PReLU of `model` in place; returns their number."""
     graph = model.graph
     maker = {name: node for node in graph.node for name in node.output}
     rewritten: list[NodeProto] = []
@@ -42,7 +42,7 @@ def fuse(model: ModelProto) -> int:
 
 
 def _prelu(graph: GraphProto, maker: dict[str, NodeProto], add: NodeProto) -> tuple[str, np.ndarray] | None:
-    """Input and slopes `(C,)` where `add` is the last node of a spelled-out PReLU."""
+    """Input and slopes `(C,)` if `add` is the last node of a decomposed PReLU."""
     parts = {maker[name].op_type: maker[name] for name in add.input if name in maker} if add.op_type == "Add" else {}
     if set(parts) != {"Relu", "Mul"}:
         return None

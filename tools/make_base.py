@@ -2,13 +2,15 @@
 
     python -m tools.make_base FOLDER [--iterations 9000]
 
-Needs the developers' faces and footage (../shared). Everything made lies in FOLDER; a stopped training continues
-from its latest checkpoint. The base ends up in src/visagist/training/base/. docs/reference/base.md is its model card.
+Needs the developers' faces and footage (../shared). All intermediate files are written to FOLDER; a stopped training
+continues from its latest checkpoint. The base is written to src/visagist/training/base/; its model card is
+docs/reference/base.md.
 
-A base must know faces, but nobody in particular: an autoencoder pretrained on many people draws the target until its
-encoder and decoders have unlearnt it. Here the encoder learns to drop identity: the decoder gets it from the person's
-embedding (feature-wise modulation, Perez et al. 2018, "FiLM"), and most inputs show the truth's expression with another
-person's skin and shape (`visagist.training.augment.drive`). The shipped decoder has the pool's mean modulation.
+A base must know faces but no particular identity: an autoencoder pretrained on many people draws the target until its
+encoder and decoders have unlearnt it. Here the encoder learns to drop identity, since the decoder gets it from the
+subject's embedding (feature-wise modulation, Perez et al. 2018, "FiLM"), and most inputs show the ground truth's
+expression with the skin and face shape of another subject (`visagist.training.augment.drive`). The shipped decoder has
+the mean modulation of all subjects.
 """
 
 import argparse
@@ -35,17 +37,17 @@ from visagist.models.visage import AdaptableConv2d, Visage
 from visagist.training.augment import Augmentation, augment_batch
 from visagist.training.augment.drive import drive, move
 from visagist.training.data.dataset import importance
-from visagist.training.data.driven import SHAPE
+from visagist.training.data.driven import MAX_SHAPE_GAIN
 from visagist.training.losses.pixels import face_mean, pixel_weights
 from visagist.training.losses.ssim import masked_ssim, multiscale_dssim
 from visagist.training.warm_start import BASE, BASE_FOLDER
 
 SHARED = Path(__file__).parents[2] / "shared"
-CLIPS = {  # of people; grid_others/sbia1a is the demo's target, whom the base must not know
+CLIPS = {  # without grid_others/sbia1a, the demo's target, which must be unknown to the base
     **{name: [f"footage/grid_others/{name}.mpg"] for name in ("brbk7n", "lbbc2a", "sbwe5n")},
     **{name: [f"faces/grid_more/{name}_*.mpg"] for name in ("s30", "s33", "s34")},
 }
-VALIDATION = {  # portraits never trained on, grouped by eye
+VALIDATION = {  # portraits held out of training, grouped by appearance
     ("light", "woman", "under 50"): ("female_02", "female_71"),
     ("light", "woman", "over 50"): ("female_52", "female_93"),
     ("light", "man", "under 50"): ("male_32", "male_74"),
@@ -63,23 +65,23 @@ SIZE, MARGIN, COVERAGE = 128, 1.25, "full"
 SIDE = round(SIZE * MARGIN)
 UPPER_LIP, LOWER_LIP = 13, 14  # inner landmarks
 MAX_GAP = 0.012  # crop widths between the lips of a closed mouth
-YAW, PITCH = 20.0, 15.0  # degrees by which crops are turned at most
+YAW, PITCH = 20.0, 15.0  # maximum rotation of crops in degrees
 BATCH, RATE, WARM_UP = 8, 1e-3, 100
-COUNTS = (BATCH // 2, BATCH // 2)  # the augmentation expects two identities, with their palettes
+COUNTS = (BATCH // 2, BATCH // 2)  # the augmentation expects two identities
 PALETTES = [torch.tensor([[0.5] * 3, [0.2] * 3])] * 2
-EVERY = 250  # iterations between checkpoints
+SAVE_INTERVAL = 250  # iterations between checkpoints
 OPTIONS = Augmentation(palette=0, hue=8, saturation=0.3, value=0.3, color=0.06)
 
 
 @dataclass
 class Pool:
-    """Everybody's crops.
+    """Crops of all subjects.
 
     Attributes:
         planes: `(N, S, S, 5)` uint8: RGB, hull, importance.
         landmarks: `(N, 478, 3)` in crop widths.
-        rows: indices of each person's crops.
-        people: `(N,)` the person of each crop.
+        rows: indices of each subject's crops.
+        people: `(N,)` subject of each crop.
         embeddings: `(P, 128)` unit length.
     """
 
@@ -117,7 +119,7 @@ class Pool:
         return self.planes[rows].permute(0, 3, 1, 2).float() / 255
 
     def draw_rows(self, count: int, generator: torch.Generator) -> Tensor:
-        """Crops by person: half of them people in stills, half in clips."""
+        """Draw crops: half from subjects with stills, half from subjects with clips."""
 
         def below(n: int) -> int:
             return int(torch.randint(n, (), generator=generator))
@@ -127,7 +129,7 @@ class Pool:
         return torch.stack([each[below(len(each))] for each in rows])
 
     def batch(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Input `(B, 3, S, S)`, truth `(B, 5, S, S)` and the embeddings `(B, 128)` of the truth's people."""
+        """Input `(B, 3, S, S)`, ground truth `(B, 5, S, S)` and the codes `(B, 129)` of its subjects."""
 
         def uniform(*shape: int) -> Tensor:
             return torch.rand(*shape, generator=generator)
@@ -135,7 +137,7 @@ class Pool:
         rows = self.draw_rows(count, generator)
         people, truth, points = self.people[rows], self.crops(rows), self.landmarks[rows]
         is_still = torch.tensor([len(self.rows[i]) == 1 for i in people.tolist()])
-        # Stills take on the pose and the closed mouth of a frame; open mouths come from clips alone.
+        # Stills get the expression of a frame with a closed mouth; open mouths come from clips only.
         frames = self.closed[torch.randint(len(self.closed), (count,), generator=generator)]
         change = (self.landmarks[frames] - self.shapes[self.people[frames]]) * (1.2 * uniform(count) * is_still)[
             :, None, None
@@ -151,7 +153,7 @@ class Pool:
         if len(driven):
             others = self.draw_rows(len(driven), generator)
             shape = self.shapes[self.people[others]] - self.shapes[people[driven]]
-            to = points[driven] + SHAPE * uniform(len(driven), 1, 1) * shape
+            to = points[driven] + MAX_SHAPE_GAIN * uniform(len(driven), 1, 1) * shape
             landmarks = (each[:, ::2, :2] for each in (points[driven], self.landmarks[others], to))
             own, theirs, goal = landmarks
             seen[driven] = drive(truth[driven], own, self.crops(others)[:, :3], theirs, goal)
@@ -163,7 +165,7 @@ class Pool:
 
 
 def codes_of(embeddings: Tensor, mirrored: Tensor) -> Tensor:
-    """`(B, 129)` codes of `(B, 128)` embeddings and `(B, 1)` bool whether the face is mirrored."""
+    """`(B, 129)` codes from `(B, 128)` embeddings and `(B, 1)` bool, whether the face is mirrored."""
     return torch.cat([embeddings * 128**0.5, mirrored * 2.0 - 1], 1)
 
 
@@ -178,9 +180,9 @@ def turn(landmarks: Tensor, angles: Tensor) -> Tensor:
 
 
 class Modulated(nn.Module):
-    """A `visage` whose one decoder is modulated by a person's embedding, and whether the face is mirrored.
+    """A `visage` with one decoder, modulated by a subject's embedding and by whether the face is mirrored.
 
-    Each convolution's output is scaled and shifted per channel.
+    The output of each convolution is scaled and shifted per channel.
     """
 
     def __init__(self) -> None:
@@ -203,7 +205,7 @@ class Modulated(nn.Module):
 
     @contextmanager
     def modulated(self, codes: Tensor) -> Iterator[None]:
-        """The decoder draws `(B, 129)` codes, one per face."""
+        """Modulate the decoder by `(B, 129)` codes, one per face."""
 
         def hook(gain: Tensor, offset: Tensor):
             return lambda _layer, _inputs, x: (
@@ -226,7 +228,7 @@ class Modulated(nn.Module):
 
     @torch.no_grad()
     def folded(self, embeddings: Tensor) -> dict[str, Tensor]:
-        """Weights of a plain `visage` whose decoder has the mean modulation of these people."""
+        """Weights of a plain `visage` with the mean modulation of these subjects folded into its decoder."""
         codes = torch.cat([codes_of(embeddings, torch.full((len(embeddings), 1), side)) for side in (False, True)])
         decoder = {name: weight.clone() for name, weight in self.decoder.state_dict().items()}
         names = {layer: name for name, layer in self.decoder.named_modules()}
@@ -240,9 +242,9 @@ class Modulated(nn.Module):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="for facesets and checkpoints")
+    parser.add_argument("folder", type=Path, help="folder for facesets and checkpoints")
     parser.add_argument("--iterations", type=int, default=9000)
-    parser.add_argument("--cool-down", type=int, default=2000, help="last iterations, with a falling learning rate")
+    parser.add_argument("--cool-down", type=int, default=2000, help="last iterations, with decreasing learning rate")
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
@@ -262,7 +264,7 @@ def main() -> None:
 
 
 def facesets(folder: Path) -> list[Path]:
-    """Everybody's faceset, extracted if it is not there yet."""
+    """Facesets of all subjects, extracted if missing."""
     footage = {name: [path for each in globs for path in sorted(SHARED.glob(each))] for name, globs in CLIPS.items()}
     footage |= {path.stem: [path] for path in sorted((SHARED / "faces" / "synthetic_portraits").glob("*.jpg"))}
     for name, files in footage.items():
@@ -271,7 +273,7 @@ def facesets(folder: Path) -> list[Path]:
 
 
 def train(network: Modulated, pool: Pool, compute: Compute, path: Path, iterations: int, cool_down: int) -> None:
-    """Train to the end; the network is left with the averaged weights."""
+    """Train to the end; afterwards the network has the averaged weights."""
     weights = dict(network.named_parameters())
     optimizer = torch.optim.AdamW(weights.values(), RATE, betas=(0.9, 0.99), weight_decay=0.01)
     average = {name: weight.detach().clone() for name, weight in weights.items()}
@@ -298,7 +300,7 @@ def train(network: Modulated, pool: Pool, compute: Compute, path: Path, iteratio
             for name, weight in weights.items():
                 average[name].lerp_(weight, max(0.001, 9 / (iteration + 10)))
         losses.append(loss.item())
-        if (iteration + 1) % EVERY == 0 or iteration + 1 == iterations:
+        if (iteration + 1) % SAVE_INTERVAL == 0 or iteration + 1 == iterations:
             seconds = (time.perf_counter() - started) / (iteration + 1 - begun)
             print(f"{iteration + 1}: loss {np.mean(losses):.4f}, {BATCH / seconds:.1f} faces/s", flush=True)
             losses.clear()
@@ -319,7 +321,7 @@ def save(
 
 
 def restore(path: Path, weights: dict[str, Tensor], average: dict[str, Tensor], optimizer: torch.optim.AdamW) -> int:
-    """Continue from a checkpoint; its iteration, 0 without one."""
+    """Restore a checkpoint; returns its iteration, 0 without one."""
     if not path.is_file():
         return 0
     tensors = load_tensors(path)
@@ -336,7 +338,7 @@ def restore(path: Path, weights: dict[str, Tensor], average: dict[str, Tensor], 
 
 @torch.no_grad()
 def validate(network: Modulated, portraits: list[Path], compute: Compute) -> dict[str, float]:
-    """SSIM inside the hull of held-out portraits, drawn by their embeddings: means of all and of each group."""
+    """SSIM inside the hull of held-out portraits, drawn from their embeddings: means of all and of each group."""
     pool, edge = Pool.load(portraits), (SIDE - SIZE) // 2
     faces = pool.crops(torch.cat(pool.rows))[..., edge : edge + SIZE, edge : edge + SIZE]
     codes = codes_of(pool.embeddings, torch.zeros(len(faces), 1, dtype=torch.bool))
@@ -355,7 +357,7 @@ def validate(network: Modulated, portraits: list[Path], compute: Compute) -> dic
 
 
 def export(network: Modulated, pool: Pool, iteration: int) -> None:
-    """Write the base that ships, in float16."""
+    """Write the shipped base in float16."""
     tensors = {name: weight.half().contiguous() for name, weight in network.folded(pool.embeddings).items()}
     record = NetworkRecord(
         architecture="visage",

@@ -1,4 +1,4 @@
-"""The list of metrics in docs/reference/metrics.md, written from the metrics themselves.
+"""Generate the list of metrics in docs/reference/metrics.md.
 
 python tools/metrics_doc.py
 """
@@ -15,7 +15,7 @@ BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is
 
 
 def described(metrics: Iterable[Metric]) -> str:
-    """A paragraph a metric, as Markdown."""
+    """One Markdown paragraph per metric."""
     parts: list[str] = []
     for metric in metrics:
         unit = f", {metric.unit}" if metric.unit else ""
@@ -28,7 +28,7 @@ def described(metrics: Iterable[Metric]) -> str:
 
 
 def with_metrics(text: str) -> str:
-    """The page with its list made anew."""
+    """The page with its list replaced."""
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n{described(all_metrics())}\n{END}{rest.split(END)[1]}"
 

@@ -1,1 +1,1 @@
-"""Ablations and comparisons behind decisions of the past; not part of `make bench`."""
+"""Ablations and comparisons that past decisions are based on; not part of `make bench`."""

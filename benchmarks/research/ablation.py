@@ -1,17 +1,13 @@
-"""What each choice in a small swapper is worth, at equal time: the measurements behind `visage`.
+"""Ablation of design choices in a small swapper at equal time, on which `visage` is based.
 
     OMP_NUM_THREADS=1 python -m benchmarks.research.ablation SOURCE TARGET [--cpu-minutes 5] [--variants plain ...]
 
-SOURCE and TARGET are facesets. Every variant of `Trial` is trained from scratch for the same CPU time on one core (so
-two can run side by side), by the trainer that visagist trains with, and judged by held-out faces drawn as themselves,
-by whom the swap looks like, and by whether it moves as the target moves.
+SOURCE and TARGET are facesets. Each variant of `Trial` is trained from scratch by visagist's trainer for the same CPU
+time on one core, so two can run in parallel. It is evaluated by the reconstruction of validation faces, the similarity
+of the swap to the source, and the agreement of its motion with the target's.
 
-Widths are half of what `quick` and `visage` have. On a machine without bf16 units that keeps the balance between the
-arithmetic and everything else nearer to that of machines with them, and more faces are seen in the same time.
-
-- `TrialConfig`, `Trial`: the choices, and the network that they make
-- `VARIANTS`: what is compared
-- `trial`: trains and judges one; a `Row`
+Widths are half of those of `quick` and `visage`. On a machine without bf16 units this keeps the ratio of arithmetic to
+overhead closer to that of machines with them, and more faces are seen in the same time.
 """
 
 import argparse
@@ -40,27 +36,26 @@ from visagist.training.validation import swap_similarity, validate
 from visagist.zoo.sessions import session
 
 SLOPE = 0.1
-JUDGED = 120  # of the target's crops, to see whether the swap moves
-WARM_UP, TIMED = 5, 15  # iterations, of which the latter's time plans the number of all
+MOTION_CROPS = 120  # of the target, to compare the motion of the swap
+WARM_UP, TIMED = 5, 15  # iterations; the timed ones determine the total
 
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """Choices of a swapper; the defaults are those of `quick`, about half as wide."""
+    """Design choices; the defaults are those of `quick` at about half the width."""
 
     size: int = 128
     encoder: tuple[int, int, int] = (48, 96, 160)  # channels at size/4, size/8, size/16
-    encoder_depth: tuple[int, int, int] = (0, 0, 1)  # residual blocks there
+    encoder_depth: tuple[int, int, int] = (0, 0, 1)  # residual blocks at these sizes
     latent: int = 320  # numbers; 0: a spatial latent of `shared` channels at size/16
     shared: int = 64
     decoder: tuple[int, int, int, int] = (160, 128, 64, 32)  # channels at size/16, size/8, size/4, size/2
-    depth: tuple[int, int, int, int] = (1, 1, 1, 1)  # residual blocks there
+    depth: tuple[int, int, int, int] = (1, 1, 1, 1)  # residual blocks at these sizes
     block: str = "plain"  # plain, grouped, convnext, bottleneck
-    group: int = 0  # channels a group of a grouped convolution; 0: four groups
+    group: int = 0  # channels per group of a grouped convolution; 0: four groups
     up: str = "thin"  # thin: 1x1 and sub-pixels; thick: 3x3 and sub-pixels; resize: nearest and 3x3
-    people: str = (
-        "own"  # own: a decoder each; lowrank, gain: one decoder with weights or gains a person; low: to size/8
-    )
+    # own: one decoder per identity; lowrank, gain: shared, with weights or gains per identity; low: own up to size/8.
+    people: str = "own"
     rank: int = 16
 
 
@@ -122,7 +117,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
 
 
 class Up(nn.Module):
-    """Twice the side."""
+    """Doubles the side."""
 
     def __init__(self, c: int, out: int, kind: str) -> None:
         super().__init__()
@@ -139,7 +134,7 @@ class Up(nn.Module):
 
 
 class LowRank(nn.Module):
-    """A convolution with weights that differ by a matrix of low rank, or by a gain and bias, from person to person."""
+    """A convolution with a low-rank difference of its weights, or a gain and bias, per identity."""
 
     def __init__(self, layer: nn.Conv2d, people: int, kind: str, rank: int) -> None:
         super().__init__()
@@ -162,7 +157,7 @@ class LowRank(nn.Module):
 
 
 class Stage(nn.Module):
-    """Blocks at one size."""
+    """Blocks at one resolution."""
 
     def __init__(self, c: int, depth: int, config: TrialConfig) -> None:
         super().__init__()
@@ -173,7 +168,7 @@ class Stage(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A face to its latent."""
+    """Encodes faces."""
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
@@ -196,7 +191,7 @@ class Encoder(nn.Module):
 
 
 class Low(nn.Module):
-    """Latent to size/8."""
+    """Decodes a latent up to size/8."""
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
@@ -211,7 +206,7 @@ class Low(nn.Module):
 
 
 class High(nn.Module):
-    """size/8 to the picture."""
+    """Decodes from size/8 to the image."""
 
     def __init__(self, config: TrialConfig) -> None:
         super().__init__()
@@ -228,7 +223,7 @@ class High(nn.Module):
 
 
 class Trial(Swapper):
-    """A swapper of choices."""
+    """A swapper with these design choices."""
 
     Config = TrialConfig
     learning_rate = 1e-3
@@ -280,7 +275,7 @@ class Trial(Swapper):
         return x[:, :3], x[:, 3:]
 
 
-DEEP: dict[str, object] = {"block": "bottleneck", "depth": (3, 2, 1, 1)}  # what the rest is compared with
+DEEP: dict[str, object] = {"block": "bottleneck", "depth": (3, 2, 1, 1)}  # baseline of the other variants
 GROUPED: dict[str, object] = {"block": "grouped", "group": 32}
 VARIANTS: dict[str, dict[str, object]] = {
     "bottleneck": DEEP,
@@ -303,26 +298,26 @@ VARIANTS: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a variant."""
+    """Results of a variant."""
 
     variant: str
     parameters_m: float
     iterations: int
     faces_s: float  # on one core
-    ssim_source: float  # of held-out faces, drawn as themselves
+    ssim_source: float  # of reconstructed validation faces
     ssim_target: float
-    swap_source: float  # SFace similarity of the target's faces, drawn as the source
+    swap_source: float  # SFace similarity of the swap to the source
     swap_target: float
-    landmarks: float  # of the swap from the target's, mean distance in per cent of that between outer eye corners
-    mouth: tuple[float, float]  # correlation with how far the target's is open, and slope
+    landmarks: float  # mean distance between swap and target, in % of the distance between outer eye corners
+    mouth: tuple[float, float]  # correlation with the openness of the target's, and slope
     eyes: tuple[float, float]
 
 
-def follows(judged: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, float]:
-    """Correlation of two curves `(N,)`, and the slope of the first over the second."""
-    judged, target = judged - judged.mean(), target - target.mean()
-    cross = float((judged * target).sum())
-    return cross / float(np.sqrt((judged**2).sum() * (target**2).sum()) + 1e-12), cross / float((target**2).sum())
+def follows(swap: NDArray[np.float64], target: NDArray[np.float64]) -> tuple[float, float]:
+    """Correlation of two curves `(N,)`, and the slope of the first as a function of the second."""
+    swap, target = swap - swap.mean(), target - target.mean()
+    cross = float((swap * target).sum())
+    return cross / float(np.sqrt((swap**2).sum() * (target**2).sum()) + 1e-12), cross / float((target**2).sum())
 
 
 def meshes(crops: Tensor) -> NDArray[np.float32]:
@@ -336,7 +331,7 @@ def meshes(crops: Tensor) -> NDArray[np.float32]:
 def trial(
     name: str, settings: dict[str, object], datasets: dict[str, IdentityDataset], cpu_minutes: float, **changes: object
 ) -> Row:
-    """Train and judge one variant."""
+    """Train and evaluate one variant."""
     compute = select_device("cpu")
     options = TrainOptions.model_validate({"model": "trial", "settings": settings, **changes})
     probe = Trainer(datasets, options, Plan.of(1000, options.schedule), compute)
@@ -352,7 +347,7 @@ def trial(
         trainer.step(i)
     figures = validate(datasets, trainer.predict, trainer.network.size, options.coverage)
     dataset = datasets["target"]
-    indices = torch.linspace(0, len(dataset.planes) - 1, JUDGED).round().long()
+    indices = torch.linspace(0, len(dataset.planes) - 1, MOTION_CROPS).round().long()
     crops = dataset.crops(indices)[:, :3].contiguous()
     edge = (crops.shape[-1] - trainer.network.size) // 2
     inside = slice(edge, edge + trainer.network.size)
@@ -362,13 +357,13 @@ def trial(
     )
     swapped = crops.clone()
     swapped[..., inside, inside] = faces + mask * (rgb - faces)
-    judged, target = meshes(swapped), meshes(crops)
-    distance = np.linalg.norm(judged[:, :468, :2] - target[:, :468, :2], axis=-1).mean(1)
+    swap, target = meshes(swapped), meshes(crops)
+    distance = np.linalg.norm(swap[:, :468, :2] - target[:, :468, :2], axis=-1).mean(1)
     span = np.linalg.norm(target[:, 33, :2] - target[:, 263, :2], axis=-1)
-    some = slice(0, JUDGED, 5)
-    alike = {
-        who: swap_similarity(faces[some], rgb[some], mask[some], np.array(each.centroid), options.coverage) or 0.0
-        for who, each in datasets.items()
+    some = slice(0, MOTION_CROPS, 5)
+    similarity = {
+        identity: swap_similarity(faces[some], rgb[some], mask[some], np.array(each.centroid), options.coverage) or 0.0
+        for identity, each in datasets.items()
     }
     return Row(
         name,
@@ -377,16 +372,16 @@ def trial(
         options.batch / each,
         figures["ssim_source"],
         figures["ssim_target"],
-        alike["source"],
-        alike["target"],
+        similarity["source"],
+        similarity["target"],
         100 * float((distance / span).mean()),
-        follows(mouth_openness(judged), mouth_openness(target)),
-        follows(eye_openness(judged).mean(1), eye_openness(target).mean(1)),
+        follows(mouth_openness(swap), mouth_openness(target)),
+        follows(eye_openness(swap).mean(1), eye_openness(target).mean(1)),
     )
 
 
 def table(rows: Sequence[Row]) -> str:
-    """For benchmarks/research/networks.md."""
+    """Markdown table for benchmarks/research/networks.md."""
     lines = [
         "| | M parameters | iterations | SSIM source, target | swap to source (target) | landmarks % | mouth | eyes |",
         "|---|---|---|---|---|---|---|---|",
@@ -401,14 +396,14 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main() -> None:
-    """Train and judge the variants; a line of JSON each as they come, then a table."""
+    """Train and evaluate the variants; prints a JSON line for each, then a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--cpu-minutes", type=float, default=5.0)
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--set", nargs="*", default=[], help="options of the training, as name=value")
-    parser.add_argument("--trial", help="settings of a variant of your own, as JSON; its name is the JSON")
+    parser.add_argument("--set", nargs="*", default=[], help="training options as name=value")
+    parser.add_argument("--trial", help="settings of another variant as JSON")
     arguments = parser.parse_args()
     ARCHITECTURES.register(Trial, name="trial")
     size = 128

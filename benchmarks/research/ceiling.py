@@ -1,12 +1,8 @@
-"""What a training would take if nothing but its convolutions and dense layers took time.
+"""Duration of a network's convolutions and dense layers alone, as an upper limit of training speed.
 
-- `collect`: which of them a network calls, on what shapes, layouts and precision, and how often
-- `Bench`: seconds of each of them, forward and backward, alone
-- `wait`: for a device to finish, without which its time cannot be taken
-
-The ceiling is measured, not calculated: the same calls of the same library, on the same shapes, in the layout and
-precision in which they came, in the same process. What lies above it is the rest of an iteration: activations, changes
-of layout and precision, losses, optimizer.
+The ceiling is measured, not calculated: the same library calls with the same shapes, memory formats and precision in
+the same process. Everything else in an iteration is overhead: activations, changes of format and precision, losses,
+optimizer.
 """
 
 import time
@@ -23,13 +19,13 @@ from torch.overrides import TorchFunctionMode
 CALLS: dict[Callable[..., Any], str] = {
     F.conv1d: "conv1d", F.conv2d: "conv2d", F.conv_transpose2d: "conv_transpose2d", F.linear: "linear"
 }  # fmt: skip
-TENSORS = ("input", "weight", "bias")  # the first arguments of all of them
-PLACE = 32  # numbers to whose multiple tensors are placed in the pool: vector instructions like them aligned
+TENSORS = ("input", "weight", "bias")  # first arguments of all these functions
+ALIGNMENT = 32  # alignment in the pool, in numbers, for vector instructions
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A tensor without its numbers."""
+    """Shape and memory format of a tensor."""
 
     shape: tuple[int, ...]
     channels_last: bool
@@ -46,7 +42,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Call:
-    """A convolution or dense layer as it was called; equal ones count as the same."""
+    """A call of a convolution or dense layer."""
 
     function: Callable[..., Any]
     tensors: tuple[Spec | None, ...]  # input, weight, bias
@@ -63,13 +59,13 @@ class Call:
 
     @property
     def output(self) -> Spec:
-        """Of its result."""
+        """Spec of the result."""
         empty = [None if spec is None else torch.empty(spec.shape, device="meta") for spec in self.tensors]
         return replace(self.tensors[0] or Spec((), False, False), shape=tuple(self(empty).shape), needs_grad=False)
 
 
 class Listener(TorchFunctionMode):
-    """Notes each convolution and dense layer that is called."""
+    """Counts calls of convolutions and dense layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,18 +90,18 @@ class Listener(TorchFunctionMode):
 
 
 def _fixed(value: Any) -> Any:
-    """A setting that can be compared: lists become tuples."""
+    """Make a setting hashable."""
     return tuple(value) if isinstance(value, list) else value
 
 
 def _dtype(x: Tensor) -> torch.dtype:
-    """In which a call on `x` computes: autocast does not ask what it is given."""
+    """Precision of a call on `x`, which autocast may override."""
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 def collect(run: Callable[[], object]) -> Counter[Call]:
-    """The convolutions and dense layers that `run` calls, with gradients where it has them, and how often each.
+    """Count the convolutions and dense layers that `run` calls.
 
     >>> layer = torch.nn.Conv2d(3, 8, 3)
     >>> calls = collect(lambda: [layer(torch.rand(2, 3, 9, 9)) for _ in range(2)])
@@ -118,7 +114,7 @@ def collect(run: Callable[[], object]) -> Counter[Call]:
 
 
 def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -126,7 +122,7 @@ def wait(device: torch.device) -> None:
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """That `run` takes, all of it done."""
+    """Duration of `run`, including asynchronous work of the device."""
     wait(device)
     start = time.perf_counter()
     run()
@@ -135,28 +131,28 @@ def seconds(run: Callable[[], object], device: torch.device) -> float:
 
 
 class Bench:
-    """Times calls alone, on random numbers that all of them share: no time or memory goes into making more.
+    """Times calls on a shared pool of random numbers, which saves time and memory.
 
     Args:
-        calls: what `collect` gave.
-        device: where they ran.
+        calls: from `collect`.
+        device: of the calls.
     """
 
     def __init__(self, calls: Counter[Call], device: torch.device) -> None:
         self.calls, self.device = calls, device
         most = max(
-            sum(spec.numbers + PLACE for spec in (*call.tensors, call.output) if spec is not None) for call in calls
+            sum(spec.numbers + ALIGNMENT for spec in (*call.tensors, call.output) if spec is not None) for call in calls
         )
         noise = torch.rand(most, generator=torch.Generator().manual_seed(0)) - 0.5
         self.pools = {dtype: noise.to(device, dtype) for dtype in {call.dtype for call in calls}}
 
     def time(self, call: Call) -> tuple[float, float]:
-        """Seconds forward and backward; backward only to what needs gradients."""
+        """Seconds forward and backward; backward only for tensors that need gradients."""
         used = 0
         tensors: list[Tensor | None] = []
         for spec in (*call.tensors, call.output):
             tensors.append(None if spec is None else self.view(call.dtype, spec, used))
-            used += 0 if spec is None else -(-spec.numbers // PLACE) * PLACE
+            used += 0 if spec is None else -(-spec.numbers // ALIGNMENT) * ALIGNMENT
         *given, slope = tensors
         wanted = [x for x in given if x is not None and x.requires_grad]
         made: list[Tensor] = []
@@ -166,7 +162,7 @@ class Bench:
         return forward, seconds(lambda: torch.autograd.grad(made[0], wanted, slope), self.device)
 
     def view(self, dtype: torch.dtype, spec: Spec, place: int) -> Tensor:
-        """A tensor like `spec`, of the pool's numbers from `place` on."""
+        """A tensor of this spec from the pool, starting at `place`."""
         x = self.pools[dtype][place : place + spec.numbers]
         if spec.channels_last:
             b, c, h, w = spec.shape
@@ -176,5 +172,5 @@ class Bench:
         return x.detach().requires_grad_(spec.needs_grad)
 
     def round(self) -> dict[Call, tuple[float, float]]:
-        """Seconds of every call, forward and backward, times how often it is called."""
+        """Total seconds of each call, forward and backward."""
         return {call: tuple(count * s for s in self.time(call)) for call, count in self.calls.items()}  # pyright: ignore[reportReturnType] - two

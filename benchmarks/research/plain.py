@@ -1,9 +1,6 @@
-"""The network that `benchmarks.training` compares with: `df` as one would first write it.
+"""The reference of `benchmarks.training`: `df` without options and without optimization.
 
-- `PlainDf`: the layers of `visagist.models.df` without its options, and nothing done for speed
-
-It is meant to run in float32, in NCHW, eager. It shares no code with what it is compared to, so it stays as it is when
-that gets faster.
+It runs in float32, NCHW and eager mode, and shares no code with the networks it is compared with.
 """
 
 from itertools import pairwise
@@ -17,7 +14,7 @@ from visagist.models.swapper import Swapper
 
 
 class Up(nn.Module):
-    """Twice the side."""
+    """Doubles the side."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -28,7 +25,7 @@ class Up(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions that add to their input."""
+    """A residual block of two convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -40,7 +37,7 @@ class Residual(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A face and its mask."""
+    """Draws a face and its mask."""
 
     def __init__(self, config: DfConfig) -> None:
         super().__init__()
@@ -55,7 +52,7 @@ class Decoder(nn.Module):
 
 
 class PlainDf(Swapper):
-    """One encoder and inter for everybody, one decoder a person."""
+    """A shared encoder and inter, one decoder per identity."""
 
     Config = DfConfig
     learning_rate = 5e-5

@@ -1,11 +1,11 @@
-"""Speed of training: faces a second of a model, everything included, against the sketch that it has to beat.
+"""Training speed of a model in faces per second, compared with an early sketch of a network.
 
     .venv/bin/python -m benchmarks.research.sketch [--model quick] [--batch 8] [--rounds 8]
 
-Both networks are trained by the same trainer on the same random crops in the same process, in turns, so that a busy
-machine slows both; medians count. An iteration includes drawing, augmentation, losses, optimizer and EMA.
+Both networks are trained by the same trainer on the same random crops in one process, in turns, so that load from
+outside slows both; medians are reported. An iteration includes sampling, augmentation, losses, optimizer and EMA.
 
-The sketch is the network of the project's first estimates: 23 M parameters, four strided convolutions to 256 channels
+The sketch was used for the project's first estimates: 23 M parameters, four strided convolutions to 256 channels
 at 8x8, dense 256, three 3x3 doublings with residual blocks of 256, 192 and 96 channels, a sub-pixel head.
 """
 
@@ -32,14 +32,14 @@ from visagist.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class SketchConfig:
-    """The rough network of the first estimates."""
+    """Config of the sketch."""
 
     size: int = 128
     latent: int = 256
 
 
 class Block(nn.Module):
-    """A doubling by a 3x3 convolution and a residual block."""
+    """Doubles the side with a 3x3 convolution and a residual block."""
 
     def __init__(self, channels: int, out: int) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Block(nn.Module):
 
 
 class Sketch(Swapper):
-    """Encoder of strided convolutions, dense latent, one decoder of three blocks a person."""
+    """Encoder of strided convolutions, dense latent, one decoder of three blocks per identity."""
 
     Config = SketchConfig
     learning_rate = 5e-4
@@ -82,14 +82,14 @@ class Sketch(Swapper):
 
 
 def cost(network: Swapper) -> float:
-    """Multiplications of one training pass of one face, in billions: forward and twice that backward."""
+    """Billions of multiplications per face in a training pass; the backward pass takes twice the forward pass."""
     faces = torch.zeros(1, 3, network.size, network.size)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(faces, network.identities[0])
     return 3 * counter.get_total_flops() / 2e9
 
 
-@reuse_freed_memory()  # as a training has it; what it is compared with gains by it, too
+@reuse_freed_memory()  # as in a training; both networks benefit
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])

@@ -1,9 +1,9 @@
-"""What initial weights are worth: a run per start and pair, extended from length to length and evaluated at each.
+"""Effect of initial weights: one run per start and pair, evaluated at several lengths.
 
     OMP_NUM_THREADS=1 python -m benchmarks.research.starts [--pairs "C to A" ...] [--starts base none]
         [--faces 3000 12000 17000] [--options '{"augmentation": {"driven": 0.5}}'] [--keep FOLDER]
 
-A finished length is not measured again, and a stopped training continues. Needs the developers' footage.
+Finished lengths are not repeated, and a stopped training continues. Needs the developers' footage.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--starts", nargs="+", default=["base", "none"], help="base, none, or a run")
     parser.add_argument("--faces", nargs="+", type=int, default=[3000, 12000, 17000])
     parser.add_argument("--options", type=json.loads, default={}, help="training options, as JSON")
-    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "starts", help="folder for what is made")
+    parser.add_argument("--keep", type=Path, default=Path("bench-output") / "starts", help="output folder")
     chosen = parser.parse_args(arguments)
     if not SHARED.exists():
         print("starts: skipped, the developers' footage is not here")
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(pair: str, start: str, faces: int, options: dict[str, Any], folder: Path) -> dict[str, str]:
-    """Figures of a run of this length, which continues from the shorter one."""
+    """Figures of a run of this length, extended from the shorter one."""
     source, target = PAIRS[pair]
     name = f"{Path(start).name}-{zlib.crc32(json.dumps(options, sort_keys=True).encode()):08x}"
     run, work = folder / name / "run", folder / name / str(faces)

@@ -1,8 +1,4 @@
-"""Where a training step's time goes, and what costs it the fast memory layout.
-
-- `top_ops`: operations by their own time, each with the shapes it got
-- `leavers`: operations that are given pictures in channels_last and make one that is not
-"""
+"""Profile of a training step: the slowest operations, and those that leave channels_last."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -16,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def top_ops(step: Callable[[int], object], steps: int, rows: int) -> str:
-    """A table of the `rows` operations that took longest themselves in `steps` steps."""
+    """A table of the `rows` operations with the longest self time in `steps` steps."""
     has_cuda = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if has_cuda else [])]
     with profile(activities=activities, record_shapes=True) as profiler:
@@ -34,7 +30,7 @@ def top_ops(step: Callable[[int], object], steps: int, rows: int) -> str:
 
 
 def fast(x: Tensor) -> bool | None:
-    """Whether a picture has its channels side by side; None where that has no meaning.
+    """Whether a tensor is in channels_last; None if that is undefined.
 
     >>> x = torch.zeros(1, 3, 4, 4)
     >>> fast(x), fast(x.contiguous(memory_format=torch.channels_last)), fast(x[:, :1])
@@ -46,7 +42,7 @@ def fast(x: Tensor) -> bool | None:
 
 
 class Watch(TorchDispatchMode):
-    """Notes operations, forward and backward, that leave channels_last."""
+    """Counts operations, forward and backward, that leave channels_last."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +56,7 @@ class Watch(TorchDispatchMode):
         if any(fast(x) for x in given):
             memory = {x.untyped_storage().data_ptr() for x in given}
             for x in tensors(made):
-                if fast(x) is False and x.untyped_storage().data_ptr() not in memory:  # views move nothing
+                if fast(x) is False and x.untyped_storage().data_ptr() not in memory:  # views copy nothing
                     self.seen[f"{func} -> {'x'.join(map(str, x.shape))}"] += 1
         return made
 
@@ -71,7 +67,7 @@ def tensors(values: Any) -> Iterable[Tensor]:
 
 
 def leavers(run: Callable[[], object]) -> Counter[str]:
-    """How often `run` calls which operation that leaves channels_last, with the shape that it makes.
+    """Count the operations in `run` that leave channels_last, with the shapes of their results.
 
     >>> x = torch.rand(1, 3, 4, 4).contiguous(memory_format=torch.channels_last)
     >>> leavers(lambda: (x.relu(), x.contiguous()))

@@ -38,7 +38,7 @@ def test_the_file_holds_several_views_of_five_people() -> None:
 
 
 def test_the_file_was_made_by_the_embedder_as_it_is_now() -> None:
-    """Another chip or other weights call for a new file: `tools/strangers.py`."""
+    """Another chip or other weights call for a new file: `tools/impostors.py`."""
     if not TOOL.is_file():
         pytest.skip("tools/ is not part of an installed package")
     spec = importlib.util.spec_from_file_location("strangers_tool", TOOL)

@@ -177,9 +177,9 @@ def test_the_table_names_metrics_that_exist_and_says_what_they_miss() -> None:
     figure = Figure(1.234, 1.0, 2.0, 3.0, 100)
     swaps = list(cases.DEGRADATIONS)
     rows = {metric.name: {swap: truth.Cell(figure, -1) for swap in swaps} for metric in all_metrics()}
-    assert truth.unseen(rows) == []
+    assert truth.undetected(rows) == []
     rows["placement"]["shifted"] = truth.Cell(figure, 0)
-    assert truth.unseen(rows) == ["placement does not see 'shifted'"]
+    assert truth.undetected(rows) == ["placement does not detect 'shifted'"]
     table = truth.metric_table(rows).splitlines()
     assert len(table) == len(all_metrics()) + 2
     assert {line.count("|") for line in table} == {len(swaps) + 2}

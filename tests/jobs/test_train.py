@@ -118,7 +118,7 @@ def test_the_command_tells_whether_an_interruption_saved(
     monkeypatch.setattr(Signalled, "signals", signals)
     ended = visagist("train", *facesets, "-o", tmp_path / "run", "--iterations", "9", *TINY_COMMAND.split())
     assert ended.code == 130
-    assert "train: stopping after this iteration; Ctrl-C once more stops at once" in ended.err
+    assert "train: stopping after this iteration; Ctrl-C again stops at once" in ended.err
     assert ended.err.splitlines()[-1] == f"visagist: {words}"
     state = read_state(tmp_path / "run" / "checkpoints")
     assert state is not None
@@ -146,7 +146,7 @@ def test_a_folder_of_facesets_is_pretrained_on_and_fitted_by_command(tmp_path: P
     command = ("pretrain", folder, "-o", run, "--config", config)
     ended = visagist(*command)
     assert ended.code == 0, ended.err
-    assert "27 crops of 3 people; held out for validation are 9" in ended.err
+    assert "27 crops of 3 people; 9 are held out for validation" in ended.err
     origins = TrainedNetwork.open(run, "cpu").origins
     assert (origins["source"], origins["source"].people, origins["source"].crops) == (origins["target"], 3, 27)
     assert origins["source"].footage == tuple(f"{seed:064x}" for seed in range(3))

@@ -67,7 +67,7 @@ def test_finishing_losses_act_during_the_cool_down() -> None:
         found[iteration] = set(trainer.losses) - BASE
     late = {"face_style", "background_style", "gan", "true_face"}
     assert found == {0: set(), 8: set(), 9: late, 11: late}
-    assert set(trainer.judged) == {"gan", "true_face"}
+    assert set(trainer.discriminator_losses) == {"gan", "true_face"}
 
 
 def test_the_stability_check_sees_what_acts_all_the_time() -> None:

@@ -22,7 +22,7 @@ from tests.training.trainers import EVERY_LOSS, assert_same_gradients, gradients
 from visagist.core.errors import ConfigError
 from visagist.core.tensors import load_tensors
 from visagist.training.checkpoint import read_state
-from visagist.training.distributed import World, joined, own_device, split_batch
+from visagist.training.distributed import World, join_processes, own_device, split_batch
 
 # The script below imports from here, and the same visagist.
 ROOT = os.pathsep.join([str(Path(__file__).parents[2]), str(Path(visagist.__file__).parents[1])])
@@ -45,7 +45,7 @@ from visagist.core.events import silent, Warned
 from visagist.core.tensors import save_tensors
 from visagist.jobs.train import pretrain
 from visagist.training import train_crops
-from visagist.training.distributed import joined
+from visagist.training.distributed import join_processes
 from visagist.training.trainer import Trainer
 
 visagist.core.device.cpu_has_bf16 = lambda: False  # float32
@@ -81,7 +81,7 @@ def apart(world):
     save_tensors(folder / f"apart-{world.rank}", trainer.tensors(), {})
 
 if task == "all":
-    with joined() as world:
+    with join_processes() as world:
         for model, loss in ONE_GRADIENT:
             found = gradients(learning_from(loss, 2, model))
             save_tensors(folder / f"{model}-{loss}-{world.rank}", found, {})
@@ -194,7 +194,7 @@ def test_two_ranks_have_the_gradients_of_one_with_the_whole_batch(pair: Path, mo
 def test_ranks_that_draw_at_random_apart_stay_one_network(pair: Path) -> None:
     saved(pair, "apart")
     draws = [
-        torch.rand(9, generator=World(rank, 3).own_generator(torch.Generator().manual_seed(0))) for rank in range(3)
+        torch.rand(9, generator=World(rank, 3).rank_generator(torch.Generator().manual_seed(0))) for rank in range(3)
     ]
     assert torch.equal(draws[0], torch.rand(9, generator=torch.Generator().manual_seed(0)))  # as one process alone
     assert not any(torch.isin(draws[i], draws[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
@@ -238,9 +238,14 @@ def test_a_batch_with_too_few_faces_for_all_is_refused_with_what_would_do() -> N
 
 
 def test_without_torchrun_nothing_is_shared() -> None:
-    with joined() as world:
+    with join_processes() as world:
         assert world == World(0, 1)
-        assert (world.any(True), world.agreed(7), world.shared("text"), world.is_main) == (True, 7, "text", True)
+        assert (world.any(True), world.broadcast_number(7), world.broadcast_text("text"), world.is_main) == (
+            True,
+            7,
+            "text",
+            True,
+        )
         x = torch.ones(3)
         world.sum_in_place([x])
         assert x.tolist() == [1, 1, 1]
@@ -250,5 +255,5 @@ def test_without_torchrun_nothing_is_shared() -> None:
 def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, LOCAL_RANK missing"), joined():
+    with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, LOCAL_RANK missing"), join_processes():
         pass

@@ -13,7 +13,7 @@ from visagist.core.device import select_device
 from visagist.core.errors import ConfigError
 from visagist.training import Crops, TrainOptions, train_crops
 from visagist.training.data import IdentityDataset
-from visagist.training.data.driven import default_chance, express
+from visagist.training.data.driven import default_chance, random_expressions
 from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
@@ -71,7 +71,7 @@ def test_a_shut_mouth_takes_on_a_smile_and_stays_shut(faces: dict[str, Crops]) -
         IdentityDataset(replace(each, landmarks=landmarks.numpy()), 0.2, torch.device("cpu"))
         for each, landmarks in zip(faces.values(), (rest, talking), strict=True)
     )
-    found = express(rest[:20], source, target, torch.Generator().manual_seed(1)) - rest[:20]
+    found = random_expressions(rest[:20], source, target, torch.Generator().manual_seed(1)) - rest[:20]
     strengths = found[:, MOUTH_CORNER, 0] / (-0.1 * 0.25)  # a smile lies a fourth of it above the mean
     assert (strengths > 0).all()
     assert strengths.max() > 0.8

@@ -13,7 +13,7 @@ from tests.training.conftest import contents, ending, killed_at_each_change, wei
 from visagist.core.events import Event, Note
 from visagist.models.bundle import read_record
 from visagist.training import Crops, TrainOptions, train_crops
-from visagist.training.early_stopping import CONFIDENCE, MEANS, outlook
+from visagist.training.early_stopping import CONFIDENCE, FIT_POINTS, outlook
 from visagist.training.run import RunRecord, logged_validations
 
 Array = NDArray[np.float64]
@@ -86,14 +86,14 @@ def test_too_few_validations_are_no_plateau() -> None:
 
 
 def test_slope_and_confidence_are_those_of_numpy_and_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
-    at = validations(2 * MEANS)
+    at = validations(2 * FIT_POINTS)
     values = 0.9 + 0.01 * np.log(at) + noise(len(at), 0.002, 0)
-    x, y = (part.reshape(MEANS, 2).mean(1) for part in (np.log(at), values))
+    x, y = (part.reshape(FIT_POINTS, 2).mean(1) for part in (np.log(at), values))
     (slope, _), covariance = np.polyfit(x, y, 1, cov=True)
     error = np.sqrt(covariance[0, 0])
     found = outlook(at.tolist(), values[:, None])
     assert found.slope == pytest.approx(slope)
-    assert pytest.approx(stats.t.ppf(0.995, MEANS - 2), abs=1e-3) == CONFIDENCE
+    assert pytest.approx(stats.t.ppf(0.995, FIT_POINTS - 2), abs=1e-3) == CONFIDENCE
     promised = np.log(1.5) * (slope + CONFIDENCE * error)
     for factor in (0.999, 1.001):
         monkeypatch.setattr("visagist.training.early_stopping.MIN_GAIN", factor * promised)

@@ -13,12 +13,12 @@ from visagist.core.errors import ConfigError, RunError
 from visagist.training.optimizers import (
     DEFAULT_BETAS,
     OptimizerOptions,
-    build,
+    create_optimizer,
     optimizer_step,
-    path_of,
     random_mask,
     restore_state,
     state_tensors,
+    stepped_tensor,
     suited_rate,
     update_average,
 )
@@ -84,7 +84,7 @@ def test_optimizer_follows_its_paper(name: str) -> None:
     bias = torch.ones(3, dtype=torch.float64, requires_grad=True)
     options = options_of(name, weight_decay=0.1, clip=0.0, ema=0.0)
     weights, average = {"w": weight, "b": bias}, {"w": weight.detach().clone(), "b": bias.detach().clone()}
-    optimizer = build(weights.values(), options, 0.5, FLOAT32)
+    optimizer = create_optimizer(weights.values(), options, 0.5, FLOAT32)
     for iteration, (gradient, rate) in enumerate(zip(gradients, rates, strict=True)):
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -98,13 +98,13 @@ def test_optimizer_follows_its_paper(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_betas_are_those_that_were_asked_for(name: str) -> None:
-    optimizer = build([torch.zeros(1, requires_grad=True)], options_of(name, betas=(0.5, 0.6)), 0.1, FLOAT32)
+    optimizer = create_optimizer([torch.zeros(1, requires_grad=True)], options_of(name, betas=(0.5, 0.6)), 0.1, FLOAT32)
     assert optimizer.param_groups[0]["betas"] == (0.5, 0.6)
 
 
 def test_a_state_of_other_shapes_is_refused() -> None:
     weight = torch.zeros(4, 3, requires_grad=True)
-    optimizer = build([weight], options_of("lion"), 0.1, FLOAT32)
+    optimizer = create_optimizer([weight], options_of("lion"), 0.1, FLOAT32)
     weight.grad = torch.ones(4, 3)
     optimizer.step()
     kept = state_tensors(optimizer, {"w": weight}) | {"exp_avg/w": torch.zeros(6)}
@@ -116,14 +116,14 @@ def test_a_state_of_other_shapes_is_refused() -> None:
 def test_learning_rate_dropout_lets_the_rest_of_the_weights_step(name: str) -> None:
     weight = torch.zeros(200, 100, requires_grad=True)
     options = options_of(name, lr_dropout=0.7)
-    optimizer = build([weight], options, 0.1, FLOAT32)
+    optimizer = create_optimizer([weight], options, 0.1, FLOAT32)
     stepped: list[Tensor] = []
     for iteration in range(3):
-        before, path = weight.detach().clone(), path_of(optimizer, weight).clone()
+        before, path = weight.detach().clone(), stepped_tensor(optimizer, weight).clone()
         weight.grad = torch.ones(200, 100)
         optimizer_step(optimizer, [weight], options, iteration)
         stepped.append(weight.detach() != before)
-        assert torch.equal(path_of(optimizer, weight) != path, stepped[-1])  # what stays, stays in z as well
+        assert torch.equal(stepped_tensor(optimizer, weight) != path, stepped[-1])  # what stays, stays in z as well
     assert all(abs(moved.float().mean().item() - 0.3) < 0.02 for moved in stepped)
     assert abs((stepped[0] & stepped[1]).float().mean().item() - 0.09) < 0.02  # drawn anew
 
@@ -141,7 +141,7 @@ def test_clipping_bounds_the_gradient_and_returns_the_norm() -> None:
     for clip, expected in ((0.0, 2.0), (1.0, 0.1)):
         weight = torch.zeros(4, requires_grad=True)
         options = OptimizerOptions(clip=clip)
-        optimizer = build([weight], options, 0.1, FLOAT32)
+        optimizer = create_optimizer([weight], options, 0.1, FLOAT32)
         weight.grad = torch.full((4,), 10.0)
         assert optimizer_step(optimizer, [weight], options, 0).item() == pytest.approx(20.0)
         assert weight.grad is None
@@ -154,14 +154,14 @@ def test_clipping_bounds_the_gradient_and_returns_the_norm() -> None:
 def test_weights_for_predictions_have_less_noise(name: str) -> None:
     options = options_of(name, ema=0.9)
     weight = torch.ones(200, requires_grad=True)
-    optimizer = build([weight], options, suited_rate(options.name, 0.05), FLOAT32)
+    optimizer = create_optimizer([weight], options, suited_rate(options.name, 0.05), FLOAT32)
     average = {"w": weight.detach().clone()}
     noise = torch.Generator().manual_seed(0)
     for iteration in range(300):
         weight.grad = weight.detach() + torch.randn(200, generator=noise)
         optimizer_step(optimizer, [weight], options, 0)
         update_average(optimizer, {"w": weight}, average, iteration, options)
-    noisy = path_of(optimizer, weight).norm()  # schedule-free's weights are nearly the average
+    noisy = stepped_tensor(optimizer, weight).norm()  # schedule-free's weights are nearly the average
     assert noisy < 10  # began at 14.1
     assert average["w"].norm() < 0.9 * noisy
     if name != "schedule-free":

@@ -18,7 +18,7 @@ from visagist.faceset.split import hold_out_identities
 from visagist.jobs.train import pretrain
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, train_crops
-from visagist.training.recipes.pretrain import facesets_in, load_pool, told_apart
+from visagist.training.recipes.pretrain import cluster_identities, facesets_in, load_pool
 from visagist.training.setup import prepare
 
 Make = Callable[..., TrainOptions]
@@ -95,7 +95,7 @@ def test_a_pretraining_predicts_nobody_in_particular(pretrained: Path) -> None:
 
 def test_people_in_one_faceset_are_told_apart(tmp_path: Path) -> None:
     both = write_faceset(tmp_path / "both", 1, 10)
-    with pytest.raises(FacesetError, match="no two people can be told apart"):
+    with pytest.raises(FacesetError, match="no two people can be distinguished"):
         load_pool(both, "full", 32, 1.25, 0.06)
     for crop in sorted(write_faceset(tmp_path / "other", 2, 12).glob("*.png")):
         shutil.copy(crop, both / f"other-{crop.name}")
@@ -117,14 +117,14 @@ def test_tracks_of_a_person_come_together_and_those_without_embeddings_stay_apar
 
     tracks = [(0, 0), (1, 1), (0, 2), (-1, 3), (1, 4), (2, 5), (2, 5), (-1, 2)]  # person, track
     # The longest tracks come first. The last crop has no embedding, and is of a track that has.
-    assert told_apart([seen(*each) for each in tracks]).tolist() == [0, 2, 0, -1, 2, 1, 1, 0]
+    assert cluster_identities([seen(*each) for each in tracks]).tolist() == [0, 2, 0, -1, 2, 1, 1, 0]
 
 
 def test_folders_that_are_no_facesets_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(FacesetError, match="none: no such folder"):
         facesets_in(tmp_path / "none")
     (tmp_path / ".hidden").mkdir()
-    with pytest.raises(FacesetError, match="no faceset in it, at any depth"):
+    with pytest.raises(FacesetError, match="contains no faceset at any depth"):
         facesets_in(tmp_path)
     anna, bert = (write_faceset(tmp_path / name, seed, 8) for seed, name in enumerate(("anna", "bert")))
     (tmp_path / "link").symlink_to(tmp_path)
@@ -135,7 +135,7 @@ def test_folders_that_are_no_facesets_are_refused_by_name(tmp_path: Path) -> Non
     with pytest.raises(FacesetError, match=r"bert/003\.png: damaged"):
         load_pool(tmp_path, "full", 32, 1.25, 0.06)
     shutil.copytree(anna, bert / "more")
-    with pytest.raises(FacesetError, match="bert: holds crops and another faceset, more"):
+    with pytest.raises(FacesetError, match="bert: contains crops and another faceset, more"):
         facesets_in(tmp_path)
 
 

@@ -72,4 +72,4 @@ def test_a_network_is_tried_without_warm_up_and_finishing_losses(monkeypatch: py
         for gan, schedule in ((0.0, {}), (10.0, {"cool_down": 1.0, "warm_up": 0}))
     )
     assert late.losses.tolist() == plain.losses.tolist()
-    assert plain.rates[0] == rate_finder.RATES[0]
+    assert plain.rates[0] == rate_finder.RATE_RANGE[0]

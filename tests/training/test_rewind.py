@@ -63,7 +63,7 @@ def test_an_iteration_without_a_checkpoint_is_refused(run: Path) -> None:
 
 def test_the_command_goes_back(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rewind", str(run), "9"]) == 0
-    assert "9 of 12 iterations are done; it can go back to: 8\n" in capsys.readouterr().out
+    assert "9 of 12 iterations are done; available checkpoints: 8\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("finishes", ["rewind", "train"])

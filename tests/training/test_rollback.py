@@ -113,7 +113,7 @@ def test_a_finishing_loss_that_begins_to_act_is_no_explosion(
     crops: People, options: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("visagist.training.setup.check_memory", lambda *_: "")  # slow for adversarial losses
-    monkeypatch.setattr("visagist.training.stability.SETTLED", 10)
+    monkeypatch.setattr("visagist.training.stability.MIN_HISTORY", 10)
     events: list[Event] = []
     asked = options(
         iterations=40, save_every=50, preview_every=50, losses={"gan": 10.0, "gan_dims": 4}, schedule={"cool_down": 0.5}
@@ -292,7 +292,7 @@ def test_a_training_that_collapses_is_given_up_after_three_confirmations(
         train_crops(crops, run, collapsing(options), on_event=stop)
     assert validated(events) == [100, 110, 120, 130]
     assert len(warnings(events)) == 3
-    assert all("predicted as source are all alike" in message for message in warnings(events))
+    assert all("predicted faces of source are all the same" in message for message in warnings(events))
     assert read_record(run).iteration == state(run).latest == saved_iterations(run / "checkpoints")[-1] == 100
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from visagist.training.stability import CONFIRMATIONS, CollapseWatch, LossWatch, output_variation
+from visagist.training.stability import COLLAPSE_PATIENCE, CollapseWatch, LossWatch, output_variation
 
 
 def settled(level: float = 0.2) -> LossWatch:
@@ -68,7 +68,7 @@ def test_a_collapse_of_one_identity_is_noticed() -> None:
     watch = CollapseWatch()
     for iteration in (100, 200):
         assert watch.check(iteration, {"variation_source": 0.8, "variation_target": 0.7}) is None
-    for count in range(CONFIRMATIONS):
+    for count in range(COLLAPSE_PATIENCE):
         assert "predicted as target" in str(
             watch.check(300 + 100 * count, {"variation_source": 0.8, "variation_target": 0.02})
         )

@@ -101,7 +101,7 @@ def test_killed_before_its_first_save_a_run_continues_although_its_start_has_bee
         ({"settings": {**SMALL["quick"], "latent": 8}}, r"--settings\.latent 16, here 8"),
         ({"start": Path("nowhere")}, "nowhere: no such run"),
         ({"freeze": ("inter",)}, r"no part 'inter' .* \(it has: shared, encoder, decoders, source, target\)"),
-        ({"freeze": ("shared", "source", "target")}, "nothing is left to train"),
+        ({"freeze": ("shared", "source", "target")}, "leaves nothing to train"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_the_run_begins(

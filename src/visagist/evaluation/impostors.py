@@ -1,7 +1,7 @@
 """Other people's embeddings, against which a likeness is calibrated.
 
 `impostors.json` holds dlib embeddings of five speakers of the GRID corpus (Cooke, Barker, Cunningham, Shao 2006, CC BY
-4.0), written by `tools/strangers.py`. Five people filmed in one studio give the level of strangers, not its spread.
+4.0), written by `tools/impostors.py`. Five people filmed in one studio give the level of strangers, not its spread.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Facesets to a trained run. `train.py` has the loop; `visagist.jobs.train` is what users call."""
+"""Training of networks on facesets. `train.py` has the loop; users call `visagist.jobs.train`."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Augmentation", "Crops", "Rewound", "Run", "TrainOptions", "rewind", "train_crops"]
 
-# At first use, so that the names of losses are listed without importing torch.
+# Lazily, so that losses can be listed without importing torch.
 __getattr__ = lazy_names(
     __name__,
     {

@@ -16,9 +16,9 @@ from visagist.training.run import STEP, duration, speed
 from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
-MEASURED, DISCARDED = 9, 3  # iterations
-MEASURED_AFTER = DISCARDED + MEASURED  # iterations of a training whose length is given in iterations
-OVERHEAD = 0.05  # part of the time that checkpoints, previews and validation take
+TIMED_ITERATIONS, DISCARDED_ITERATIONS = 9, 3  # the first ones are slower
+MEASURED_AFTER = DISCARDED_ITERATIONS + TIMED_ITERATIONS  # iterations of a training whose length is given in iterations
+OVERHEAD = 0.05  # fraction of the time spent on checkpoints, previews and validation
 CONSTANT = Plan(warm_up=0, cool_down_start=10**6, total=10**6)  # a training before its cool-down
 COOLING = Plan(warm_up=0, cool_down_start=0, total=10**6)
 
@@ -30,22 +30,22 @@ def plan_iterations(
     events: EventCallback,
     minutes: float,
 ) -> int:
-    """Turn minutes into iterations, by measuring a few on a network that is thrown away."""
+    """Convert minutes to iterations by timing a few on a throwaway network."""
     start = time.perf_counter()
     seconds = seconds_per_iteration(datasets, options, compute)
     left = max(0.0, 60 * minutes - (time.perf_counter() - start))
-    # Clocks differ between processes, the plan may not.
-    iterations = World.now().agreed(max(1, int(left * (1 - OVERHEAD) / seconds)))
+    # Timings differ between processes, but the plan must not.
+    iterations = World.current().broadcast_number(max(1, int(left * (1 - OVERHEAD) / seconds)))
     rate = speed(options.batch / seconds)
     events(Note(STEP, f"{compute}: {rate}, so {duration(60 * minutes)} are {iterations} iterations"))
     return iterations
 
 
 def estimate_seconds(options: TrainOptions) -> float:
-    """Duration of a training before any faces are extracted, measured on noise; takes a few seconds.
+    """Estimate the duration of a training before any faces are extracted, by timing it on noise for a few seconds.
 
     Args:
-        options: with `iterations`; `minutes` are returned as they are.
+        options: with `iterations`; `minutes` are simply converted.
 
     Raises:
         ConfigError: an unknown model, setting or device.
@@ -61,7 +61,7 @@ def estimate_seconds(options: TrainOptions) -> float:
 
 
 def seconds_per_iteration(datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute) -> float:
-    """Mean over a whole training; finishing losses, which may double the time of an iteration, are measured apart."""
+    """Mean over a whole training; finishing losses, which may double the duration, are timed separately."""
     seconds = _measured(datasets, options, compute, CONSTANT)
     if options.losses.finishing:
         seconds += options.schedule.cool_down * (_measured(datasets, options, compute, COOLING) - seconds)
@@ -71,8 +71,8 @@ def seconds_per_iteration(datasets: Mapping[str, IdentityDataset], options: Trai
 def _measured(datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute, plan: Plan) -> float:
     trainer = Trainer(datasets, options, plan, compute)
     times: list[float] = []
-    for iteration in range(DISCARDED + MEASURED):
+    for iteration in range(DISCARDED_ITERATIONS + TIMED_ITERATIONS):
         before = time.perf_counter()
         trainer.step(iteration).item()
         times.append(time.perf_counter() - before)
-    return median(times[DISCARDED:])
+    return median(times[DISCARDED_ITERATIONS:])

@@ -1,7 +1,7 @@
-"""Checkpoints, from which a training continues exactly, and `state.json`, which names the latest one.
+"""Checkpoints for exact resume, and `state.json`, which names the latest one.
 
-A checkpoint is complete on disk before `state.json` names it, and older ones are deleted afterwards, so `state.json`
-always names a complete file. Checkpoints of later iterations are leftovers.
+A checkpoint is complete on disk before `state.json` names it, and older ones are deleted afterwards. Checkpoints of
+iterations after the latest are leftovers.
 """
 
 import json
@@ -23,12 +23,12 @@ REMEDY = "go back to an earlier checkpoint with `visagist rewind`, or delete the
 
 
 class State(Settings):
-    """Where a training is."""
+    """Progress of a training; the content of `state.json`."""
 
     format: int = FORMAT
     latest: int  # iteration of the checkpoint to continue from
     attempt: int = 0  # rollbacks so far; part of every seed
-    rate: float = 1.0  # factor on the learning rate, halved by each rollback
+    rate: float = 1.0  # factor of the learning rate, halved by each rollback
     failures: int = 0  # rollbacks to the last scheduled checkpoint
     before_interruption: int | None = None  # last scheduled checkpoint, if an interruption saved the latest
 
@@ -40,22 +40,22 @@ class State(Settings):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of a training after an iteration."""
+    """A training after some iterations."""
 
     iteration: int  # iterations done
-    plan: Plan  # that it was trained by
-    tensors: dict[str, Tensor]  # weights, their averages and the optimizers' state
+    plan: Plan  # followed so far
+    tensors: dict[str, Tensor]  # weights, averages and optimizer states
     stability: dict[str, float] = field(default_factory=dict)  # statistics of the `LossWatch`
 
     @property
     def average(self) -> dict[str, Tensor]:
-        """Averages of the weights, by their names in the network."""
+        """EMA weights by their names in the network."""
         prefix = "average/"
         return {name.removeprefix(prefix): each for name, each in self.tensors.items() if name.startswith(prefix)}
 
 
 def read_state(folder: Path) -> State | None:
-    """The state of a training, None if it has no checkpoint yet.
+    """Read the state of a training; None if it has no checkpoint yet.
 
     Raises:
         RunError: the file is damaged or of another format.
@@ -80,24 +80,24 @@ def write_state(folder: Path, state: State) -> None:
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, state: State) -> None:
     """Write a checkpoint and make it the latest."""
     notes = {"iteration": checkpoint.iteration, "plan": checkpoint.plan.model_dump(), "stability": checkpoint.stability}
-    save_tensors(path_of(folder, checkpoint.iteration), checkpoint.tensors, notes)
+    save_tensors(checkpoint_path(folder, checkpoint.iteration), checkpoint.tensors, notes)
     write_state(folder, state)
 
 
 def load_checkpoint(folder: Path, iteration: int) -> Checkpoint:
-    """The checkpoint of an iteration, on the CPU.
+    """Load the checkpoint of an iteration to the CPU.
 
     Raises:
         RunError: it is missing or damaged.
     """
-    path = path_of(folder, iteration)
+    path = checkpoint_path(folder, iteration)
     plan, stability = _read_header(path)
     return Checkpoint(iteration, plan, load_tensors(path, REMEDY), stability)
 
 
 def plan_of(folder: Path, iteration: int) -> Plan:
-    """The plan that a checkpoint was trained by, without reading its tensors."""
-    return _read_header(path_of(folder, iteration))[0]
+    """The plan of a checkpoint, without reading its tensors."""
+    return _read_header(checkpoint_path(folder, iteration))[0]
 
 
 def _read_header(path: Path) -> tuple[Plan, dict[str, float]]:
@@ -109,19 +109,19 @@ def _read_header(path: Path) -> tuple[Plan, dict[str, float]]:
         raise RunError(f"{path}: its header is damaged ({error}); {REMEDY}") from error
 
 
-def path_of(folder: Path, iteration: int) -> Path:
-    """The file of a checkpoint."""
+def checkpoint_path(folder: Path, iteration: int) -> Path:
+    """File of a checkpoint."""
     return folder / f"{iteration:08}.safetensors"
 
 
 def saved_iterations(folder: Path, until: int | None = None) -> list[int]:
-    """Iterations of the checkpoints in a folder, rising, up to `until` if given."""
+    """Ascending iterations of the checkpoints in a folder, up to `until` if given."""
     found = sorted(int(file.stem) for file in folder.glob(f"{'[0-9]' * 8}.safetensors"))
     return [iteration for iteration in found if until is None or iteration <= until]
 
 
 def listed(iterations: Sequence[int]) -> str:
-    """Iterations for a message."""
+    """Iterations as text for a message."""
     return ", ".join(map(str, iterations)) or "none"
 
 
@@ -133,7 +133,7 @@ def delete_after(folder: Path, iteration: int, suffix: str = ".safetensors") -> 
 
 
 def prune(folder: Path, backup_every: int, backups: int, pinned: Iterable[int]) -> None:
-    """Delete all checkpoints but the last two, the last `backups` backups, and the last up to each of `pinned`.
+    """Delete checkpoints, except the last two, the last `backups` backups, and the last one up to each of `pinned`.
 
     A backup is the first checkpoint at or after each multiple of `backup_every`.
     """
@@ -143,7 +143,7 @@ def prune(folder: Path, backup_every: int, backups: int, pinned: Iterable[int]) 
     kept |= {max(i for i in saved if i <= at) for at in pinned if at >= saved[0]}
     for iteration in saved:
         if iteration not in kept:
-            delete(path_of(folder, iteration))
+            delete(checkpoint_path(folder, iteration))
 
 
 def delete(file: Path) -> None:

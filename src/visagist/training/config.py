@@ -128,7 +128,7 @@ class TrainOptions(Settings):
 
 
 def plain(value: object) -> str:
-    """The value of an option as written on the command line.
+    """Format the value of an option as on the command line.
 
     >>> plain((96, 192, 320)), plain(0.05)
     ('96,192,320', '0.05')
@@ -137,7 +137,7 @@ def plain(value: object) -> str:
 
 
 def by_flag(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of options, by their names on the command line.
+    """Flatten values of options by their names on the command line.
 
     >>> by_flag({"batch": 8, "losses": {"gan_dims": 4}})
     {'--batch': 8, '--losses.gan-dims': 4}

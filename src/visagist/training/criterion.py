@@ -30,12 +30,12 @@ class Outputs:
     mask: Tensor  # (B, 1, R, R) their masks
     truth: Tensor  # (B, 5, R, R) what should be predicted: RGB, hull, importance
     counts: tuple[int, ...]  # faces per identity
-    swap: Tensor | None  # (T, 3, R, R) the target's faces as `swapped_to`, if a loss needs it
-    before: Tensor | None  # the same by the network at the start of the cool-down, if a loss needs it
+    swap: Tensor | None  # (T, 3, R, R) the target's faces as `swapped_to`, if a loss needs them
+    before: Tensor | None  # the same, predicted by the network at the start of the cool-down
     swapped_to: str
 
     def detached(self) -> Self:
-        """The same without its graph."""
+        """The same tensors, detached."""
         swap = None if self.swap is None else self.swap.detach()
         return replace(self, latent=self.latent.detach(), rgb=self.rgb.detach(), mask=self.mask.detach(), swap=swap)
 
@@ -43,11 +43,11 @@ class Outputs:
 class Criterion:
     """All losses of a training.
 
-    `centroids` are mean embeddings `(128,)` of the identities, empty if unknown; `counts` are the faces per identity in
-    the whole batch, by which sums over faces are divided.
+    `centroids` are `(128,)` mean embeddings of the identities, empty if unknown. Sums over faces are divided by
+    `counts`, the faces per identity in the whole batch.
 
     Raises:
-        ConfigError: the options do not suit the faces.
+        ConfigError: a loss needs embeddings or another coverage, or the discriminator's patch is too large.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Criterion:
             embedder(coverage, network.size, compute.device)  # checks the coverage
         self.adversaries: dict[str, Adversary] = {}
         labels = options.gan_smoothing, options.gan_noise
-        with compute.device:  # spectral norms hold tensors that cannot be moved in every mode of torch
+        with compute.device:  # created on the device: some modes of torch cannot move spectral norms
             if options.gan:
                 discriminator = PatchDiscriminator(options.patch(network.size), options.gan_dims)
                 self.adversaries["gan"] = Adversary(discriminator, compute, *labels)
@@ -84,7 +84,7 @@ class Criterion:
                 self.adversaries["true_face"] = Adversary(LatentDiscriminator(shape, LATENT_WIDTH), compute, *labels)
 
     def swapped_to(self, iteration: int) -> str:
-        """The identity the target's faces are swapped to in an iteration: each in turn."""
+        """The identity that the target's faces are swapped to; identities take turns by iteration."""
         return self.swappable[iteration % len(self.swappable)]
 
     def needs_swap(self, is_finishing: bool) -> bool:
@@ -96,7 +96,7 @@ class Criterion:
         return is_finishing and any(loss.needs_before for loss in self.losses.values())
 
     def __call__(self, outputs: Outputs, is_finishing: bool) -> dict[str, Tensor]:
-        """Weighted losses of a part of a batch, by name; their sum over all parts and processes is minimised."""
+        """Weighted losses of one part of a batch by name; the objective is their sum over parts and processes."""
         truth, hull, importance = outputs.truth.split((3, 1, 1), 1)
         weights = pixel_weights(hull, importance, self.options.outside, self.options.eyes_mouth, self.options.masked)
         gan, true_face = (self.adversaries.get(name) if is_finishing else None for name in ("gan", "true_face"))
@@ -124,7 +124,7 @@ class Criterion:
         return found
 
     def reconstruction(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Sum of the losses that compare faces with their truth during the whole training, for the stability check."""
+        """Sum of the losses with a ground truth that act during the whole training, for the stability check."""
         always = {name for name, loss in self.losses.items() if not (loss.of_swap or loss.finishing)}
         found = [value for name, value in losses.items() if name in always]
         return torch.stack(found).sum() if found else torch.zeros(())
@@ -132,7 +132,7 @@ class Criterion:
     def discriminate(self, parts: Sequence[Outputs], generator: torch.Generator) -> dict[str, Tensor]:
         """Compute the discriminators' gradients from this process's detached parts of the batch.
 
-        Returns this process's shares of their losses, scalars without gradient. `generator` is on the CPU.
+        Returns this process's share of each discriminator loss, a detached scalar. `generator` is on the CPU.
         """
         found: dict[str, Tensor] = {}
         for name, adversary in self.adversaries.items():
@@ -149,11 +149,11 @@ class Criterion:
         return found
 
     def _visible(self, faces: Tensor, hull: Tensor) -> Tensor:
-        """What the discriminator sees: in masked training only the inside of the real face's hull."""
+        """The discriminator's input; in masked training only the inside of the real face's hull."""
         return faces * hull if self.options.masked else faces
 
     def tensors(self) -> dict[str, Tensor]:
-        """The state of the discriminators by name; no copies."""
+        """State of the discriminators by name, not copied."""
         return {
             f"{name}/{key}": tensor
             for name, adversary in self.adversaries.items()
@@ -161,7 +161,7 @@ class Criterion:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `tensors` returned earlier; RunError if it was of other discriminators."""
+        """Restore the result of `tensors`; RunError if it is from other discriminators."""
         for name, adversary in self.adversaries.items():
             prefix = f"{name}/"
             adversary.restore(

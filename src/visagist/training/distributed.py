@@ -1,7 +1,7 @@
 """Training by several processes (ranks), started by `torchrun`, on one machine or several.
 
-All ranks draw the same random numbers for a batch and compute their own faces of it. A rank's loss is its share of the
-whole batch's, so gradients are summed, once per iteration, and match those of a single process up to rounding.
+All ranks draw the same random numbers for a batch, and each computes its share of the faces. Gradients are summed once
+per iteration and match those of a single process up to rounding.
 """
 
 import os
@@ -17,34 +17,34 @@ from torch import Tensor
 
 from visagist.core.errors import ConfigError, RunError
 
-# A killed process closes its connections and is noticed at once; this is for a machine that vanishes, and longer than
-# the main rank takes to validate, save and write previews.
+# For a machine that vanishes; a killed process closes its connections and is noticed at once. Longer than the main rank
+# takes to validate, save and write previews.
 TIMEOUT = timedelta(minutes=10)
-BUCKET = 2**23  # numbers summed at once: 32 MB
-VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun beside WORLD_SIZE
+BUCKET = 2**23  # float32 numbers summed in one call: 32 MB
+VARIABLES = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")  # set by torchrun in addition to WORLD_SIZE
 
-Parts = list[tuple[list[int], tuple[int, ...]]]  # rows of a batch, and their number per identity
+Parts = list[tuple[list[int], tuple[int, ...]]]  # rows of a batch, and how many of them belong to each identity
 
 
 @dataclass(frozen=True)
 class World:
-    """The ranks of a training, seen from one of them.
+    """This rank of a training and the number of ranks.
 
-    Methods that communicate raise RunError if another rank has ended or does not answer.
+    Methods that communicate raise RunError if another rank has ended or does not respond.
     """
 
     rank: int = 0
     size: int = 1
 
     @classmethod
-    def now(cls) -> "World":
-        """The world of torch's process group; a single rank without one."""
+    def current(cls) -> "World":
+        """From torch's process group; a single rank without one."""
         is_joined = dist.is_available() and dist.is_initialized()
         return cls(dist.get_rank(), dist.get_world_size()) if is_joined else cls()
 
     @property
     def is_main(self) -> bool:
-        """Whether this rank writes, validates and emits events for all."""
+        """Whether this rank writes files, validates and emits events."""
         return self.rank == 0
 
     def any(self, flag: bool) -> bool:
@@ -55,23 +55,23 @@ class World:
         """Wait for all ranks."""
         self.any(False)
 
-    def agreed(self, number: int) -> int:
+    def broadcast_number(self, number: int) -> int:
         """The main rank's number."""
         return number if self.size == 1 else int(self._sum(torch.tensor(number if self.is_main else 0)))
 
-    def shared(self, text: str) -> str:
+    def broadcast_text(self, text: str) -> str:
         """The main rank's text."""
         if self.size == 1:
             return text
         letters = torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
-        length = self.agreed(len(letters))
+        length = self.broadcast_number(len(letters))
         return bytes(self._sum(letters if self.is_main else letters.new_zeros(length)).tolist()).decode()
 
     def sum_in_place(self, tensors: Iterable[Tensor]) -> None:
         """Replace tensors, of the same shapes on all ranks, by their sums over the ranks.
 
-        `DistributedDataParallel` does not fit: it hooks one forward pass of one module, while an iteration decodes
-        several times, accumulates parts and trains discriminators.
+        `DistributedDataParallel` hooks one forward pass of one module, but an iteration here decodes several times,
+        accumulates gradients and trains discriminators.
         """
         if self.size == 1:
             return
@@ -86,12 +86,12 @@ class World:
                 tensor.copy_(numbers.view(tensor.shape))
 
     def _sum(self, tensor: Tensor) -> Tensor:
-        with _answered():
+        with _connection_errors():
             dist.all_reduce(tensor)
         return tensor
 
-    def own_generator(self, generator: torch.Generator) -> torch.Generator:
-        """A generator for this rank alone, from one that is the same on all; the main rank keeps the latter."""
+    def rank_generator(self, generator: torch.Generator) -> torch.Generator:
+        """A different generator for each rank, from one that is the same on all; the main rank keeps that one."""
         if self.is_main:
             return generator
         seeds = torch.randint(2**62, (self.rank,), generator=generator)
@@ -99,7 +99,7 @@ class World:
 
 
 def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list[int], Parts]:
-    """Share a batch, with its faces per identity, among the ranks; each gets parts with faces of every identity.
+    """Split a batch with `counts` faces per identity among ranks and parts, each with faces of every identity.
 
     Returns:
         This rank's rows of the batch, and its parts as indices into those rows.
@@ -127,18 +127,18 @@ def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list
 
 
 @contextmanager
-def joined() -> Iterator[World]:
-    """Join the training started by `torchrun` for the duration of the block; a single rank without it.
+def join_processes() -> Iterator[World]:
+    """Join the process group of `torchrun` for the duration of the block; a single rank without it.
 
-    A process group that the calling program has made is used.
+    An existing process group is used as it is.
 
     Raises:
         ConfigError: WORLD_SIZE is set but another variable is not, or this torch has no torch.distributed.
         RunError: the other ranks cannot be reached.
     """
     size = os.environ.get("WORLD_SIZE", "1")
-    if size == "1" or World.now().size > 1:
-        yield World.now()
+    if size == "1" or World.current().size > 1:
+        yield World.current()
         return
     missing = [name for name in VARIABLES if name not in os.environ]
     if missing or not dist.is_available():
@@ -147,23 +147,23 @@ def joined() -> Iterator[World]:
             f"WORLD_SIZE is {size}, but {lack}; start several processes with `torchrun --nproc-per-node N -m visagist "
             "train ...`, or unset WORLD_SIZE"
         )
-    # Gradients on GPUs go through NCCL; flags, which the CPU reads, through gloo, which notices a dead rank at once.
+    # NCCL for gradients on GPUs; gloo for flags on the CPU, because it notices a dead rank at once.
     both = torch.cuda.is_available() and dist.is_nccl_available()
-    with _answered():
+    with _connection_errors():
         dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo", timeout=TIMEOUT)
     try:
-        yield World.now()
+        yield World.current()
     finally:
         dist.destroy_process_group()
 
 
 def own_device(asked: str) -> str:
-    """The device of this rank: the GPU with its number on this machine (LOCAL_RANK).
+    """This rank's device: the GPU with the index LOCAL_RANK.
 
     Raises:
-        ConfigError: all ranks would take the same GPU.
+        ConfigError: all ranks would use the same GPU.
     """
-    if World.now().size == 1:
+    if World.current().size == 1:
         return asked
     if asked not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"several processes cannot all train on '{asked}'; leave --device at auto, cuda or cpu")
@@ -173,8 +173,8 @@ def own_device(asked: str) -> str:
 
 
 @contextmanager
-def _answered() -> Iterator[None]:
-    """Raise RunError if another rank does not answer."""
+def _connection_errors() -> Iterator[None]:
+    """Turn errors of torch.distributed into RunError."""
     try:
         yield
     except torch.OutOfMemoryError:
@@ -182,6 +182,6 @@ def _answered() -> Iterator[None]:
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         raise RunError(
-            f"another process of this training has ended or does not answer ({reason}); the same command continues "
+            f"another process of this training has ended or does not respond ({reason}); the same command continues "
             "from the last checkpoint"
         ) from error

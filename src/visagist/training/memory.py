@@ -1,6 +1,6 @@
-"""An estimate of a training's memory, and a refusal of what cannot fit.
+"""Estimates of a training's memory, and a check that it fits.
 
-Two iterations run on tensors without contents, so the estimate covers every architecture and loss, also of plug-ins.
+Two iterations run on fake tensors, so an estimate covers every architecture and loss, including plug-ins.
 """
 
 import math
@@ -27,24 +27,25 @@ from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer, faces_per_identity
 
 GIB = 2**30
-# Python and the libraries, once a network has run and validation faces were embedded (measured on a CPU: 550 MiB); on
-# GPUs, CUDA's context and handles.
-BASE = {"cpu": 600 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
-# Fragmentation and scratch memory, for lasting memory and for that of a step: measured 1.0 to 1.1 on a CPU, and up to
-# 1.5 where a discriminator's tensors fragment a heap that is kept (`core.device.reuse_freed_memory`).
+# Bytes used by Python and the libraries after a network has run and validation faces were embedded (550 MiB measured on
+# a CPU); on GPUs, by the CUDA context and handles.
+BASE_BYTES = {"cpu": 600 * 2**20, "cuda": 700 * 2**20, "mps": 450 * 2**20}
+# Factors for fragmentation and scratch memory, of the state and of a step. Measured on a CPU: 1.0 to 1.1, and up to 1.5
+# where a discriminator's tensors fragment a retained heap (`core.device.reuse_freed_memory`).
 LASTING_SLACK = 1.1
 STEP_SLACK = {"cpu": 1.5, "cuda": 1.1, "mps": 1.1}
-DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}  # crops as read, and as the trainer holds them, if in one memory
-# After running out of memory, of the estimate: what is suggested must take less than what failed.
-BELOW_FAILED = 0.9
-MOST_PARTS = 8  # of a batch, to suggest: an estimate takes as long as its parts
-# For the upper bound, in bytes: per weight, with averages, optimizer and copies for saving; per pixel of a batch, in
-# losses without networks of their own (measured: 590).
-WEIGHT, PIXEL = 48, 2 * 2**10
+# Copies of the crops in this memory: as loaded, and as stored by the trainer.
+DATA_COPIES = {"cpu": 2, "cuda": 1, "mps": 2}
+# After running out of memory, suggestions must take at most this fraction of the estimate that failed.
+FAILED_FRACTION = 0.9
+MAX_SUGGESTED_PARTS = 8  # of a batch; the time of an estimate grows with them
+# For the upper bound: a weight with its average, optimizer state and copy for saving; a pixel of a batch in losses that
+# use no other network (measured: 590).
+BYTES_PER_WEIGHT, BYTES_PER_PIXEL = 48, 2 * 2**10
 
 
 def check_memory(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> str:
-    """Refuse a new training that does not fit into memory; returns its memory in words.
+    """Check that a new training fits into memory; returns its memory as text.
 
     Args:
         options: of the training.
@@ -53,7 +54,7 @@ def check_memory(options: TrainOptions, identities: Sequence[str], compute: Comp
         crops: number of crops of all identities together.
 
     Raises:
-        ConfigError: it does not fit into what the device has left.
+        ConfigError: it does not fit into the available memory.
     """
     room = available_memory(compute.device)
     if room is not None and (most := upper_bound(options, identities, compute, crops)) < room / 4:
@@ -66,19 +67,19 @@ def check_memory(options: TrainOptions, identities: Sequence[str], compute: Comp
 
 
 def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> int:
-    """Peak memory in bytes; takes seconds, and hardly any memory itself. Arguments as for `check_memory`."""
+    """Estimate peak memory in bytes, in seconds and with little memory. Arguments as for `check_memory`."""
     from torch._subclasses.fake_tensor import FakeTensorMode  # takes half a second
 
     kind, size = compute.device.type, configure(options.model, options.settings).size
     ledger = Ledger()
-    placeholders = cast(  # crops are not looked at
+    placeholders = cast(  # crops are not read
         "dict[str, IdentityDataset]", {name: SimpleNamespace(centroid=(1.0,) * 128) for name in identities}
     )
     finishing = Plan(warm_up=0, cool_down_start=0, total=2)  # with the losses of the cool-down
     cpu = torch.device("cpu")
     if options.losses.weight("identity"):
-        embedder(options.coverage, size, cpu)  # read from a file: cannot be without contents
-    with torch.device("meta"):  # weights without contents cannot change their layout
+        embedder(options.coverage, size, cpu)  # loaded here, since weights read from a file cannot be fake tensors
+    with torch.device("meta"):  # fake tensors cannot change their memory format
         trainer = Trainer(
             placeholders,
             options.model_copy(update={"losses": options.losses.model_copy(update={"identity": 0.0})}),
@@ -96,22 +97,22 @@ def estimate_memory(options: TrainOptions, identities: Sequence[str], compute: C
         trainer.begin()
         trainer.batch = empty_batch
         lasting = 0
-        for iteration in range(2):  # the optimizer's state is there from the second on
+        for iteration in range(2):  # the optimizer's state exists from the second on
             ledger.peak = ledger.live
             trainer.step(iteration)
-            trainer.losses, trainer.judged = {}, {}
+            trainer.losses, trainer.discriminator_losses = {}, {}
             lasting = ledger.live
         state = trainer.tensors()
-        # What lies in channels_last is copied for saving; on a GPU one tensor after the other, to the CPU.
+        # Tensors in channels_last are copied for saving; on a GPU one at a time, to the CPU.
         saving = sum(each.nbytes for each in state.values() if not each.is_contiguous()) if kind == "cpu" else 0
         step = max(ledger.peak - lasting, saving)
         state_bytes = sum(each.nbytes for each in state.values())
         faces = crops * PLANES * round(size * options.margin) ** 2 * DATA_COPIES[kind]
-        return BASE[kind] + faces + round(LASTING_SLACK * state_bytes + STEP_SLACK[kind] * step)
+        return BASE_BYTES[kind] + faces + round(LASTING_SLACK * state_bytes + STEP_SLACK[kind] * step)
 
 
 def upper_bound(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> float:
-    """An upper bound in bytes, from predicting one face; infinity for losses with networks of their own."""
+    """An upper bound in bytes, from predicting one face; infinity for losses that use other networks."""
     losses = options.losses
     if losses.gan or losses.true_face or any(losses.weight(name) for name in losses.of_swap):
         return math.inf
@@ -123,15 +124,20 @@ def upper_bound(options: TrainOptions, identities: Sequence[str], compute: Compu
     weights = sum(weight.numel() for weight in network.parameters())
     kind, size = compute.device.type, network.size
     faces = crops * PLANES * round(size * options.margin) ** 2 * DATA_COPIES[kind]
-    return BASE[kind] + faces + WEIGHT * weights + options.batch * (2 * ledger.peak + PIXEL * size**2)
+    return (
+        BASE_BYTES[kind]
+        + faces
+        + BYTES_PER_WEIGHT * weights
+        + options.batch * (2 * ledger.peak + BYTES_PER_PIXEL * size**2)
+    )
 
 
 def remedies(
     options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int, needed: int, room: int
 ) -> dict[str, int]:
-    """Changes of the options with which a training fits into memory: each as on the command line, with its bytes.
+    """Find changes of options with which a training fits: flags as on the command line, and the bytes they need.
 
-    The first keep the result of the training; a smaller size is looked for only if nothing else fits.
+    The first ones keep the result of the training; smaller sizes are tried only if nothing else fits.
 
     Args:
         options: of a training that does not fit.
@@ -139,10 +145,10 @@ def remedies(
         compute: device and precision; the device need not be available.
         crops: number of crops of all identities together.
         needed: bytes of that training, from `estimate_memory`.
-        room: bytes that a training may take.
+        room: available bytes.
     """
     fits: dict[str, int] = {}
-    if room < BASE[compute.device.type]:
+    if room < BASE_BYTES[compute.device.type]:
         return fits
     size, batch, parts = configure(options.model, options.settings).size, options.batch, options.optimizer.accumulate
 
@@ -159,18 +165,18 @@ def remedies(
     can_recompute = bool(ARCHITECTURES[options.model].checkpoint_blocks) and not options.checkpointing
     if can_recompute:
         add("--checkpointing", need(recompute=True))
-    # Memory grows evenly with the batch.
-    least = parts * World.now().size  # faces per identity
-    lowest = next(each for each in range(2, batch + 1) if min(faces_per_identity(each, len(identities))) >= least)
+    # Memory grows linearly with the batch.
+    minimum = parts * World.current().size  # faces per identity
+    lowest = next(each for each in range(2, batch + 1) if min(faces_per_identity(each, len(identities))) >= minimum)
     smallest = need(lowest) if lowest < batch else needed
     if smallest <= room < needed:
         fitting = min(batch - 1, lowest + (room - smallest) * (batch - lowest) // (needed - smallest))
         while (found := need(fitting)) > room:
             fitting = (lowest + fitting) // 2
-        most = min(faces_per_identity(batch, len(identities))) // World.now().size
+        most = min(faces_per_identity(batch, len(identities))) // World.current().size
         cuts = parts * -(-batch // fitting)
         for more in (cuts, 2 * cuts):
-            if more <= min(most, MOST_PARTS) and (cut := need(parts=more)) <= room:
+            if more <= min(most, MAX_SUGGESTED_PARTS) and (cut := need(parts=more)) <= room:
                 add(f"--optimizer.accumulate {more}", cut)
                 break
         add(f"--batch {fitting}", found)
@@ -184,7 +190,7 @@ def remedies(
 
 
 def advice(options: TrainOptions, fits: Mapping[str, int]) -> str:
-    """What to change, in words; `fits` is from `remedies`."""
+    """Suggest changes from `remedies` as text."""
     if fits:
         return "what fits: " + ", or ".join(f"{flags} ({needed / GIB:.1f} GiB)" for flags, needed in fits.items())
     size = configure(options.model, options.settings).size
@@ -194,34 +200,34 @@ def advice(options: TrainOptions, fits: Mapping[str, int]) -> str:
 
 
 def shortage(needed: int, room: int) -> str:
-    """What a training takes and what there is, in words."""
+    """Needed and available memory as text."""
     return f"this training takes about {needed / GIB:.1f} GiB, and {room / GIB:.1f} GiB are available"
 
 
 @contextmanager
 def explained(trainer: Trainer) -> Iterator[None]:
-    """Turn running out of memory into a ConfigError that names the remedies."""
+    """Turn out-of-memory errors into a ConfigError with remedies."""
     try:
         yield
-    except RuntimeError as error:  # the CPU has no type of its own for it
+    except RuntimeError as error:  # there is no separate type on the CPU
         if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
             raise
         options, device = trainer.options, trainer.compute.device
         crops = sum(len(each.planes) for each in set(trainer.datasets.values()))
         identities = tuple(trainer.datasets)
         needed = estimate_memory(options, identities, trainer.compute, crops)
-        room = min(available_memory(device, with_own=True) or needed, round(BELOW_FAILED * needed))
+        room = min(available_memory(device, with_own=True) or needed, round(FAILED_FRACTION * needed))
         fits = remedies(options, identities, trainer.compute, crops, needed, room)
         anew = {flags: each for flags, each in fits.items() if flags != "--checkpointing"}
         changes = ["continue with --checkpointing"] if "--checkpointing" in fits else []
-        if anew or not changes:  # a run keeps its batch
+        if anew or not changes:  # a run cannot change its batch
             changes.append(f"train into another run folder: {advice(options, anew)}")
         reason = f"{shortage(needed, room)}; {', or '.join(changes)}"
         raise ConfigError(f"{device} ran out of memory; the last checkpoint is kept; {reason}") from error
 
 
 class Ledger(TorchDispatchMode):
-    """Counts the bytes of all storages that operations create, until they are freed.
+    """Counts the bytes of storages that operations create, until they are freed.
 
     Attributes:
         live: bytes now.
@@ -233,7 +239,7 @@ class Ledger(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.live = self.peak = 0
-        self.known: dict[int, weakref.finalize[Any, Any]] = {}  # by identity: storages cannot be compared
+        self.known: dict[int, weakref.finalize[Any, Any]] = {}  # by `id`, since storages cannot be compared
 
     def __torch_dispatch__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

@@ -1,7 +1,7 @@
 """Optimizers and their step.
 
-AdamW is torch's own, fused; AdaBelief, Lion and schedule-free are those of pytorch_optimizer, whose state is tensors
-per weight and three numbers per group, and so resumes exactly.
+AdamW is torch's, fused; AdaBelief, Lion and schedule-free are from pytorch_optimizer. Their state, tensors per weight
+and three numbers per group, resumes exactly.
 """
 
 import math
@@ -25,7 +25,7 @@ DEFAULT_BETAS: dict[Name, tuple[float, float]] = {
     "lion": (0.9, 0.99),
     "schedule-free": (0.9, 0.999),
 }
-LION_RATE = 0.1  # relative to AdamW's rate: each step is as long as AdamW's longest
+LION_RATE = 0.1  # relative to AdamW's rate, because every step of Lion is as long as AdamW's longest
 EMA_INTERVAL = 4  # iterations
 WEIGHT_STATE: dict[Name, tuple[str, ...]] = {  # tensors per weight
     "adamw": ("step", "exp_avg", "exp_avg_sq"),
@@ -37,7 +37,7 @@ GROUP_STATE = {"step": int, "weight_sum": float, "lr_max": float}  # numbers per
 
 
 class OptimizerOptions(Settings):
-    """How gradients become steps."""
+    """Optimizer and its settings."""
 
     group = "Optimizer and schedule"
 
@@ -81,7 +81,9 @@ def suited_rate(name: Name, rate: float) -> float:
     return rate * LION_RATE if name == "lion" else rate
 
 
-def build(weights: Iterable[Tensor], options: OptimizerOptions, rate: float, compute: Compute) -> torch.optim.Optimizer:
+def create_optimizer(
+    weights: Iterable[Tensor], options: OptimizerOptions, rate: float, compute: Compute
+) -> torch.optim.Optimizer:
     """The optimizer of some weights; biases do not decay."""
     weights, decay = list(weights), options.weight_decay
     decayed = [weight for weight in weights if weight.ndim > 1 and decay]
@@ -96,7 +98,7 @@ def build(weights: Iterable[Tensor], options: OptimizerOptions, rate: float, com
 
     if options.name == "schedule-free":
         optimizer = pytorch_optimizer.ScheduleFreeAdamW(groups, lr=rate, betas=betas)
-        optimizer.train()  # for good: `update_average` needs no switch to eval mode, which would round
+        optimizer.train()  # never eval mode, since switching would round; see `update_average`
         return optimizer
     kind = pytorch_optimizer.Lion if options.name == "lion" else pytorch_optimizer.AdaBelief
     return kind(groups, lr=rate, betas=betas)
@@ -107,8 +109,8 @@ def optimizer_step(
 ) -> Tensor:
     """Clip the gradients, step, and free the gradients.
 
-    With `options.lr_dropout` each number keeps its value with that probability (Lin et al. 2019, "Learning Rate
-    Dropout"), drawn by `seed`; the optimizer's running means are updated for all.
+    `options.lr_dropout` is the probability that a number keeps its value while the optimizer's running means are
+    updated (Lin et al. 2019, "Learning Rate Dropout"); `seed` determines which.
 
     Returns:
         Norm of all gradients before clipping, a scalar on the device; not finite if a gradient is not.
@@ -118,27 +120,27 @@ def optimizer_step(
     if options.lr_dropout == 0:
         optimizer.step()
     else:
-        before = [(weight.detach().clone(), path_of(optimizer, weight).clone()) for weight in moving]
+        before = [(weight.detach().clone(), stepped_tensor(optimizer, weight).clone()) for weight in moving]
         optimizer.step()
         generator = torch.Generator(norm.device).manual_seed(seed)
         with torch.no_grad():
             for weight, (old, old_path) in zip(moving, before, strict=True):
-                dropped, path = random_mask(weight, options.lr_dropout, generator), path_of(optimizer, weight)
+                dropped, path = random_mask(weight, options.lr_dropout, generator), stepped_tensor(optimizer, weight)
                 path.copy_(torch.where(dropped, old_path, path))
                 weight.copy_(torch.where(dropped, old, weight))
     optimizer.zero_grad(set_to_none=True)
     return norm
 
 
-def path_of(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
-    """What schedule-free steps instead of the weight; otherwise the weight itself."""
+def stepped_tensor(optimizer: torch.optim.Optimizer, weight: Tensor) -> Tensor:
+    """The tensor that the optimizer steps: z for schedule-free, otherwise the weight."""
     return optimizer.state.get(weight, {}).get("z", weight.detach())
 
 
 def random_mask(like: Tensor, probability: float, generator: torch.Generator) -> Tensor:
-    """Booleans in the shape and layout of a tensor; the probability is rounded to 1/256.
+    """Random booleans in the shape and memory format of a tensor; the probability is rounded to 1/256.
 
-    A CPU draws eight bytes at once, seven times as fast as a float for each number.
+    Drawing eight bytes at once is seven times as fast on a CPU as drawing a float per number.
     """
     count = like.numel()
     draws = torch.empty(-(-count // 8), dtype=torch.int64, device=like.device)
@@ -156,24 +158,24 @@ def update_average(
 ) -> None:
     """Update the averaged weights after an iteration, in place.
 
-    An exponential moving average; with schedule-free the average x of Defazio et al. 2024, "The Road Less Scheduled",
-    from z and the network's weights y = (1 - beta1) z + beta1 x.
+    An exponential moving average; for schedule-free, the average x of Defazio et al. 2024, "The Road Less Scheduled",
+    computed from z and the network's weights y = (1 - beta1) z + beta1 x.
     """
     if iteration % EMA_INTERVAL and options.ema > 0:
         return
     if options.name == "schedule-free":
         beta1 = optimizer.param_groups[0]["betas"][0]
         for name, weight in weights.items():
-            average[name].copy_(torch.lerp(path_of(optimizer, weight), weight, 1 / beta1))
+            average[name].copy_(torch.lerp(stepped_tensor(optimizer, weight), weight, 1 / beta1))
         return
     updates = iteration // EMA_INTERVAL
-    decay = min(options.ema, (1 + updates) / (10 + updates))  # shorter memory at the start
+    decay = min(options.ema, (1 + updates) / (10 + updates))  # forgets faster at the start
     for name, weight in weights.items():
         average[name].lerp_(weight, 1 - decay)
 
 
 def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state of an optimizer: `KEY/NAME` of each weight, not copied, and `optimizer/GROUP/KEY`."""
+    """State of an optimizer: `KEY/NAME` for each weight, not copied, and `optimizer/GROUP/KEY`."""
     found = {
         f"{key}/{name}": t for name, weight in weights.items() for key, t in optimizer.state.get(weight, {}).items()
     }
@@ -187,12 +189,12 @@ def state_tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor
 def restore_state(
     optimizer: torch.optim.Optimizer, weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor], name: Name
 ) -> None:
-    """Restore what `state_tensors` returned earlier, on any device, and drop gradients.
+    """Restore the result of `state_tensors`, from any device, and drop gradients.
 
-    Weights without an entry start afresh.
+    Weights without an entry start with an empty state.
 
     Raises:
-        RunError: the state of another optimizer, or of weights of other shapes.
+        RunError: the state is from another optimizer, or from weights of other shapes.
     """
     optimizer.state.clear()
     optimizer.zero_grad(set_to_none=True)
@@ -202,7 +204,7 @@ def restore_state(
             raise RunError(f"the checkpoint has {', '.join(sorted(found))} of '{key}', which {name} does not use")
         for each in WEIGHT_STATE[name] if found else ():
             saved = tensors[f"{each}/{key}"]
-            if each == "step":  # fused steps count on the device, all others on the CPU
+            if each == "step":  # fused optimizers count steps on the device, others on the CPU
                 device = weight.device if optimizer.defaults["fused"] else "cpu"
                 optimizer.state[weight][each] = saved.to(device, copy=True)
             elif saved.shape == weight.shape:

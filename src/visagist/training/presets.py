@@ -1,8 +1,7 @@
-"""Presets: a whole training from one word, the device and its memory.
+"""Presets: options for a whole training, chosen by name, device and memory.
 
-A preset fills only options that were not given, once, when a run begins; the run's record keeps them. Each network
-declares which settings it may get (`Swapper.presets`); of these, and of the batch sizes from large to small, the first
-combination that fits into memory is used.
+A preset fills options that were not given when a run begins; the run's record keeps them. Of the settings that the
+network declares (`Swapper.presets`) and decreasing batch sizes, the first combination that fits into memory is used.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,20 +19,20 @@ from visagist.training.config import PresetName, TrainOptions, by_flag, plain
 from visagist.training.memory import GIB, advice, estimate_memory, remedies, upper_bound
 from visagist.training.run import RECORD, STEP, RunRecord, duration
 
-# On CUDA, where more arithmetic per face pays, and elsewhere: `visage` takes a thirteenth of df's, at twenty times the
-# learning rate.
+# On CUDA, where more arithmetic per face pays off, and elsewhere. `visage` needs a thirteenth of the arithmetic of `df`
+# and has twenty times its learning rate.
 MODELS: dict[PresetName, tuple[str, str]] = {
     "draft": ("visage", "visage"),
     "standard": ("df", "visage"),
     "final": ("df", "visage"),
 }
 BATCHES = (32, 16, 8, 4)
-CAUTIOUS_BATCH = 8  # the largest on a CPU, and if the memory is unknown
-CPU_BATCH = 4  # of short trainings: at equal time, more steps bring more than larger batches
-MEMORY_SHARE = 0.8  # of the available memory, at most
+CAUTIOUS_BATCH = 8  # maximum on a CPU, and if the memory is unknown
+CPU_BATCH = 4  # for short trainings, in which more steps help more than larger batches
+MEMORY_SHARE = 0.8  # maximum fraction of the available memory
 
-# A long training may see every face of a small faceset a thousand times: warps of three grids prevent overfitting. Two
-# subjects are hardly ever lit alike, so half of the faces get the other's colours.
+# A long training may see each face of a small faceset a thousand times; warps with three grids prevent overfitting. Two
+# subjects rarely have the same light, so half of the faces get the colours of the other.
 LONG_TRAINING = {
     "augmentation": {"warp_grids": (3, 5, 9), "color_transfer": "rct", "color_transfer_chance": 0.5},
 }
@@ -47,14 +46,14 @@ SETTINGS: dict[PresetName, dict[str, Any]] = {
         "backups": 4,
     },
 }
-# On CUDA, and elsewhere; the latest end with `--until plateau`.
+# On CUDA, and elsewhere; with `--until plateau` the maximum.
 MINUTES: dict[PresetName, tuple[float, float]] = {"draft": (10, 10), "standard": (240, 480), "final": (720, 2880)}
-INTERVALS_S: dict[PresetName, dict[str, float]] = {  # a checkpoint of `df` is 1.3 GB, and backups stay
+INTERVALS_S: dict[PresetName, dict[str, float]] = {  # a checkpoint of `df` has 1.3 GB
     "draft": {"save_every": 60, "preview_every": 60, "backup_every": 600},
     "standard": {"save_every": 300, "preview_every": 600, "backup_every": 3600},
     "final": {"save_every": 300, "preview_every": 1200, "backup_every": 3 * 3600},
 }
-# Operations per second of a training, by device and whether it computes in bf16. Rough: only intervals depend on it.
+# Operations per second by device and use of bf16; rough, since only intervals depend on them.
 SPEEDS = {
     ("cpu", False): 1e11,
     ("cpu", True): 4e11,
@@ -62,7 +61,7 @@ SPEEDS = {
     ("cuda", False): 4e12,
     ("cuda", True): 2e13,
 }
-PER_CALL = {"iterations", "minutes", "until", "device", "checkpointing"}  # not kept by a run
+PER_CALL = {"iterations", "minutes", "until", "device", "checkpointing"}  # not fixed by a run
 
 Values = dict[str, Any]
 
@@ -70,32 +69,32 @@ Values = dict[str, Any]
 def with_preset(
     options: TrainOptions, run: Path, identities: Sequence[str], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
-    """The options, filled by their preset; without one, a new run on a CPU gets a batch that suits it.
+    """Fill the options by their preset; without one, choose the batch size of a new run on a CPU.
 
     Args:
-        options: only fields in `model_fields_set` count as given, in nested options too.
-        run: the run's folder; an existing run keeps what it was started with, whatever memory there is now.
+        options: fields in `model_fields_set`, also of nested options, count as given.
+        run: the run's folder; an existing run keeps its options regardless of the memory available now.
         identities: names.
         count_crops: counts the crops of all identities together; called only for a new run.
         events: callback.
 
     Raises:
-        ConfigError: nothing that the preset may choose fits into memory, or an option is wrong.
-        RunError: the run, or the one to start from, is of another format, or is not a run.
+        ConfigError: no choice of the preset fits into memory, or an option is wrong.
+        RunError: the run, or the one to start from, has another format or is not a run.
     """
     if options.preset is None:
         return with_batch(options, run, len(identities))
     if (run / RECORD).exists():
         known = RunRecord.read(run).options
-        filled, since = from_run(options, known), ", as this run was started"
+        filled, since = from_run(options, known), ", as when this run began"
         if known.preset != options.preset:
-            return filled  # which is refused later, as another training
+            return filled  # refused later, as another training
     else:
         compute = select_device(options.device)
-        events(Note(STEP, f"preset {options.preset}: looking for what fits into memory"))
+        events(Note(STEP, f"preset {options.preset}: searching for settings that fit into memory"))
         filled, since = resolve(options, identities, count_crops(), compute, available_memory(compute.device)), ""
     added = " ".join(added_flags(given(options), given(filled)))
-    events(Note(STEP, f"preset {options.preset}{since}: {added or 'everything was given'}"))
+    events(Note(STEP, f"preset {options.preset}{since}: {added or 'all options were given'}"))
     if filled.minutes is not None:
         limit = "at most " if filled.until == "plateau" else ""
         events(Note(STEP, f"preset {options.preset} trains {limit}{duration(60 * filled.minutes)} on this machine"))
@@ -103,7 +102,7 @@ def with_preset(
 
 
 def with_batch(options: TrainOptions, run: Path, identities: int) -> TrainOptions:
-    """The options with the run's batch size, or that of its device, unless one was given."""
+    """Set the batch size to that of the run or the device's default, unless given."""
     if "batch" in options.model_fields_set:
         return options
     if (run / RECORD).exists():
@@ -116,17 +115,17 @@ def with_batch(options: TrainOptions, run: Path, identities: int) -> TrainOption
 
 
 def from_run(options: TrainOptions, known: TrainOptions) -> TrainOptions:
-    """The options, filled from those that the run was started with."""
+    """Fill the options from those of an existing run."""
     low, own = known.model_dump(exclude_defaults=True, exclude=PER_CALL), given(options)
     if own.get("model", known.model) != known.model:
-        low.pop("settings", None)  # they are another network's
+        low.pop("settings", None)  # they belong to another network
     return TrainOptions.parse(merged(low, own), f"preset {options.preset}")
 
 
 def resolve(
     options: TrainOptions, identities: Sequence[str], crops: int, compute: Compute, room: int | None
 ) -> TrainOptions:
-    """The options of a new run, filled by their preset.
+    """Fill the options of a new run by their preset.
 
     Args:
         options: with a preset.
@@ -136,7 +135,7 @@ def resolve(
         room: bytes of memory, None if unknown.
 
     Raises:
-        ConfigError: nothing that the preset may choose fits, or an option is wrong.
+        ConfigError: no choice of the preset fits, or an option is wrong.
     """
     preset, kind, where = options.preset or "standard", compute.device.type, f"preset {options.preset}"
     low = dict(SETTINGS[preset])
@@ -160,7 +159,7 @@ def resolve(
 
 
 def networks(options: TrainOptions, preset: PresetName, kind: str) -> list[Values]:
-    """Models with settings that a preset may choose, best first."""
+    """Models and settings that a preset may choose, best first."""
     if isinstance(options.start, Path):
         record = read_record(options.start)
         if "model" not in options.model_fields_set or options.model == record.architecture:
@@ -168,7 +167,7 @@ def networks(options: TrainOptions, preset: PresetName, kind: str) -> list[Value
     model = options.model if "model" in options.model_fields_set else MODELS[preset][0 if kind == "cuda" else 1]
     configure(model, options.settings)
     choices = ARCHITECTURES[model].presets(kind)
-    if "size" in options.settings:  # then with what goes with that size, if the network declares it
+    if "size" in options.settings:  # with the settings that the network declares for that size
         size = configure(model, options.settings).size
         choices = [each for each in choices if each.get("size") == size] or [{}]
     elif preset == "draft":
@@ -179,7 +178,7 @@ def networks(options: TrainOptions, preset: PresetName, kind: str) -> list[Value
 def fitting(
     candidates: Sequence[TrainOptions], identities: Sequence[str], crops: int, compute: Compute, room: int | None
 ) -> TrainOptions:
-    """The first options whose training fits into memory."""
+    """The first candidate that fits into memory."""
     needed = 0
     for options in candidates:
         if room is None or upper_bound(options, identities, compute, crops) < MEMORY_SHARE * room:
@@ -198,7 +197,7 @@ def fitting(
 
 
 def expected_seconds(options: TrainOptions, identities: Sequence[str], compute: Compute) -> float:
-    """Rough duration of an iteration: arithmetic of the forward pass, and twice that backwards, by device."""
+    """Rough duration per iteration, from the operations of the forward pass; the backward pass takes twice as many."""
     with torch.device("meta"):
         network = create(options.model, tuple(identities), **options.settings)
         faces = torch.zeros(1, 3, network.size, network.size)
@@ -210,7 +209,7 @@ def expected_seconds(options: TrainOptions, identities: Sequence[str], compute: 
 
 
 def rounded(number: float) -> int:
-    """A number rounded down to 1, 2 or 5 with zeros, at least 10.
+    """Round down to 1, 2 or 5 times a power of ten, at least 10.
 
     >>> [rounded(number) for number in (3.0, 10, 739.9, 12_345)]
     [10, 10, 500, 10000]
@@ -220,12 +219,12 @@ def rounded(number: float) -> int:
 
 
 def given(options: TrainOptions) -> Values:
-    """The fields that were given, in nested options too, as plain values."""
+    """The fields that were given, also of nested options, as plain values."""
     return options.model_dump(exclude_unset=True)
 
 
 def merged(*layers: Mapping[str, Any]) -> Values:
-    """Values laid over each other, the last on top; tables are merged, not replaced.
+    """Merge values, later ones taking precedence; tables are merged recursively.
 
     >>> merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 4}})
     {'a': 1, 'b': {'c': 2, 'd': 4}}
@@ -239,7 +238,7 @@ def merged(*layers: Mapping[str, Any]) -> Values:
 
 
 def added_flags(before: Values, after: Values) -> list[str]:
-    """The options that `after` has and `before` has not, as on the command line.
+    """Options in `after` that are not in `before`, as on the command line.
 
     >>> added_flags({"batch": 8}, {"batch": 8, "losses": {"gan": 0.1}, "augmentation": {"warp_grids": (3, 9)}})
     ['--losses.gan 0.1', '--augmentation.warp-grids 3', '--augmentation.warp-grids 9']
@@ -252,6 +251,6 @@ def added_flags(before: Values, after: Values) -> list[str]:
             table, dot, name = flag.removeprefix("--").rpartition(".")
             flags.append(f"--{table}{dot}{'' if value else 'no-'}{name}")
         else:
-            several = isinstance(value, tuple) and not flag.startswith("--settings.")  # those are one text
+            several = isinstance(value, tuple) and not flag.startswith("--settings.")  # those are written as one value
             flags += [f"{flag} {plain(each)}" for each in (value if several else [value])]  # pyright: ignore[reportUnknownVariableType]
     return flags

@@ -12,19 +12,19 @@ from torch import Tensor
 
 from visagist.core.errors import OutputError
 
-Sign = Callable[[Path, Path], object]  # signs an unsigned file into its final place
+Sign = Callable[[Path, Path], object]  # signs the first file and writes the result to the second
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]  # faces as an identity: RGB and mask
 
 HEADER = 16  # px
 
 
 def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
-    """One row per face; with two identities, one of each per row and the swap of the second.
+    """A sheet with one face per row; with two identities, a face of each and the swap of the second.
 
     `faces` are `(B, 3, R, R)` RGB in [0, 1] of each identity, the source first.
 
     Returns:
-        `(16 + rows * R, columns * R, 3)` uint8 RGB, with names in the first 16 lines.
+        `(16 + rows * R, columns * R, 3)` uint8 RGB; the first 16 lines name the columns.
     """
     if len(faces) == 2:
         count = min(len(each) for each in faces.values())
@@ -52,7 +52,7 @@ def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
 
 
 def write_sheet(pixels: NDArray[np.uint8], output: Path, sign: Sign) -> None:
-    """Write a signed sheet to `output`; the unsigned file is temporary and private. OutputError if it cannot."""
+    """Write a signed sheet to `output`, or raise OutputError; the unsigned file is temporary and private."""
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="visagist-") as private:

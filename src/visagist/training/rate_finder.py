@@ -1,4 +1,4 @@
-"""A learning rate found by a range test, on a network that is thrown away."""
+"""Learning rate range test, on a throwaway network."""
 
 import itertools
 import math
@@ -15,52 +15,54 @@ from visagist.training.data import IdentityDataset
 from visagist.training.trainer import Trainer
 from visagist.training.warm_start import Start
 
-RATES, ITERATIONS = (1e-6, 0.1), 100
-EXPLODED = 4.0  # times the lowest loss: the test ends
-SAFE = 0.3  # of the rate at which the loss falls fastest, which is close to where it explodes
+RATE_RANGE, ITERATIONS = (1e-6, 0.1), 100
+EXPLOSION_FACTOR = 4.0  # relative to the lowest loss; ends the test
+SAFETY_FACTOR = 0.3  # of the rate at which the loss falls fastest, since the loss explodes soon after it
 
 
 @dataclass(frozen=True)
 class RateCurve:
-    """The outcome of a range test."""
+    """Result of a range test."""
 
-    rates: NDArray[np.float64]  # (N,), rising
+    rates: NDArray[np.float64]  # (N,), ascending
     losses: NDArray[np.float64]  # (N,), finite
-    exploded: bool  # whether that ended the test
+    exploded: bool  # whether an explosion ended the test
     suggestion: float | None  # 0.3 of the rate at which the smoothed loss falls steepest; None if it never falls
 
     def as_text(self) -> str:
-        """One line."""
+        """The result in one line."""
         end = "until the loss exploded" if self.exploded else "without an explosion"
         tried = f"learning rates tried from {self.rates[0]:.2g} to {self.rates[-1]:.2g}" if len(self.rates) else "none"
-        return f"{tried}, {end}; " + (f"{self.suggestion:.2g} suits" if self.suggestion else "none lowered the loss")
+        return f"{tried}, {end}; " + (
+            f"suggested: {self.suggestion:.2g}" if self.suggestion else "none lowered the loss"
+        )
 
 
 def find_rate(
     datasets: Mapping[str, IdentityDataset], options: TrainOptions, compute: Compute, start: Start | None
 ) -> RateCurve:
-    """Try learning rates on a network of these options."""
+    """Run a range test on a network with these options."""
     trainer, iterations = Trainer(datasets, options, CONSTANT, compute, start), itertools.count()
 
     def step(rate: float) -> float:
         trainer.rate = rate
         return trainer.step(next(iterations)).item()
 
-    return range_test(step, *RATES, ITERATIONS)
+    return range_test(step, *RATE_RANGE, ITERATIONS)
 
 
 def range_test(step: Callable[[float], float], low: float, high: float, iterations: int) -> RateCurve:
     """Train with an exponentially growing learning rate until the loss explodes.
 
-    Smith 2017, "Cyclical Learning Rates for Training Neural Networks", with exponential growth. `step` does one
-    iteration with a learning rate and returns its loss.
+    Smith 2017, "Cyclical Learning Rates for Training Neural Networks", with exponential growth. `step` performs one
+    iteration at a given learning rate and returns the loss.
     """
     rates = np.geomspace(low, high, iterations)
     losses: list[float] = []
     exploded = False
     for rate in rates:
         loss = step(float(rate))
-        exploded = not math.isfinite(loss) or loss > EXPLODED * min([loss, *losses])
+        exploded = not math.isfinite(loss) or loss > EXPLOSION_FACTOR * min([loss, *losses])
         if exploded:
             break
         losses.append(loss)
@@ -69,14 +71,14 @@ def range_test(step: Callable[[float], float], low: float, high: float, iteratio
 
 
 def smooth(values: NDArray[np.float64], deviation: float) -> NDArray[np.float64]:
-    """Gaussian smoothing, which does not lag as a running mean would."""
+    """Gaussian smoothing, which has no lag, unlike a running mean."""
     places = np.arange(len(values))
     window = np.exp(-0.5 * ((places[:, None] - places) / deviation) ** 2)  # (N, N)
     return window @ values / window.sum(1)
 
 
 def steepest(rates: NDArray[np.float64], smoothed: NDArray[np.float64]) -> float | None:
-    """0.3 of the rate at which a curve falls fastest over the logarithm of the rate, before its lowest point.
+    """0.3 of the rate at which the curve over the log-rate falls fastest before its minimum; None if it never falls.
 
     >>> steepest(np.array([0.001, 0.01, 0.1, 1.0]), np.array([4.0, 3.9, 1.0, 8.0]))
     0.03
@@ -85,4 +87,4 @@ def steepest(rates: NDArray[np.float64], smoothed: NDArray[np.float64]) -> float
     if lowest == 0:
         return None
     slope = np.diff(smoothed[: lowest + 1]) / np.diff(np.log(rates[: lowest + 1]))
-    return SAFE * float(rates[int(np.argmin(slope)) + 1])
+    return SAFETY_FACTOR * float(rates[int(np.argmin(slope)) + 1])

@@ -1,7 +1,6 @@
-"""New, continued and extended runs: what may change, and the plan to train by.
+"""New, continued and extended runs: which options may change, and the resulting plan.
 
-`iterations` and `minutes` count the whole run, not one call: so the same command, given again after a crash, finishes
-what it started and does no more.
+`iterations` and `minutes` are totals of the run, so repeating a command after a crash completes the run and no more.
 """
 
 import math
@@ -20,19 +19,21 @@ from visagist.training.optimizers import suited_rate
 from visagist.training.run import CHECKPOINTS, RECORD, RunRecord
 from visagist.training.schedule import Plan
 
-# Everything else decides what the network becomes: if it changed halfway, the record would be wrong about the run.
-MAY_CHANGE = {"iterations", "minutes", "until", "device", "checkpointing"}
-MAY_CHANGE |= {"save_every", "preview_every", "backup_every", "backups"}
-ELSEWHERE = "continue with the options of the run, or train into another run folder (in a swap: another --workspace)"
+# All other options affect the result; if they changed halfway, the record would be wrong.
+CHANGEABLE = {"iterations", "minutes", "until", "device", "checkpointing"}
+CHANGEABLE |= {"save_every", "preview_every", "backup_every", "backups"}
+OTHER_RUN_HINT = (
+    "continue with the options of the run, or train into another run folder (in a swap: another --workspace)"
+)
 
 Measure = Callable[[float], int]  # minutes to iterations
 
 
 def check_same_options(run: Path, options: TrainOptions) -> TrainOptions:
-    """Refuse options that an existing run was not started with.
+    """Check that the options are those of an existing run.
 
     Returns:
-        The options, with the learning rate that was found when the run began, if they ask to find one.
+        The options; with `find_rate`, including the learning rate found when the run began.
 
     Raises:
         RunError: the run was started with other options, or is of another format.
@@ -44,19 +45,19 @@ def check_same_options(run: Path, options: TrainOptions) -> TrainOptions:
     if options.find_rate and options.learning_rate is None:
         options = options.model_copy(update={"learning_rate": known.learning_rate})
     before, now = fixed_options(known), fixed_options(options)
-    if before["--model"] != now["--model"]:  # their settings have little in common
+    if before["--model"] != now["--model"]:  # do not list the settings of different models
         before, now = {"--model": before["--model"]}, {"--model": now["--model"]}
     changed = [f"{name} was {before[name]}, now {now[name]}" for name in now if now[name] != before[name]]
     if changed:
         preset = known.preset if options.preset is None else None
-        hint = f"give --preset {preset}, or {ELSEWHERE}" if preset else ELSEWHERE
+        hint = f"give --preset {preset}, or {OTHER_RUN_HINT}" if preset else OTHER_RUN_HINT
         raise RunError(f"{run}: this run was started with other options ({', '.join(changed)}); {hint}")
     return options
 
 
 def fixed_options(options: TrainOptions) -> dict[str, Any]:
-    """The options that a run keeps, including its model's defaults, by their names on the command line."""
-    values = options.model_dump(mode="json", exclude=MAY_CHANGE)
+    """Options that a run cannot change, including its model's settings, by their names on the command line."""
+    values = options.model_dump(mode="json", exclude=CHANGEABLE)
     values["settings"] = vars(configure(options.model, options.settings))
     values["learning_rate"] = options.learning_rate or suited_rate(
         options.optimizer.name, ARCHITECTURES[options.model].learning_rate
@@ -67,7 +68,7 @@ def fixed_options(options: TrainOptions) -> dict[str, Any]:
 def new_record(
     options: TrainOptions, crops: Mapping[str, Crops], measure: Measure, ancestor: Ancestor | None
 ) -> RunRecord:
-    """The record of a new run.
+    """Create the record of a new run.
 
     Raises:
         ConfigError: the warm-up is too long for the training.
@@ -86,23 +87,25 @@ def new_record(
 def continued_record(
     run: Path, record: RunRecord, options: TrainOptions, crops: Mapping[str, Crops], measure: Measure
 ) -> RunRecord:
-    """The record of a run that is continued, with its plan resized if the options ask for another length.
+    """The record of a continued run, with its plan resized if the options request another length.
 
     Raises:
-        RunError: the run is of other facesets, or has trained longer than is asked.
+        RunError: the run has other facesets, or has trained longer than requested.
     """
     if set(crops) != set(record.identities):
-        raise RunError(f"{run}: this run is of {', '.join(record.identities)}, not {', '.join(crops)}; {ELSEWHERE}")
+        raise RunError(
+            f"{run}: this run is of {', '.join(record.identities)}, not {', '.join(crops)}; {OTHER_RUN_HINT}"
+        )
     for name, each in crops.items():
         if each.fingerprint != record.origins[name].fingerprint:
             raise RunError(
                 f"{run}: this run was started with another {name} faceset ({record.origins[name].crops} crops, now "
-                f"{len(each.images)}); {ELSEWHERE}"
+                f"{len(each.images)}); {OTHER_RUN_HINT}"
             )
-    # What else is known of the same crops may have changed, such as whether their footage shows other subjects.
+    # Facts about the same crops may have changed, such as whether their footage shows other subjects.
     update: dict[str, Any] = {"origins": _origins(crops, options)}
     state = read_state(run / CHECKPOINTS)
-    total = _asked_total(record, options, measure)
+    total = _requested_total(record, options, measure)
     if total is not None:
         done = state.latest if state else 0
         trained_by = plan_of(run / CHECKPOINTS, done) if state else record.plan
@@ -111,7 +114,7 @@ def continued_record(
         if done in (trained_by.total, record.plan.total):
             update["finished"] = done
     continued = record.model_copy(update=update)
-    _continues_from(run, state, continued.plan)  # refused here, before the record changes
+    _resume_iteration(run, state, continued.plan)  # raises before the record changes
     return continued
 
 
@@ -132,10 +135,10 @@ def _origins(crops: Mapping[str, Crops], options: TrainOptions) -> dict[str, Ori
     }
 
 
-def _asked_total(record: RunRecord, options: TrainOptions, measure: Measure) -> int | None:
-    """Total iterations that the options ask for, None for the same length as before.
+def _requested_total(record: RunRecord, options: TrainOptions, measure: Measure) -> int | None:
+    """Total iterations that the options request, None if the length is unchanged.
 
-    Minutes that were asked for before keep their number of iterations; only what more minutes add is measured.
+    Earlier minutes keep their number of iterations; only additional minutes are converted by timing.
     """
     before = record.options
     if (options.iterations, options.minutes) in ((None, None), (before.iterations, before.minutes)):
@@ -143,7 +146,7 @@ def _asked_total(record: RunRecord, options: TrainOptions, measure: Measure) -> 
     if options.iterations is not None:
         return options.iterations
     minutes = options.minutes or DEFAULT_MINUTES
-    if before.iterations is not None:  # a chosen number does not tell how many minutes it was
+    if before.iterations is not None:  # its minutes are unknown
         return measure(minutes)
     known = before.minutes or DEFAULT_MINUTES
     if minutes <= known:
@@ -156,33 +159,33 @@ def _resized(run: Path, record: RunRecord, options: TrainOptions, total: int, do
     if total < done:
         asked = f"--iterations {total}" if options.minutes is None else f"--minutes {options.minutes:g} ({total} here)"
         raise RunError(
-            f"{run}: {done} iterations are done, more than {asked}; ask for more than that, leave the length away, or "
+            f"{run}: {done} iterations are done, more than {asked}; request more than that, omit the length, or "
             "train into another run folder (in a swap: another --workspace)"
         )
     position, constant = min(done, trained_by.cool_down_start), 1 - options.schedule.cool_down
     if total == position and 0 < constant < 1:
         enough = math.ceil((position - 0.5) / constant)
         raise RunError(
-            f"{run}: {position} iterations are done, and {total} in all leave none for a cool-down; ask for at least "
-            f"{enough}, or go back with `visagist rewind {run}`"
+            f"{run}: {position} iterations are done, so a total of {total} leaves none for a cool-down; request at "
+            f"least {enough}, or go back with `visagist rewind {run}`"
         )
     return record.plan.resized(total, position, options.schedule)
 
 
 def leave_cool_down(run: Path, record: RunRecord) -> None:
-    """Go back to where an earlier plan's cool-down began, if the latest checkpoint lies in one."""
+    """Go back to the start of an earlier plan's cool-down, if the latest checkpoint is in it."""
     state = read_state(run / CHECKPOINTS)
-    iteration = _continues_from(run, state, record.plan)
+    iteration = _resume_iteration(run, state, record.plan)
     if state is not None and iteration != state.latest:
         update = {"latest": iteration, "failures": 0, "before_interruption": None}
         write_state(run / CHECKPOINTS, state.model_copy(update=update))
 
 
-def _continues_from(run: Path, state: State | None, plan: Plan) -> int:
-    """Iteration from which a run continues by a plan: its latest, or one before another plan's cool-down.
+def _resume_iteration(run: Path, state: State | None, plan: Plan) -> int:
+    """Iteration from which a run continues with a plan: its latest, or one before an earlier plan's cool-down.
 
     Raises:
-        RunError: there is no checkpoint before that cool-down.
+        RunError: no checkpoint before that cool-down.
     """
     if state is None:
         return 0

@@ -1,4 +1,4 @@
-"""Going back to an earlier checkpoint of a run by hand."""
+"""Going back to an earlier checkpoint of a run on request; see `TrainingRun.roll_back` for the automatic rollback."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,13 @@ from visagist.training.run import CHECKPOINTS, PREVIEWS, RECORD, RunRecord, run_
 
 @dataclass(frozen=True)
 class Rewound:
-    """Where a run is, and where it can go back to.
+    """Progress of a run and its available checkpoints.
 
     Attributes:
         path: the run's folder.
         iteration: iterations done.
         iterations: iterations planned.
-        checkpoints: iterations that it can go back to.
+        checkpoints: iterations that the run can go back to.
     """
 
     path: Path
@@ -37,20 +37,20 @@ class Rewound:
         return str(self.path)
 
     def as_text(self) -> str:
-        """One line."""
+        """The state in one line."""
         done = f"{self.path}: {self.iteration} of {self.iterations} iterations are done"
-        return f"{done}; it can go back to: {listed(self.checkpoints)}"
+        return f"{done}; available checkpoints: {listed(self.checkpoints)}"
 
 
 def rewind(run: StrPath, iteration: int | None = None) -> Rewound:
-    """Go back to an earlier checkpoint of a run; `train` then continues from there, to the same length as before.
+    """Go back to an earlier checkpoint of a run; `train` then continues from there to the same total.
 
-    The run's weights become those of that iteration, and later checkpoints and previews are deleted. If it is killed on
-    the way, the same call, or `train`, finishes it.
+    The run's weights become those of that iteration, and later checkpoints and previews are deleted. If the call is
+    interrupted, the same call, or `train`, completes it.
 
     Args:
         run: the run's folder.
-        iteration: of a checkpoint; None changes nothing and lists those available.
+        iteration: of a checkpoint; None only lists those available.
 
     Raises:
         RunError: the folder is not a run, has no checkpoint of that iteration, is damaged, or is being trained.
@@ -74,12 +74,12 @@ def _go_back(run: Path, record: RunRecord, iteration: int) -> None:
     folder = run / CHECKPOINTS
     if iteration not in (saved := saved_iterations(folder)):
         raise RunError(f"{run}: no checkpoint at iteration {iteration} (available: {listed(saved)})")
-    checkpoint = load_checkpoint(folder, iteration)  # all of it, before anything is deleted
+    checkpoint = load_checkpoint(folder, iteration)  # completely, before anything is deleted
     try:
         state = read_state(folder) or State(latest=iteration)
-    except RunError:  # damaged, which is what this repairs
+    except RunError:  # damaged; rewinding repairs it
         state = State(latest=iteration)
-    if record.finished is not None:  # first: what is killed after the next line is finished by `train`
+    if record.finished is not None:  # first: `train` can complete a rewind killed after the next line
         record = record.model_copy(update={"finished": None})
         record.save(run / RECORD)
     write_state(folder, state.model_copy(update={"latest": iteration, "failures": 0, "before_interruption": None}))

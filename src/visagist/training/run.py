@@ -1,10 +1,10 @@
 """A run on disk.
 
 run/
-  run.toml             what is trained, on which facesets, by which plan
+  run.toml             options, facesets and plan
   weights.safetensors  EMA weights for predictions, with their record
   events.jsonl         metrics and messages
-  checkpoints/         from which the training continues
+  checkpoints/         for resuming the training
   previews/            signed sheets
 """
 
@@ -32,21 +32,21 @@ FORMAT = 2
 RECORD, EVENTS, LOCK = "run.toml", "events.jsonl", "train.lock"
 CHECKPOINTS, PREVIEWS = "checkpoints", "previews"
 STEP = "train"
-VALIDATION = "validation"  # step of the events with metrics of validation faces
+VALIDATION = "validation"  # step of events with validation metrics
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training; can be given wherever a path is.
+    """A finished training; accepted wherever a path is.
 
     Attributes:
         path: the run's folder.
         iterations: total iterations done.
         resumed_at: iteration from which this call continued; 0 for a new run.
         seconds: duration of this call.
-        faces_per_second: median over this call's iterations; 0 if there was nothing left to do.
+        faces_per_second: median over this call's iterations; 0 if there were none.
         metrics: of validation faces at the end: `ssim_source`, `psnr_source`, `ssim_target`, `psnr_target`, ...
-        rollbacks: how often the training was rolled back.
+        rollbacks: number of rollbacks.
         weights_sha256: hash of the weights file.
     """
 
@@ -63,7 +63,7 @@ class Run:
         return str(self.path)
 
     def as_text(self) -> str:
-        """One line."""
+        """The result in one line."""
         shown = {name: value for name, value in self.metrics.items() if not name.startswith("variation_")}
         metrics = ", ".join(f"{name} {value:.3g}" for name, value in shown.items())
         rate = f" at {speed(self.faces_per_second)}" if self.faces_per_second else ""
@@ -87,7 +87,7 @@ def duration(seconds: float) -> str:
 
 
 class RunRecord(Settings):
-    """What a run is, decided before its first checkpoint. Only its plan can change."""
+    """Description of a run, fixed before its first checkpoint except for its plan and length."""
 
     format: int = FORMAT
     plan: Plan
@@ -97,15 +97,15 @@ class RunRecord(Settings):
     origins: dict[str, Origin]
     ancestor: Ancestor | None = None  # None: random weights
     plateau: int | None = None  # iteration at which early stopping began the cool-down
-    finished: int | None = None  # iteration of finished weights, which stay the run's until an extension has ended
+    finished: int | None = None  # iteration of the finished weights, which the run keeps until an extension ends
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":
-        """The record of the run in `folder`.
+        """Read the record of a run.
 
         Raises:
-            RunError: the folder is not a run, or one of another format.
-            ConfigError: the record has a wrong field.
+            RunError: the folder is not a run, or has another format.
+            ConfigError: a field of the record is wrong.
         """
         path = folder / RECORD
         if not path.is_file():
@@ -120,7 +120,7 @@ class RunRecord(Settings):
 
 
 def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, iteration: int) -> None:
-    """Write the EMA weights of an iteration for predictions; at iteration 0, delete those of a run that went back."""
+    """Write the EMA weights for predictions; at iteration 0, after going back, delete them."""
     if not iteration:
         (run / WEIGHTS).unlink(missing_ok=True)
         return
@@ -139,7 +139,7 @@ def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, it
 
 
 def check_untrained(run: Path) -> None:
-    """Refuse to start a run that was trained but has lost its state: what is left would be deleted.
+    """Check that a run without a state has no weights and no checkpoints, which a new training would delete.
 
     Raises:
         RunError: it has weights or checkpoints.
@@ -148,7 +148,7 @@ def check_untrained(run: Path) -> None:
     if kept := [iteration for iteration in saved_iterations(run / CHECKPOINTS) if iteration]:
         remedies.append(f"`visagist rewind {run} {kept[-1]}` brings back a checkpoint (available: {listed(kept)})")
     if (run / WEIGHTS).exists():
-        remedies.append(f"its weights can still be merged, and `--start {run} -o ANOTHER` trains on from them")
+        remedies.append(f"its weights can still be merged, and `--start {run} -o ANOTHER` continues from them")
     if remedies:
         raise RunError(
             f"{run}: this run was trained, but the state of its {CHECKPOINTS}/ is gone, so it cannot continue; "
@@ -158,7 +158,7 @@ def check_untrained(run: Path) -> None:
 
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
-    """Keep other trainings out of a run's folder; a folder that this made is removed if nothing else is in it then.
+    """Lock a run's folder against other trainings; a folder created here is removed if it stays empty.
 
     Raises:
         RunError: another process is training there.
@@ -171,7 +171,7 @@ def run_lock(run: Path) -> Iterator[None]:
         held = lock(run / LOCK, wait=False)
     except Timeout as error:
         raise RunError(
-            f"{run}: another training is using this folder; wait for its end, or train into another run"
+            f"{run}: another training is using this folder; wait until it ends, or train into another run"
         ) from error
     with held:
         try:
@@ -186,7 +186,7 @@ def run_lock(run: Path) -> Iterator[None]:
 
 @contextmanager
 def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
-    """`events` that are also appended, except progress, to the run's log."""
+    """Append `events`, except progress, to the run's log as well."""
     with _output_errors(run / EVENTS):
         run.mkdir(parents=True, exist_ok=True)
         file = (run / EVENTS).open("a+", encoding="utf-8")
@@ -204,7 +204,7 @@ def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
     with file:
         file.seek(0)
         if (before := file.read()) and not before.endswith("\n"):
-            write("\n")  # a line that a crash cut short must not spoil the next one
+            write("\n")  # end a line that a crash has cut short
         yield emit
 
 
@@ -217,9 +217,9 @@ def _output_errors(path: Path) -> Iterator[None]:
 
 
 def logged_validations(run: Path, until: int) -> dict[int, dict[str, float]]:
-    """Metrics of validation faces by iteration, up to `until`, from the run's log.
+    """Validation metrics by iteration, up to `until`, from the run's log.
 
-    Where the training went back (after a crash, a rollback or a rewind), the later pass counts.
+    Where the training went back (after a crash, rollback or rewind), later lines replace earlier ones.
     """
     validations: dict[int, dict[str, float]] = {}
     if not (run / EVENTS).exists():

@@ -1,8 +1,8 @@
 """The schedule of a training: warm-up, constant learning rate, cool-down.
 
-Nothing that depends on the end starts before the cool-down, in which the learning rate falls, the random warp fades and
-finishing losses act. So a training can be extended from the start of its cool-down as if it had been longer from the
-beginning (Hägele et al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations").
+Only the cool-down depends on the length of a training: the learning rate falls, the random warp fades and finishing
+losses act. So a training can be extended from the start of its cool-down as if it had been planned longer (Hägele et
+al. 2024, "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations").
 """
 
 import math
@@ -63,12 +63,12 @@ class Plan(Settings):
         return cls(warm_up=warm_up, cool_down_start=start, total=total)
 
     def resized(self, total: int, position: int, options: ScheduleOptions) -> "Plan":
-        """The plan of the same training with another total; its cool-down starts at `position` at the earliest."""
+        """The plan with another total; its cool-down starts at `position` or later."""
         start = min(total, max(round(total * (1 - options.cool_down)), position))
         return self.model_copy(update={"cool_down_start": start, "total": total})
 
     def cut_short(self, position: int, options: ScheduleOptions) -> "Plan":
-        """The plan with a cool-down that starts at `position`, and ends the training early.
+        """The plan with a cool-down that starts at `position` and ends early.
 
         >>> Plan.of(1000, ScheduleOptions()).cut_short(350, ScheduleOptions())
         Plan(warm_up=60, cool_down_start=350, total=500)
@@ -81,13 +81,13 @@ class Plan(Settings):
         return iteration >= self.cool_down_start
 
     def cooled(self, iteration: int) -> float:
-        """Fraction of the cool-down that is done before an iteration."""
+        """Completed fraction of the cool-down at the start of an iteration."""
         length = self.total - self.cool_down_start
         return min(1.0, max(0, iteration - self.cool_down_start) / length) if length else 0.0
 
 
 def learning_rate(iteration: int, plan: Plan, options: ScheduleOptions) -> float:
-    """Fraction of the full learning rate in an iteration: linear warm-up, constant, then 1 - sqrt cool-down.
+    """Factor of the learning rate: linear warm-up, constant, then 1 - sqrt cool-down.
 
     >>> plan = Plan.of(1000, ScheduleOptions())
     >>> [round(learning_rate(i, plan, ScheduleOptions()), 2) for i in (0, 59, 699, 775, 999)]
@@ -98,9 +98,9 @@ def learning_rate(iteration: int, plan: Plan, options: ScheduleOptions) -> float
 
 
 def warp_strength(iteration: int, plan: Plan, options: ScheduleOptions) -> float:
-    """Fraction of the full random warp in an iteration: full until the cool-down, then fading to none.
+    """Factor of the random warp: 1 until the cool-down, then fading to 0.
 
-    The warp teaches identity; the end without it teaches sharp, exactly placed eyes.
+    The warp teaches identity; without it, the end teaches sharp, exactly placed eyes.
 
     >>> plan = Plan.of(1000, ScheduleOptions())
     >>> [round(warp_strength(i, plan, ScheduleOptions()), 2) for i in (0, 700, 790, 880, 999)]

@@ -1,4 +1,4 @@
-"""Setup of a training: checks of its options, then datasets, record and trainer."""
+"""Setup of a training: checked options, datasets, record and trainer."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -15,7 +15,7 @@ from visagist.training.budget import plan_iterations
 from visagist.training.checkpoint import read_state
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, IdentityDataset
-from visagist.training.distributed import World, joined, own_device, split_batch
+from visagist.training.distributed import World, join_processes, own_device, split_batch
 from visagist.training.memory import check_memory
 from visagist.training.presets import with_preset
 from visagist.training.preview import Sign
@@ -36,16 +36,16 @@ def train_crops(
     on_event: EventCallback | None = None,
     sign: Sign | None = None,
 ) -> Run:
-    """Train a network on crops in memory; `visagist.train` does the same with facesets, and lists the errors.
+    """Train a network on crops in memory; `visagist.train` does the same with facesets and documents the errors.
 
     Args:
         crops: by identity, `source` first, `target` second; `(N, S, S, 3)` with S the network's size times
             `options.margin`.
-        run: the run's folder. An unfinished run is continued; a finished one is extended if it is asked for more.
-        options: settings; for an existing run the same, except for its length, device and intervals.
+        run: the run's folder. An unfinished run is continued; a finished one is extended if the options are longer.
+        options: settings; for an existing run, only length, device and intervals may differ.
         on_event: callback receiving progress, metrics and warnings.
-        sign: signs a preview into its final place. Without it no previews are written, since synthetic faces are never
-            left unsigned.
+        sign: signs a preview and writes it to its final path. Without it no previews are written, since synthetic
+            faces are never left unsigned.
     """
     with exclusive(run, on_event) as (_, events):
         count = sum(len(each.images) for each in {id(each): each for each in crops.values()}.values())
@@ -55,25 +55,25 @@ def train_crops(
 
 @contextmanager
 def exclusive(run: Path, on_event: EventCallback | None) -> Iterator[tuple[World, EventCallback]]:
-    """Join the processes of this training, lock the run's folder against others, and emit events on one process."""
-    with joined() as world, reuse_freed_memory(), run_lock(run) if world.is_main else nullcontext():
-        world.wait()  # for the main process to have the lock, or to have ended because it cannot get it
+    """Join the processes of this training, lock the run's folder, and emit events on the main process only."""
+    with join_processes() as world, reuse_freed_memory(), run_lock(run) if world.is_main else nullcontext():
+        world.wait()  # until the main process has the lock, or has ended because it cannot get it
         yield world, (on_event or silent) if world.is_main else silent
 
 
 def checked_options(
     options: TrainOptions, run: Path, identities: tuple[str, ...], count_crops: Callable[[], int], events: EventCallback
 ) -> TrainOptions:
-    """The options, filled by their preset; refuses whatever can be refused before crops are read."""
-    world = World.now()
+    """The options filled by their preset, after all checks that are possible without reading crops."""
+    world = World.current()
     if world.is_main:
         options = with_preset(options, run, identities, count_crops, events)
-    options = TrainOptions.model_validate_json(world.shared(options.model_dump_json())) if world.size > 1 else options
+    options = (
+        TrainOptions.model_validate_json(world.broadcast_text(options.model_dump_json())) if world.size > 1 else options
+    )
     options = check_same_options(run, options)
     if options.batch < len(identities):
-        raise ConfigError(
-            f"a batch of {options.batch} is too small for {len(identities)} identities; give more --batch"
-        )
+        raise ConfigError(f"a batch of {options.batch} is too small for {len(identities)} identities; raise --batch")
     split_batch(faces_per_identity(options.batch, len(identities)), options.optimizer.accumulate, world)
     if options.freeze:
         with torch.device("meta"):  # shapes only
@@ -82,7 +82,7 @@ def checked_options(
         check_untrained(run)
         if isinstance(options.start, Path):
             check_start(options.start, options)
-    if world.is_main and not (run / RECORD).exists():  # a run that has been trained has fitted before
+    if world.is_main and not (run / RECORD).exists():  # an existing run has fitted before
         memory = check_memory(options, identities, select_device(own_device(options.device)), count_crops())
         events(Note(STEP, memory))
     return options
@@ -91,10 +91,10 @@ def checked_options(
 def prepare(
     crops: Mapping[str, Crops], run: Path, options: TrainOptions, events: EventCallback, sign: Sign | None
 ) -> TrainingRun:
-    """A run ready to train with options from `checked_options`; its record is written.
+    """Prepare a run with options from `checked_options`, and write its record.
 
     Raises:
-        RunError: the run is of other crops, or has trained longer than is asked.
+        RunError: the run has other crops, or has trained longer than requested.
     """
     compute = select_device(own_device(options.device))
     datasets = load_datasets(crops, options, compute)
@@ -113,16 +113,16 @@ def prepare(
             events(Note(STEP, curve.as_text()))
             options = options.model_copy(update={"learning_rate": curve.suggestion})
         known, record = None, new_record(options, crops, measure, start.ancestor if start else None)
-    world = World.now()
+    world = World.current()
     world.wait()
     if world.is_main and record != known:
         record.save(run / RECORD)
     if options.iterations is None and options.minutes is None:
         length = {name: getattr(record.options, name) for name in ("iterations", "minutes")}
-        options = options.model_copy(update=length)  # so that the saved call states it
+        options = options.model_copy(update=length)  # so that the saved options state it
     if options.losses.finishing and record.plan.cool_down_start == record.plan.total:
         idle = ", ".join(options.losses.finishing)
-        events(Warned(STEP, f"{idle} will not act: this training has no cool-down; give --schedule.cool-down"))
+        events(Warned(STEP, f"{idle} will have no effect: this training has no cool-down; set --schedule.cool-down"))
     if is_new:
         events(Note(STEP, describe_start(start, options, tuple(crops))))
     trainer = Trainer(datasets, options, record.plan, compute, start)
@@ -130,7 +130,7 @@ def prepare(
 
 
 def load_datasets(crops: Mapping[str, Crops], options: TrainOptions, compute: Compute) -> dict[str, IdentityDataset]:
-    """Datasets on the device, by identity; a pool that serves several identities is held once."""
+    """Datasets on the device by identity; a pool shared by several identities is held once."""
     side = round(configure(options.model, options.settings).size * options.margin)
     datasets: dict[int, IdentityDataset] = {}
     for each in crops.values():

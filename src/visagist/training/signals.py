@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training, answered between two iterations."""
+"""Ctrl-C and SIGTERM during a training, handled between two iterations."""
 
 import signal
 import threading
@@ -8,16 +8,16 @@ from contextlib import contextmanager
 from visagist.core.events import Event, EventCallback, Note
 from visagist.training.run import STEP
 
-STOPPING = "stopping after this iteration; Ctrl-C once more stops at once, without what came since the last checkpoint"
+STOPPING = "stopping after this iteration; Ctrl-C again stops at once and loses everything since the last checkpoint"
 AT_ONCE = "stopped at once; the same command continues from the last checkpoint"
 
 
 @contextmanager
 def interrupts(events: EventCallback) -> Iterator[tuple[threading.Event, EventCallback]]:
-    """An event that Ctrl-C and SIGTERM set, and `events` to use in the block.
+    """An event that Ctrl-C and SIGTERM set, and the `events` callback to use in the block.
 
-    The first signal is announced at once, since an iteration may take long. A second Ctrl-C raises KeyboardInterrupt at
-    once; a second SIGTERM does not: `timeout` sends two, and schedulers may.
+    The first signal is announced immediately, since an iteration may take long. A second Ctrl-C raises
+    KeyboardInterrupt immediately; a second SIGTERM does not, because `timeout` sends two, and schedulers may.
     """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -38,7 +38,7 @@ def interrupts(events: EventCallback) -> Iterator[tuple[threading.Event, EventCa
         stop.set()
         if number == signal.SIGINT and not is_first:
             raise KeyboardInterrupt(AT_ONCE)
-        # Streams cannot be written to in the middle of a write; during one, an iteration has just ended anyway.
+        # Writing to a stream is not reentrant; if events are being emitted, an iteration has just ended anyway.
         if is_first and not is_emitting:
             events(Note(STEP, STOPPING))
 

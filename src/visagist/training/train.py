@@ -1,7 +1,7 @@
 """The training loop.
 
-A run continues exactly: stopped, killed or crashed and started again, it ends with the weights of an uninterrupted one
-(on the same machine with the same number of threads).
+A run that was stopped, killed or crashed resumes exactly: on the same machine with the same number of threads, it ends
+with the weights of an uninterrupted run.
 """
 
 import threading
@@ -13,7 +13,7 @@ from visagist.core.device import peak_memory
 from visagist.core.events import Metric, Note, Progress, Result, Warned, silent
 from visagist.core.files import sha256
 from visagist.models.bundle import WEIGHTS
-from visagist.training.budget import DISCARDED, MEASURED_AFTER, OVERHEAD
+from visagist.training.budget import DISCARDED_ITERATIONS, MEASURED_AFTER, OVERHEAD
 from visagist.training.checkpoint import saved_iterations
 from visagist.training.early_stopping import validation_trend
 from visagist.training.memory import GIB, explained
@@ -21,7 +21,7 @@ from visagist.training.preview import sheet, write_sheet
 from visagist.training.run import PREVIEWS, STEP, VALIDATION, Run, duration, logged, speed
 from visagist.training.schedule import learning_rate
 from visagist.training.signals import interrupts
-from visagist.training.stability import CONFIRMATIONS
+from visagist.training.stability import COLLAPSE_PATIENCE
 from visagist.training.training_run import TrainingRun
 from visagist.training.validation import validate, validation_faces
 
@@ -49,16 +49,16 @@ def loop(run: TrainingRun, stop: threading.Event) -> None:
                 validate_and_preview(run)  # early stopping may shorten the plan here
             if is_end or run.is_save_due():
                 run.save()
-        if run.world.any(stop.is_set()):  # on all processes or on none, and after everything is written
+        if run.world.any(stop.is_set()):  # on all processes or none, after everything is written
             raise KeyboardInterrupt
 
 
 def train_run(run: TrainingRun) -> Run:
-    """Train a run to the end of its plan, with a log.
+    """Train a run to the end of its plan, and log its events.
 
     Raises:
         CollapseError: the training went wrong too often, or collapsed.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, unless the message says otherwise.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; the state is saved, except after a second Ctrl-C.
     """
     with logged(run.events, run.path) if run.world.is_main else nullcontext(silent) as run.events:
         started, trainer = time.perf_counter(), run.trainer
@@ -68,7 +68,7 @@ def train_run(run: TrainingRun) -> Run:
             if begun and run.record.finished is not None:
                 cool_down, kept = trainer.plan.cool_down_start, run.record.finished
                 extension = f"extends the training from iteration {begun} to {total}, with a cool-down from {cool_down}"
-                run.events(Note(STEP, f"{extension}; until then the weights of iteration {kept} stay"))
+                run.events(Note(STEP, f"{extension}; until then the run keeps the weights of iteration {kept}"))
             with explained(trainer), interrupts(run.events) as (stop, run.events):
                 try:
                     if begun and begun % run.options.preview_every == 0:  # interrupted before or after a validation
@@ -81,7 +81,7 @@ def train_run(run: TrainingRun) -> Run:
                     raise
             metrics = run.validations.get(run.iteration, {})
         else:
-            run.events(Note(STEP, f"all {begun} iterations are done; larger --iterations or --minutes train on"))
+            run.events(Note(STEP, f"all {begun} iterations are done; to continue, raise --iterations or --minutes"))
             metrics = measure(run)
             run.world.wait()  # for the weights
         return Run(
@@ -97,11 +97,11 @@ def train_run(run: TrainingRun) -> Run:
 
 
 def report(run: TrainingRun) -> None:
-    """Emit progress, and metrics now and then."""
+    """Emit progress, and metrics every few iterations."""
     trainer, iteration, total = run.trainer, run.iteration, run.trainer.plan.total
     run.events(Progress(STEP, iteration, total, "iterations"))
     if len(run.seconds) == MEASURED_AFTER and run.options.iterations is not None:
-        seconds = median(run.seconds[DISCARDED:])
+        seconds = median(run.seconds[DISCARDED_ITERATIONS:])
         left = duration(seconds * (total - iteration) * (1 + OVERHEAD))
         rate = speed(run.options.batch / seconds)
         run.events(Note(STEP, f"{trainer.compute}: {rate}, so {total - iteration} iterations take about {left}"))
@@ -111,7 +111,7 @@ def report(run: TrainingRun) -> None:
     metrics = {
         "loss": sum(part.item() for part in trainer.losses.values()),
         **{f"loss_{name}": part.item() for name, part in trainer.losses.items()},
-        **{f"loss_{name}_judge": part.item() for name, part in trainer.judged.items()},
+        **{f"loss_{name}_judge": part.item() for name, part in trainer.discriminator_losses.items()},
         "learning_rate": trainer.rate * learning_rate(iteration - 1, trainer.plan, run.options.schedule),
         "faces_per_second": run.options.batch / seconds,
         "seconds_left": seconds * (total - iteration) * (1 + OVERHEAD),
@@ -129,7 +129,7 @@ def measure(run: TrainingRun) -> dict[str, float]:
 
 
 def validate_and_preview(run: TrainingRun) -> None:
-    """Measure and preview validation faces; stop early on a plateau, give up on a collapse."""
+    """Validate and write a preview; stop early on a plateau, give up after a collapse."""
     trainer, iteration = run.trainer, run.iteration
     if run.world.is_main:
         metrics = run.validations[iteration] = measure(run)
@@ -142,16 +142,18 @@ def validate_and_preview(run: TrainingRun) -> None:
             run.events(Result("preview", path))
         if fault := run.collapse_watch.check(iteration, metrics):
             run.events(Warned(STEP, f"iteration {iteration}: {fault}"))
-    if run.world.any(run.collapse_watch.collapsed >= CONFIRMATIONS):
-        last_good = run.world.agreed(run.collapse_watch.last_good)
+    if run.world.any(run.collapse_watch.collapsed >= COLLAPSE_PATIENCE):
+        last_good = run.world.broadcast_number(run.collapse_watch.last_good)
         saved = saved_iterations(run.checkpoints)
         kept = max((each for each in saved if each <= last_good), default=saved[0])
-        run.give_up(kept, f"the training collapsed after iteration {last_good}, seen {CONFIRMATIONS} times in a row")
+        run.give_up(
+            kept, f"the training collapsed after iteration {last_good}, confirmed {COLLAPSE_PATIENCE} times in a row"
+        )
     stop_early(run)
 
 
 def stop_early(run: TrainingRun) -> None:
-    """Report the trend of the validation metrics; begin the cool-down on a plateau, if that is asked for."""
+    """Report the trend of the validation metrics; with `--until plateau`, begin the cool-down on a plateau."""
     plan, is_plateau = run.trainer.plan, False
     is_well = not (run.loss_watch.high or run.collapse_watch.collapsed)
     if run.world.is_main and is_well and run.iteration + 1 < plan.cool_down_start:

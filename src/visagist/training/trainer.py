@@ -1,7 +1,7 @@
 """One training in memory, iteration by iteration.
 
-The random numbers of an iteration come from a generator seeded with (seed, attempt, iteration), so a training continues
-exactly from its tensors and these numbers.
+Each iteration seeds its random numbers with (seed, attempt, iteration), so a training resumes exactly from its tensors
+and these three numbers.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from visagist.training.data import IdentityDataset
 from visagist.training.data.driven import default_chance, drive_batch
 from visagist.training.distributed import World, split_batch
 from visagist.training.optimizers import (
-    build,
+    create_optimizer,
     optimizer_step,
     restore_state,
     state_tensors,
@@ -32,11 +32,11 @@ from visagist.training.optimizers import (
 from visagist.training.schedule import Plan, learning_rate, warp_strength
 from visagist.training.warm_start import Start, frozen, take_over
 
-BATCH, DECODING, DROPPING, JUDGING = range(4)  # purposes of random numbers, with a seed each
+SAMPLING, DECODING, LR_DROPOUT, LABEL_NOISE = range(4)  # uses of random numbers, each with its own seed
 
 
 def faces_per_identity(batch: int, identities: int) -> tuple[int, ...]:
-    """Faces of each identity in a batch; of two, the source, which is harder to learn, gets a few more.
+    """Faces of each identity in a batch; of two identities, the source, which is harder to learn, gets more.
 
     >>> faces_per_identity(8, 2), faces_per_identity(8, 3)
     ((5, 3), (3, 3, 2))
@@ -53,10 +53,10 @@ class Trainer:
     Attributes:
         datasets: crops by identity, the source first, the target second, then the others.
         plan: schedule of the training; may be replaced between iterations.
-        network: the network, with the weights as the optimizer leaves them.
-        average: exponential moving average of every weight by name, used for predictions.
-        before: the average at the start of the cool-down, if a loss needs it; empty before.
-        rate: full learning rate, which the schedule scales.
+        network: the network with the optimizer's weights.
+        average: exponential moving average of each weight by name, used for predictions.
+        before: the average at the start of the cool-down, if a loss needs it; otherwise empty.
+        rate: learning rate before scaling by the schedule.
         attempt: number of rollbacks; part of every seed.
         counts: faces of each identity in a batch, over all processes.
         losses: weighted losses of the latest iteration by name, scalars on the device.
@@ -85,10 +85,10 @@ class Trainer:
         self.rate = options.learning_rate or suited_rate(options.optimizer.name, network.learning_rate)
         self.attempt = 0
         self.counts = faces_per_identity(options.batch, len(datasets))
-        self.world = World.now()
+        self.world = World.current()
         self.rows, self.parts = split_batch(self.counts, options.optimizer.accumulate, self.world)
         self.losses: dict[str, Tensor] = {}
-        self.judged: dict[str, Tensor] = {}
+        self.discriminator_losses: dict[str, Tensor] = {}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.begin()
@@ -102,20 +102,20 @@ class Trainer:
         for name in kept:
             self.weights[name].requires_grad_(False)
         self.trained = {name: weight for name, weight in self.weights.items() if name not in kept}
-        self.optimizer = build(self.trained.values(), self.options.optimizer, self.rate, self.compute)
+        self.optimizer = create_optimizer(self.trained.values(), self.options.optimizer, self.rate, self.compute)
         centroids = {name: dataset.centroid for name, dataset in self.datasets.items()}
         self.criterion = Criterion(
             self.options.losses, self.network, centroids, self.options.coverage, self.counts, self.compute
         )
 
     def step(self, iteration: int) -> Tensor:
-        """One iteration, without reading anything back from the device.
+        """Train for one iteration, without synchronising with the device.
 
         Returns:
-            Sum of the reconstruction losses, a scalar on the device; NaN if a loss, a gradient or a discriminator is
-            not finite.
+            Sum of the reconstruction losses, a scalar on the device; NaN if a loss or gradient, also of a
+            discriminator, is not finite.
         """
-        seen, truth = self.batch(iteration)  # of this process
+        seen, truth = self.batch(iteration)  # this process's share
         is_finishing, generator = self.plan.is_finishing(iteration), self._generator(iteration, DECODING)
         if self.criterion.needs_before(is_finishing):
             self.before = self.before or {name: average.clone() for name, average in self.average.items()}
@@ -128,16 +128,20 @@ class Trainer:
             torch.stack(list(losses.values())).sum().backward()
             done.append(outputs.detached())
             shares.append({name: loss.detach() for name, loss in losses.items()})
-        self.judged = self.criterion.discriminate(done, self._generator(iteration, JUDGING)) if is_finishing else {}
+        self.discriminator_losses = (
+            self.criterion.discriminate(done, self._generator(iteration, LABEL_NOISE)) if is_finishing else {}
+        )
         self.losses = {name: torch.stack([share[name] for share in shares]).sum() for name in shares[0]}
         self.sum_over_processes(is_finishing)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * learning_rate(iteration, self.plan, self.options.schedule)
         options = self.options.optimizer
-        norm = optimizer_step(self.optimizer, self.trained.values(), options, self.seed(iteration, DROPPING))
+        norm = optimizer_step(self.optimizer, self.trained.values(), options, self.seed(iteration, LR_DROPOUT))
         update_average(self.optimizer, self.weights, self.average, iteration, options)
         norms = [adversary.step() for adversary in self.criterion.adversaries.values()] if is_finishing else []
-        is_finite = torch.stack([norm, *norms, *self.losses.values(), *self.judged.values()]).isfinite().all()
+        is_finite = (
+            torch.stack([norm, *norms, *self.losses.values(), *self.discriminator_losses.values()]).isfinite().all()
+        )
         return torch.where(is_finite, self.criterion.reconstruction(self.losses), torch.nan)
 
     def sum_over_processes(self, is_finishing: bool) -> None:
@@ -147,13 +151,17 @@ class Trainer:
         adversaries = list(self.criterion.adversaries.values()) if is_finishing else []
         weights = [*self.trained.values(), *(weight for each in adversaries for weight in each.weights.values())]
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        numbers = [*self.losses.values(), *self.judged.values(), *(each.gradient_squares for each in adversaries)]
+        numbers = [
+            *self.losses.values(),
+            *self.discriminator_losses.values(),
+            *(each.gradient_squares for each in adversaries),
+        ]
         self.world.sum_in_place([*gradients, *numbers])
 
     def predict_part(
         self, seen: Tensor, truth: Tensor, counts: tuple[int, ...], iteration: int, generator: torch.Generator
     ) -> Outputs:
-        """Encode a part of a batch with `counts` faces of each identity, and decode whatever the losses need."""
+        """Predict everything the losses need for a part of a batch with `counts` faces per identity."""
         is_finishing, swapped_to = self.plan.is_finishing(iteration), self.criterion.swapped_to(iteration)
         swap: Tensor | None = None
         before: Tensor | None = None
@@ -172,18 +180,18 @@ class Trainer:
         return Outputs(latent, rgb, mask, truth, counts, swap, before, swapped_to)
 
     def seed(self, iteration: int, purpose: int) -> int:
-        """Seed of the random numbers of an iteration; 32 bits, since torch's CPU generator ignores the rest."""
+        """Seed for one use of random numbers; 32 bits, since torch's CPU generator ignores the others."""
         return int(np.random.SeedSequence((self.options.seed, self.attempt, iteration, purpose)).generate_state(1)[0])
 
     def _generator(self, iteration: int, purpose: int) -> torch.Generator:
-        return self.world.own_generator(torch.Generator().manual_seed(self.seed(iteration, purpose)))
+        return self.world.rank_generator(torch.Generator().manual_seed(self.seed(iteration, purpose)))
 
     def batch(self, iteration: int) -> tuple[Tensor, Tensor]:
-        """Input `(B, 3, R, R)` of the network, and its target with hull and importance `(B, 5, R, R)`.
+        """The network's input `(B, 3, R, R)`, and ground truth with hull and importance `(B, 5, R, R)`.
 
-        Every process augments the whole batch, since faces may take on each other's colours, and keeps its own rows.
+        Each process augments the whole batch, since faces may take on each other's colours, and keeps its own rows.
         """
-        generator = torch.Generator().manual_seed(self.seed(iteration, BATCH))
+        generator = torch.Generator().manual_seed(self.seed(iteration, SAMPLING))
         datasets, strength = [*self.datasets.values()], warp_strength(iteration, self.plan, self.options.schedule)
         rows = [dataset.draw(n, generator) for dataset, n in zip(datasets, self.counts, strict=True)]
         planes = torch.cat([dataset.crops(indices) for dataset, indices in zip(datasets, rows, strict=True)])
@@ -204,14 +212,14 @@ class Trainer:
         return (seen, truth) if self.world.size == 1 else (seen[self.rows], truth[self.rows])
 
     def autocast(self) -> torch.autocast:
-        """Context in which the network computes."""
+        """Autocast context of the network."""
         kind, dtype = self.compute.device.type, self.compute.autocast
         return torch.autocast(kind, dtype=dtype, enabled=dtype is not None)
 
     def predict(
         self, faces: Tensor, identity: str, weights: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Predict `(B, 3, R, R)` faces on the device as one identity, with the EMA weights or others."""
+        """Predict `(B, 3, R, R)` faces on the device as one identity, by default with the EMA weights."""
         faces = faces.to(memory_format=self.compute.memory_format)
         with torch.no_grad(), self.autocast():
             return torch.func.functional_call(
@@ -219,17 +227,17 @@ class Trainer:
             )
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that training changes, by name; no copies."""
+        """All state of the training by name, not copied."""
         found = {f"weight/{name}": weight.detach() for name, weight in self.weights.items()}
         found |= {f"average/{name}": average for name, average in self.average.items()}
         found |= {f"before/{name}": before for name, before in self.before.items()}
         return found | state_tensors(self.optimizer, self.weights) | self.criterion.tensors()
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Load what `tensors` returned.
+        """Restore the result of `tensors`.
 
         Raises:
-            RunError: they do not fit this network.
+            RunError: it does not fit this network.
         """
         try:
             with torch.no_grad():
@@ -248,15 +256,15 @@ class Trainer:
 
 
 def recompute_blocks(network: Swapper) -> None:
-    """Gradient checkpointing: blocks (`Swapper.checkpoint_blocks`) are computed again in the backward pass.
+    """Enable gradient checkpointing: the backward pass recomputes the network's `checkpoint_blocks`.
 
-    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". Random numbers are drawn only between blocks.
+    Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". No block draws random numbers.
 
     Raises:
-        ConfigError: the network declares none.
+        ConfigError: the network declares no such blocks.
     """
     if not network.checkpoint_blocks:
-        raise ConfigError(f"{type(network).__name__} has no blocks to recompute; leave --checkpointing away")
+        raise ConfigError(f"{type(network).__name__} has no blocks to recompute; omit --checkpointing")
     for block in network.modules():
         if isinstance(block, network.checkpoint_blocks):
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

@@ -1,4 +1,4 @@
-"""A run while it is trained: how it is saved, restored and rolled back."""
+"""A run in training: saving, restoring and rolling back."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,14 +17,14 @@ from visagist.training.stability import MAX_ROLLBACKS, CollapseWatch, LossWatch
 from visagist.training.trainer import Trainer
 
 ADVICE = (
-    "look through the facesets for crops that do not show this subject's face, choose a smaller --learning-rate (half "
-    "of what it was) or another --seed, and train into a new run"
+    "remove crops that do not show the subject's face from the facesets, halve the --learning-rate or choose another "
+    "--seed, and train into a new run"
 )
 
 
 @dataclass
 class TrainingRun:
-    """A run while it is trained."""
+    """State of a run in training."""
 
     trainer: Trainer
     path: Path
@@ -32,9 +32,9 @@ class TrainingRun:
     options: TrainOptions
     events: EventCallback
     sign: Sign | None
-    world: World = field(default_factory=World.now)
+    world: World = field(default_factory=World.current)
     iteration: int = 0  # iterations done
-    state: State = field(default_factory=lambda: State(latest=-1))  # as on disk, once there is a checkpoint
+    state: State = field(default_factory=lambda: State(latest=-1))  # as on disk, once a checkpoint exists
     loss_watch: LossWatch = field(default_factory=LossWatch)
     collapse_watch: CollapseWatch = field(default_factory=CollapseWatch)
     validations: dict[int, dict[str, float]] = field(default_factory=dict)  # metrics of validation faces, by iteration
@@ -45,7 +45,7 @@ class TrainingRun:
         self.checkpoints, self.full_rate = self.path / CHECKPOINTS, self.trainer.rate
 
     def begin(self) -> None:
-        """Restore the latest checkpoint, or save the first one, and clean up what a kill has left."""
+        """Restore the latest checkpoint or save the first one; clean up after a killed process."""
         if self.world.is_main:
             leave_cool_down(self.path, self.record)
         self.world.wait()
@@ -57,7 +57,7 @@ class TrainingRun:
             self.save()
 
     def restore(self) -> bool:
-        """Take over the latest checkpoint; False if there is none."""
+        """Restore the latest checkpoint; False if there is none."""
         state = read_state(self.checkpoints)
         if state is None:
             return False
@@ -69,13 +69,13 @@ class TrainingRun:
         return True
 
     def recall(self, validations: dict[int, dict[str, float]]) -> None:
-        """Take over the metrics of validation faces up to now."""
+        """Restore the validation metrics so far."""
         self.validations, self.collapse_watch = validations, CollapseWatch()
         for iteration, metrics in validations.items():
             self.collapse_watch.check(iteration, metrics)
 
     def is_save_due(self) -> bool:
-        """Whether a scheduled checkpoint is due; not while the loss jumps, when the state may be bad."""
+        """Whether a scheduled checkpoint is due; never during a jump or a collapse, when the state may be bad."""
         is_cool_down = self.iteration == self.trainer.plan.cool_down_start
         next_save = (self.state.scheduled // self.options.save_every + 1) * self.options.save_every
         is_well = not (self.loss_watch.high or self.collapse_watch.collapsed)
@@ -87,36 +87,36 @@ class TrainingRun:
             return
         self._save(self.state.model_copy(update={"latest": self.iteration, "failures": 0, "before_interruption": None}))
         if self.world.is_main:
-            pinned = self.trainer.plan.cool_down_start, self.collapse_watch.last_good  # to extend from, to go back to
+            pinned = self.trainer.plan.cool_down_start, self.collapse_watch.last_good  # to extend from; to go back to
             disk.prune(self.checkpoints, self.options.backup_every, self.options.backups, pinned)
 
     def save_interrupted(self) -> None:
-        """Save a checkpoint to continue from.
+        """Save a checkpoint to resume from.
 
-        Rollbacks do not go to it, and the next scheduled one replaces it, so that an interrupted run ends like an
-        uninterrupted one whatever goes wrong later.
+        Rollbacks skip it and the next scheduled checkpoint replaces it, so an interrupted run ends like an
+        uninterrupted one even if it is rolled back later.
         """
         if self.state.latest != self.iteration:
             update = {"latest": self.iteration, "before_interruption": self.state.scheduled}
             self._save(self.state.model_copy(update=update))
 
     def _save(self, state: State) -> None:
-        """Make the current state the latest checkpoint, and its average the run's weights."""
+        """Save the current state as the latest checkpoint, and the EMA weights as the run's weights."""
         before, self.state = self.state, state
         if not self.world.is_main:
             return
-        # Weights first: a checkpoint of the end means that everything is complete.
+        # Weights first: if the final checkpoint exists, everything is complete.
         if self.iteration and not self.keeps_finished_weights:
             save_weights(self.path, self.trainer.average, self.record, self.iteration)
         trainer = self.trainer
         found = Checkpoint(self.iteration, trainer.plan, trainer.tensors(), self.loss_watch.numbers())
         save_checkpoint(self.checkpoints, found, state)
         if before.before_interruption is not None and before.latest != state.latest:
-            disk.delete(disk.path_of(self.checkpoints, before.latest))
+            disk.delete(disk.checkpoint_path(self.checkpoints, before.latest))
 
     @property
     def keeps_finished_weights(self) -> bool:
-        """Whether the weights of a finished training stay the run's, because its extension has not ended."""
+        """Whether the run keeps the weights of its finished training, because its extension has not ended."""
         return self.record.finished is not None and self.iteration < self.trainer.plan.total
 
     def clean_up(self) -> None:
@@ -124,17 +124,17 @@ class TrainingRun:
         disk.delete_after(self.checkpoints, self.iteration)
         disk.delete_after(self.path / PREVIEWS, self.iteration, ".png")
         weights = read_record(self.path) if (self.path / WEIGHTS).exists() else None
-        there = weights.iteration if weights else 0
-        # Killed right after they were written, weights of the end are there before their checkpoint is.
-        if self.keeps_finished_weights and there in (self.record.finished, self.trainer.plan.total):
+        saved = weights.iteration if weights else 0
+        # A run killed right after writing its final weights has them, but not yet the final checkpoint.
+        if self.keeps_finished_weights and saved in (self.record.finished, self.trainer.plan.total):
             return
-        if there != self.iteration or (weights and weights.origins != self.record.origins):
+        if saved != self.iteration or (weights and weights.origins != self.record.origins):
             save_weights(self.path, self.trainer.average, self.record, self.iteration)
 
     def roll_back(self, reason: str) -> None:
-        """Restore the last scheduled checkpoint with half the learning rate and other random numbers.
+        """Restore the last scheduled checkpoint with half the learning rate and new random numbers.
 
-        After a second rollback to the same checkpoint, which may be bad itself, the one before is restored.
+        If that checkpoint was restored before, it may be bad itself, and the one before it is restored.
 
         Raises:
             CollapseError: the training was rolled back too often.
@@ -143,7 +143,7 @@ class TrainingRun:
         earlier = saved_iterations(self.checkpoints, state.scheduled - 1)
         to = earlier[-1] if state.failures and earlier else state.scheduled
         if state.attempt >= MAX_ROLLBACKS:
-            self.give_up(to, f"training went wrong {state.attempt + 1} times, last at iteration {failed}: {reason}")
+            self.give_up(to, f"training failed {state.attempt + 1} times, last at iteration {failed}: {reason}")
         failures = state.failures + 1 if to == state.scheduled else 1
         self.go_to(to, attempt=state.attempt + 1, rate=state.rate / 2, failures=failures)
         rate, count = self.trainer.rate, f"{self.trainer.attempt} of {MAX_ROLLBACKS}"
@@ -152,19 +152,19 @@ class TrainingRun:
         )
 
     def give_up(self, kept: int, reason: str) -> None:
-        """End a training that went wrong, at its best checkpoint.
+        """End a failed training at its best checkpoint.
 
         Raises:
             CollapseError: always.
         """
         self.go_to(kept, failures=0)
-        self.world.wait()  # for the weights
+        self.world.wait()  # until the weights are written
         left = f"the weights of iteration {kept} are kept" if kept else "no weights are kept"
         raise CollapseError(f"{reason}; {left}. To continue, {ADVICE}")
 
     def go_to(self, iteration: int, **changes: float) -> None:
-        """Make an earlier checkpoint the latest, delete later ones, and restore it."""
-        self.world.wait()  # until every process has read the old state
+        """Restore an earlier checkpoint, make it the latest, and delete later ones."""
+        self.world.wait()  # until all processes have read the old state
         if self.world.is_main:
             update = {"latest": iteration, "before_interruption": None, **changes}
             write_state(self.checkpoints, self.state.model_copy(update=update))
@@ -175,15 +175,15 @@ class TrainingRun:
             self.clean_up()
 
     def start_cool_down(self) -> None:
-        """Begin the cool-down now, and end the training with it."""
+        """Begin the cool-down now; the training ends with it."""
         plan = self.trainer.plan
         shorter = plan.cut_short(self.iteration, self.options.schedule)
-        self.save()  # the plan changes here: after a crash, too
+        self.save()  # so that the plan changes at this iteration after a crash, too
         self.record = self.record.model_copy(update={"plan": shorter, "plateau": self.iteration})
         self.trainer.plan = shorter
         if self.world.is_main:
             self.record.save(self.path / RECORD)
-            self.clean_up()  # without a cool-down this is the end, and these are the run's weights
+            self.clean_up()  # without a cool-down this is the end, so write the run's weights
         self.events(
             Note(STEP, f"plateau: the cool-down begins; the training ends at {shorter.total}, not {plan.total}")
         )

@@ -1,4 +1,4 @@
-"""Metrics of validation faces: reconstruction of each identity, and similarity of the swap to it."""
+"""Validation metrics: reconstruction of each identity, and similarity of the swap to it."""
 
 from collections.abc import Callable, Mapping
 
@@ -18,29 +18,29 @@ from visagist.zoo import session
 
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]
 
-FACES = 32  # of each identity at most
-EMBEDDED = 12  # of the target at most: an embedding takes 17 ms
+MAX_FACES = 32  # per identity
+MAX_EMBEDDED = 12  # faces of the target; an embedding takes 17 ms
 
 
 def validate(
     datasets: Mapping[str, IdentityDataset], predict: Predict, size: int, coverage: Coverage
 ) -> dict[str, float]:
-    """Metrics of validation faces.
+    """Compute the validation metrics.
 
     Args:
         datasets: crops by identity, the target second.
-        predict: from `(B, 3, R, R)` faces and an identity to `(rgb, mask)`.
+        predict: maps `(B, 3, R, R)` faces and an identity to `(rgb, mask)`.
         size: R.
         coverage: of the faces.
 
     Returns:
-        For each identity, `ssim_NAME` and `psnr_NAME` (dB) of its reconstruction inside the hull, and with two faces or
-        more `variation_NAME` (`output_variation`). For each but the target, where embeddings are known,
-        `similarity_NAME`: SFace similarity of the swap, -1 to 1; above 0.6 the same subject, below 0.35 another one.
+        For each identity, `ssim_NAME` and `psnr_NAME` (dB) of its reconstruction inside the hull, and for two or more
+        faces `variation_NAME` (`output_variation`). For each identity but the target, if embeddings are known,
+        `similarity_NAME`: SFace similarity of the swap, -1 to 1; above 0.6 the same subject, below 0.35 another.
     """
     metrics: dict[str, float] = {}
     for name, dataset in datasets.items():
-        truth = validation_faces(dataset, FACES, size)
+        truth = validation_faces(dataset, MAX_FACES, size)
         rgb, _ = predict(truth[:, :3], name)
         metrics[f"ssim_{name}"] = masked_ssim(rgb, truth[:, :3], truth[:, 3:4])
         metrics[f"psnr_{name}"] = masked_psnr(rgb, truth[:, :3], truth[:, 3:4])
@@ -49,7 +49,7 @@ def validate(
     target = list(datasets)[1]
     for name, dataset in datasets.items():
         if name != target and len(dataset.centroid):
-            faces = validation_faces(datasets[target], EMBEDDED, size)[:, :3]
+            faces = validation_faces(datasets[target], MAX_EMBEDDED, size)[:, :3]
             similarity = swap_similarity(faces, *predict(faces, name), np.array(dataset.centroid), coverage)
             metrics |= {} if similarity is None else {f"similarity_{name}": similarity}
     return metrics
@@ -69,9 +69,9 @@ def swap_similarity(
 
     Args:
         faces: `(B, 3, R, R)` of the target, RGB in [0, 1].
-        rgb: prediction, composited over the faces by `mask`.
+        rgb: prediction, composited over the faces with `mask`.
         mask: `(B, 1, R, R)` in [0, 1].
-        centroid: `(128,)` mean embedding of the identity.
+        centroid: `(128,)` mean embedding.
         coverage: of the faces.
 
     Returns:

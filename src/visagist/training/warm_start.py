@@ -1,6 +1,6 @@
-"""Warm starts: a run that begins with the weights of another, and weights that stay frozen.
+"""Warm starts from the weights of another run, and frozen weights.
 
-For fitting a pretrained network to two people, training a finished run with other options, or adding an identity.
+They adapt a pretrained network to two subjects, continue a finished run with other options, or add an identity.
 """
 
 from collections.abc import Collection, Mapping
@@ -25,21 +25,21 @@ SHARED = "shared"  # in `freeze`: all weights that belong to no identity
 
 @dataclass(frozen=True)
 class Start:
-    """Weights by name, and the run they come from."""
+    """Initial weights by name, and the run they come from."""
 
     ancestor: Ancestor
     weights: Mapping[str, Tensor]
 
     @property
     def is_base(self) -> bool:
-        """Whether these are pretrained weights of the package."""
+        """Whether these are the pretrained weights that ship with the package."""
         return self.ancestor.identities == (BASE,)
 
 
 def starting_weights(options: TrainOptions) -> Path | None:
-    """The run or the base that a new run starts from, None for random weights.
+    """The run or base that a new run starts from, None for random weights.
 
-    A base fits one architecture with its default settings, one size and one coverage; other runs start at random.
+    A base fits one architecture with default settings, one size and one coverage.
     """
     if options.start == "none":
         return None
@@ -52,17 +52,17 @@ def starting_weights(options: TrainOptions) -> Path | None:
 
 
 def start_from(source: Path, options: TrainOptions) -> Start:
-    """The weights of a run or base that another run is to start from, after `check_start`.
+    """Load the weights of a run or base, after `check_start`.
 
     Raises:
-        WeightsError: the base's file is not the one that was shipped.
+        WeightsError: the base's file was altered.
     """
     record = check_start(source, options)
     earlier = record.ancestor.footage if record.ancestor else ()
     footage = {name: None for origin in record.origins.values() for name in origin.footage}
     weights, _, digest = load_hashed(weights_file(source))
     if record.identities == (BASE,) and digest != BASES.get(source.stem):
-        raise WeightsError(f"{source}: not the base that ships with visagist; install visagist again")
+        raise WeightsError(f"{source}: not the base that ships with visagist; reinstall visagist")
     made = Ancestor(
         weights_sha256=digest, identities=record.identities, footage=tuple(dict.fromkeys([*earlier, *footage]))
     )
@@ -70,7 +70,7 @@ def start_from(source: Path, options: TrainOptions) -> Start:
 
 
 def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
-    """The record of a run's weights, if a run with these options can start from them.
+    """Check that a run with these options can start from a run's weights; returns their record.
 
     Raises:
         RunError: the folder is not a run, has no weights yet, or has another model, other settings or coverage.
@@ -78,8 +78,8 @@ def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
     record = read_record(folder)
     if record.architecture != options.model:
         raise RunError(
-            f"{folder}: a run of model '{record.architecture}', '{options.model}' cannot start from it; give --model "
-            f"{record.architecture}"
+            f"{folder}: a run of model '{record.architecture}', from which '{options.model}' cannot start; give "
+            f"--model {record.architecture}"
         )
     before, now = vars(configure(options.model, record.config)), vars(configure(options.model, options.settings))
     changed = [
@@ -96,7 +96,7 @@ def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
 
 
 def describe_start(start: Start | None, options: TrainOptions, identities: tuple[str, ...]) -> str:
-    """A sentence on the weights that a new run starts with."""
+    """Describe the initial weights of a new run."""
     size = configure(options.model, options.settings).size
     if start is None:
         reason = f"; there is no base for {options.model} with these settings, {size} px, {options.coverage}"
@@ -108,13 +108,13 @@ def describe_start(start: Start | None, options: TrainOptions, identities: tuple
     return "; ".join([f"starts from the weights of {options.start}", *new])
 
 
-def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str, ...]) -> tuple[str, ...]:
-    """Load another network's weights, matching identities by name; a new one starts as a copy of the last known one.
+def take_over(network: Swapper, weights: Mapping[str, Tensor], identities: tuple[str, ...]) -> tuple[str, ...]:
+    """Load another network's weights by identity; new identities start as copies of its last one.
 
     Args:
-        network: to be changed.
+        network: changed in place.
         weights: of a network with the same settings.
-        people: identities of that network.
+        identities: identities of that network.
 
     Returns:
         The new identities.
@@ -129,19 +129,19 @@ def take_over(network: Swapper, weights: Mapping[str, Tensor], people: tuple[str
     """
     taken: dict[str, Tensor] = {}
     for name in network.state_dict():
-        person = network.owner_of(name)
-        taken[name] = weights.get(name if person is None else _counterpart(name, person, people), Tensor())
+        owner = network.owner_of(name)
+        taken[name] = weights.get(name if owner is None else _counterpart(name, owner, identities), Tensor())
     try:
         network.load_state_dict(taken)
     except RuntimeError as error:
-        raise RunError(f"the weights to begin with are not of this network ({error})") from error
-    return tuple(person for person in network.identities if person not in people)
+        raise RunError(f"the initial weights do not fit this network ({error})") from error
+    return tuple(name for name in network.identities if name not in identities)
 
 
-def _counterpart(name: str, person: str, people: tuple[str, ...]) -> str:
-    """The name of an identity's own weight in a network of these identities."""
-    part, _, rest = name.split(".", 2)
-    return f"{part}.{people.index(person) if person in people else len(people) - 1}.{rest}"
+def _counterpart(weight: str, owner: str, identities: tuple[str, ...]) -> str:
+    """The name of a per-identity weight in a network of these identities."""
+    part, _, rest = weight.split(".", 2)
+    return f"{part}.{identities.index(owner) if owner in identities else len(identities) - 1}.{rest}"
 
 
 def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
@@ -149,7 +149,7 @@ def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
 
     Args:
         network: the network.
-        parts: modules (`encoder`), identities, for their own weights (`source`), or `shared` for all others.
+        parts: modules such as `encoder`, identities such as `source` for their own weights, `shared` for all others.
 
     Raises:
         ConfigError: the network has no such part, or nothing would be left to train.
@@ -168,5 +168,5 @@ def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
     owners = {name: network.owner_of(name) or SHARED for name in weights}
     kept = frozenset(name for name in weights if name.partition(".")[0] in parts or owners[name] in parts)
     if len(kept) == len(weights):
-        raise ConfigError(f"with {', '.join(parts)} frozen nothing is left to train")
+        raise ConfigError(f"freezing {', '.join(parts)} leaves nothing to train")
     return kept

@@ -1,12 +1,12 @@
-"""Random variation of faces in batches, on the device.
+"""Augmentation of batches of faces, on the device.
 
-A network learns to predict the face after a small rotation, scale and shift; its input is the same face with a random
-warp, changed colours and perhaps a degraded image on top. Undoing the warp makes a decoder reconstruct its own identity
-whichever was encoded; changed colours teach the encoder to ignore differences in skin and light.
+The ground truth is the face after a small rotation, scale and shift; the input has a random warp, other colours and
+optional degradation in addition. Undoing the warp makes a decoder reconstruct its own identity from any latent; other
+colours teach the encoder to ignore skin and light.
 
-The default geometry is small because faces come aligned and smoothed: after 240 iterations on the demo, predictions
-correlate 0.65 with the performer's lids and lips, against 0.31 with 8 degrees, 5 % and 4 %. Faces are not mirrored by
-default: a parting, a mole or a crooked smile is part of a likeness.
+The default geometry is small because faces are already aligned and smoothed: after 240 iterations on the demo,
+predictions correlate 0.65 with the performer's lids and lips, but only 0.31 with 8 degrees, 5 % and 4 %. Faces are not
+mirrored by default, because a parting, a mole or a crooked smile is part of a likeness.
 """
 
 from visagist.training.augment.batch import augment_batch

@@ -23,29 +23,30 @@ def augment_batch(
     generator: torch.Generator,
     faces: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Vary the crops of a batch; what is switched off draws no random numbers.
+    """Augment the crops of a batch; disabled augmentations draw no random numbers.
 
     Args:
         planes: `(B, C, S, S)` float32 in [0, 1] on the device: RGB, landmark hull, any others.
-        options: how much to vary.
-        counts: faces per identity, in the order of the batch: the source, the target, others.
-        palettes: of each identity (see `random_colors`), on the CPU; each approaches the next, the last the first.
+        options: strength of each augmentation.
+        counts: faces per identity in the order of the batch: source, target, others.
+        palettes: of each identity (see `random_colors`), on the CPU; each is moved towards the next, the last towards
+            the first.
         size: side R of the network's images in px.
         margin: S / R.
-        warp: factor of the warp's strength in [0, 1].
+        warp: factor of the strength of the warp, in [0, 1].
         generator: on the CPU.
-        faces: `(B, 3, S, S)` what the network sees in place of the crops' RGB, such as driven faces.
+        faces: `(B, 3, S, S)` RGB to use as input instead of the crops' own, such as driven faces.
 
     Returns:
-        The network's input, `(B, 3, R, R)` warped, recoloured and degraded, in [0, 1]; and `(B, C, R, R)`, what it
-        should predict, with rotation, scale and shift only.
+        The network's input `(B, 3, R, R)`, warped, recoloured and degraded, in [0, 1]; and the ground truth
+        `(B, C, R, R)`, with rotation, scale and shift only.
     """
     count, device = len(planes), planes.device
     reach, transfer = torch.full((count, 1), options.palette), None
     if options.color_transfer != "none":
         chosen = torch.rand(count, generator=generator) < options.color_transfer_chance
         transfer = random_transfer(options.color_transfer, chosen, counts, generator)
-        reach[chosen] = 0  # these take on the other identity's colours from a face
+        reach[chosen] = 0  # these get their colours from a single face instead
     colors = [
         random_colors(own, other, part, options.color, generator)
         for own, other, part in zip(palettes, [*palettes[1:], palettes[0]], reach.split(list(counts)), strict=True)
@@ -67,7 +68,7 @@ def augment_batch(
 
 
 def _recolor_and_degrade(seen: Tensor, options: Augmentation, generator: torch.Generator) -> Tensor:
-    """Change some faces each in colour, contrast and sharpness, in the order light, lens, sensor and codec do."""
+    """Change colour, contrast and sharpness of random faces, in the physical order of light, lens, sensor and codec."""
     count, size, device = len(seen), seen.shape[-1], seen.device
 
     def uniform(*shape: int) -> Tensor:
@@ -96,7 +97,7 @@ def _recolor_and_degrade(seen: Tensor, options: Augmentation, generator: torch.G
         return rescale(x, (size * options.rescale ** uniform(len(x))).round().clamp_min(1).to(device))
 
     def noise(x: Tensor) -> Tensor:
-        # One field, shifted for each face: a field per face would take most of the time of a batch.
+        # One field, shifted for each face; a field per face would take most of the time of a batch.
         field = torch.randn(3, size, size, generator=generator)
         shift = torch.randint(size, (len(x), 2), generator=generator)
         return add_noise(x, field.to(device), shift.to(device), (uniform(len(x)) * options.noise).to(device))

@@ -1,7 +1,7 @@
-"""Degradation by lenses, movement, scaling, sensors and compression.
+"""Degradation by lens, motion, scaling, sensor and compression.
 
-Images are `(B, 3, R, R)` float32 RGB in [0, 1]; every face has its own strength. Separable filters are matrix products
-`M x Mᵀ`, which take a different M per face in one call.
+Images are `(B, 3, R, R)` float32 RGB in [0, 1]; each face has its own strength. Separable filters are matrix products
+`M x Mᵀ`, which allow a different M per face in one call.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from visagist.training.augment.spaces import rgb_to_ycbcr, ycbcr_to_rgb
 
-BLOCK = 8  # px, side of JPEG's blocks
+BLOCK = 8  # px, side of JPEG blocks
 # Quantisation tables of ITU-T T.81, annex K: K.1 (luma) and K.2 (chroma).
 JPEG_LUMA = (
     (16, 11, 10, 16, 24, 40, 51, 61),
@@ -34,14 +34,14 @@ JPEG_CHROMA = (
 
 
 def blur(rgb: Tensor, sigma: Tensor) -> Tensor:
-    """Gaussian blur by `(B,)` px, 0 or more, normalised at the edges."""
+    """Gaussian blur with standard deviations of `(B,)` px >= 0, normalised at the edges."""
     place = torch.arange(rgb.shape[-1], device=rgb.device)
     distance = (place[:, None] - place).float() / sigma.clamp_min(1e-2)[:, None, None]  # (B, R, R)
     return _filter(rgb, torch.exp(-0.5 * distance**2))
 
 
 def rescale(rgb: Tensor, sides: Tensor) -> Tensor:
-    """Shrink to `(B,)` px, whole numbers from 1 to R, and enlarge again: bilinear, with antialiasing."""
+    """Downscale to `(B,)` px, integers from 1 to R, and upscale again: bilinear, with antialiasing."""
     size = rgb.shape[-1]
     centre = torch.arange(size, device=rgb.device) + 0.5
     side = sides.to(rgb.dtype)[:, None, None]
@@ -54,18 +54,18 @@ def rescale(rgb: Tensor, sides: Tensor) -> Tensor:
 
 
 def _filter(rgb: Tensor, windows: Tensor) -> Tensor:
-    """Filter rows and columns by `(B, R, R)` windows, one per output pixel."""
+    """Filter rows and columns with `(B, R, R)` windows, one per output pixel."""
     matrix = (windows / windows.sum(2, keepdim=True))[:, None]  # (B, 1, R, R)
     return matrix @ rgb @ matrix.mT
 
 
 def motion_kernels(length: Tensor, angle: Tensor, longest: float) -> Tensor:
-    """`(B, K, K)` kernels, K odd, for movements of `(B,)` px, 0 to `longest`, in directions of `(B,)` radians."""
+    """`(B, K, K)` kernels, K odd, for motion of `(B,)` px, 0 to `longest`, in directions of `(B,)` radians."""
     radius = int(longest / 2) + 1
     line = torch.arange(-radius, radius + 1, device=length.device).float()
     y, x = torch.meshgrid(line, line, indexing="ij")
     cosine, sine = angle.cos()[:, None, None], angle.sin()[:, None, None]
-    half = length[:, None, None] / 2 - 0.5  # a pixel is 1 long itself
+    half = length[:, None, None] / 2 - 0.5  # a pixel itself has a length of 1
     beyond = ((x * cosine + y * sine).abs() - half).clamp_min(0)
     across = y * cosine - x * sine
     kernels = (1 - (beyond**2 + across**2).sqrt()).clamp_min(0)  # (B, K, K)
@@ -88,14 +88,14 @@ def add_noise(rgb: Tensor, field: Tensor, shift: Tensor, deviation: Tensor) -> T
 
 
 def jpeg_tables(quality: Tensor) -> Tensor:
-    """`(B, 2, 8, 8)` quantisation steps of luma and chroma for `(B,)` qualities in [1, 100], as libjpeg scales them."""
+    """`(B, 2, 8, 8)` quantisation steps of luma and chroma for `(B,)` qualities in [1, 100], scaled as in libjpeg."""
     base = torch.tensor((JPEG_LUMA, JPEG_CHROMA), dtype=torch.float32)
     percent = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)[:, None, None, None]
     return ((base * percent + 50) / 100).floor().clamp(1, 255)
 
 
 def jpeg(rgb: Tensor, steps: Tensor) -> Tensor:
-    """The loss of JPEG (ITU-T T.81) with 4:2:0 chroma and the `(B, 2, 8, 8)` steps of `jpeg_tables`."""
+    """JPEG artefacts (ITU-T T.81) with 4:2:0 chroma and the `(B, 2, 8, 8)` steps of `jpeg_tables`."""
     height, width = rgb.shape[2:]
     padded = F.pad(rgb, (0, -width % (2 * BLOCK), 0, -height % (2 * BLOCK)), mode="replicate")
     ycbcr = rgb_to_ycbcr(padded) * 255

@@ -1,7 +1,7 @@
-"""Faces driven by landmarks: one person's texture on another's expression.
+"""Faces driven by landmarks: one subject's texture on another's expression.
 
-A driven face shows the expression, pose, eyes and mouth of one crop with the skin and face shape of another. As the
-network's input, with the first crop as the truth, it teaches the encoder to keep expression and drop identity.
+A driven face has the expression, pose, eyes and mouth of one crop and the skin and face shape of another. As input with
+the first crop as ground truth, it teaches the encoder to keep expression and drop identity.
 
 Points are `(B, N, 2)` in crop widths from the top left corner of the crop.
 """
@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 CELLS = 25  # per side of the grid on which displacements are computed
 REACH = 0.025  # crop widths: standard deviation of a landmark's influence
-BLUR = 8  # px, the finest detail that is recoloured with the texture
+BLUR = 8  # px, size of the finest detail that takes the colour of the texture
 
 
 def move(planes: Tensor, points: Tensor, to: Tensor) -> Tensor:
-    """Warp crops so that `points` come to lie at `to`.
+    """Warp crops so that `points` move to `to`.
 
-    Displacements are the landmarks' means, weighted by a Gaussian of the distance (Nadaraya-Watson regression), so that
-    what lies outside the face moves with the nearest landmarks.
+    Displacements are means over landmarks, weighted by a Gaussian of the distance (Nadaraya-Watson regression), so the
+    surroundings of the face move with the nearest landmarks.
 
     Args:
         planes: `(B, C, S, S)`.
@@ -35,14 +35,14 @@ def move(planes: Tensor, points: Tensor, to: Tensor) -> Tensor:
 
 
 def drive(planes: Tensor, points: Tensor, texture: Tensor, texture_points: Tensor, to: Tensor) -> Tensor:
-    """Faces with the eyes and mouth of `planes`, everything else of `texture`.
+    """Draw faces with the eyes and mouth of `planes` and everything else from `texture`.
 
     Args:
-        planes: `(B, 5, S, S)` in [0, 1] of crops: RGB, hull and importance, which is above 0.5 at eyes and mouth only.
+        planes: `(B, 5, S, S)` crops in [0, 1]: RGB, hull, and importance, which exceeds 0.5 at eyes and mouth only.
         points: their landmarks.
         texture: `(B, 3, S, S)` RGB in [0, 1] of the other crops.
         texture_points: their landmarks.
-        to: where the landmarks shall lie: `points`, perhaps with another face shape.
+        to: landmarks of the result: `points`, perhaps with another face shape.
 
     Returns:
         `(B, 3, S, S)` RGB in [0, 1].

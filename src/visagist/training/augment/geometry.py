@@ -1,6 +1,6 @@
 """Random similarity transforms and warps.
 
-Coordinates are (x, y) in [-1, 1] across the image, as for `grid_sample`, so that draws do not depend on its size.
+Coordinates are (x, y) in [-1, 1] across the image, as for `grid_sample`, so random numbers do not depend on its size.
 """
 
 import math
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from visagist.training.augment.options import Augmentation
 
-REFERENCE_POINTS = 5  # control points per side of the grid for which the warp's strength is stated
+REFERENCE_POINTS = 5  # control points per side of the grid that the strength of the warp refers to
 
 
 def random_similarity(augmentation: Augmentation, may_flip: Tensor, generator: torch.Generator) -> Tensor:
@@ -35,8 +35,8 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
     Args:
         count: number of faces, B.
         size: side in px, R.
-        deviation: standard deviation of the control points of a 5x5 grid, as a fraction of the side; other grids have
-            the same fraction of a cell, so that all fold the face equally late.
+        deviation: standard deviation of the control points of a 5x5 grid, as a fraction of the side; other grids use
+            the same fraction of a cell, so that all are equally far from folding the face.
         grids: control points per side; each face draws one of them.
         generator: on the CPU.
 
@@ -46,7 +46,7 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
     def smooth(faces: int, points: int) -> Tensor:
         cell = (REFERENCE_POINTS - 1) / (points - 1)
         control = torch.randn(faces, 2, points, points, generator=generator) * 2 * deviation * cell
-        # Interpolating unit vectors gives the matrix for rows and columns: faster than interpolating each warp.
+        # Interpolating unit vectors gives one matrix for rows and columns, faster than interpolating each warp.
         unit = torch.eye(points)[None, None]
         curves = F.interpolate(unit, (points, size), mode="bicubic", align_corners=True)[0, 0]
         return torch.einsum("iy,bkij,jx->byxk", curves, control, curves)
@@ -62,7 +62,7 @@ def random_warp(count: int, size: int, deviation: float, grids: tuple[int, ...],
 
 
 def sample(warped: Tensor, planes: Tensor, similarity: Tensor, warp: Tensor, margin: float) -> tuple[Tensor, Tensor]:
-    """Sample crops `(B, C, S, S)`, S = R * margin: `warped` with the warp, and `planes` without it."""
+    """Sample `(B, C, S, S)` crops, S = R * margin: `warped` with the warp, `planes` without it."""
     size = warp.shape[1]
     line = (torch.arange(size, device=planes.device) + 0.5) / size * 2 - 1
     base = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)  # (R, R, 2)

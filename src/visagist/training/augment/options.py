@@ -1,4 +1,4 @@
-"""Options of the augmentation. What is off by default draws no random numbers."""
+"""Options of the augmentation."""
 
 from typing import Annotated, Literal
 

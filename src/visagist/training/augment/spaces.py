@@ -1,8 +1,8 @@
 """Colour spaces.
 
 All functions take and return `(B, 3, H, W)` float32; RGB is sRGB in [0, 1]. Colours outside the gamut are not clipped.
-Matrices are applied number by number, since tensors would have to be copied to the device. Piecewise curves are the sum
-of both pieces, each clamped at the joint, which is faster than `torch.where`.
+Matrices are applied entry by entry, which avoids copying tensors to the device. Piecewise curves are the sum of both
+pieces, each clamped at the joint, which is faster than `torch.where`.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Colour transfer from one face to another, by the colours inside both hulls.
+"""Colour transfer between faces, based on the colours inside both hulls.
 
 Images are `(B, 3, H, W)` float32 sRGB in [0, 1]; masks are `(B, 1, H, W)`, inside where above 0.5. Results are not
 clipped.
@@ -13,10 +13,10 @@ from torch import Tensor
 from visagist.training.augment.options import ColorTransfer
 from visagist.training.augment.spaces import lab_to_rgb, rgb_to_lab
 
-MIN_VARIANCE = 1e-5  # added to every channel's variance: 8-bit steps and noise; keeps covariances invertible
-STATISTICS_SIZE = 64  # px; statistics of larger images are taken from every second pixel, or fewer
-MIN_HULL_AREA = 16  # px; faces with less are left as they are
-SAMPLES = 512  # pixels per face by which distributions are compared
+MIN_VARIANCE = 1e-5  # added to variances, about that of 8-bit rounding and noise; keeps covariances invertible
+STATISTICS_SIZE = 64  # px; larger images are subsampled for statistics
+MIN_HULL_AREA = 16  # px; faces with less are not changed
+SAMPLES = 512  # pixels per face that represent its distribution
 CURVE_STEPS = 1024  # entries of a lookup table
 SLICED_ROUNDS: dict[str, tuple[int, int]] = {"idt": (10, 1), "sot": (6, 3)}  # rounds, and bases per round
 
@@ -24,11 +24,11 @@ SLICED_ROUNDS: dict[str, tuple[int, int]] = {"idt": (10, 1), "sot": (6, 3)}  # r
 def random_transfer(
     mode: ColorTransfer, chosen: Tensor, counts: Sequence[int], generator: torch.Generator
 ) -> tuple[Tensor, ...] | None:
-    """Draw a partner of the next identity for each face chosen by `(B,)` bool; the first identity follows the last.
+    """Draw a partner of the next identity for each face in `chosen`, `(B,)` bool; the first identity follows the last.
 
     Returns:
-        `(K,)` indices of the chosen faces and of their partners, and further arguments of the transfer, on the CPU;
-        None if no face is chosen.
+        `(K,)` indices of chosen faces and of their partners, and further arguments of the transfer, on the CPU; None
+        if no face is chosen.
     """
     if not chosen.any():
         return None
@@ -106,8 +106,8 @@ def moments(colors: Tensor, mask: Tensor, floor: float = MIN_VARIANCE) -> tuple[
     colors, inside = _subsample(colors).flatten(2), (_subsample(mask) > 0.5).to(colors.dtype).flatten(2)
     count = inside.sum(2, keepdim=True).clamp_min(1)
     mean = (colors * inside).sum(2, keepdim=True) / count
-    centred = (colors - mean) * inside  # before squaring: float32 would lose small variances
-    covariance = (centred @ centred.mT / count).double()  # products of their roots need more digits than float32 has
+    centred = (colors - mean) * inside  # before squaring, because float32 would lose small variances
+    covariance = (centred @ centred.mT / count).double()  # products of their roots need more precision than float32
     return mean, covariance + floor * torch.eye(3, device=colors.device)
 
 
@@ -135,8 +135,8 @@ def sliced(
     With one basis per round, Pitié, Kokaram and Dahyot 2007, "Automated Colour Grading Using Colour Distribution
     Transfer"; with several, Bonneel et al. 2015, "Sliced and Radon Wasserstein Barycenters of Measures".
 
-    `positions` are `(S,)` ascending in [0, 1): which pixels inside the masks are sampled; `rotations` are
-    `(N, M, 3, 3)`: N rounds of M bases.
+    `positions`, `(S,)` ascending in [0, 1), select the sampled pixels inside the masks; `rotations` are `(N, M, 3, 3)`
+    for N rounds of M bases.
     """
     pixels = image.flatten(2)
     own, goal = sample_colors(image, mask, positions), sample_colors(other, other_mask, positions)  # (B, 3, S)

@@ -1,4 +1,4 @@
-"""The crops of one identity in memory, as plain arrays."""
+"""Crops of one identity in memory, as plain arrays."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -23,9 +23,9 @@ class Crops:
         FacesetError: too few crops, or arrays that do not fit together.
     """
 
-    images: NDArray[np.uint8]  # (N, S, S, 3) RGB; the network's faces with a margin around them
+    images: NDArray[np.uint8]  # (N, S, S, 3) RGB; the network's faces plus a margin
     hulls: NDArray[np.uint8]  # (N, S, S), 255 inside the landmark hull
-    footage: tuple[str, ...] = ()  # SHA-256 of each footage file they come from
+    footage: tuple[str, ...] = ()  # SHA-256 of each footage file
     centroid: tuple[float, ...] = ()  # (128,) mean embedding, or empty
     name: str = "crops"  # for messages
     features: NDArray[np.uint8] | None = None  # (N, S, S), 255 at eyes and mouth
@@ -33,13 +33,13 @@ class Crops:
     yaws: NDArray[np.float32] | None = None  # (N,) degrees
     landmarks: NDArray[np.float32] | None = None  # (N, 478, 2) in crop widths
     people: int = 1  # number of identities
-    validation: int | None = None  # number of crops held out at the end; None: the fraction in the options
+    validation: int | None = None  # number of crops held out at the end; None for the fraction in the options
 
     def __post_init__(self) -> None:
         n, side, *_ = self.images.shape
         if n < MIN_CROPS:
             raise FacesetError(
-                f"{self.name}: {n} crops are too few to train on; the minimum is {MIN_CROPS}, 300 are fair"
+                f"{self.name}: {n} crops are too few to train on; the minimum is {MIN_CROPS}, 300 are recommended"
             )
         plane = (n, side, side)
         shapes = {"images": (*plane, 3), "hulls": plane, "features": plane, "yaws": (n,), "landmarks": (n, 478, 2)}
@@ -64,18 +64,18 @@ class Crops:
 
 
 def load_crops(folder: Path, coverage: Coverage, size: int, margin: float) -> Crops:
-    """A faceset's crops for a network of `size` px faces, `margin` times as large.
+    """Load a faceset's crops for a network of `size` px faces, with a side of `size * margin`.
 
     Raises:
-        FacesetError: the folder is no faceset, a crop cannot be read, or there are too few.
+        FacesetError: the folder is not a faceset, a crop cannot be read, or there are too few.
     """
     faceset = Faceset.open(folder)
-    crops = crops_of(faceset, coverage, size, margin)  # refuses too few for a mean embedding
+    crops = crops_of(faceset, coverage, size, margin)  # raises if there are too few for a mean embedding
     return replace(crops, is_alone=is_alone(faceset), centroid=tuple(faceset.centroid().tolist()))
 
 
 def crops_of(faceset: Faceset, coverage: Coverage, size: int, margin: float) -> Crops:
-    """The crops of a faceset that may show many identities, without a mean embedding.
+    """Load the crops of a faceset that may show many identities, without a mean embedding.
 
     Raises:
         FacesetError: a crop cannot be read, or there are too few.

@@ -1,4 +1,4 @@
-"""The crops of one identity on the device, and the importance of their pixels."""
+"""Crops of one identity on the device, and the importance of their pixels."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ MAX_YAW = 90.0  # degrees
 
 
 class IdentityDataset:
-    """The crops of one identity on the device: those for training, then a contiguous end for validation.
+    """Crops of one identity on the device; the last ones are held out for validation.
 
     Attributes:
         planes: `(N, S, S, 5)` uint8: RGB, hull, importance (see `importance`).
@@ -23,12 +23,12 @@ class IdentityDataset:
         validation: number of validation crops.
         centroid: `(128,)` mean embedding of the identity, empty if unknown.
         landmarks: `(N, 478, 2)` in crop widths, on the device; None if unknown.
-        shape: `(478, 2)` their mean, on the device; empty if they are unknown.
+        shape: `(478, 2)` mean landmarks, on the device; empty if unknown.
         weights: probability of each training crop; None if all are equal.
 
     Raises:
         FacesetError: the hulls are empty.
-        ConfigError: yaw bins, but unknown yaws.
+        ConfigError: yaw bins without known yaws.
     """
 
     def __init__(self, crops: Crops, held_out: float, device: torch.device, yaw_bins: int = 0) -> None:
@@ -36,7 +36,7 @@ class IdentityDataset:
         features = torch.zeros_like(hulls) if crops.features is None else torch.from_numpy(crops.features)
         self.planes = torch.empty(*hulls.shape, PLANES, dtype=torch.uint8, device=device)
         parts = zip(self.planes.split(64), images.split(64), hulls.split(64), features.split(64), strict=True)
-        for planes, rgb, hull, feature in parts:  # in parts, since pools for pretraining are large
+        for planes, rgb, hull, feature in parts:  # in chunks, since pools for pretraining are large
             planes.copy_(torch.cat([rgb, hull[..., None], importance(rgb, hull, feature)[..., None]], -1))
         self.validation = validation_count(len(images), held_out) if crops.validation is None else crops.validation
         self.training = len(images) - self.validation
@@ -52,7 +52,7 @@ class IdentityDataset:
         if yaw_bins:
             if crops.yaws is None or not np.isfinite(crops.yaws).all():
                 raise ConfigError(
-                    f"{crops.name}: {yaw_bins} yaw bins are asked for, but not all these crops have a known pose; "
+                    f"{crops.name}: yaw bins need the pose of every crop, but some are unknown; "
                     "extract them with visagist, or leave --augmentation.yaw-bins at 0"
                 )
             self.weights = yaw_weights(torch.from_numpy(crops.yaws[: self.training]), yaw_bins)
@@ -68,15 +68,15 @@ class IdentityDataset:
         return torch.multinomial(self.weights, count, replacement=True, generator=generator)
 
     def validation_crops(self, count: int) -> Tensor:
-        """`(B, 5, S, S)`: at most `count` validation crops, evenly spaced."""
+        """At most `count` evenly spaced validation crops, `(B, 5, S, S)`."""
         indices = torch.linspace(self.training, len(self.planes) - 1, min(count, self.validation)).round().long()
         return self.crops(indices)
 
 
 def yaw_weights(yaws: Tensor, bins: int) -> Tensor:
-    """Probabilities, `(N,)` float64, by which all non-empty bins of `(N,)` yaws in degrees are drawn equally often.
+    """Probabilities, `(N,)` float64, that draw all non-empty bins of `(N,)` yaws in degrees equally often.
 
-    Bins are equal intervals from -90 to 90 degrees; larger yaws belong to the outermost.
+    Bins are equal intervals from -90 to 90 degrees; larger yaws belong to the outermost bins.
 
     >>> yaw_weights(torch.tensor([-2.0, 0.0, 1.0, 40.0]), 9).mul(6).round().tolist()
     [1.0, 1.0, 1.0, 3.0]
@@ -87,10 +87,10 @@ def yaw_weights(yaws: Tensor, bins: int) -> Tensor:
 
 
 def importance(images: Tensor, hulls: Tensor, features: Tensor) -> Tensor:
-    """Additional weight of pixels over plain skin: 255 at eyes and mouth, up to a quarter of it at other detail.
+    """Additional weight of pixels over plain skin: 255 at eyes and mouth, up to a quarter of that at other detail.
 
-    Without it a network first learns the mean face: lids and lips are small, and their movement hardly changes a mean
-    over all pixels. Detail is the standard deviation of brightness around a pixel, relative to its mean in the hull.
+    Lids and lips are so small that their movement would hardly affect the loss. Detail is the local standard deviation
+    of brightness, relative to its mean in the hull.
 
     All arrays are uint8: `(N, S, S, 3)` images, `(N, S, S)` hulls, features (255 at eyes and mouth) and result.
     """

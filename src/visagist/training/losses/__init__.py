@@ -1,4 +1,4 @@
-"""Losses, one file each, in the registry `LOSSES`; `adversary.py` and `discriminators.py` make the adversarial ones."""
+"""Losses, one file each, in the registry `LOSSES`; `adversary.py` has the adversarial ones."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""L1: all errors weigh alike, which keeps edges."""
+"""L1, which weighs errors linearly and so preserves edges."""
 
 from torch import Tensor
 

@@ -1,7 +1,7 @@
 """A discriminator trained against the swapper.
 
-The loss is the non-saturating logistic one (Goodfellow et al. 2014, "Generative Adversarial Nets"). Unlike the hinge
-loss, it has a gradient even where the discriminator is sure, and works with label smoothing (Salimans et al. 2016,
+The loss is the non-saturating logistic loss (Goodfellow et al. 2014, "Generative Adversarial Nets"). Unlike the hinge
+loss, it has a gradient even where the discriminator is certain, and allows label smoothing (Salimans et al. 2016,
 "Improved Techniques for Training GANs") and label noise.
 """
 
@@ -17,14 +17,14 @@ from visagist.core.errors import RunError
 from visagist.training.losses.discriminators import LatentDiscriminator, PatchDiscriminator
 from visagist.training.optimizers import restore_state, state_tensors
 
-LEARNING_RATE, BETAS = 1e-3, (0.5, 0.99)  # high, since a discriminator learns during the cool-down only
+LEARNING_RATE, BETAS = 1e-3, (0.5, 0.99)  # a high rate, because a discriminator only learns during the cool-down
 GRADIENT_DECAY = 0.9  # of the running means of squared gradients
 
 
 def discriminator_loss(
     real: Sequence[Tensor], fake: Sequence[Tensor], smoothing: float, noise: float, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of maps of logits `(B, 1, h, w)` of real and of fake faces, `(B,)` each; logits of 0 give 0.693.
+    """Cross-entropy of logit maps `(B, 1, h, w)` of real and fake faces, `(B,)` each; logits of 0 give 0.693.
 
     Real faces have the label 1 - `smoothing`; `noise` is the probability that a face gets the wrong label.
     """
@@ -38,15 +38,15 @@ def discriminator_loss(
 
 
 def generator_loss(fake: Sequence[Tensor]) -> Tensor:
-    """The swapper's adversarial loss, `(B,)`, from maps of logits `(B, 1, h, w)`; logits of 0 give 0.693."""
+    """The swapper's adversarial loss, `(B,)`, from logit maps `(B, 1, h, w)`; logits of 0 give 0.693."""
     return torch.stack([F.softplus(-logits).mean((1, 2, 3)) for logits in fake]).mean(0)
 
 
 class Adversary:
     """A discriminator with its own optimizer.
 
-    In each iteration, `adversarial_loss` is part of the swapper's loss; `backward` and `step` follow with the same
-    faces. In between, the gradients and `gradient_squares` are summed over all processes.
+    In each iteration, `adversarial_loss` is part of the swapper's loss; then `backward` and `step` train the
+    discriminator on the same faces. In between, gradients and `gradient_squares` are summed over all processes.
     """
 
     def __init__(
@@ -56,15 +56,17 @@ class Adversary:
         self.smoothing, self.noise = smoothing, noise  # of labels, see `discriminator_loss`
         self.weights = dict(self.network.named_parameters())
         self.optimizer = torch.optim.Adam(self.weights.values(), lr=LEARNING_RATE, betas=BETAS)
-        self.gradient_squares = torch.zeros(2, device=compute.device)  # of the adversarial loss and of all others
+        self.gradient_squares = torch.zeros(
+            2, device=compute.device
+        )  # of the adversarial loss, and of all other losses
         self.mean_squares = torch.zeros(2, device=compute.device)  # their running means
 
     def weighted(self, fake: Tensor, weight: float) -> Tensor:
-        """A view of predicted faces whose gradient is scaled to `weight` times that of the view `measured`.
+        """A view of predicted faces that scales its gradient to `weight` times that of the view `measured`.
 
-        The scale, 0 in the first iteration, is a ratio of running means, since a discriminator's own gradient varies
-        tenfold between iterations (Esser, Rombach and Ommer 2021, "Taming Transformers for High-Resolution Image
-        Synthesis", take the ratio of a single one).
+        The scale, 0 at first, is a ratio of running means, since a discriminator's gradient varies tenfold between
+        iterations (Esser, Rombach and Ommer 2021, "Taming Transformers for High-Resolution Image Synthesis",
+        use the ratio of one iteration).
         """
         own, others = self.mean_squares
         factor = weight * (others / own.clamp_min(torch.finfo(own.dtype).tiny)).sqrt()
@@ -76,7 +78,7 @@ class Adversary:
         return _with_hook(fake, scale)
 
     def measured(self, predicted: Tensor) -> Tensor:
-        """A view of predicted faces for all other losses, to whose gradient the discriminator's is compared."""
+        """A view of predicted faces for all other losses; `weighted` scales relative to its gradient."""
 
         def measure(gradient: Tensor) -> None:
             self.gradient_squares[1] += gradient.float().square().sum()
@@ -94,15 +96,15 @@ class Adversary:
     def backward(
         self, parts: Sequence[tuple[Tensor, Tensor]], faces: tuple[int, int], generator: torch.Generator
     ) -> Tensor:
-        """Compute the gradients of `discriminator_loss`, and return this process's share of it.
+        """Compute the gradients of `discriminator_loss`; returns this process's share of the loss.
 
         Args:
             parts: real and predicted faces (or latents) of each part of this process's batch.
-            faces: number of real and of predicted ones in the whole batch, all processes together.
+            faces: number of real and predicted ones in the whole batch of all processes.
             generator: on the CPU.
         """
         self.network.train()
-        for layer in self.network.modules():  # one power iteration per batch, however many parts it has
+        for layer in self.network.modules():  # one power iteration per batch, not per part
             if is_parametrized(layer):
                 _ = layer.weight
         self.network.eval()
@@ -116,7 +118,7 @@ class Adversary:
 
     @torch.no_grad()
     def step(self) -> Tensor:
-        """Take one step; returns the norm of the gradients."""
+        """Perform one step; returns the norm of the gradients."""
         latest, mean = self.gradient_squares, self.mean_squares
         mean.copy_(torch.where(mean > 0, torch.lerp(latest, mean, GRADIENT_DECAY), latest))
         latest.zero_()
@@ -131,12 +133,12 @@ class Adversary:
             return self.network(faces)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that changes, by name; no copies."""
+        """All state by name, not copied."""
         found = {f"state/{name}": tensor.detach() for name, tensor in self.network.state_dict().items()}
         return found | {"pulls": self.mean_squares} | state_tensors(self.optimizer, self.weights)
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Restore what `tensors` returned earlier; RunError if it was of another discriminator."""
+        """Restore the result of `tensors`; RunError if it is from another discriminator."""
         try:
             self.network.load_state_dict({name: tensors[f"state/{name}"] for name in self.network.state_dict()})
             self.mean_squares.copy_(tensors["pulls"])
@@ -147,8 +149,8 @@ class Adversary:
 
 
 def _with_hook(tensor: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Tensor:
-    """A view whose gradient, separate from that of other views, goes through `hook`."""
+    """A view with a hook on its gradient, independent of other views."""
     view = tensor.view_as(tensor)
-    if view.requires_grad:  # not with frozen weights
+    if view.requires_grad:  # false with frozen weights
         view.register_hook(hook)
     return view

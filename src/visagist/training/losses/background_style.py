@@ -1,4 +1,4 @@
-"""Hair, ears and background of the target around the swapped face."""
+"""Match of the swap's surroundings with the target's hair, ears and background."""
 
 from torch import Tensor
 
@@ -15,8 +15,8 @@ from visagist.training.losses.ssim import multiscale_dssim
 def background_style(swap: SwapPrediction) -> Tensor:
     """DSSIM and squared difference between the swap and the target's crop outside the hull, `(T,)`.
 
-    Inside the hull the target's own pixels replace the swap's: windows across the rim see no difference there, and the
-    face gets no gradient.
+    Inside the hull the swap is replaced by the target, so windows across the edge see no difference there, and the face
+    gets no gradient.
     """
     outside = 1 - swap.hull
     rgb = swap.target + (swap.rgb - swap.target) * outside

@@ -15,15 +15,15 @@ from visagist.core.errors import ConfigError
 from visagist.models.blocks.layers import depth_to_space
 
 SLOPE = 0.2  # of leaky_relu, usual in discriminators
-DETAIL_GAIN = 16.0  # makes details about as strong as colours
+DETAIL_GAIN = 16.0  # scales details to about the strength of colours
 MAX_WIDENING = 8  # channels of the deepest layers, relative to the first
 
 
 def patch_kernels(patch: int) -> tuple[int, ...]:
     """Kernels of stride-2 convolutions that, after the 3x3 of `details`, have a receptive field of `patch` px.
 
-    In level i a kernel of 3 adds 2 * 2^i px to it and one of 5 twice that, so the kernels are the binary digits of
-    `patch`, 5 or more. An even `patch` gets one px more.
+    At level i a kernel of 3 adds 2 * 2^i px to it and a kernel of 5 twice that, so the kernels follow from the binary
+    digits of `patch`, 5 or more. An even `patch` is rounded up.
 
     >>> [patch_kernels(patch) for patch in (5, 16, 33, 35)]
     [(3,), (3, 3, 3), (3, 3, 3, 3), (5, 3, 3, 3)]
@@ -37,15 +37,15 @@ def patch_kernels(patch: int) -> tuple[int, ...]:
 
 
 def details(images: Tensor) -> Tensor:
-    """`(B, C, H, W)` differences of pixels from the mean of their 3x3 neighbourhood."""
+    """Differences of `(B, C, H, W)` pixels from the mean of their 3x3 neighbourhood."""
     return images - F.avg_pool2d(images, 3, 1, 1, count_include_pad=False)
 
 
 class SpectralConv2d(nn.Conv2d):
-    """A spectrally normalised convolution, rescaled so that it keeps the variance of noise at initialisation.
+    """A spectrally normalised convolution, rescaled to preserve the variance of noise at initialization.
 
-    Without `factor`, each layer would halve it, and after a dozen every output would be 0. `slope` is that of the leaky
-    ReLU that follows, 1 if none does.
+    Without `factor`, each layer would halve it, and after a dozen layers the output would vanish. `slope` is that of
+    the following leaky ReLU, 1 if there is none.
     """
 
     factor: Tensor
@@ -61,12 +61,11 @@ class SpectralConv2d(nn.Conv2d):
 
 
 class PatchDiscriminator(nn.Module):
-    """A U-Net whose encoder judges patches and whose decoder judges every pixel in their context.
+    """A U-Net that judges patches (encoder) and single pixels in context (decoder).
 
-    Schonfeld, Schiele and Khoreva 2020, "A U-Net Based Discriminator for Generative Adversarial Networks"; here the
-    depth of the encoder follows from the patch.
+    Schonfeld, Schiele and Khoreva 2020, "A U-Net Based Discriminator for Generative Adversarial Networks".
 
-    `patch` is the receptive field of the encoder in px, `width` the channels at full size.
+    `patch` is the receptive field of the encoder in px and determines its depth, `width` the channels at full size.
     """
 
     def __init__(self, patch: int, width: int) -> None:
@@ -83,7 +82,7 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of patches `(B, 1, h, w)` and pixels `(B, 1, H, W)`, above 0 for real, of RGB in [0, 1]."""
-        # Real and predicted faces differ in fine detail, a hundredth of the contrast: it is shown separately.
+        # Real and predicted faces differ in fine detail with a hundredth of the contrast, so it is a separate input.
         x = torch.cat([2 * images - 1, DETAIL_GAIN * details(images)], 1)  # (B, 6, H, W)
         x = F.leaky_relu(self.enter(x), SLOPE)  # (B, width, H, W)
         skips = [x]
@@ -94,17 +93,17 @@ class PatchDiscriminator(nn.Module):
         for up, merge in zip(self.up, self.merge, strict=True):
             skip = skips.pop()
             x = depth_to_space(F.leaky_relu(up(x), SLOPE), 2)
-            x = x[..., : skip.shape[-2], : skip.shape[-1]]  # odd sides were rounded up when halved
+            x = x[..., : skip.shape[-2], : skip.shape[-1]]  # odd sides were rounded up by the stride
             x = F.leaky_relu(merge(torch.cat([x, skip], 1)), SLOPE)
         return patches.float(), self.judge_pixels(x).float()
 
 
 class LatentDiscriminator(nn.Module):
-    """Tells the source's latents from the target's.
+    """Distinguishes latents of the source from those of the target.
 
-    The encoder, trained against it, gives the target's faces latents like the source's (Ganin et al. 2016,
-    "Domain-Adversarial Training of Neural Networks", in one direction). That also removes expressions that only the
-    target makes: hence small weights, and only at the end.
+    Trained against it, the encoder makes the target's latents resemble the source's (Ganin et al. 2016,
+    "Domain-Adversarial Training of Neural Networks", in one direction). This also removes expressions that only the
+    target makes, hence small weights at the end of a training.
 
     `shape` is that of one latent, `(N,)` or `(C, h, w)`, `width` the channels of the first layer.
     """

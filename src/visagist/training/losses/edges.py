@@ -1,4 +1,4 @@
-"""Gradient difference: blur costs, a shift of brightness does not."""
+"""Difference of image gradients, which penalises blur but not a shift in brightness."""
 
 from torch import Tensor
 
@@ -8,12 +8,12 @@ from visagist.training.losses.registry import FacePrediction, loss
 
 @loss(default=1.0, help="Absolute difference of the image gradients (L1): sharper lids, lashes and teeth.")
 def edges(faces: FacePrediction) -> Tensor:
-    """Mean absolute difference of the steps, `(B,)`."""
+    """`edge_difference`, `(B,)`."""
     return edge_difference(faces.rgb, faces.truth, faces.weights)
 
 
 def edge_difference(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Mean absolute difference of the steps between neighbouring pixels of `(B, C, H, W)` images, one per face."""
+    """Mean absolute difference of the gradients of `(B, C, H, W)` images, `(B,)`."""
     difference = x - y
     across = face_mean((difference[..., 1:] - difference[..., :-1]).abs(), weights[..., 1:])
     down = face_mean((difference[..., 1:, :] - difference[..., :-1, :]).abs(), weights[..., 1:, :])

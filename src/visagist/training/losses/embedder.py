@@ -1,6 +1,6 @@
-"""SFace embeddings of a network's faces, with gradients.
+"""Differentiable SFace embeddings of a network's faces.
 
-SFace and not the network that evaluates renders (`evaluation/embedder.py`): that one must not be trained against.
+Training against SFace keeps the network that evaluates renders (`evaluation/embedder.py`) an independent judge.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ SIDE = 112  # px, SFace's input
 
 @lru_cache(maxsize=4)
 def embedder(coverage: Coverage, size: int, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """SFace, frozen, as a function of `(B, 3, size, size)` RGB in [0, 1] to `(B, 128)` embeddings of unit length.
+    """Frozen SFace: a function from `(B, 3, size, size)` RGB in [0, 1] to `(B, 128)` embeddings of unit length.
 
-    Outside of the faces' crops everything is black. `mid` shows less than SFace looks at: its embeddings have a cosine
-    of 0.90 with those of the whole image (0.81 if the border is replicated), `full` 0.95, `whole` 0.98, `half` 0.72.
+    Pixels outside the crop are black. Compared with embeddings of the whole image, the cosine similarity is 0.72 for
+    `half`, 0.90 for `mid` (0.81 if the border is replicated), 0.95 for `full` and 0.98 for `whole`.
 
     Raises:
         ConfigError: the coverage does not show eyes, nose and mouth.
@@ -38,12 +38,12 @@ def embedder(coverage: Coverage, size: int, device: torch.device) -> Callable[[T
 
 
 def aligned_grid(coverage: Coverage, size: int) -> tuple[Tensor, int]:
-    """The grid that samples SFace's input from aligned faces of `size` px, and the factor to reduce them by before.
+    """The grid that samples SFace's input from aligned faces of `size` px, and the factor to downscale them by first.
 
-    The mean face's five points are mapped to ArcFace's template, as `faces.embed` does with each face's own.
+    It maps the mean face's five points to ArcFace's template; `faces.embed` maps each face's own.
 
     Returns:
-        `(1, 112, 112, 2)` float32 for `grid_sample` (`align_corners=False`); a divisor of `size`, against aliasing.
+        `(1, 112, 112, 2)` float32 for `grid_sample` (`align_corners=False`); a divisor of `size` to avoid aliasing.
 
     Raises:
         ConfigError: the coverage does not show eyes, nose and mouth.
@@ -51,7 +51,7 @@ def aligned_grid(coverage: Coverage, size: int) -> tuple[Tensor, int]:
     points = five_points(mean_mesh())  # (5, 2) in face space
     square = COVERAGES[coverage]
     if (np.abs(points - [0.0, square.y]) > square.side / 2).any():
-        raise ConfigError(f"coverage '{coverage}' does not show eyes, nose and mouth: leave the identity loss at 0")
+        raise ConfigError(f"coverage '{coverage}' does not show eyes, nose and mouth; leave the identity loss at 0")
     to_faces = compose(crop_matrix(np.eye(2, 3), coverage, size), invert(similarity(points, TEMPLATE)))
     reduction = np.sqrt(abs(np.linalg.det(to_faces[:, :2])))
     factor = max(divisor for divisor in range(1, max(1, round(reduction)) + 1) if size % divisor == 0)

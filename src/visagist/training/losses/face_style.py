@@ -1,9 +1,8 @@
-"""Light and colours of the target's face on the swap.
+"""Transfer of the light and colours of the target's face to the swap.
 
-Matching local colours alone, with or without their deviations (Huang and Belongie 2017, "Arbitrary Style Transfer in
-Real-time with Adaptive Instance Normalization"), makes a decoder darken half of a face with a lattice of dark blots,
-which is easier to draw than shade. So there is a ground truth: the network's prediction at the start of the cool-down,
-relit.
+Matching only local colour statistics (Huang and Belongie 2017, "Arbitrary Style Transfer in Real-time with Adaptive
+Instance Normalization") makes a decoder draw a lattice of dark blots, which is easier than shading. So the ground
+truth is the network's own prediction at the start of the cool-down, relit.
 """
 
 import torch
@@ -15,8 +14,8 @@ from visagist.training.losses.pixels import face_mean
 from visagist.training.losses.registry import SwapPrediction, loss
 from visagist.training.losses.ssim import multiscale_dssim
 
-WINDOW = 1 / 8  # standard deviation of the Gaussian window, as a fraction of the image's side: wider than an eye
-MIN_SIDE = 64  # px, below which images are not reduced; the window's deviation there is 8 px
+WINDOW = 1 / 8  # standard deviation of the Gaussian window, as a fraction of the image's side; wider than an eye
+MIN_SIDE = 64  # px; images are halved while they stay this large
 MIN_COLOR = 0.02  # added to colours before their ratio is taken
 
 
@@ -28,7 +27,7 @@ MIN_COLOR = 0.02  # added to colours before their ratio is taken
     needs_before=True,
 )
 def face_style(swap: SwapPrediction) -> Tensor:
-    """DSSIM, L1 and edges between the swap and its earlier self in the target's light, inside the hull, `(T,)`."""
+    """DSSIM, L1 and edges between the swap and its relit earlier prediction, inside the hull, `(T,)`."""
     assert swap.before is not None
     truth = relit(swap.before, swap.target, swap.hull)
     difference = face_mean((swap.rgb - truth).abs(), swap.hull) + edge_difference(swap.rgb, truth, swap.hull)
@@ -36,7 +35,7 @@ def face_style(swap: SwapPrediction) -> Tensor:
 
 
 def relit(face: Tensor, other: Tensor, mask: Tensor) -> Tensor:
-    """Faces in the light of others: each pixel times the ratio of their `local_means`.
+    """Relight faces like others: multiply each pixel by the ratio of their `local_means`.
 
     Images are `(B, 3, H, W)` in [0, 1], the mask is `(B, 1, H, W)` in [0, 1].
     """
@@ -45,9 +44,9 @@ def relit(face: Tensor, other: Tensor, mask: Tensor) -> Tensor:
 
 
 def local_means(image: Tensor, mask: Tensor) -> Tensor:
-    """Means of `(B, C, H, W)` in a Gaussian window inside a `(B, 1, H, W)` mask in [0, 1].
+    """Gaussian-weighted local means of `(B, C, H, W)` inside a `(B, 1, H, W)` mask in [0, 1].
 
-    Images of 128 px and more are halved until a side is 64 to 127 px, which the wide window allows.
+    Images of 128 px and more are first halved to a side of 64 to 127 px.
     """
     stack = torch.cat([image * mask, mask], 1)
     while min(stack.shape[-2:]) >= 2 * MIN_SIDE:

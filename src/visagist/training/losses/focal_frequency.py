@@ -1,4 +1,4 @@
-"""Focal frequency loss: the worst predicted frequencies weigh most."""
+"""Focal frequency loss, which is dominated by the worst frequencies."""
 
 import torch
 from torch import Tensor
@@ -24,5 +24,5 @@ def focal_frequency(faces: FacePrediction) -> Tensor:
     with torch.no_grad():
         weight = distance.sqrt()
         weight = weight / weight.amax((-2, -1), keepdim=True).clamp_min(1e-12)
-        weight[..., 1 : (window.shape[-1] + 1) // 2] *= 2  # columns that stand for their mirror image too
+        weight[..., 1 : (window.shape[-1] + 1) // 2] *= 2  # columns that also represent their mirror image
     return (weight * distance).sum((1, 2, 3)) / (window.sum((1, 2, 3)) * faces.rgb.shape[1]).clamp_min(1e-6)

@@ -16,9 +16,9 @@ from visagist.training.losses.registry import SwapPrediction, loss
     needs_centroid=True,
 )
 def identity(swap: SwapPrediction) -> Tensor:
-    """One minus the cosine to the identity's mean embedding, `(T,)` in [0, 2].
+    """One minus the cosine similarity to the identity's mean embedding, `(T,)` in [0, 2].
 
-    Below 0.4 for two views of one subject, above 0.65 for two subjects.
+    Two views of one subject are below 0.4, two subjects above 0.65.
     """
     embeddings = embedder(swap.coverage, swap.rgb.shape[-1], swap.rgb.device)(swap.rgb)
     return 1 - F.cosine_similarity(embeddings, swap.centroid.expand_as(embeddings), dim=1)

@@ -8,7 +8,7 @@ from visagist.core.errors import ConfigError
 from visagist.core.settings import Settings, shown
 from visagist.training.losses.registry import LOSSES
 
-IMAGE_LOSSES = ("dssim", "absolute", "squared", "focal_frequency")  # one of them is needed to learn a face
+IMAGE_LOSSES = ("dssim", "absolute", "squared", "focal_frequency")  # at least one is needed to learn a face
 ADVERSARIAL = ("gan", "true_face")
 
 
@@ -55,7 +55,7 @@ class _LossOptions(Settings):
 
     @model_serializer(mode="wrap")
     def _without_unused_additions(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out unused losses of other distributions: a run must be readable without them."""
+        """Omit unused losses of other distributions, so that a run stays readable without them."""
         unused = {name for name in LOSSES.names if name not in LOSSES.built_in and not self.weight(name)}
         return {name: value for name, value in handler(self).items() if name not in unused}
 

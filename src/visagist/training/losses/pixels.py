@@ -1,18 +1,18 @@
-"""Weights of pixels, and means under them."""
+"""Pixel weights and weighted means."""
 
 from torch import Tensor
 
 
 def face_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean of `(B, C, H, W)` values under `(B, 1, H, W)` weights, one per face."""
+    """Weighted mean of `(B, C, H, W)` values for each face, `(B,)`; weights are `(B, 1, H, W)`."""
     return (values * weights).sum((1, 2, 3)) / (weights.sum((1, 2, 3)) * values.shape[1]).clamp_min(1e-6)
 
 
 def pixel_weights(hull: Tensor, importance: Tensor, outside: float, eyes_mouth: float, masked: bool) -> Tensor:
-    """Weight of each pixel, >= 0, from hull and importance, `(B, 1, H, W)` in [0, 1].
+    """Pixel weights >= 0 from hull and importance, all `(B, 1, H, W)`; hull and importance are in [0, 1].
 
-    Pixels outside the hull weigh `outside` if `masked`, otherwise as much as plain skin; pixels of importance 1, eyes
-    and mouth, weigh `eyes_mouth` more.
+    Plain skin has weight 1, eyes and mouth (importance 1) `eyes_mouth` more, and the outside of the hull `outside` if
+    `masked`, otherwise 1.
     """
     if not masked:
         return 1 + hull * (eyes_mouth * importance)

@@ -6,12 +6,12 @@ A loss is a pure function, one file each, that registers itself:
     def squared(faces: FacePrediction) -> Tensor:
         return face_mean((faces.rgb - faces.truth) ** 2, faces.weights)
 
-It returns one value per face. The criterion sums them and divides by the number of faces in the whole batch, whichever
-parts or processes compute it. Images are float32 RGB in [0, 1], outside of autocast. Other distributions add losses
+It returns one value per face. The criterion divides their sum by the number of faces in the whole batch, over all parts
+and processes. Images are float32 RGB in [0, 1], outside of autocast. Other distributions add losses
 through the entry-point group `visagist.losses`.
 """
 
-from __future__ import annotations  # names are listed without importing torch
+from __future__ import annotations  # so that losses can be listed without importing torch
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,10 +37,10 @@ class FacePrediction:
 
 @dataclass(frozen=True)
 class SwapPrediction:
-    """The target's faces, predicted as another identity; there is no ground truth.
+    """The target's faces predicted as another identity, without ground truth.
 
-    Gradients reach the decoder only (`Swapper.decode_for_swap`): the encoder would learn from these losses to pass on
-    the target's looks.
+    Only the decoder gets gradients (`Swapper.decode_for_swap`); the encoder would learn to pass on the target's
+    appearance.
     """
 
     rgb: Tensor  # (T, 3, R, R) predicted faces

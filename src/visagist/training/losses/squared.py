@@ -1,4 +1,4 @@
-"""L2: large errors weigh most."""
+"""L2, which is dominated by large errors."""
 
 from torch import Tensor
 

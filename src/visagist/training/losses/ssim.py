@@ -1,4 +1,4 @@
-"""Structural similarity, as a loss and as a metric of validation faces.
+"""Structural similarity, as a loss and as a validation metric.
 
 Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural Similarity".
 """
@@ -13,11 +13,11 @@ SIGMA, RADIUS = 1.5, 5  # px, of the Gaussian window
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity of `(B, C, H, W)` images in [0, 1] around each pixel whose window lies inside.
+    """Structural similarity of `(B, C, H, W)` images in [0, 1] for all windows that fit inside.
 
     Returns `(B, C, H - 10, W - 10)` in [-1, 1].
     """
-    # The window means of y are computed apart, since they need no gradient: less than half the backward work.
+    # The window means of y need no gradient; computing them separately halves the backward pass.
     mean_x, mean_squares, mean_xy = _window_means(torch.cat([x, x * x + y * y, x * y], 1)).chunk(3, 1)
     mean_y = _window_means(y)
     product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
@@ -36,15 +36,15 @@ def _window_means(x: Tensor) -> Tensor:
 
 
 def _inner(weights: Tensor) -> Tensor:
-    """The part of `(B, 1, H, W)` weights for which `ssim_map` has values."""
+    """Crop `(B, 1, H, W)` weights to the size of `ssim_map`."""
     return weights[..., RADIUS:-RADIUS, RADIUS:-RADIUS]
 
 
 def multiscale_dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Structural dissimilarity, (1 - SSIM) / 2, summed over scales, each weighing half as much as the finer one.
+    """Structural dissimilarity, (1 - SSIM) / 2, averaged over scales, each with half the weight of the finer one.
 
-    A sum rather than the product of Wang et al. 2003, "Multiscale structural similarity": no scale can silence the
-    others while faces still differ. Larger images take more scales, until the window of 11 px shows where an eye is.
+    Unlike in the product of Wang et al. 2003, "Multiscale structural similarity", no scale can suppress the others.
+    Larger images have more scales, so that the window of 11 px is large enough to locate an eye.
 
     Images are `(B, C, H, W)` in [0, 1], H and W at least 22; weights are `(B, 1, H, W)` >= 0. Returns `(B,)`, 0 for
     equal images, at most 1.
@@ -59,11 +59,11 @@ def multiscale_dssim(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
 
 
 def masked_ssim(x: Tensor, y: Tensor, hull: Tensor) -> float:
-    """Mean over the faces of the SSIM map inside the hull (> 0.5)."""
+    """Mean SSIM inside the hull (> 0.5), averaged over faces."""
     return face_mean(ssim_map(x, y), _inner((hull > 0.5).float())).mean().item()
 
 
 def masked_psnr(x: Tensor, y: Tensor, hull: Tensor) -> float:
-    """Mean over the faces of the peak signal-to-noise ratio in dB inside the hull (> 0.5); at most 100."""
+    """Peak signal-to-noise ratio in dB inside the hull (> 0.5), averaged over faces; at most 100."""
     error = face_mean((x - y) ** 2, (hull > 0.5).float())
     return (-10 * torch.log10(error.clamp_min(1e-10))).mean().item()

@@ -1,6 +1,6 @@
-"""Pretraining on many subjects, for later runs to start from.
+"""Pretraining on many subjects, as initial weights for later runs.
 
-Both identities are trained on all subjects, so either is a good start for any face.
+Both identities are trained on all subjects, so either is a good starting point for any face.
 """
 
 import os
@@ -23,58 +23,58 @@ from visagist.training.data import Crops, crops_of
 
 
 def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: float) -> tuple[Crops, str]:
-    """The crops of all subjects, `margin` times as large as the network's `size` px faces.
+    """Load the crops of all subjects, with a side of `size * margin`.
 
     Args:
         folder: contains the facesets, at any depth.
-        part: fraction of the subjects, or else of each subject's crops, held out for validation.
+        part: fraction of the subjects (or, with few, of each subject's crops) held out for validation.
 
     Returns:
-        The crops, those held out last, and a sentence that describes them.
+        The crops, those held out last, and their description in one line.
 
     Raises:
-        FacesetError: there is no faceset or only one subject, facesets are nested, or a crop is damaged.
+        FacesetError: no faceset or only one subject, nested facesets, or a damaged crop.
     """
     facesets = [Faceset.open(each) for each in facesets_in(folder)]
     records = [record for faceset in facesets for record in faceset.records]
     files = [path for faceset in facesets for path in faceset.files]
     if len(facesets) == 1:
-        who = told_apart(records)
+        identities = cluster_identities(records)
     else:
-        who = np.repeat(np.arange(len(facesets)), [len(faceset) for faceset in facesets])
-    people = int(who.max()) + 1
+        identities = np.repeat(np.arange(len(facesets)), [len(faceset) for faceset in facesets])
+    people = int(identities.max()) + 1
     if people < 2:
         raise FacesetError(
-            f"{folder}: one faceset, in which no two people can be told apart; a pretraining takes facesets of several "
-            f"people, each in a folder of its own, such as {folder / 'NAME'}"
+            f"{folder}: one faceset in which no two people can be distinguished; a pretraining needs facesets of "
+            f"several people, each in its own folder, such as {folder / 'NAME'}"
         )
-    order, held_out = hold_out_identities(who, part)
-    # As one faceset of everybody, so that each crop is read into its place and no array is held twice.
-    together = Faceset(folder, tuple(files[i] for i in order), tuple(records[i] for i in order))
-    # No centroid: the mean of many people's embeddings is nobody's.
-    crops = replace(crops_of(together, coverage, size, margin), is_alone=False, people=people, validation=held_out)
-    unseen = len(set(who.tolist()) - set(who[order[:-held_out]].tolist()))
-    which = f"those of {unseen} of the people" if unseen else "the last of each person's"
-    return crops, f"{len(crops.images)} crops of {people} people; held out for validation are {held_out}, {which}"
+    order, held_out = hold_out_identities(identities, part)
+    # As one faceset, so that each crop is read into its place and no array exists twice.
+    pool = Faceset(folder, tuple(files[i] for i in order), tuple(records[i] for i in order))
+    # No centroid, since the mean embedding of many people is meaningless.
+    crops = replace(crops_of(pool, coverage, size, margin), is_alone=False, people=people, validation=held_out)
+    unseen = len(set(identities.tolist()) - set(identities[order[:-held_out]].tolist()))
+    which = f"all of {unseen} people" if unseen else "the last of each person"
+    return crops, f"{len(crops.images)} crops of {people} people; {held_out} are held out for validation ({which})"
 
 
 def facesets_in(folder: Path) -> list[Path]:
-    """Folders with crops in a folder, including itself, by name; follows links, skips hidden folders.
+    """Sorted folders with crops in a folder, including itself; follows links, skips hidden folders.
 
     Raises:
-        FacesetError: there is none, they are nested, or a folder cannot be read.
+        FacesetError: no faceset, nested facesets, or a folder that cannot be read.
     """
 
     def refuse(error: OSError) -> NoReturn:
         raise FacesetError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
     if not folder.is_dir():
-        raise FacesetError(f"{folder}: no such folder; make one with a faceset for each person by `visagist extract`")
+        raise FacesetError(f"{folder}: no such folder; create one with a faceset per person by `visagist extract`")
     found: list[Path] = []
     seen: set[Path] = set()
     for here, below, files in os.walk(folder, onerror=refuse, followlinks=True):
         real = Path(here).resolve()
-        if real in seen:  # by another link
+        if real in seen:  # through another link
             below.clear()
             continue
         seen.add(real)
@@ -84,23 +84,23 @@ def facesets_in(folder: Path) -> list[Path]:
             found.append(Path(here))
     if not found:
         raise FacesetError(
-            f"{folder}: no faceset in it, at any depth; make one for each person with "
+            f"{folder}: contains no faceset at any depth; create one per person with "
             f"`visagist extract FOOTAGE -o {folder / 'NAME'}`"
         )
     for inner in found:
         for outer in set(found).intersection(inner.parents):
             raise FacesetError(
-                f"{outer}: holds crops and another faceset, {inner.relative_to(outer)}, so that nobody can tell "
-                "whether these are one person or two; put each person's crops into a folder of their own"
+                f"{outer}: contains crops and another faceset, {inner.relative_to(outer)}, so it is unclear "
+                "whether these are one person or two; put each person's crops into a separate folder"
             )
     return found
 
 
-def told_apart(records: list[Record]) -> NDArray[np.int64]:
+def cluster_identities(records: list[Record]) -> NDArray[np.int64]:
     """Cluster the crops of one faceset by identity.
 
-    Every track joins the identity with the most similar mean embedding, or starts a new one; the longest tracks come
-    first, since their means are the most reliable. Unlike `faces.cluster` it does not compare all pairs, so tens of
+    Each track joins the identity with the most similar mean embedding or starts a new one; the longest tracks come
+    first, since their means are the most reliable. Unlike `faces.cluster`, this does not compare all pairs, so tens of
     thousands of stills take seconds.
 
     Returns:
@@ -109,7 +109,7 @@ def told_apart(records: list[Record]) -> NDArray[np.int64]:
     tracks: dict[tuple[str, int], list[int]] = {}
     for i, record in enumerate(records):
         tracks.setdefault((record.footage_sha256, record.track), []).append(i)
-    who = np.full(len(records), UNKNOWN, np.int64)
+    identities = np.full(len(records), UNKNOWN, np.int64)
     sums = np.empty((len(tracks), 128))  # weighted embeddings of each identity
     people = 0
     for members in sorted(tracks.values(), key=len, reverse=True):
@@ -118,10 +118,10 @@ def told_apart(records: list[Record]) -> NDArray[np.int64]:
             continue
         weights = np.array([embedding_weight(np.array(r.pose), r.score, r.width, r.sharpness) for r, _ in known])
         mean = mean_embedding(np.stack([vector for _, vector in known]), weights)
-        alike = sums[:people] @ mean / np.linalg.norm(sums[:people], axis=1)
-        best = int(alike.argmax()) if people and alike.max() >= SAME_PERSON_SIMILARITY else people
+        similarity = sums[:people] @ mean / np.linalg.norm(sums[:people], axis=1)
+        best = int(similarity.argmax()) if people and similarity.max() >= SAME_PERSON_SIMILARITY else people
         if best == people:
             sums[people], people = 0, people + 1
         sums[best] += mean * weights.sum()
-        who[members] = best
-    return who
+        identities[members] = best
+    return identities

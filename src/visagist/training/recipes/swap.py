@@ -1,4 +1,4 @@
-"""The swap: one network for a source, a target and perhaps more identities."""
+"""The swap: one network for a source, a target and optional other identities."""
 
 from collections.abc import Mapping
 from typing import TypeVar
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 def by_identity(source: T, target: T, others: Mapping[str, T]) -> dict[str, T]:
-    """Anything of each identity by its name, the source first, the target second.
+    """Values by the name of their identity, the source first, the target second.
 
     Raises:
-        ConfigError: one of the others has a name that is not an identifier, or is taken.
+        ConfigError: another identity's name is reserved or not an identifier.
 
     >>> list(by_identity(1, 2, {"anna": 3}))
     ['source', 'target', 'anna']
