@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from visagist.demo import SOURCE, TARGET
-from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.evaluation_data import EvaluationData, FaceObservations, Source
 from visagist.faces import (
     align,
     crop_matrix,
@@ -54,8 +54,8 @@ def target_frames() -> tuple[tuple[Frame, ...], tuple[np.ndarray, ...]]:
 
 
 @functools.cache
-def real_case() -> Case:
-    """The target, judged as it is: every ratio is 1. The source is the other speaker; masks have a soft edge."""
+def real_data() -> EvaluationData:
+    """The target, evaluated as it is: every ratio is 1. The source is the other speaker; masks have a soft edge."""
     frames, landmarks = target_frames()
     times = np.array([float(frame.time) for frame in frames])
     smooth = smooth_alignments(times, np.stack([align(points) for points in landmarks]), np.full(FRAMES, 10.0))
@@ -66,7 +66,7 @@ def real_case() -> Case:
         np.stack([crop_of(frame, matrix) for frame, matrix in zip(frames, matrices, strict=True)]),
         np.stack(landmarks),
     )
-    return Case(
+    return EvaluationData(
         frames=np.arange(FRAMES),
         times=times,
         follows=np.arange(FRAMES) > 0,
@@ -75,9 +75,9 @@ def real_case() -> Case:
         hulls=np.stack([hull_mask(points, SIZE) for points in in_crop]),
         is_swapped=np.ones(FRAMES, bool),
         target=seen,
-        judged=seen,
+        evaluated=seen,
         source=real_source(),
-        strangers=np.zeros((2, 128), np.float32),
+        impostors=np.zeros((2, 128), np.float32),
     )
 
 
@@ -96,7 +96,7 @@ def real_source() -> Source:
     )
 
 
-def seen_as(name: str, crops: np.ndarray, landmarks: np.ndarray, outside: np.ndarray | None = None) -> Appearance:
+def seen_as(name: str, crops: np.ndarray, landmarks: np.ndarray, outside: np.ndarray | None = None) -> FaceObservations:
     """An appearance of which only pictures and landmarks matter."""
 
     def unknown(*shape: int) -> np.ndarray:
@@ -104,7 +104,9 @@ def seen_as(name: str, crops: np.ndarray, landmarks: np.ndarray, outside: np.nda
 
     scores = np.full(len(crops), 10, np.float32)
     outside = np.full(len(crops), np.inf) if outside is None else outside
-    return Appearance(name, crops, landmarks, scores, unknown(3), unknown(52), unknown(128), unknown(128), outside)
+    return FaceObservations(
+        name, crops, landmarks, scores, unknown(3), unknown(52), unknown(128), unknown(128), outside
+    )
 
 
 def soft(mask: np.ndarray) -> np.ndarray:
@@ -116,22 +118,22 @@ def hard(masks: np.ndarray) -> np.ndarray:
     return np.where(masks > 127, 255, 0).astype(np.uint8)
 
 
-def judging(case: Case, pictures: np.ndarray, masks: np.ndarray | None = None) -> Case:
-    """`pictures` `(N, S, S, 3)`, 0..255, judged where the masks (the case's, if none are given) show them."""
-    weight = (case.masks if masks is None else masks)[..., None] / 255
-    shown = case.target.crops * (1 - weight) + pictures * weight
+def evaluating(data: EvaluationData, pictures: np.ndarray, masks: np.ndarray | None = None) -> EvaluationData:
+    """`pictures` `(N, S, S, 3)`, 0..255, evaluated where the masks (the case's, if none are given) show them."""
+    weight = (data.masks if masks is None else masks)[..., None] / 255
+    shown = data.target.crops * (1 - weight) + pictures * weight
     crops = np.clip(np.round(shown), 0, 255).astype(np.uint8)
-    return replace(case, judged=seen_as("judged", crops, case.target.landmarks))
+    return replace(data, evaluated=seen_as("evaluated", crops, data.target.landmarks))
 
 
 def blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:
     return np.stack([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in pictures])
 
 
-def brightness_flicker(case: Case, part: float) -> np.ndarray:
+def brightness_flicker(data: EvaluationData, part: float) -> np.ndarray:
     """The target, every other frame brighter by `part` than those between."""
-    gains = 1 + part * (np.arange(len(case.frames)) % 2 - 0.5)
-    return case.target.crops * gains[:, None, None, None]
+    gains = 1 + part * (np.arange(len(data.frames)) % 2 - 0.5)
+    return data.target.crops * gains[:, None, None, None]
 
 
 def moved(pictures: np.ndarray, pixels: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.evaluation.constructed import blurred, crop_of, judging, real_case, target_frames
+from tests.evaluation.constructed import blurred, crop_of, evaluating, real_data, target_frames
 
 from visagist.core.errors import EvaluationError
 from visagist.demo import TARGET
@@ -30,9 +30,9 @@ def encoded(frames: list[Frame], path: Path, crf: int) -> list[Frame]:
 
 
 def changed(frames: list[Frame]) -> list[bool]:
-    case = real_case()
-    crops = [crop_of(frame, matrix) for frame, matrix in zip(frames, case.matrices, strict=True)]
-    return [is_changed(*crop) for crop in zip(case.target.crops, crops, case.hulls, strict=True)]
+    data = real_data()
+    crops = [crop_of(frame, matrix) for frame, matrix in zip(frames, data.matrices, strict=True)]
+    return [is_changed(*crop) for crop in zip(data.target.crops, crops, data.hulls, strict=True)]
 
 
 @pytest.mark.parametrize("crf", [16, 30, 36])
@@ -44,38 +44,38 @@ def test_a_target_that_was_only_encoded_again_is_not_changed(crf: int, tmp_path:
 @pytest.mark.parametrize("crf", [16, 30])
 def test_another_face_is_a_change_however_it_is_encoded(crf: int, tmp_path: Path) -> None:
     """The source's face under the mask, as a swap without any colour matching has it."""
-    case = real_case()
+    data = real_data()
     frames, _ = target_frames()
     swapped = [
         composite(frame, face.astype(np.float32) / 255, mask.astype(np.float32) / 255, matrix)[0]
         for frame, face, mask, matrix in zip(
-            frames, np.resize(case.source.crops, case.target.crops.shape), case.masks, case.matrices, strict=True
+            frames, np.resize(data.source.crops, data.target.crops.shape), data.masks, data.matrices, strict=True
         )
     ]
     assert all(changed(encoded(swapped, tmp_path / "swap.nut", crf)))
 
 
 def test_small_changes_are_changes_where_nothing_else_changed() -> None:
-    case = real_case()
-    softer = judging(case, blurred(case.target.crops, 1)).judged.crops
-    assert all(is_changed(*crop) for crop in zip(case.target.crops, softer, case.hulls, strict=True))
-    same = case.target.crops
-    assert not any(is_changed(*crop) for crop in zip(same, same, case.hulls, strict=True))
+    data = real_data()
+    softer = evaluating(data, blurred(data.target.crops, 1)).evaluated.crops
+    assert all(is_changed(*crop) for crop in zip(data.target.crops, softer, data.hulls, strict=True))
+    same = data.target.crops
+    assert not any(is_changed(*crop) for crop in zip(same, same, data.hulls, strict=True))
 
 
 def test_a_regraded_picture_is_not_a_changed_face() -> None:
-    case = real_case()
-    graded = np.clip(case.target.crops * 1.06 + 3, 0, 255).astype(np.uint8)
-    assert not any(is_changed(*crop) for crop in zip(case.target.crops, graded, case.hulls, strict=True))
+    data = real_data()
+    graded = np.clip(data.target.crops * 1.06 + 3, 0, 255).astype(np.uint8)
+    assert not any(is_changed(*crop) for crop in zip(data.target.crops, graded, data.hulls, strict=True))
 
 
 def test_a_whole_head_that_was_replaced_is_a_changed_face() -> None:
     """Other tools replace hair and ears too: the ring around the face is no measure of the encoder then."""
-    case = real_case()
-    wide = np.stack([cv2.dilate(hull, np.ones((25, 25), np.uint8)) for hull in case.hulls])
-    other = np.resize(case.source.crops, case.target.crops.shape)
-    head = judging(case, other, wide).judged.crops
-    assert all(is_changed(*crop) for crop in zip(case.target.crops, head, case.hulls, strict=True))
+    data = real_data()
+    wide = np.stack([cv2.dilate(hull, np.ones((25, 25), np.uint8)) for hull in data.hulls])
+    other = np.resize(data.source.crops, data.target.crops.shape)
+    head = evaluating(data, other, wide).evaluated.crops
+    assert all(is_changed(*crop) for crop in zip(data.target.crops, head, data.hulls, strict=True))
 
 
 def test_psnr_outside_is_that_of_a_known_noise() -> None:
@@ -89,9 +89,9 @@ def test_psnr_outside_is_that_of_a_known_noise() -> None:
 
 def test_what_happens_to_the_face_does_not_count_outside() -> None:
     frames, landmarks = target_frames()
-    case = real_case()
-    white = np.ones((case.size, case.size, 3), np.float32)
-    swapped, _, _ = composite(frames[0], white, case.masks[0].astype(np.float32) / 255, case.matrices[0])
+    data = real_data()
+    white = np.ones((data.size, data.size, 3), np.float32)
+    swapped, _, _ = composite(frames[0], white, data.masks[0].astype(np.float32) / 255, data.matrices[0])
     assert outside_psnr(frames[0], swapped, landmarks[0]) == np.inf
     assert outside_psnr(frames[0], swapped, landmarks[0] + 60) < 30
 
@@ -118,10 +118,10 @@ def test_frames_of_two_sizes_are_refused() -> None:
 
 
 def test_the_metric_writes_100_db_for_equal_and_nothing_for_unknown() -> None:
-    case = real_case()
+    data = real_data()
     outside = np.full(12, 41.0)
     outside[:3], outside[3] = np.inf, np.nan
-    figure, curve = evaluate_metric(OUTSIDE_PSNR, case.judging(replace(case.judged, outside=outside)))
+    figure, curve = evaluate_metric(OUTSIDE_PSNR, data.with_evaluated(replace(data.evaluated, outside=outside)))
     assert (figure.value, figure.count) == (41, 11)
     np.testing.assert_array_equal(curve[:3], 100)
 

@@ -11,7 +11,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from visagist.demo import SOURCE, TARGET
-from visagist.evaluation.baselines import Paster, choose_views, jittered, membrane, paste, triangles, warp_map
+from visagist.evaluation.baselines import CopyPaste, choose_views, jittered, membrane, paste, triangles, warp_map
 from visagist.evaluation.evaluation_data import Source
 from visagist.faces import Face, crop_matrix, describe, embed, find_landmarks, hull_mask, mean_mesh, transform_landmarks
 from visagist.media import frame_from_rgb, read_picture
@@ -228,7 +228,7 @@ def test_a_plan_pastes_the_same_whatever_the_order(source: Seen, target: Seen) -
     both = [np.stack([a, b]) for a, b in ((crop, crop[:, ::-1]), (hull, hull), (landmarks, landmarks))]
     faces = Source(*both, np.stack([face.pose, face.pose + 30]), nobody, nobody)
     row = [replace(target[2], frame=frame, time=Fraction(frame, 25), track=0) for frame in (3, 4, 9)]
-    paster = Paster.plan(faces, row)
+    paster = CopyPaste.plan(faces, row)
     assert paster.views.keys() == {3, 4, 9}
     first = {frame: paster.paste(frame, *target[:2]) for frame in (3, 4, 9)}
     for frame in (9, 4, 3):

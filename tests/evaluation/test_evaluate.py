@@ -15,10 +15,10 @@ import visagist
 from visagist.core.errors import EvaluationError, FootageError, NoFaceError
 from visagist.demo import SOURCE, TARGET
 from visagist.evaluation import Evaluation, metric
-from visagist.evaluation.baselines import Paster
+from visagist.evaluation.baselines import CopyPaste
 from visagist.evaluation.collect_frames import NO_MATCH, NOT_SWAPPED
 from visagist.evaluation.evaluation_data import Source
-from visagist.evaluation.observe import crop_of, look_at_source
+from visagist.evaluation.observe import crop_of, observe_source
 from visagist.evaluation.result import NOISE, PASTE, RENDER
 from visagist.evaluation.result import TARGET as UNSWAPPED
 from visagist.faces import Face, FaceTable, analyze, crop_matrix, invert, transform
@@ -73,7 +73,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     write_frames(clip, first_frames(SOURCE / "s1_bbaf2n.mpg", 24)[::3])  # neighbours in time are alike
     faceset = extract(clip, folder / "faces")
     table = analyze(target, workspace / "tables" / "target.mp4.parquet")
-    source = look_at_source(faceset, SIZE, lambda done: None)
+    source = observe_source(faceset, SIZE, lambda done: None)
     original = first_frames(target, COUNT)
     return Scene(folder, target, folder / "faces", workspace, original, pasted(original, table, source))
 
@@ -81,7 +81,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def pasted(frames: list[np.ndarray], table: FaceTable, source: Source) -> list[np.ndarray]:
     """`frames` with faces of the source."""
     faces: list[Face] = [table.faces_of(index)[0] for index in range(len(frames))]
-    paster = Paster.plan(source, faces)
+    paster = CopyPaste.plan(source, faces)
     result: list[np.ndarray] = []
     for frame, face in zip(frames, faces, strict=True):
         matrix = crop_matrix(face.alignment, "whole", SIZE)
@@ -102,32 +102,32 @@ def flagged(found: Evaluation, reason: str) -> list[int | None]:
 
 
 @pytest.fixture(scope="module")
-def judged(scene: Scene) -> Evaluation:
+def evaluated(scene: Scene) -> Evaluation:
     return scene.evaluate(scene.swapped)
 
 
-def test_a_swap_is_told_from_its_target(judged: Evaluation) -> None:
-    assert [column.name for column in judged.columns] == [RENDER, UNSWAPPED, PASTE, NOISE]
-    assert judged.coverage.share == 1.0
-    assert value(judged, "identity_calibrated") > 0.5 > 0.3 > value(judged, "identity_calibrated", UNSWAPPED)
-    assert value(judged, "retrieval") > 0.9 > 0.1 > value(judged, "retrieval", UNSWAPPED)
-    assert value(judged, "leakage") < value(judged, "leakage", UNSWAPPED) - 0.3
-    assert value(judged, "pose_yaw") < 1.5
-    assert value(judged, "outside_psnr") > 35
-    assert judged.provenance["verdict"] == "no evidence"
-    assert judged.planes_changed_outside is None
-    assert not judged.is_mask_known
-    assert any("no run was given" in note for note in judged.notes)
-    assert not flagged(judged, "outside the face") + flagged(judged, "--offset")
+def test_a_swap_is_told_from_its_target(evaluated: Evaluation) -> None:
+    assert [column.name for column in evaluated.columns] == [RENDER, UNSWAPPED, PASTE, NOISE]
+    assert evaluated.coverage.share == 1.0
+    assert value(evaluated, "identity_calibrated") > 0.5 > 0.3 > value(evaluated, "identity_calibrated", UNSWAPPED)
+    assert value(evaluated, "retrieval") > 0.9 > 0.1 > value(evaluated, "retrieval", UNSWAPPED)
+    assert value(evaluated, "leakage") < value(evaluated, "leakage", UNSWAPPED) - 0.3
+    assert value(evaluated, "pose_yaw") < 1.5
+    assert value(evaluated, "outside_psnr") > 35
+    assert evaluated.provenance["verdict"] == "no evidence"
+    assert evaluated.planes_changed_outside is None
+    assert not evaluated.is_mask_known
+    assert any("no run was given" in note for note in evaluated.notes)
+    assert not flagged(evaluated, "outside the face") + flagged(evaluated, "--offset")
 
 
-def test_the_baselines_stand_where_they_must(judged: Evaluation) -> None:
+def test_the_baselines_stand_where_they_must(evaluated: Evaluation) -> None:
     for name in ("pose_yaw", "expression_landmarks", "placement"):
-        assert value(judged, name, UNSWAPPED) == pytest.approx(0, abs=1e-9)
-        assert 0 < value(judged, name, NOISE) < 1
-    assert value(judged, "seam_gradient", UNSWAPPED) == pytest.approx(1)
-    assert value(judged, "flicker", UNSWAPPED) == pytest.approx(1)
-    assert "flicker" not in next(column for column in judged.columns if column.name == NOISE).figures
+        assert value(evaluated, name, UNSWAPPED) == pytest.approx(0, abs=1e-9)
+        assert 0 < value(evaluated, name, NOISE) < 1
+    assert value(evaluated, "seam_gradient", UNSWAPPED) == pytest.approx(1)
+    assert value(evaluated, "flicker", UNSWAPPED) == pytest.approx(1)
+    assert "flicker" not in next(column for column in evaluated.columns if column.name == NOISE).figures
 
 
 def test_the_command_line_repeats_a_report_from_its_saved_call(scene: Scene, tmp_path: Path) -> None:
@@ -152,12 +152,12 @@ def gappy(scene: Scene) -> Evaluation:
     return scene.evaluate(render)
 
 
-def test_what_is_missing_is_flagged_and_not_averaged_away(gappy: Evaluation, judged: Evaluation) -> None:
+def test_what_is_missing_is_flagged_and_not_averaged_away(gappy: Evaluation, evaluated: Evaluation) -> None:
     assert flagged(gappy, NOT_SWAPPED) == [4, 5]
     assert flagged(gappy, NO_MATCH) == list(range(8, COUNT))
     assert (gappy.coverage.paired_frames, len(gappy.frames)) == (8, 8)
     assert (gappy.coverage.swapped_frames, gappy.coverage.performer_frames) == (6, COUNT)
-    assert value(gappy, "identity_calibrated") == pytest.approx(value(judged, "identity_calibrated"), abs=0.1)
+    assert value(gappy, "identity_calibrated") == pytest.approx(value(evaluated, "identity_calibrated"), abs=0.1)
 
 
 def test_an_unswapped_render_is_said_to_be_one(scene: Scene) -> None:
@@ -202,9 +202,9 @@ def hidden(scene: Scene) -> list[np.ndarray]:
         (hidden, {}, f"no face found in any of the {FEW} frames"),
         (lambda scene: [frame[::2, ::2] for frame in scene.swapped], {}, r"180x144, but .*target.mp4 is 360x288"),
         (lambda scene: scene.swapped, {"offset": 50.0}, rf"0 of its {COUNT} frames .*--offset SECONDS"),
-        (lambda scene: scene.swapped[:FEW], {"self_swap": True}, "two people"),
+        (lambda scene: scene.swapped[:FEW], {"self_swap": True}, "different people"),
     ],
-    ids=["another scene", "no face", "another size", "other times", "self-swap of two people"],
+    ids=["another scene", "no face", "another size", "other times", "self-swap of different people"],
 )
 def test_what_cannot_be_judged_is_refused(scene: Scene, render, options: dict[str, object], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.evaluation.constructed import FRAMES, brightness_flicker, judging, real_case
+from tests.evaluation.constructed import FRAMES, brightness_flicker, evaluating, real_data
 
 from visagist.core.errors import ConfigError
 from visagist.evaluation import METRICS, all_metrics
@@ -15,8 +15,8 @@ from visagist.evaluation.metric import evaluate_metric
 MODULE = """
 from visagist.evaluation import Metric
 
-def brightness(case):
-    return case.judged.crops.mean((1, 2, 3)) / case.target.crops.mean((1, 2, 3))
+def brightness(data):
+    return data.evaluated.crops.mean((1, 2, 3)) / data.target.crops.mean((1, 2, 3))
 
 METRIC = Metric("brightness", "Brightness", "", "one", "mean / mean", "a test", "everything", brightness, order=55)
 TWICE = (METRIC, METRIC)
@@ -54,8 +54,8 @@ def test_a_metric_of_another_distribution_is_measured_in_its_place(install: Inst
     assert before[after.index("brightness") - 1].startswith("sharpness")  # order 50
     assert before[after.index("brightness")].startswith("seam")  # order 60
     metric = next(metric for metric in all_metrics() if metric.name == "brightness")
-    case = real_case()
-    assert evaluate_metric(metric, judging(case, 0.8 * case.target.crops))[0].value == pytest.approx(0.9, abs=0.05)
+    data = real_data()
+    assert evaluate_metric(metric, evaluating(data, 0.8 * data.target.crops))[0].value == pytest.approx(0.9, abs=0.05)
 
 
 @pytest.mark.parametrize("what", ["brightness", "TWICE", "missing"])
@@ -68,8 +68,8 @@ def test_what_is_no_metric_is_refused_by_its_name(install: Install, what: str) -
 @pytest.mark.parametrize("name", [metric.name for metric in all_metrics()])
 def test_a_metric_gives_a_value_per_frame_and_none_where_nothing_was_swapped(name: str) -> None:
     metric = next(metric for metric in all_metrics() if metric.name == name)
-    case = real_case()
-    flickering = judging(case, brightness_flicker(case, 0.05))
+    data = real_data()
+    flickering = evaluating(data, brightness_flicker(data, 0.05))
     _, curve = evaluate_metric(metric, replace(flickering, is_swapped=np.arange(FRAMES) != 4))
     assert curve.shape == (FRAMES,)
     assert np.isnan(curve[4])

@@ -11,7 +11,7 @@ from benchmarks.synthetic import cases, detectors, model, paint, render
 from benchmarks.synthetic.scene import DISTANCE, Placement, encoded, photograph, scene
 
 from benchmarks import truth
-from visagist.evaluation import Appearance, Figure, all_metrics
+from visagist.evaluation import FaceObservations, Figure, all_metrics
 from visagist.faces import Mesh, detect_faces, embed, find_best_landmarks
 from visagist.media import frame_from_rgb
 
@@ -107,11 +107,11 @@ def test_linear_light_is_encoded_as_srgb() -> None:
     np.testing.assert_allclose(encoded(np.array([0.0, 0.2140411, 1.5], np.float32)), [0, 0.5, 1], atol=1e-5)
 
 
-def appearance(landmarks: np.ndarray) -> Appearance:
+def appearance(landmarks: np.ndarray) -> FaceObservations:
     """What a detector that only finds landmarks would see."""
     count = len(landmarks)
     embeddings = np.zeros((count, 128), np.float32)
-    return Appearance(
+    return FaceObservations(
         name="constructed",
         crops=np.zeros((count, 8, 8, 3), np.uint8),
         landmarks=landmarks.astype(np.float32),

@@ -16,11 +16,11 @@ from visagist.core.events import EventCallback, Progress, Result, silent
 from visagist.core.files import write_atomic
 from visagist.core.settings import Settings, read_toml, save_call, shown
 from visagist.core.types import StrPath
-from visagist.evaluation.collect_frames import STEP, Performer, Repeat, crop_size, gather
+from visagist.evaluation.collect_frames import STEP, Performer, RepeatedMerge, collect_frames, crop_size
 from visagist.evaluation.frame_matching import FrameMatching, excerpt_offset
 from visagist.evaluation.measure import measure
 from visagist.evaluation.metric import Figure
-from visagist.evaluation.observe import look_at_source
+from visagist.evaluation.observe import observe_source
 from visagist.evaluation.reconstruction import reconstruct
 from visagist.evaluation.report.page import write_report
 from visagist.evaluation.result import Evaluation
@@ -88,7 +88,7 @@ def evaluate(
     """Measure a render against its target and its source.
 
     Args:
-        render: the video or image sequence that is judged, of any tool.
+        render: the video or image sequence that is evaluated, of any tool.
         target: the footage that was changed; frames are matched by presentation time.
         source: faceset or footage of the person whose face appears.
         run: the run that made the render. It gives validation faces to reconstruct and, if the render's credentials
@@ -122,7 +122,7 @@ def evaluate(
     check_reference(merging.target_reference, merging.target_identity)
     claim_folder(workspace)
     faceset = _source_faceset(source, options, merging, workspace, events)
-    # The target is read as a merge with --allow-damaged reads it: what can be decoded is judged.
+    # The target is read as a merge with --allow-damaged reads it: what can be decoded is evaluated.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)
     number = _performer(target, table, merging, workspace)
     performer = _faces_of(table, number)
@@ -133,14 +133,14 @@ def evaluate(
     if why := _why_not_repeated(render, call, trained, credentials):
         notes.append(f"{why}: the outline of the face stands in for the merge's mask, so the seam is not judged")
     elif trained is not None:
-        repeat = Repeat(trained, merging, performer_of(table, number, merging))
+        repeat = RepeatedMerge(trained, merging, performer_of(table, number, merging))
     if options.self_swap and trained is not None and seen_in_training(trained, table.footage_sha256):
         notes.append("the run was trained on this very target: the self-swap looks better than it is")
     seek = not table.lost  # where frames are lost, only counting gives each the number that the table knows it by
     size = crop_size(performer.faces)
-    real = look_at_source(faceset, size, lambda done: events(Progress("look at the source", done, None, "faces")))
+    real = observe_source(faceset, size, lambda done: events(Progress("analyze source", done, None, "faces")))
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".evaluate-") as folder:
-        gathered = gather(
+        collected = collect_frames(
             FrameMatching(changed, shown, _offset(options, merging, changed, shown, seek=seek)),
             performer,
             real,
@@ -153,7 +153,7 @@ def evaluate(
         )
         reconstruction, problem = _reconstruction(trained)
         found = measure(
-            gathered,
+            collected,
             render=render,
             target=target,
             source=source,

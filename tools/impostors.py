@@ -1,12 +1,12 @@
 """The file of strangers that an evaluation compares a likeness with.
 
-    python tools/strangers.py src/visagist/evaluation/impostors.json PERSON=FOOTAGE...
+    python tools/impostors.py src/visagist/evaluation/impostors.json PERSON=FOOTAGE...
 
 FOOTAGE is a clip, or a folder of clips, that shows PERSON alone. `VIEWS` frames, spread evenly over each clip's length
 and over the clips, are embedded by dlib's network. Only people of the GRID corpus (CC BY 4.0) may come into the
 package. It was made by
 
-    python tools/strangers.py src/visagist/evaluation/impostors.json \\
+    python tools/impostors.py src/visagist/evaluation/impostors.json \\
         s1=src/visagist/demo/footage/source sbia1a=src/visagist/demo/footage/target/sbia1a.mpg \\
         brbk7n=GRID/brbk7n.mpg lbbc2a=GRID/lbbc2a.mpg sbwe5n=GRID/sbwe5n.mpg
 
