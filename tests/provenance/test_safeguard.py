@@ -63,7 +63,7 @@ def test_refusal_says_so_and_comes_early() -> None:
     safeguard = Safeguard(lambda rgb: next(answers))
     for second in range(3):
         safeguard.see_picture(second, grey)
-    with pytest.raises(SafeguardError, match=r"intimate imagery \(3 of 4 frames looked at\)"):
+    with pytest.raises(SafeguardError, match=r"intimate imagery \(3 of 4 sampled frames\)"):
         safeguard.see_picture(3, grey)
 
 

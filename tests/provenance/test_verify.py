@@ -173,7 +173,7 @@ def test_a_stranger_becomes_known(tmp_path: Path, write: Write, claim: Claim) ->
     path = sign(write(tmp_path / "u.png"), tmp_path / "render.png", claim, None, stranger)
     found = verify(path)
     assert (found.verdict, found.fingerprint, found.ok) == (UNKNOWN, stranger.fingerprint, True)
-    assert "not on your list; calls itself 'signer', which nobody checked" in found.as_text()
+    assert "not on your list; calls itself 'signer' (unverified)" in found.as_text()
     add_known_signer(stranger.fingerprint, "Studio North")
     found = verify(path)
     assert (found.verdict, found.signer) == (KNOWN, "Studio North")
