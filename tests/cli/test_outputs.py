@@ -307,7 +307,7 @@ def test_a_swap_does_not_read_what_lies_where_it_writes(production: Production, 
     for home in ("source", "run"):
         (workspace / home).mkdir(parents=True)
         inside = Path(shutil.copy(clip, workspace / home / "source.mp4"))
-        with pytest.raises(OutputError, match=r"source\.mp4: lies where the swap would put .*another --workspace"):
+        with pytest.raises(OutputError, match=r"source\.mp4: is where the swap would write .*another --workspace"):
             production.swap(tmp_path / "out.mp4", source=inside, workspace=workspace)
         assert [path.name for path in (workspace / home).iterdir()] == ["source.mp4"]
         inside.unlink()
@@ -324,7 +324,7 @@ def test_of_a_run_of_three_anybody_can_appear_with_their_own_record(production: 
         production.merge(tmp_path / "other.mp4", **call)
     with pytest.raises(RunError, match=r"no identity 'bert' .*source, target, anna"):
         production.merge(tmp_path / "bert.mp4", **call, subject="bert")
-    with pytest.raises(ConfigError, match="--morph is for runs of amp, and this is one of quick"):
+    with pytest.raises(ConfigError, match="--morph needs a run of the model amp, not quick"):
         production.merge(tmp_path / "morph.mp4", **call, subject="anna", morph=0.5)
 
 
@@ -359,7 +359,7 @@ def test_extract_does_not_touch_what_is_not_its_own(production: Production, tmp_
         extract(production.both, faces)
     extract(production.both, faces, reference=picture)
     assert picture.read_bytes() == before
-    with pytest.raises(FacesetError, match="another extraction is at work"), lock(faces / LOCK, wait=False):
+    with pytest.raises(FacesetError, match="another extraction is writing"), lock(faces / LOCK, wait=False):
         extract(production.both, faces, reference=picture)
 
 
@@ -368,7 +368,7 @@ def test_crops_of_others_in_the_targets_faceset_are_refused_by_a_swap(production
         production.swap(tmp_path / "out.mp4", on_event=interrupted_in_training)
     crop = next((production.folder / "source").glob("*.jpg"))
     shutil.copy(crop, tmp_path / "out.mp4.workspace" / "target")
-    with pytest.raises(FacesetError, match="holds crops of other footage"):
+    with pytest.raises(FacesetError, match="contains crops of footage other than"):
         production.swap(tmp_path / "out.mp4")
 
 

@@ -72,9 +72,9 @@ def test_a_file_that_no_merge_wrote_is_never_replaced(tmp_path: Path) -> None:
     chunks = fill(place_of(workspace, output) / "key")
     check_output(output, None, workspace, [])
     fill(tmp_path, "out.mp4")
-    with pytest.raises(OutputError, match=r"out\.mp4: is there already.*move it away"):
+    with pytest.raises(OutputError, match=r"out\.mp4: already exists.*move it away"):
         check_output(output, None, workspace, [])
-    with pytest.raises(OutputError, match="is there already"):
+    with pytest.raises(OutputError, match="already exists"):
         make_room(output, None, chunks, {})
     output.unlink()
     make_room(output, None, chunks, {})

@@ -157,7 +157,7 @@ def test_a_folder_of_facesets_is_pretrained_on_and_fitted_by_command(tmp_path: P
     write_faceset(folder / "dora", 3, 8)
     ended = visagist(*command)
     assert (ended.code, "another source faceset (27 crops, now 35)" in ended.err) == (1, True)
-    with pytest.raises(ConfigError, match="previews would be taken for crops"):
+    with pytest.raises(ConfigError, match="previews would be read as crops"):
         pretrain(folder, folder / "run", options=small_options(**TINY))
 
 

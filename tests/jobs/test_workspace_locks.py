@@ -119,5 +119,5 @@ def test_a_place_where_nothing_can_be_made_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"t\.lock: cannot be made"), wait_for(tmp_path / "merge" / "t.lock", list):
         pass
     (tmp_path / "b").write_bytes(b"a file, not a folder")
-    with pytest.raises(OutputError, match=r"b: cannot be made"), hold(tmp_path / "b", Path("out.mp4")):
+    with pytest.raises(OutputError, match=r"b: cannot be created"), hold(tmp_path / "b", Path("out.mp4")):
         pass
