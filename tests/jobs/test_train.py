@@ -102,7 +102,7 @@ def test_a_folder_without_crops_is_refused(facesets: tuple[Path, Path], tmp_path
 @pytest.mark.parametrize(
     ("signals", "words", "done"),
     [
-        ((signal.SIGINT,), "interrupted; what was done is saved, and the same command continues", 3),
+        ((signal.SIGINT,), "interrupted; finished work is saved, and the same command continues", 3),
         ((signal.SIGINT, signal.SIGINT), "stopped at once; the same command continues from the last checkpoint", 0),
     ],
 )
