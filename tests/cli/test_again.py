@@ -30,7 +30,7 @@ def crops(workspace: Path) -> dict[Path, int]:
 @pytest.mark.parametrize(
     "words", [("--allow-damaged",), ("--target-identity", "0", "--identity", "0"), ("--target-reference",)]
 )
-def test_other_words_for_the_same_facesets_are_no_other_facesets(
+def test_different_paths_of_the_same_facesets_are_equivalent(
     words: tuple[str, ...], copy: tuple[str | Path, ...], performer: Path, tmp_path: Path
 ) -> None:
     before = crops(tmp_path / "copy")
@@ -52,7 +52,7 @@ def long_training(swapped: Swap, tmp_path: Path) -> tuple[str | Path, ...]:
     return ("train", *facesets, "-o", tmp_path / "run", *rare)
 
 
-def test_a_polite_kill_saves_what_was_trained(long_training: tuple[str | Path, ...], tmp_path: Path) -> None:
+def test_sigterm_saves_the_training(long_training: tuple[str | Path, ...], tmp_path: Path) -> None:
     done = 0
     with subprocess.Popen(
         command(*long_training, "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

@@ -165,7 +165,7 @@ def forty(tmp_path: Path) -> Path:
     ("options", "words"),
     [(("--frames", "0-999"), ("forty.mp4", "0 to 39", "0-999")), (("--device", "cuda:99"), ("cuda:99", "doctor"))],
 )
-def test_a_swap_that_cannot_end_well_is_refused_before_the_work(
+def test_a_swap_that_would_fail_is_refused_before_the_work(
     options: tuple[str, ...], words: tuple[str, ...], forty: Path, source: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out" / "o.mp4"
@@ -174,7 +174,7 @@ def test_a_swap_that_cannot_end_well_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize("output", ["one.png", "frame_%04d.png"])
-def test_many_frames_are_no_single_picture(output: str, forty: Path, source: Path, tmp_path: Path) -> None:
+def test_several_frames_need_a_folder(output: str, forty: Path, source: Path, tmp_path: Path) -> None:
     ended = visagist("swap", source, forty, "-o", tmp_path / "out" / output, *CONSENTS)
     assert_refused(ended, output, "forty.mp4", "give a folder")
     assert not (tmp_path / "out").exists()
@@ -216,7 +216,7 @@ def without_a_face(tmp_path: Path) -> Path:
     return tmp_path / "grey.png"
 
 
-def test_what_is_refused_at_once_leaves_nothing_behind(without_a_face: Path, source: Path, tmp_path: Path) -> None:
+def test_immediate_refusals_leave_nothing_behind(without_a_face: Path, source: Path, tmp_path: Path) -> None:
     """Unusable reference pictures were found only after all frames had been analysed."""
     grey, clip = without_a_face, TARGET
     before = sorted(tmp_path.rglob("*"))
@@ -242,7 +242,7 @@ def test_what_is_refused_at_once_leaves_nothing_behind(without_a_face: Path, sou
         assert sorted(tmp_path.rglob("*")) == before, call
 
 
-def test_a_reader_that_has_gone_is_no_success(source: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_a_failure(source: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         command("extract", source, "-o", tmp_path / "faces", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

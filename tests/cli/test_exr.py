@@ -44,7 +44,7 @@ def merge(swapped: Swap, plates: Path, record: Path, output: Path, *more: str | 
     return ("merge", plates, "--run", swapped.workspace / "run", "-o", output, *consents, *more)
 
 
-def test_plates_come_back_exactly_except_for_the_face_and_signed(
+def test_plates_change_only_in_the_face_and_are_signed(
     swapped: Swap, plates: Path, record: Path, tmp_path: Path
 ) -> None:
     output, matte = tmp_path / "out", tmp_path / "matte"
@@ -80,7 +80,7 @@ def test_plates_come_back_exactly_except_for_the_face_and_signed(
     assert sorted(file.name for file in output.iterdir()) == ["plate.0000.exr", "plate.0000.exr.c2pa"]
 
 
-def test_the_face_is_found_and_cropped_as_in_the_video(plates: Path, tmp_path: Path) -> None:
+def test_exr_crops_match_those_of_the_video(plates: Path, tmp_path: Path) -> None:
     """Linear values were taken for display-referred ones, so that crops came out dark."""
     assert visagist("extract", plates, "-o", tmp_path / "exr", "--min-change", "0", "--format", "png").code == 0
     assert visagist("extract", TARGET, "-o", tmp_path / "video", "--min-change", "0", "--format", "png").code == 0
@@ -91,7 +91,7 @@ def test_the_face_is_found_and_cropped_as_in_the_video(plates: Path, tmp_path: P
     assert np.abs(crop[face].astype(int) - wanted[face]).mean() < 2
 
 
-def test_one_frame_a_film_and_a_preview(swapped: Swap, plates: Path, record: Path, tmp_path: Path) -> None:
+def test_a_single_frame_a_video_and_a_preview(swapped: Swap, plates: Path, record: Path, tmp_path: Path) -> None:
     film = tmp_path / "out.mov"
     ended = visagist(*merge(swapped, plates, record, film))
     assert ended.code == 0, ended.err

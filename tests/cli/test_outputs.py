@@ -166,7 +166,7 @@ def pictures(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.glob("*.png"))
 
 
-def test_footage_of_several_people_does_not_bind_the_sources_record(production: Production, tmp_path: Path) -> None:
+def test_the_hash_of_footage_with_several_people_does_not_bind(production: Production, tmp_path: Path) -> None:
     by_hash = {"run": production.run_of_both, "source_consent": production.record("both_hash")}
     with pytest.raises(ConsentError, match="several people"):
         production.merge(tmp_path / "out.mp4", **by_hash)
@@ -186,7 +186,7 @@ def test_footage_of_several_people_does_not_bind_the_sources_record(production: 
         )
 
 
-def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(production: Production, tmp_path: Path) -> None:
+def test_a_run_without_the_number_of_people_needs_pictures(production: Production, tmp_path: Path) -> None:
     faceset, run = tmp_path / "source", tmp_path / "run"
     shutil.copytree(production.folder / "source", faceset)
     (faceset / STATE).unlink()
@@ -202,9 +202,7 @@ def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(productio
     assert production.merge(tmp_path / "out.mp4", run=run, frames="0-3").frames == 4
 
 
-def test_only_a_whole_extraction_of_the_same_footage_tells_who_was_in_it(
-    production: Production, tmp_path: Path
-) -> None:
+def test_only_a_finished_extraction_says_who_is_in_the_footage(production: Production, tmp_path: Path) -> None:
     faceset, size = tmp_path / "faceset", 32
     shutil.copytree(production.folder / "source", faceset)
     assert load_crops(faceset, "full", size, 1.0).is_alone
@@ -220,7 +218,7 @@ def test_only_a_whole_extraction_of_the_same_footage_tells_who_was_in_it(
     assert load_crops(faceset, "full", size, 1.0).is_alone is None
 
 
-def test_a_few_frames_do_not_tell_whether_the_target_shows_others(production: Production, tmp_path: Path) -> None:
+def test_a_few_frames_do_not_show_whether_the_performer_is_alone(production: Production, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     dialogue = {"target": production.dialogue, "target_consent": production.record("dialogue_hash")}
     with pytest.raises(ConsentError, match="--workspace") as caught:
@@ -236,7 +234,7 @@ def test_a_few_frames_do_not_tell_whether_the_target_shows_others(production: Pr
     assert sheet.exists()
 
 
-def test_nothing_is_made_over_what_it_is_made_from(production: Production, tmp_path: Path) -> None:
+def test_inputs_are_never_overwritten(production: Production, tmp_path: Path) -> None:
     run, records = production.run, tmp_path / "records"
     shutil.copytree(production.folder / "records", records)
     shutil.copy(production.target, tmp_path / "target.mp4")
@@ -301,7 +299,7 @@ def test_a_swap_refuses_before_it_trains(production: Production, tmp_path: Path)
     assert not list(tmp_path.glob("**/*.workspace"))
 
 
-def test_a_swap_does_not_read_what_lies_where_it_writes(production: Production, tmp_path: Path) -> None:
+def test_footage_inside_the_workspace_is_refused(production: Production, tmp_path: Path) -> None:
     workspace = tmp_path / "film"
     clip = Path(shutil.copy(production.source, tmp_path / "source.mp4"))
     for home in ("source", "run"):
@@ -313,7 +311,7 @@ def test_a_swap_does_not_read_what_lies_where_it_writes(production: Production, 
         inside.unlink()
 
 
-def test_of_a_run_of_three_anybody_can_appear_with_their_own_record(production: Production, tmp_path: Path) -> None:
+def test_every_identity_of_a_run_needs_its_own_record(production: Production, tmp_path: Path) -> None:
     run = tmp_path / "run"
     faces = {name: production.folder / name for name in ("source", "target", "both")}
     three = SMALL.model_copy(update={"batch": 6, "iterations": 12})
@@ -344,7 +342,7 @@ def test_amp_morphs_from_the_performer_to_the_source(production: Production, tmp
         MergeOptions(morph=1.5)
 
 
-def test_extract_does_not_touch_what_is_not_its_own(production: Production, tmp_path: Path) -> None:
+def test_extract_changes_only_its_own_files(production: Production, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     shutil.copy(production.source, clips / "source.mp4")
@@ -377,9 +375,7 @@ def interrupted_in_training(event: Event) -> None:
         raise KeyboardInterrupt
 
 
-def test_a_record_that_changes_while_a_merge_is_at_work_is_the_one_that_was_read(
-    production: Production, tmp_path: Path
-) -> None:
+def test_a_record_changed_during_a_merge_is_stated_as_read(production: Production, tmp_path: Path) -> None:
     paths = [Path(shutil.copy(production.record(f"{name}_hash"), tmp_path)) for name in ("source", "target")]
     before = tuple(record_sha256(path) for path in paths)
     records = Records.load(*paths)
@@ -407,7 +403,7 @@ def suspicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     weights.session.cache_clear()
 
 
-def test_no_way_leads_past_the_safeguard(production: Production, tmp_path: Path, suspicious: None) -> None:
+def test_the_safeguard_cannot_be_bypassed(production: Production, tmp_path: Path, suspicious: None) -> None:
     output = tmp_path / "out" / "out.mp4"
     with pytest.raises(SafeguardError, match=r"target\.mp4"):
         production.merge(output, workspace=tmp_path / "merge")
@@ -419,7 +415,7 @@ def test_no_way_leads_past_the_safeguard(production: Production, tmp_path: Path,
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_damaged_footage_needs_to_be_allowed(production: Production, tmp_path: Path) -> None:
+def test_damaged_footage_must_be_allowed(production: Production, tmp_path: Path) -> None:
     data = bytearray(TARGET.read_bytes())
     data[150_000:150_400] = bytes(400)
     hole = tmp_path / "hole.mpg"
@@ -479,7 +475,7 @@ def test_pictures_of_two_renders_are_never_mixed(production: Production, tmp_pat
     assert pictures(frames) == ["000001.png", "000002.png"]
 
 
-def test_killed_while_it_writes_pictures_any_command_for_them_goes_on(production: Production, tmp_path: Path) -> None:
+def test_a_merge_killed_while_writing_pictures_can_be_repeated(production: Production, tmp_path: Path) -> None:
     frames = tmp_path / "frames"
     arguments = ("merge", production.target, "--run", production.run, "-o", frames, "--source-consent",
                  production.record("source_hash"), "--target-consent", production.record("target_hash"),
@@ -496,7 +492,7 @@ def test_killed_while_it_writes_pictures_any_command_for_them_goes_on(production
     assert pictures(frames) == ["000004.png", "000005.png"]
 
 
-def test_the_mattes_are_a_part_of_what_is_done(production: Production, tmp_path: Path) -> None:
+def test_a_finished_merge_includes_its_mattes(production: Production, tmp_path: Path) -> None:
     output, matte = tmp_path / "out.mp4", tmp_path / "matte"
     asked = {"frames": "0-3", "matte": matte}
     production.merge(output, **asked)
@@ -515,7 +511,7 @@ def test_the_mattes_are_a_part_of_what_is_done(production: Production, tmp_path:
         production.merge(tmp_path / "another.mp4", **asked)
 
 
-def test_a_wrong_number_is_no_missing_performer(production: Production, tmp_path: Path) -> None:
+def test_a_wrong_identity_number_is_not_a_missing_performer(production: Production, tmp_path: Path) -> None:
     for allow_no_face in (False, True):
         with pytest.raises(SubjectError, match=rf"no identity 7.*0 \({FRAMES} frames\)") as caught:
             production.merge(tmp_path / "out.mp4", target_identity=7, allow_no_face=allow_no_face)
@@ -524,7 +520,7 @@ def test_a_wrong_number_is_no_missing_performer(production: Production, tmp_path
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_what_other_face_models_saw_is_seen_again(
+def test_other_face_models_repeat_the_analysis(
     production: Production, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     footage, options = probe(production.target), AnalyzeOptions()

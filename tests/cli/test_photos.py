@@ -69,7 +69,7 @@ def test_a_folder_of_photos_is_extracted(photos: Path, tmp_path: Path) -> None:
         assert load_consent(tmp_path / f"{name}.toml").footage_sha256 == tuple(hashes)
 
 
-def test_photos_are_no_target(photos: Path, tmp_path: Path) -> None:
+def test_photos_are_refused_as_a_target(photos: Path, tmp_path: Path) -> None:
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", SOURCE_CONSENT)
     commands = [
         ("merge", photos, "-o", tmp_path / "out", *consents, "--allow-no-face"),
@@ -83,7 +83,7 @@ def test_photos_are_no_target(photos: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_folder_of_photos_is_not_mistaken_for_another(photos: Path, tmp_path: Path) -> None:
+def test_an_interrupted_extraction_of_photos_continues(photos: Path, tmp_path: Path) -> None:
     """A photo that is added later is other footage, as a changed video is."""
     folder, faces = tmp_path / "photos", tmp_path / "faces"
     shutil.copytree(photos, folder)

@@ -92,7 +92,7 @@ def test_every_option_can_be_given_on_the_command_line_and_in_toml(tmp_path: Pat
     assert main(["train", "none", "none", "-o", str(tmp_path / "run"), "--config", str(path)]) == 1  # no such faceset
 
 
-def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_of_numbers_can_be_given_on_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "train.toml"
     path.write_text("[settings]\nencoder = [8, 16, 0]\n")
     assert main(["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]) == 2
@@ -113,14 +113,14 @@ def test_settings_of_a_model_on_the_command_line_leave_those_of_a_file(
     assert main([*call, "--settings.size", "128"]) == 1  # no such faceset
 
 
-def test_no_option_of_a_swap_has_two_meanings() -> None:
+def test_option_names_of_a_swap_are_unique() -> None:
     kinds = (TrainOptions, MergeOptions, EncodeOptions)
     names = [name for kind in kinds for name in kind.model_fields]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_what_is_no_number_is_refused(value: float) -> None:
+def test_infinity_and_nan_are_refused(value: float) -> None:
     """`--minutes inf` ended in a traceback, and a learning rate of infinity was trained with."""
     for table, kind in {"": TrainOptions, **tables()}.items():
         for name in (name for name, field in kind.model_fields.items() if "float" in str(field.annotation)):

@@ -36,13 +36,13 @@ def changed(frames: list[Frame]) -> list[bool]:
 
 
 @pytest.mark.parametrize("crf", [16, 30, 36])
-def test_a_target_that_was_only_encoded_again_is_not_changed(crf: int, tmp_path: Path) -> None:
+def test_reencoding_is_not_a_change(crf: int, tmp_path: Path) -> None:
     frames = encoded(list(target_frames()[0]), tmp_path / "again.nut", crf)
     assert not any(changed(frames))
 
 
 @pytest.mark.parametrize("crf", [16, 30])
-def test_another_face_is_a_change_however_it_is_encoded(crf: int, tmp_path: Path) -> None:
+def test_another_face_is_a_change_at_every_encoding(crf: int, tmp_path: Path) -> None:
     """The source's face under the mask, as a swap without any colour matching has it."""
     data = real_data()
     frames, _ = target_frames()
@@ -55,7 +55,7 @@ def test_another_face_is_a_change_however_it_is_encoded(crf: int, tmp_path: Path
     assert all(changed(encoded(swapped, tmp_path / "swap.nut", crf)))
 
 
-def test_small_changes_are_changes_where_nothing_else_changed() -> None:
+def test_small_changes_count_without_encoder_noise() -> None:
     data = real_data()
     softer = evaluating(data, blurred(data.target.crops, 1)).evaluated.crops
     assert all(is_changed(*crop) for crop in zip(data.target.crops, softer, data.hulls, strict=True))
@@ -69,7 +69,7 @@ def test_a_regraded_picture_is_not_a_changed_face() -> None:
     assert not any(is_changed(*crop) for crop in zip(data.target.crops, graded, data.hulls, strict=True))
 
 
-def test_a_whole_head_that_was_replaced_is_a_changed_face() -> None:
+def test_a_replaced_head_is_a_changed_face() -> None:
     """Other tools replace hair and ears too: the ring around the face is no measure of the encoder then."""
     data = real_data()
     wide = np.stack([cv2.dilate(hull, np.ones((25, 25), np.uint8)) for hull in data.hulls])
@@ -78,7 +78,7 @@ def test_a_whole_head_that_was_replaced_is_a_changed_face() -> None:
     assert all(is_changed(*crop) for crop in zip(data.target.crops, head, data.hulls, strict=True))
 
 
-def test_psnr_outside_is_that_of_a_known_noise() -> None:
+def test_psnr_outside_matches_known_noise() -> None:
     frames, landmarks = target_frames()
     target = frames[0].rgb()
     bright = np.clip(target, 0, 0.97)
@@ -87,7 +87,7 @@ def test_psnr_outside_is_that_of_a_known_noise() -> None:
     assert found == pytest.approx(-20 * np.log10(0.02), abs=0.05)
 
 
-def test_what_happens_to_the_face_does_not_count_outside() -> None:
+def test_changes_of_the_face_do_not_count_outside() -> None:
     frames, landmarks = target_frames()
     data = real_data()
     white = np.ones((data.size, data.size, 3), np.float32)
@@ -105,19 +105,19 @@ def test_a_coarser_encoding_has_less_psnr(tmp_path: Path) -> None:
     assert 50 > found[0] > found[1] > found[2] > 25
 
 
-def test_a_face_that_fills_the_picture_leaves_nothing_to_measure() -> None:
+def test_a_face_that_fills_the_picture_gives_nan() -> None:
     frames, landmarks = target_frames()
     middle = landmarks[0].mean(0)
     assert np.isnan(outside_psnr(frames[0], frames[0], middle + 30 * (landmarks[0] - middle)))
 
 
-def test_frames_of_two_sizes_are_refused() -> None:
+def test_frames_of_different_sizes_are_refused() -> None:
     frames, landmarks = target_frames()
     with pytest.raises(EvaluationError, match="180x144 against 360x288"):
         outside_psnr(frames[0], frame_from_rgb(np.zeros((144, 180, 3), np.uint8)), landmarks[0])
 
 
-def test_the_metric_writes_100_db_for_equal_and_nothing_for_unknown() -> None:
+def test_equal_frames_have_100_db_and_unknown_ones_nan() -> None:
     data = real_data()
     outside = np.full(12, 41.0)
     outside[:3], outside[3] = np.inf, np.nan
@@ -181,6 +181,6 @@ def test_a_chroma_cell_with_one_masked_sample_is_inside() -> None:
     assert planes_changed_outside(Merged(moved, frame, None, weight, Region(3, 4, 7, 8))) == 9
 
 
-def test_a_frame_that_went_through_is_unchanged() -> None:
+def test_an_untouched_frame_is_unchanged() -> None:
     frame = noisy_frame("yuv420p", Display(16, 16))
     assert planes_changed_outside(Merged(frame, frame, "no face", np.zeros((0, 0), np.float32), None)) == 0

@@ -106,7 +106,7 @@ def evaluated(scene: Scene) -> Evaluation:
     return scene.evaluate(scene.swapped)
 
 
-def test_a_swap_is_told_from_its_target(evaluated: Evaluation) -> None:
+def test_a_swap_is_distinguished_from_its_target(evaluated: Evaluation) -> None:
     assert [column.name for column in evaluated.columns] == [RENDER, UNSWAPPED, PASTE, NOISE]
     assert evaluated.coverage.share == 1.0
     assert value(evaluated, "identity_calibrated") > 0.5 > 0.3 > value(evaluated, "identity_calibrated", UNSWAPPED)
@@ -121,7 +121,7 @@ def test_a_swap_is_told_from_its_target(evaluated: Evaluation) -> None:
     assert not flagged(evaluated, "outside the face") + flagged(evaluated, "--offset")
 
 
-def test_the_baselines_stand_where_they_must(evaluated: Evaluation) -> None:
+def test_baselines_have_the_expected_values(evaluated: Evaluation) -> None:
     for name in ("pose_yaw", "expression_landmarks", "placement"):
         assert value(evaluated, name, UNSWAPPED) == pytest.approx(0, abs=1e-9)
         assert 0 < value(evaluated, name, NOISE) < 1
@@ -130,7 +130,7 @@ def test_the_baselines_stand_where_they_must(evaluated: Evaluation) -> None:
     assert "flicker" not in next(column for column in evaluated.columns if column.name == NOISE).figures
 
 
-def test_the_command_line_repeats_a_report_from_its_saved_call(scene: Scene, tmp_path: Path) -> None:
+def test_the_cli_reproduces_a_report_from_its_saved_call(scene: Scene, tmp_path: Path) -> None:
     render, report = tmp_path / "swap.mp4", tmp_path / "out" / "report.html"
     write_frames(render, scene.swapped[:FEW])
     visagist.evaluate(render, scene.target, scene.faces, report=report, workspace=scene.workspace, device="cpu")
@@ -152,7 +152,7 @@ def gappy(scene: Scene) -> Evaluation:
     return scene.evaluate(render)
 
 
-def test_what_is_missing_is_flagged_and_not_averaged_away(gappy: Evaluation, evaluated: Evaluation) -> None:
+def test_missing_frames_and_faces_are_flagged(gappy: Evaluation, evaluated: Evaluation) -> None:
     assert flagged(gappy, NOT_SWAPPED) == [4, 5]
     assert flagged(gappy, NO_MATCH) == list(range(8, COUNT))
     assert (gappy.coverage.paired_frames, len(gappy.frames)) == (8, 8)
@@ -160,7 +160,7 @@ def test_what_is_missing_is_flagged_and_not_averaged_away(gappy: Evaluation, eva
     assert value(gappy, "identity_calibrated") == pytest.approx(value(evaluated, "identity_calibrated"), abs=0.1)
 
 
-def test_an_unswapped_render_is_said_to_be_one(scene: Scene) -> None:
+def test_an_unswapped_render_is_reported(scene: Scene) -> None:
     found = scene.evaluate(scene.original[:FEW])
     assert found.coverage.swapped_frames == 0
     assert found.coverage.tracks_missed == found.coverage.tracks == 1
@@ -168,14 +168,14 @@ def test_an_unswapped_render_is_said_to_be_one(scene: Scene) -> None:
     assert "No swap" in dict(found.sentences())
 
 
-def test_an_excerpt_is_placed_by_its_offset(scene: Scene) -> None:
+def test_an_excerpt_is_matched_by_its_offset(scene: Scene) -> None:
     found = scene.evaluate(scene.swapped[6:12], offset=6 / 25)
     assert found.frames.tolist() == list(range(6, 12))
     assert found.coverage.swapped_frames == 6
     assert not flagged(found, "--offset")
 
 
-def test_an_excerpt_elsewhere_and_a_graded_picture_are_flagged(scene: Scene) -> None:
+def test_wrongly_matched_excerpts_and_graded_pictures_are_flagged(scene: Scene) -> None:
     found = scene.evaluate([frame * 0.85 for frame in scene.swapped[3:]])  # its clock begins at zero: all frames match
     (reason,) = (flag.reason for flag in found.flags if "--offset" in flag.reason)
     assert "3 frames later" in reason
@@ -206,7 +206,7 @@ def hidden(scene: Scene) -> list[np.ndarray]:
     ],
     ids=["another scene", "no face", "another size", "other times", "self-swap of different people"],
 )
-def test_what_cannot_be_judged_is_refused(scene: Scene, render, options: dict[str, object], message: str) -> None:
+def test_invalid_input_is_refused(scene: Scene, render, options: dict[str, object], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         scene.evaluate(render(scene), **options)
 
@@ -219,7 +219,7 @@ def test_footage_without_a_face_is_refused(scene: Scene, tmp_path: Path) -> None
             visagist.evaluate(target, target, source, workspace=scene.workspace, device="cpu")
 
 
-def test_a_self_swap_without_a_trace_is_the_best_there_is(scene: Scene, tmp_path: Path) -> None:
+def test_a_perfect_self_swap_has_the_best_values(scene: Scene, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     write_frames(clip, scene.original[:FEW])
     own = extract(clip, tmp_path / "own")
@@ -231,7 +231,7 @@ def test_a_self_swap_without_a_trace_is_the_best_there_is(scene: Scene, tmp_path
     assert found.coverage.share == 1
 
 
-def test_the_command_line_refuses_what_cannot_be(scene: Scene, tmp_path: Path) -> None:
+def test_the_cli_refuses_invalid_options(scene: Scene, tmp_path: Path) -> None:
     missing = command("evaluate", tmp_path / "no.mp4", "--target", scene.target, "--source", scene.faces)
     assert missing.code == 1
     assert "no.mp4" in missing.err
@@ -240,7 +240,7 @@ def test_the_command_line_refuses_what_cannot_be(scene: Scene, tmp_path: Path) -
     assert ".html" in wrong.err
 
 
-def test_a_source_that_is_no_footage_is_refused(scene: Scene, tmp_path: Path) -> None:
+def test_a_source_without_footage_is_refused(scene: Scene, tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     with pytest.raises(FootageError, match=r"text\.mp4"):

@@ -97,7 +97,7 @@ def figure(name: str, data: EvaluationData) -> Figure:
     return evaluate_metric(METRIC[name], data)[0]
 
 
-def test_a_still_blur_has_the_error_of_a_good_swap_and_another_correlation() -> None:
+def test_a_static_blur_is_revealed_by_correlation() -> None:
     """DeepFaceLab's SAEHD after 100 iterations had the blendshape error of a good swap."""
     generator = np.random.default_rng(0)
     blur = np.broadcast_to(acting().mean(0), (COUNT, 52)) + generator.normal(0, 0.002, (COUNT, 52))
@@ -116,18 +116,18 @@ def test_a_frozen_face_does_not_follow_at_all() -> None:
     assert figure("expression_amplitude", frozen).value == pytest.approx(0, abs=1e-6)
 
 
-def test_half_an_expression_follows_and_falls_short() -> None:
+def test_half_an_expression_has_full_correlation_and_half_amplitude() -> None:
     half = of_shapes(0.3 + (acting() - 0.3) / 2, acting())
     assert figure("expression_correlation", half).value == pytest.approx(1, abs=1e-3)
     assert figure("expression_amplitude", half).value == pytest.approx(0.5, abs=1e-3)
 
 
-def test_expression_late_by_half_a_wave_is_opposite() -> None:
+def test_expression_delayed_by_half_a_period_is_anticorrelated() -> None:
     late = of_shapes(0.6 - acting(), acting())
     assert figure("expression_correlation", late).value == pytest.approx(-1, abs=1e-3)
 
 
-def test_correlation_is_numpys() -> None:
+def test_correlation_matches_numpy() -> None:
     generator = np.random.default_rng(1)
     evaluated = np.clip(acting() + generator.normal(0, 0.05, (COUNT, 52)), 0, 1).astype(np.float32)
     target = acting().astype(np.float32)
@@ -135,7 +135,7 @@ def test_correlation_is_numpys() -> None:
     assert figure("expression_correlation", of_shapes(evaluated, target)).value == pytest.approx(expected, abs=1e-5)
 
 
-def test_what_hardly_moves_cannot_be_followed() -> None:
+def test_a_still_target_has_no_correlation() -> None:
     still = acting() * 0.1
     for name in ("expression_correlation", "expression_amplitude"):
         assert np.isnan(figure(name, of_shapes(acting(), still)).value)
@@ -150,14 +150,14 @@ def test_blendshape_error_leaves_out_neutral() -> None:
     assert blendshape_error(of_shapes(evaluated, acting())) == pytest.approx(0.01, abs=1e-6)
 
 
-def test_shift_size_and_roll_are_no_expression() -> None:
+def test_shift_size_and_roll_do_not_affect_the_landmark_error() -> None:
     turn = np.array([[1.05, 0.1, -30.0], [-0.1, 1.05, 12.0]])
     moved = face()
     moved[:, :, :2] = transform(turn, moved[:, :, :2].astype(np.float64))
     assert landmark_error(of_landmarks(moved, face())) == pytest.approx(0, abs=1e-3)
 
 
-def test_landmark_error_is_the_mean_distance_over_the_eyes() -> None:
+def test_landmark_error_is_relative_to_the_eye_distance() -> None:
     moved = face()
     moved[:, [0, 17, 84, 181], 1] += 6.0  # four points of the lips
     data = of_landmarks(moved, face())
@@ -173,7 +173,7 @@ def test_openness_is_height_over_width() -> None:
     assert mouth_openness(with_mouth(np.array([0.0, 0.4]))) == pytest.approx([0, 0.4], abs=1e-5)
 
 
-def test_lids_and_lips_are_followed_in_time() -> None:
+def test_lids_and_lips_are_correlated_over_time() -> None:
     eyes, other = with_eyes(0.2 + 0.08 * WAVE), with_eyes(0.25 - 0.04 * WAVE)
     assert figure("expression_eyes", of_landmarks(eyes, eyes)).value == pytest.approx(1)
     assert figure("expression_eyes", of_landmarks(other, eyes)).value == pytest.approx(-1, abs=1e-4)
@@ -184,7 +184,7 @@ def test_lids_and_lips_are_followed_in_time() -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_gaze_is_in_widths_of_the_eye(axis: int) -> None:
+def test_gaze_is_relative_to_the_eye_width(axis: int) -> None:
     target, evaluated = with_eyes(np.full(3, 0.28)), with_eyes(np.full(3, 0.28))
     for outer, inner, iris in ((33, 133, 468), (263, 362, 473)):
         width = np.linalg.norm(evaluated[:, outer, :2] - evaluated[:, inner, :2], axis=1)

@@ -30,28 +30,28 @@ def test_the_target_itself_does_not_flicker() -> None:
     np.testing.assert_allclose(found[1:], 1)
 
 
-def test_a_brightness_flicker_of_5_per_cent_shows() -> None:
+def test_a_brightness_flicker_of_5_percent_is_measured() -> None:
     data = real_data()
     found = flicker(evaluating(data, brightness_flicker(data, 0.05)))[1:]
     assert found.min() > 2
     assert np.median(found) > 4
 
 
-def test_more_flicker_shows_more() -> None:
+def test_flicker_increases_with_its_strength() -> None:
     data = real_data()
     found = [median(evaluating(data, brightness_flicker(data, part))) for part in (0.01, 0.02, 0.05)]
     assert found == sorted(found)
     assert found[0] > 1.1
 
 
-def test_a_face_that_jumps_to_and_fro_shows() -> None:
+def test_a_face_that_alternates_in_position_is_measured() -> None:
     data = real_data()
     pictures = data.target.crops.copy()
     pictures[1::2] = moved(pictures[1::2], 1)
     assert median(evaluating(data, pictures)) > 1.3
 
 
-def test_a_frozen_face_shows() -> None:
+def test_a_frozen_face_is_measured() -> None:
     data = real_data()
     # of a stretch in which the speaker moves, as the flow knows
     frozen = np.repeat(data.target.crops[:1], len(data.frames), 0)
@@ -61,7 +61,7 @@ def test_a_frozen_face_shows() -> None:
 
 
 @pytest.mark.parametrize("change", ["blur", "shift", "noise", "darker", "hard edge"])
-def test_other_faults_hardly_move_it(change: str) -> None:
+def test_other_defects_hardly_matter(change: str) -> None:
     data = real_data()
     crops = data.target.crops
     pictures = {
@@ -103,7 +103,7 @@ def test_a_still_target_gives_a_finite_number() -> None:
     assert 5 < median(evaluating(still, brightness_flicker(still, 0.05))) < 60
 
 
-def test_frames_that_do_not_follow_are_not_compared() -> None:
+def test_only_consecutive_frames_are_compared() -> None:
     data = real_data()
     follows = data.follows.copy()
     follows[[4, 9]] = False
@@ -114,14 +114,14 @@ def test_frames_that_do_not_follow_are_not_compared() -> None:
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(found)), [0, 4, 7, 9])
 
 
-def test_a_scrap_of_a_mask_is_no_number() -> None:
+def test_a_tiny_mask_gives_nan() -> None:
     data = real_data()
     masks = np.zeros_like(data.masks)
     masks[:, :2, 50:53] = 255
     assert np.isnan(flicker(replace(data, masks=masks))).all()
 
 
-def test_large_crops_give_what_small_ones_give() -> None:
+def test_the_size_of_the_crops_does_not_matter() -> None:
     data = real_data()
     flickering = evaluating(data, brightness_flicker(data, 0.03))
 
@@ -142,7 +142,7 @@ def test_a_swap_that_drops_out_for_a_frame_is_flicker() -> None:
     assert found[6:8].min() > 3 * np.median(found[1:6])
 
 
-def test_the_flow_of_a_known_motion_is_found() -> None:
+def test_the_flow_recovers_a_known_motion() -> None:
     before = cv2.cvtColor(real_data().target.crops[0], cv2.COLOR_RGB2GRAY)
     after = cv2.warpAffine(before, np.array([[1.0, 0, 2.5], [0, 1, -1.5]]), (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT)
     places, is_seen = backward_flow(before, after)
@@ -153,7 +153,7 @@ def test_the_flow_of_a_known_motion_is_found() -> None:
     assert np.median(np.abs(places[..., 1] - rows - 1.5)[inner]) < 0.3
 
 
-def test_the_error_of_a_known_step_is_that_step() -> None:
+def test_the_error_of_a_known_step_equals_it() -> None:
     rows, columns = np.indices((64, 64), np.float32)
     still = np.dstack([columns, rows])
     before = np.full((64, 64, 2), 100, np.float32)

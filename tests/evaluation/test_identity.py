@@ -61,29 +61,29 @@ def test_cosine_and_share(data: EvaluationData) -> None:
     assert identity_sface_share(data) == pytest.approx(identity_share(data))
 
 
-def test_calibrated_runs_from_strangers_to_the_source(data: EvaluationData) -> None:
+def test_calibrated_identity_ranges_from_impostors_to_the_source(data: EvaluationData) -> None:
     assert identity_calibrated(data) == pytest.approx([0, 0.5, 1], abs=1e-5)
 
 
-def test_the_share_flatters_the_unswapped_target_and_calibration_does_not(data: EvaluationData) -> None:
+def test_calibration_does_not_flatter_the_unswapped_target(data: EvaluationData) -> None:
     unswapped = data.with_evaluated(data.target)
     assert identity_share(unswapped).min() > 0.82
     assert np.abs(identity_calibrated(unswapped)).max() < 0.15
 
 
-def test_a_performer_who_is_the_source_is_no_stranger(data: EvaluationData) -> None:
+def test_a_performer_who_is_the_source_is_not_an_impostor(data: EvaluationData) -> None:
     itself = replace(data, target=appearance("target", likeness(0.97, 0.98, 0.99)))
     assert identity_calibrated(itself) == pytest.approx((np.array([0.83, 0.905, 0.98]) - 0.84) / 0.14, abs=1e-5)
 
 
-def test_without_anybody_else_there_is_no_scale(data: EvaluationData) -> None:
+def test_without_impostors_there_is_no_scale(data: EvaluationData) -> None:
     nobody = np.empty((0, 128), np.float32)
     alone = replace(data, target=appearance("target", likeness(0.97, 0.98, 0.99)), impostors=nobody)
     assert np.isnan(identity_calibrated(alone)).all()
     assert np.isfinite(identity_calibrated(replace(data, impostors=nobody))).all()
 
 
-def test_people_too_alike_give_no_scale(data: EvaluationData) -> None:
+def test_people_who_are_too_similar_give_no_scale(data: EvaluationData) -> None:
     alike = replace(data, impostors=likeness(0.97, 0.97, 0.97))
     assert np.isnan(identity_calibrated(alike)).all()
 

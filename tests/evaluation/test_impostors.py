@@ -37,7 +37,7 @@ def test_the_file_holds_several_views_of_five_people() -> None:
     assert "CC BY" in json.loads(FILE.read_text("utf-8"))["origin"]
 
 
-def test_the_file_was_made_by_the_embedder_as_it_is_now() -> None:
+def test_the_file_matches_the_current_embedder() -> None:
     """Another chip or other weights call for a new file: `tools/impostors.py`."""
     if not TOOL.is_file():
         pytest.skip("tools/ is not part of an installed package")
@@ -53,7 +53,7 @@ def test_the_file_was_made_by_the_embedder_as_it_is_now() -> None:
         assert np.dot(ours["embedding"], theirs["embedding"]) > 0.999
 
 
-def test_source_and_performer_are_no_strangers() -> None:
+def test_source_and_performer_are_excluded() -> None:
     people = read_impostors()
     others = impostors_for(source(people["s1"]), appearance(people["sbia1a"]))
     assert others.shape == (3, 128)
@@ -63,12 +63,12 @@ def test_source_and_performer_are_no_strangers() -> None:
     assert len(impostors_for(source(people["s1"]), appearance(people["s1"]))) == 4
 
 
-def test_nobody_is_left_out_for_a_performer_that_was_not_found() -> None:
+def test_an_unknown_performer_excludes_no_one() -> None:
     people = read_impostors()
     assert len(impostors_for(source(people["s1"]), appearance(np.full((4, 128), np.nan, np.float32)))) == 4
 
 
-def test_strangers_mean_nothing_to_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replaced_model_has_no_impostors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.toml").write_text('[weights]\ndlib = "/models/mine.onnx"\n')
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path))
     people = read_impostors()

@@ -29,25 +29,25 @@ def test_the_target_itself_does_not_tremble() -> None:
 
 
 @pytest.mark.parametrize("way", ["elsewhere", "drifting"])
-def test_what_is_steady_or_drifts_steadily_does_not_tremble(way: str) -> None:
+def test_steady_and_drifting_faces_do_not_tremble(way: str) -> None:
     steps = np.full(12, 3.0) if way == "elsewhere" else np.arange(12) * 0.8
     np.testing.assert_allclose(jitter(displaced(along_x(steps)))[1:-1], 0, atol=0.01)
 
 
-def test_to_and_fro_counts_four_times_its_reach() -> None:
+def test_alternation_counts_four_times_its_amplitude() -> None:
     """Between +a and -a the second difference is 4 a."""
     steps = np.where(np.arange(12) % 2, 0.5, -0.5)
     np.testing.assert_allclose(jitter(displaced(along_x(steps)))[1:-1], 2, atol=0.02)
 
 
-def test_a_single_jump_shows_at_its_frames_alone() -> None:
+def test_a_single_jump_affects_only_its_frames() -> None:
     steps = np.zeros((12, 2))
     steps[6] = [3, 4]
     found = jitter(displaced(steps))
     np.testing.assert_allclose(found[1:-1], [0, 0, 0, 0, 5, 10, 5, 0, 0, 0], atol=0.03)
 
 
-def test_a_few_landmarks_that_fail_do_not_decide() -> None:
+def test_a_few_wrong_landmarks_do_not_matter() -> None:
     data = real_data()
     landmarks = data.target.landmarks.copy()
     landmarks[::2, :100] += 20
@@ -55,7 +55,7 @@ def test_a_few_landmarks_that_fail_do_not_decide() -> None:
     np.testing.assert_array_equal(found[1:-1], 0)
 
 
-def test_only_three_frames_in_a_row_are_measured() -> None:
+def test_three_consecutive_frames_are_needed() -> None:
     data = real_data()
     follows = data.follows.copy()
     follows[5] = False

@@ -50,11 +50,11 @@ def with_likeness(data: EvaluationData, cosine: float) -> EvaluationData:
 
 
 @pytest.mark.parametrize(("cosine", "expected"), [(OTHER, 0.0), ((OTHER + OWN) / 2, 0.5), (OWN, 1.0)])
-def test_leakage_runs_from_a_stranger_to_the_performer(data: EvaluationData, cosine: float, expected: float) -> None:
+def test_leakage_ranges_from_impostor_to_performer(data: EvaluationData, cosine: float, expected: float) -> None:
     assert leakage(with_likeness(data, cosine)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_the_unswapped_target_leaks_wholly(data: EvaluationData) -> None:
+def test_the_unswapped_target_leaks_completely(data: EvaluationData) -> None:
     assert leakage(data) == pytest.approx((1 - OTHER) / (OWN - OTHER), abs=1e-4)
     assert (retrieval(data) == 0).all()
 
@@ -65,7 +65,7 @@ def test_a_perfect_swap_leaks_nothing(data: EvaluationData) -> None:
     assert (retrieval(swapped) == 1).all()
 
 
-def test_one_badly_seen_frame_of_the_target_spoils_only_itself(data: EvaluationData) -> None:
+def test_one_poor_frame_of_the_target_affects_only_itself(data: EvaluationData) -> None:
     target = data.target.independent.copy()
     target[7] = person(5)
     half = with_likeness(data, 0.9)
@@ -75,11 +75,11 @@ def test_one_badly_seen_frame_of_the_target_spoils_only_itself(data: EvaluationD
     assert abs(spoilt[7]) < 10
 
 
-def test_a_clip_of_a_blink_still_has_other_frames(data: EvaluationData) -> None:
+def test_a_very_short_clip_is_measured(data: EvaluationData) -> None:
     assert leakage(replace(with_likeness(data, 0.9), times=data.times / 100)) == pytest.approx(0.5, abs=1e-4)
 
 
-def test_nothing_is_told_where_source_and_performer_are_one(data: EvaluationData) -> None:
+def test_the_same_source_and_performer_give_nan(data: EvaluationData) -> None:
     real = np.repeat(AXES[:1], 8, axis=0).astype(np.float32)
     itself = replace(data, source=replace(data.source, independent=real))
     assert np.isnan(leakage(itself)).all()
@@ -101,12 +101,12 @@ def test_retrieval_is_the_share_of_frames(data: EvaluationData) -> None:
     )
 
 
-def test_without_strangers_the_source_is_the_only_other(data: EvaluationData) -> None:
+def test_without_impostors_the_source_is_the_only_reference(data: EvaluationData) -> None:
     alone = replace(with_likeness(data, 0.9), impostors=np.empty((0, 128), np.float32))
     assert leakage(alone) == pytest.approx(0.5, abs=1e-4)
 
 
-def test_a_performer_who_was_never_seen_has_no_leakage(data: EvaluationData) -> None:
+def test_a_performer_who_was_never_found_has_no_leakage(data: EvaluationData) -> None:
     unseen = replace(with_likeness(data, 0.9), target=appearance("target", np.full((COUNT, 128), np.nan, np.float32)))
     assert np.isnan(leakage(unseen)).all()
     assert np.isnan(retrieval(unseen)).all()

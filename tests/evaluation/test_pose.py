@@ -49,25 +49,25 @@ def test_angles_are_differences_in_degrees() -> None:
     assert angles(made(head(10, 4, 6), head(12, -3, 5))) == pytest.approx([2, 7, 1], abs=0.01)
 
 
-def test_a_head_upside_down_is_not_a_whole_turn_off() -> None:
+def test_angles_wrap_around() -> None:
     assert angles(made(head(roll=179), head(roll=-179)))[2] == pytest.approx(2, abs=0.01)
 
 
-def test_a_shift_is_placement_and_not_pose() -> None:
+def test_a_shift_affects_placement_but_not_pose() -> None:
     shifted = head() + np.array([1.2, -1.6, 0.0], np.float32)  # 2 px
     data = made(shifted, head())
     assert placement(data) == pytest.approx(100 * 2 / data.eye_distances, rel=1e-4)
     assert angles(data) == pytest.approx([0, 0, 0], abs=0.01)
 
 
-def test_size_and_roll_are_placement() -> None:
+def test_size_and_roll_affect_placement() -> None:
     assert placement(made(head(), head())) == pytest.approx(0, abs=1e-4)
     larger = (head() - [320, 240, 0]) * 1.05 + [320, 240, 0]
     assert 1 < placement(made(larger.astype(np.float32), head()))[0] < 5
     assert 1 < placement(made(head(roll=3), head()))[0] < 5
 
 
-def test_the_fit_is_umeyamas() -> None:
+def test_the_fit_matches_umeyama() -> None:
     generator = np.random.default_rng(3)
     evaluated = (head(8, 3, 20) + generator.normal(0, 2, (478, 3))).astype(np.float32)
     turn, shift = stable_fit(made(evaluated, head()))

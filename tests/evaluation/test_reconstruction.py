@@ -48,7 +48,7 @@ def saved(folder: Path, size: int, facesets: dict[str, Faceset]) -> TrainedNetwo
     return TrainedNetwork.open(folder, "cpu")
 
 
-def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Made) -> None:
+def test_the_last_crops_of_each_identity_are_reconstructed(small: Made) -> None:
     run, facesets = small
     for name, faceset in facesets.items():
         found = compare_validation_faces(run, name, faceset)
@@ -66,7 +66,7 @@ def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Made) -> 
             assert found["ssim"][i] == pytest.approx(values[inside].mean(), abs=0.01)
 
 
-def test_large_faces_have_ms_ssim_too(small: Made, tmp_path: Path) -> None:
+def test_large_networks_have_ms_ssim(small: Made, tmp_path: Path) -> None:
     facesets = small[1]
     found = reconstruct(saved(tmp_path, MIN_MS_SSIM_SIDE, facesets), facesets)
     assert found.keys() == facesets.keys()

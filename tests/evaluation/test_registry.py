@@ -46,7 +46,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     forget()
 
 
-def test_a_metric_of_another_distribution_is_measured_in_its_place(install: Install) -> None:
+def test_a_metric_of_another_distribution_is_measured_in_order(install: Install) -> None:
     before = [metric.name for metric in all_metrics()]
     install("METRIC")
     after = [metric.name for metric in all_metrics()]
@@ -59,14 +59,14 @@ def test_a_metric_of_another_distribution_is_measured_in_its_place(install: Inst
 
 
 @pytest.mark.parametrize("what", ["brightness", "TWICE", "missing"])
-def test_what_is_no_metric_is_refused_by_its_name(install: Install, what: str) -> None:
+def test_an_entry_point_that_is_not_a_metric_is_named(install: Install, what: str) -> None:
     install(what)
     with pytest.raises(ConfigError, match=r"third_party|brightness"):
         all_metrics()
 
 
 @pytest.mark.parametrize("name", [metric.name for metric in all_metrics()])
-def test_a_metric_gives_a_value_per_frame_and_none_where_nothing_was_swapped(name: str) -> None:
+def test_metrics_have_values_for_swapped_frames_only(name: str) -> None:
     metric = next(metric for metric in all_metrics() if metric.name == name)
     data = real_data()
     flickering = evaluating(data, brightness_flicker(data, 0.05))

@@ -24,7 +24,7 @@ def test_the_target_itself_has_no_seam() -> None:
     np.testing.assert_allclose(seam_color(real_data()), 1)
 
 
-def test_a_hard_edge_shows_more_than_a_soft_one() -> None:
+def test_a_hard_edge_has_more_seam_than_a_soft_one() -> None:
     data = real_data()
     brighter = data.target.crops * 1.08
     soft, sharp = evaluating(data, brighter), evaluating(data, brighter, hard(data.masks))
@@ -33,21 +33,21 @@ def test_a_hard_edge_shows_more_than_a_soft_one() -> None:
     assert color(sharp) > 1.25
 
 
-def test_a_colour_step_shows_in_the_colour_and_not_in_the_gradient() -> None:
+def test_a_colour_step_affects_colour_but_not_gradient() -> None:
     data = real_data()
     step = evaluating(data, data.target.crops + np.array([8.0, -2.0, -6.0]))  # of about the same luma
     assert color(step) > 1.18
     assert gradient(step) < 1.05
 
 
-def test_more_of_a_step_shows_more() -> None:
+def test_the_seam_grows_with_the_step() -> None:
     data = real_data()
     found = [gradient(evaluating(data, data.target.crops * gain, hard(data.masks))) for gain in (1.02, 1.05, 1.1)]
     assert found == sorted(found)
 
 
 @pytest.mark.parametrize("change", ["blur", "shift", "noise", "regrade"])
-def test_other_faults_hardly_move_it(change: str) -> None:
+def test_other_defects_hardly_matter(change: str) -> None:
     data = real_data()
     crops = data.target.crops
     everywhere = np.full_like(data.masks, 255)
@@ -61,7 +61,7 @@ def test_other_faults_hardly_move_it(change: str) -> None:
     assert color(evaluated) < 1.1
 
 
-def test_a_jaw_that_lies_elsewhere_counts_less_than_a_seam() -> None:
+def test_a_moved_jaw_counts_less_than_a_seam() -> None:
     """A face that is moved as a whole has no seam, but brings other edges to the mask's."""
     data = real_data()
     everywhere = np.full_like(data.masks, 255)
@@ -90,7 +90,7 @@ def ramp_data(step: float, feather: float) -> EvaluationData:
     )
 
 
-def test_a_step_on_a_ramp_is_as_steep_as_computed() -> None:
+def test_a_step_on_a_ramp_has_the_computed_slope() -> None:
     """Across a soft step of 30 codes over a ramp of 2/3 code a px: the slopes of the ramp and of the error function."""
     step, sigma = 30.0, 2.0
     half = 0.0125 * SIZE
@@ -104,7 +104,7 @@ def test_a_step_on_a_ramp_is_as_steep_as_computed() -> None:
     assert gradient(ramp_data(step, sigma)) == pytest.approx(expected, rel=0.08)
 
 
-def test_a_colour_step_on_a_ramp_is_as_far_as_computed() -> None:
+def test_a_colour_step_on_a_ramp_has_the_computed_difference() -> None:
     """Rings of 1.3 to 3.8 px on either side: 5.2 px of ramp lie between them, and the step."""
     data = ramp_data(30.0, 0.0)
     lightness = cv2.cvtColor(np.float32([[[100, 100, 100], [130, 130, 130]]]) / 255, cv2.COLOR_RGB2LAB)[0, :, 0]
@@ -124,7 +124,7 @@ def test_a_flat_target_gives_a_finite_number() -> None:
     assert 1.2 < color(stepped) < 3
 
 
-def test_the_outline_of_a_disc_is_a_circle_with_normals_outwards() -> None:
+def test_the_outline_of_a_disc_is_a_circle_with_outward_normals() -> None:
     rows, columns = np.indices((96, 96))
     mask = np.where(np.hypot(rows - 48, columns - 44) < 30, 255, 0).astype(np.uint8)
     found = outline(mask, 2.0)
@@ -145,7 +145,7 @@ def test_a_mask_cut_by_the_crop_is_measured_where_it_can_be() -> None:
     assert outline(np.zeros((96, 96), np.uint8), 3.0) is None
 
 
-def test_nothing_replaced_is_no_number() -> None:
+def test_an_empty_mask_has_no_seam() -> None:
     data = real_data()
     masks = data.masks.copy()
     masks[1] = 0

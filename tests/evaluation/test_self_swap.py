@@ -75,23 +75,23 @@ def clips() -> list[Embeddings]:
     return [embeddings(clip) for clip in (*sorted(SOURCE.glob("*.mpg"))[:2], TARGET)]
 
 
-def test_another_clip_of_the_same_speaker_is_let_through(clips: list[Embeddings]) -> None:
+def test_another_clip_of_the_same_speaker_is_accepted(clips: list[Embeddings]) -> None:
     check_same_person(data_of(clips[0], clips[1]))
 
 
-def test_another_speaker_is_refused_with_the_numbers(clips: list[Embeddings]) -> None:
+def test_another_speaker_is_refused(clips: list[Embeddings]) -> None:
     with pytest.raises(EvaluationError, match=r"0\.\d\d\d by dlib.*0\.\d\d by SFace"):
         check_same_person(data_of(clips[0], clips[2]))
 
 
 @pytest.mark.parametrize("stranger", [0, 1])
-def test_one_doubting_network_is_enough_to_refuse(clips: list[Embeddings], stranger: int) -> None:
+def test_one_network_is_enough_to_refuse(clips: list[Embeddings], stranger: int) -> None:
     mixed = (clips[2][0], clips[1][1]) if stranger == 0 else (clips[1][0], clips[2][1])
     with pytest.raises(EvaluationError, match="different people"):
         check_same_person(data_of(clips[0], mixed))
 
 
-def test_frames_without_a_face_do_not_count_and_none_at_all_is_refused(clips: list[Embeddings]) -> None:
+def test_footage_without_any_face_is_refused(clips: list[Embeddings]) -> None:
     some = tuple(np.concatenate([rows, np.full((3, 128), np.nan, np.float32)]) for rows in clips[1])
     check_same_person(data_of(clips[0], (some[0], some[1])))
     none = np.full((4, 128), np.nan, np.float32)
@@ -112,7 +112,7 @@ def test_only_swapped_frames_are_compared_with_the_original() -> None:
     assert only["psnr"].value == pytest.approx(20 * np.log10(25.5), abs=1e-3)
 
 
-def test_a_target_that_was_trained_on_is_known() -> None:
+def test_a_target_used_in_training_is_recognised() -> None:
     settings = {"size": 32, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
     people = ("source", "target")
     origins = {

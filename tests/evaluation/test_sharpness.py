@@ -19,21 +19,21 @@ def test_a_source_of_the_same_camera_is_as_sharp_as_the_target() -> None:
 
 
 @pytest.mark.parametrize(("sigma", "low", "high"), [(0.5, 0.88, 0.96), (1.0, 0.70, 0.80), (2.0, 0.43, 0.55)])
-def test_blur_shows(sigma: float, low: float, high: float) -> None:
+def test_blur_lowers_sharpness(sigma: float, low: float, high: float) -> None:
     data = real_data()
     soft = evaluating(data, blurred(data.target.crops, sigma))
     assert low < np.median(sharpness_to_target(soft)) < high
     assert np.median(sharpness(soft) / sharpness(data)) == pytest.approx(np.median(sharpness_to_target(soft)), abs=0.02)
 
 
-def test_sharpening_shows_as_too_much() -> None:
+def test_oversharpening_exceeds_1() -> None:
     data = real_data()
     crops = data.target.crops.astype(np.float32)
     assert np.median(sharpness_to_target(evaluating(data, 2 * crops - blurred(crops, 1.5)))) > 1.2
 
 
 @pytest.mark.parametrize("change", ["flicker", "shift", "contrast", "noise"])
-def test_other_faults_hardly_move_it(change: str) -> None:
+def test_other_defects_hardly_matter(change: str) -> None:
     data = real_data()
     crops = data.target.crops
     pictures = {
@@ -45,7 +45,7 @@ def test_other_faults_hardly_move_it(change: str) -> None:
     assert np.median(sharpness_to_target(evaluating(data, pictures))) == pytest.approx(1, abs=0.04)
 
 
-def test_enlarged_crops_are_looked_at_in_the_band_of_the_footage() -> None:
+def test_enlarged_crops_are_measured_in_the_band_of_the_footage() -> None:
     """The same footage in crops twice as large must not count as half as sharp, against a source that is as fine."""
     data = real_data()
     size = 2 * data.size
@@ -66,7 +66,7 @@ def test_enlarged_crops_are_looked_at_in_the_band_of_the_footage() -> None:
     assert np.median(sharpness(large)) == pytest.approx(np.median(sharpness(data)), abs=0.04)
 
 
-def test_the_band_is_the_one_it_says() -> None:
+def test_the_band_has_the_documented_frequency() -> None:
     """Stripes at its middle pass, those twice and half as wide less: the curve of a difference of Gaussians."""
     x = np.arange(192)
     everywhere = np.ones((192, 192), bool)
@@ -82,7 +82,7 @@ def test_the_band_is_the_one_it_says() -> None:
     assert stripes(4.6) > max(stripes(2.5), stripes(9.0))
 
 
-def test_nothing_to_measure_is_no_number() -> None:
+def test_without_a_region_there_is_no_value() -> None:
     data = real_data()
     landmarks = data.target.landmarks.copy()
     landmarks[2] = np.nan  # no face found

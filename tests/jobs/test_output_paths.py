@@ -15,7 +15,7 @@ def fill(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_an_output_that_is_not_there_yet_is_known_by_where_it_would_be(tmp_path: Path) -> None:
+def test_a_missing_output_is_identified_by_its_path(tmp_path: Path) -> None:
     run, workspace = fill(tmp_path / "run", "run.toml"), tmp_path / "workspace"
     (tmp_path / "same").symlink_to(run)
     for output in (tmp_path / "same" / "new.mp4", run / "deep" / "deeper" / "new.mkv", tmp_path / "x" / ".." / "run"):
@@ -40,7 +40,7 @@ def test_other_files_than_pictures_may_be_beside_them(tmp_path: Path) -> None:
         check_output(frames, None, tmp_path / "workspace", [])
 
 
-def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path: Path) -> None:
+def test_files_and_folders_are_not_interchangeable(tmp_path: Path) -> None:
     fill(tmp_path, "frames")
     fill(tmp_path / "out.mp4")
     for output in ("frames", "out.mp4"):
@@ -48,7 +48,7 @@ def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path: Path) -> None:
             check_output(tmp_path / output, None, tmp_path / "workspace", [])
 
 
-def test_pictures_that_come_while_a_merge_is_at_work_are_kept(tmp_path: Path) -> None:
+def test_pictures_added_during_a_merge_are_kept(tmp_path: Path) -> None:
     frames, workspace = tmp_path / "frames", tmp_path / "workspace"
     chunks = fill(place_of(workspace, frames) / "key")
     check_output(frames, None, workspace, [])
@@ -67,7 +67,7 @@ def test_pictures_that_come_while_a_merge_is_at_work_are_kept(tmp_path: Path) ->
         check_output(frames, None, tmp_path / "another", [])
 
 
-def test_a_file_that_no_merge_wrote_is_never_replaced(tmp_path: Path) -> None:
+def test_unrelated_files_are_never_replaced(tmp_path: Path) -> None:
     output, workspace = tmp_path / "out.mp4", tmp_path / "workspace"
     chunks = fill(place_of(workspace, output) / "key")
     check_output(output, None, workspace, [])
@@ -82,7 +82,7 @@ def test_a_file_that_no_merge_wrote_is_never_replaced(tmp_path: Path) -> None:
     check_output(output, None, workspace, [])
 
 
-def test_files_are_intact_only_if_all_are_there_as_they_were(tmp_path: Path) -> None:
+def test_files_are_intact_only_if_all_are_unchanged(tmp_path: Path) -> None:
     folder = fill(tmp_path / "folder", "a", "b", "more")
     known = stamps([folder / "a", folder / "b", folder / "missing"])
     assert set(known) == {"a", "b"}

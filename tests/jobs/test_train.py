@@ -106,7 +106,7 @@ def test_a_folder_without_crops_is_refused(facesets: tuple[Path, Path], tmp_path
         ((signal.SIGINT, signal.SIGINT), "stopped at once; the same command continues from the last checkpoint", 0),
     ],
 )
-def test_the_command_tells_whether_an_interruption_saved(
+def test_the_message_says_whether_an_interruption_saved(
     signals: tuple[int, ...],
     words: str,
     done: int,
@@ -167,7 +167,7 @@ def test_losses_of_a_swap_are_refused_in_a_pretraining(name: str, tmp_path: Path
         pretrain(tmp_path, tmp_path / "run", options=small_options(losses={name: 1.0}))
 
 
-def test_a_preset_fills_what_a_pretraining_leaves_open(tmp_path: Path) -> None:
+def test_a_preset_sets_the_remaining_options_of_a_pretraining(tmp_path: Path) -> None:
     events: list[Event] = []
     folder = tmp_path / "everybody"
     folder.mkdir()

@@ -53,7 +53,7 @@ def make_old(folder: Path) -> None:
         os.utime(path, (past, past))
 
 
-def test_a_held_folder_is_refused_and_free_again_when_its_holder_was_killed(tmp_path: Path) -> None:
+def test_a_locked_folder_is_free_after_its_process_was_killed(tmp_path: Path) -> None:
     folder = tmp_path / "merge" / "a"
     with holder(folder) as process:
         with pytest.raises(OutputError, match=r"out\.mp4: another merge"), hold(folder, Path("out.mp4")):
@@ -67,7 +67,7 @@ def test_a_held_folder_is_refused_and_free_again_when_its_holder_was_killed(tmp_
     assert not [path for path in (tmp_path / "merge").iterdir() if path.is_dir()]  # locks may stay
 
 
-def test_chunks_outlast_an_error_and_go_when_they_are_cleared(tmp_path: Path) -> None:
+def test_chunks_survive_an_error_until_they_are_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "merge" / "a"
     with pytest.raises(ValueError, match="stop"), hold(folder, Path("out.mp4")):
         chunk = leave_chunk(folder)
@@ -79,7 +79,7 @@ def test_chunks_outlast_an_error_and_go_when_they_are_cleared(tmp_path: Path) ->
     assert not folder.exists()
 
 
-def test_only_what_is_old_and_not_held_is_abandoned(tmp_path: Path) -> None:
+def test_only_old_and_unlocked_folders_are_deleted(tmp_path: Path) -> None:
     names = [f"{name:0>16}" for name in ("a0", "f0", "b0", "d0")]
     old, fresh, held, deep = (tmp_path / "merge" / name for name in names)
     others = tmp_path / "merge" / "plates"  # of somebody whose production has a folder named as ours
@@ -100,7 +100,7 @@ def test_only_what_is_old_and_not_held_is_abandoned(tmp_path: Path) -> None:
             assert (folder / "key" / "chunk-00000000.nut").exists()
 
 
-def test_the_second_waits_and_is_told_once(tmp_path: Path) -> None:
+def test_the_second_process_waits_and_is_notified_once(tmp_path: Path) -> None:
     told: list[float] = []
     with holder(tmp_path / "tables", 1.0):
         start = time.monotonic()
@@ -112,11 +112,14 @@ def test_the_second_waits_and_is_told_once(tmp_path: Path) -> None:
     assert told == [1]
 
 
-def test_a_place_where_nothing_can_be_made_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "merge").write_bytes(b"a file, not a folder")
-    with pytest.raises(OutputError, match=r"a\.lock: cannot be made"), hold(tmp_path / "merge" / "a", Path("out.mp4")):
+    with (
+        pytest.raises(OutputError, match=r"a\.lock: cannot be created"),
+        hold(tmp_path / "merge" / "a", Path("out.mp4")),
+    ):
         pass
-    with pytest.raises(OutputError, match=r"t\.lock: cannot be made"), wait_for(tmp_path / "merge" / "t.lock", list):
+    with pytest.raises(OutputError, match=r"t\.lock: cannot be created"), wait_for(tmp_path / "merge" / "t.lock", list):
         pass
     (tmp_path / "b").write_bytes(b"a file, not a folder")
     with pytest.raises(OutputError, match=r"b: cannot be created"), hold(tmp_path / "b", Path("out.mp4")):

@@ -59,7 +59,7 @@ def test_every_kind_is_signed_and_verifies(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".png", ".tif", ".jpg"])
-def test_signing_leaves_the_picture_alone(
+def test_signing_does_not_change_the_picture(
     suffix: str, tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Signer
 ) -> None:
     def decode(path: Path) -> list[np.ndarray]:
@@ -126,7 +126,7 @@ def test_a_target_of_any_format_is_an_ingredient(tmp_path: Path, write: Write, c
         assert verify(output).parent
 
 
-def test_credentials_of_the_target_are_carried_along(
+def test_credentials_of_the_target_are_kept(
     tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Signer
 ) -> None:
     first = sign(write(tmp_path / "u.mp4"), tmp_path / "first.mp4", claim, target, signer)

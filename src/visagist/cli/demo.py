@@ -36,6 +36,6 @@ def demo(
     device:
         Where to compute: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
     iterations:
-        Training iterations. The default of 560 gives a convincing face; fewer give a blurred one sooner.
+        Training iterations. The default of 900 gives a convincing face; fewer give a blurred one sooner.
     """
     return visagist.demo_swap(output, iterations=iterations, device=device, on_event=events)
