@@ -1,4 +1,4 @@
-"""Tables in docs/ list what the registries have."""
+"""Tables in docs/ match the registries."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The commands and the Python code of README and tutorial run as they are written, only with less training."""
+"""The commands and Python code of README and tutorial run as written, but with less training."""
 
 import re
 import shlex

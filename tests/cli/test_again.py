@@ -1,4 +1,4 @@
-"""The same command once more: with other words for the same, stopped in between, and twice at a time."""
+"""Repeated commands: with equivalent arguments, after an interruption, and at the same time."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from visagist.training.run import CHECKPOINTS
 
 @pytest.fixture
 def copy(swapped: Swap, tmp_path: Path) -> tuple[str | Path, ...]:
-    """A short swap in a workspace that another one has filled."""
+    """A short swap in the workspace of a finished one."""
     shutil.copytree(swapped.workspace, tmp_path / "copy")
     arguments = [tmp_path / "out.mp4" if argument == swapped.output else argument for argument in swapped.arguments]
     return (*arguments, "--workspace", tmp_path / "copy", "--frames", "0-4")
@@ -46,7 +46,7 @@ def is_training(event: dict[str, object]) -> bool:
 
 @pytest.fixture
 def long_training(swapped: Swap, tmp_path: Path) -> tuple[str | Path, ...]:
-    """Nobody waits for its end, nor for its checkpoints."""
+    """A training that never reaches its end or a checkpoint."""
     facesets = (swapped.workspace / "source", swapped.workspace / "target")
     rare = ("--iterations", "9000", "--save-every", "9000", "--preview-every", "9000", "--batch", "2", *SMALL)
     return ("train", *facesets, "-o", tmp_path / "run", *rare)

@@ -96,7 +96,7 @@ def test_unwritable_output(tmp_path: Path, source: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Half a megabyte that fills up at once."""
+    """A file system of half a megabyte, which is soon full."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
@@ -154,7 +154,7 @@ def test_consent_record_of_another_person(swapped: Swap, tmp_path: Path) -> None
 
 @pytest.fixture
 def forty(tmp_path: Path) -> Path:
-    """A target that states its 40 frames, in a folder of its own."""
+    """A target that states its 40 frames, in a separate folder."""
     path = tmp_path / "footage" / "forty.mp4"
     path.parent.mkdir()
     write_video(path, 40)
@@ -217,7 +217,7 @@ def without_a_face(tmp_path: Path) -> Path:
 
 
 def test_immediate_refusals_leave_nothing_behind(without_a_face: Path, source: Path, tmp_path: Path) -> None:
-    """Unusable reference pictures were found only after all frames had been analysed."""
+    """Unusable reference pictures were once detected only after all frames had been analysed."""
     grey, clip = without_a_face, TARGET
     before = sorted(tmp_path.rglob("*"))
     swap = ("swap", source, clip, "-o", tmp_path / "a" / "o.mp4", *CONSENTS)

@@ -1,4 +1,4 @@
-"""`visagist consent`: the same facts for people and, with `--json`, for programs."""
+"""`visagist consent`: the same information as text and as JSON."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ FINGERPRINT = "ab" * 32
 
 @pytest.fixture
 def own_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A config folder of the test's own."""
+    """A config folder for the test."""
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path / "config"))
 
 

@@ -1,4 +1,4 @@
-"""OpenEXR plates through the real command line."""
+"""OpenEXR plates on the real command line."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ COUNT = 3
 
 @pytest.fixture(scope="module")
 def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first frames of the target in linear light: one corner below 0, another far above 1."""
+    """The first frames of the target in linear light, with one corner below 0 and another far above 1."""
     folder = tmp_path_factory.mktemp("exr") / "plates"
     with Reader(TARGET, last=COUNT - 1) as reader:
         for frame in reader:
@@ -81,7 +81,7 @@ def test_plates_change_only_in_the_face_and_are_signed(
 
 
 def test_exr_crops_match_those_of_the_video(plates: Path, tmp_path: Path) -> None:
-    """Linear values were taken for display-referred ones, so that crops came out dark."""
+    """Linear values were once read as display-referred, so that crops were too dark."""
     assert visagist("extract", plates, "-o", tmp_path / "exr", "--min-change", "0", "--format", "png").code == 0
     assert visagist("extract", TARGET, "-o", tmp_path / "video", "--min-change", "0", "--format", "png").code == 0
     crop = cv2.imread(str(next((tmp_path / "exr").glob("*_0000001_*.png"))))

@@ -1,4 +1,4 @@
-"""`--help` says all that the docstrings say, of every command and every option."""
+"""`--help` contains all docstrings of commands and options."""
 
 import functools
 import inspect

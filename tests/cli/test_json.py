@@ -1,4 +1,4 @@
-"""What `--json` prints: one JSON value a line, each with its event; and options from a file."""
+"""`--json` prints one JSON value per line, each with its event; options can be given in a file."""
 
 from pathlib import Path
 from typing import Any

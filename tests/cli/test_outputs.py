@@ -1,4 +1,4 @@
-"""Where renders go, whose consent they need, and what counts as done: whole merges of small clips."""
+"""Output paths, consent checks and resuming, tested by whole merges of small clips."""
 
 import json
 import os
@@ -62,7 +62,7 @@ SMALL = TrainOptions.model_validate(
 
 @dataclass(frozen=True)
 class Production:
-    """Clips of the source, of the target, of both side by side and one after the other; what was made of them."""
+    """Clips of the source, the target, and both side by side or one after the other, with their results."""
 
     folder: Path
 
@@ -96,7 +96,7 @@ class Production:
         return self.folder / "records" / f"{name}.toml"
 
     def merge(self, output: Path, **changes: object) -> Render:
-        """Merge the target, its faces known; `changes` are arguments of `merge` or options of it."""
+        """Merge the target, whose face table exists; `changes` are arguments or options of `merge`."""
         call: dict[str, object] = {
             "target": self.target,
             "run": self.run,
@@ -386,7 +386,7 @@ def test_a_record_changed_during_a_merge_is_stated_as_read(production: Productio
 
 @pytest.fixture
 def suspicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A classifier that takes every frame for intimate imagery."""
+    """A classifier that considers every frame intimate imagery."""
     verdict = onnx.helper.make_tensor("verdict", onnx.TensorProto.FLOAT, [1, 5], [0.0, 0.0, 0.0, 1.0, 0.0])
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Constant", [], ["probs"], value=verdict)],

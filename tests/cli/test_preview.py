@@ -1,4 +1,4 @@
-"""`visagist merge --preview`: a signed look at a few frames, at the face that the merge would change."""
+"""`visagist merge --preview`: a signed sheet of a few frames."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`--rate`: image sequences at the speed that their user says."""
+"""`--rate`: the frame rate of image sequences."""
 
 import tomllib
 from fractions import Fraction
@@ -18,7 +18,7 @@ FILM = Fraction(24000, 1001)
 
 @pytest.fixture
 def plates(tmp_path: Path) -> Path:
-    """Six grey pictures, which show nobody."""
+    """Six grey pictures without a face."""
     for number in range(6):
         write_picture(tmp_path / "plates" / f"shot_{number:04d}.png", np.full((64, 96, 3), 60 + 20 * number, np.uint8))
     return tmp_path / "plates"

@@ -1,4 +1,4 @@
-"""`visagist swap`: one command from footage to a signed render, whatever happens on the way."""
+"""`visagist swap`: from footage to a signed render, despite interruptions."""
 
 import json
 import shutil
@@ -132,7 +132,7 @@ def test_the_saved_configuration_repeats_the_merge(swapped: Swap, tmp_path: Path
 def test_an_evaluation_with_the_run_repeats_the_merge(
     swapped: Swap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visagist.evaluation.metric.RESAMPLES", 40)  # intervals are judged elsewhere
+    monkeypatch.setattr("visagist.evaluation.metric.RESAMPLES", 40)  # intervals are tested elsewhere
     output, run = tmp_path / "excerpt.mp4", swapped.workspace / "run"
     saved = swapped.output.with_name("out.mp4.toml")
     assert visagist("merge", "--config", saved, "-o", output, "--frames", "10-21").code == 0
@@ -144,7 +144,7 @@ def test_an_evaluation_with_the_run_repeats_the_merge(
     assert found["is_mask_known"]
     assert found["provenance"]["verdict"] == "made by visagist, signer known"
 
-    plain = tmp_path / "plain.mp4"  # the same pictures, by nobody
+    plain = tmp_path / "plain.mp4"  # the same pictures, unsigned
     write_frames(plain, first_frames(output, 8))
     found = json.loads(visagist("evaluate", plain, *arguments, "--offset", "0.4").out.splitlines()[-1])
     assert found["planes_changed_outside"] is None
@@ -265,7 +265,7 @@ def test_only_the_chosen_person_changes(
     assert "2 people" in several.err
     assert "--target-identity" in several.err
     assert (tmp_path / "out.mp4.workspace" / "people.png").exists()
-    # The hash of footage with two people says nothing of which of them agreed.
+    # The hash of footage with two people does not say who of them agreed.
     assert visagist(*merge, "--target-consent", by_hash, "--target-reference", performer).code == 1
     ended = visagist(*merge, "--target-consent", performer_record, "--target-reference", performer)
     assert ended.code == 0, ended.err

@@ -1,4 +1,4 @@
-"""Every option of a training, from the command line and from TOML, and values that are none."""
+"""Every option of a training, on the command line and in TOML, and invalid values."""
 
 import math
 from pathlib import Path
@@ -104,7 +104,7 @@ def test_lists_of_numbers_can_be_given_on_both_sides(tmp_path: Path, capsys: pyt
 def test_settings_of_a_model_on_the_command_line_leave_those_of_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of them dropped the file's whole table without a word."""
+    """A setting on the command line once dropped the file's whole table silently."""
     path = tmp_path / "train.toml"
     path.write_text("[settings]\nsize = 100\nlatent = 32\n")
     call = ["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]
@@ -121,7 +121,7 @@ def test_option_names_of_a_swap_are_unique() -> None:
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
 def test_infinity_and_nan_are_refused(value: float) -> None:
-    """`--minutes inf` ended in a traceback, and a learning rate of infinity was trained with."""
+    """`--minutes inf` once ended in a traceback, and an infinite learning rate was accepted."""
     for table, kind in {"": TrainOptions, **tables()}.items():
         for name in (name for name, field in kind.model_fields.items() if "float" in str(field.annotation)):
             given = (value, value) if name == "betas" else value

@@ -1,4 +1,4 @@
-"""Wrong usage ends with exit code 2 and one line that names the option, or the file and its field."""
+"""Usage errors end with exit code 2 and one line that names the option, or the file and its field."""
 
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def test_errors_of_an_option_name_the_option_despite_a_file(config: Path, capsys
 def test_one_value_for_a_table_is_refused_beside_options_of_that_table(
     name: str, entry: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It was dropped without a word."""
+    """It was once dropped silently."""
     config.write_text(f'{name} = "ud"')
     assert_wrong_usage(capsys, (*TRAIN, f"--{name}.{entry}", "1", "--config", config), f"{config}: {name}", "table")
 

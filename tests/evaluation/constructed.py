@@ -1,4 +1,4 @@
-"""Cases whose right answer is known, made of the bundled clips: a real target, and what is done to it on purpose."""
+"""Evaluation data with known results, made from the bundled clips: a real target with deliberate defects."""
 
 import functools
 from dataclasses import replace
@@ -23,7 +23,7 @@ from visagist.faces.detection import Detection
 from visagist.media import Frame, Reader
 
 FRAMES = 12
-SIZE = 192  # px, about what the clips' faces have
+SIZE = 192  # px, about the size of the clips' faces
 
 
 def frames_of(path: object, last: int) -> list[Frame]:
@@ -55,7 +55,7 @@ def target_frames() -> tuple[tuple[Frame, ...], tuple[np.ndarray, ...]]:
 
 @functools.cache
 def real_data() -> EvaluationData:
-    """The target, evaluated as it is: every ratio is 1. The source is the other speaker; masks have a soft edge."""
+    """The target compared with itself, so every ratio is 1. The source is the other speaker; masks have a soft edge."""
     frames, landmarks = target_frames()
     times = np.array([float(frame.time) for frame in frames])
     smooth = smooth_alignments(times, np.stack([align(points) for points in landmarks]), np.full(FRAMES, 10.0))
@@ -97,7 +97,7 @@ def real_source() -> Source:
 
 
 def seen_as(name: str, crops: np.ndarray, landmarks: np.ndarray, outside: np.ndarray | None = None) -> FaceObservations:
-    """An appearance of which only pictures and landmarks matter."""
+    """Observations of which only pictures and landmarks matter."""
 
     def unknown(*shape: int) -> np.ndarray:
         return np.full((len(crops), *shape), np.nan, np.float32)
@@ -110,7 +110,7 @@ def seen_as(name: str, crops: np.ndarray, landmarks: np.ndarray, outside: np.nda
 
 
 def soft(mask: np.ndarray) -> np.ndarray:
-    """A mask with an edge of some 5 px, as merges have."""
+    """A mask with a soft edge of about 5 px, as in merges."""
     return cv2.GaussianBlur(cv2.erode(mask, np.ones((5, 5), np.uint8)), (0, 0), 1.3)
 
 
@@ -119,7 +119,7 @@ def hard(masks: np.ndarray) -> np.ndarray:
 
 
 def evaluating(data: EvaluationData, pictures: np.ndarray, masks: np.ndarray | None = None) -> EvaluationData:
-    """`pictures` `(N, S, S, 3)`, 0..255, evaluated where the masks (the case's, if none are given) show them."""
+    """Evaluates `pictures` `(N, S, S, 3)`, 0..255, composited with `masks`, by default those of the data."""
     weight = (data.masks if masks is None else masks)[..., None] / 255
     shown = data.target.crops * (1 - weight) + pictures * weight
     crops = np.clip(np.round(shown), 0, 255).astype(np.uint8)
@@ -131,13 +131,13 @@ def blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def brightness_flicker(data: EvaluationData, part: float) -> np.ndarray:
-    """The target, every other frame brighter by `part` than those between."""
+    """The target, with every other frame brighter by the fraction `part`."""
     gains = 1 + part * (np.arange(len(data.frames)) % 2 - 0.5)
     return data.target.crops * gains[:, None, None, None]
 
 
 def moved(pictures: np.ndarray, pixels: int) -> np.ndarray:
-    """To the right."""
+    """Shifted to the right."""
     return np.roll(pictures, pixels, 2)
 
 

@@ -1,4 +1,4 @@
-"""What is outside the face: PSNR, whether a face was changed at all, and the planes before encoding."""
+"""Outside the face: PSNR, changed planes before encoding, and the detection of changed faces."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -43,7 +43,7 @@ def test_reencoding_is_not_a_change(crf: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("crf", [16, 30])
 def test_another_face_is_a_change_at_every_encoding(crf: int, tmp_path: Path) -> None:
-    """The source's face under the mask, as a swap without any colour matching has it."""
+    """The source's face inside the mask, as in a swap without colour transfer."""
     data = real_data()
     frames, _ = target_frames()
     swapped = [
@@ -70,7 +70,7 @@ def test_a_regraded_picture_is_not_a_changed_face() -> None:
 
 
 def test_a_replaced_head_is_a_changed_face() -> None:
-    """Other tools replace hair and ears too: the ring around the face is no measure of the encoder then."""
+    """Other tools replace hair and ears too, so the area around the face does not measure the encoder alone."""
     data = real_data()
     wide = np.stack([cv2.dilate(hull, np.ones((25, 25), np.uint8)) for hull in data.hulls])
     other = np.resize(data.source.crops, data.target.crops.shape)

@@ -1,4 +1,4 @@
-"""The copy-paste and the jittered copy: right in constructed cases, and a face on real footage."""
+"""The copy-paste and the jittered target, on constructed data and on real footage."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -22,7 +22,7 @@ Seen = tuple[NDArray[np.uint8], NDArray[np.float32], Face]
 
 
 def in_crop() -> NDArray[np.float64]:
-    """The mean face `(478, 2)` as a whole-face crop of `SIDE` px shows it."""
+    """The mean face `(478, 2)` in a crop of `SIDE` px at whole coverage."""
     matrix = crop_matrix(np.eye(2, 3), "whole", SIDE)
     return mean_mesh()[:, :2].astype(np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
@@ -40,7 +40,7 @@ def texture(seed: int) -> NDArray[np.uint8]:
 
 
 def seen(picture: NDArray[np.float32]) -> Seen:
-    """The whole-face crop of a picture's one face, the landmarks in it, and the face."""
+    """Crop at whole coverage of the only face in a picture, the landmarks in it, and the face."""
     frame = frame_from_rgb(picture)
     (face,) = describe(frame)
     matrix = crop_matrix(face.alignment, "whole", SIDE)
@@ -59,7 +59,7 @@ def source() -> Seen:
 
 
 def faces_of_source(poses: list[tuple[float, float]], mouths: list[float]) -> Source:
-    """Faces with given yaw and pitch, and openings of the mouth in pupils' distances."""
+    """Faces with given yaw, pitch and mouth opening (relative to the distance of the pupils)."""
     landmarks = np.repeat(mean_mesh()[None], len(poses), 0).copy()
     landmarks[:, 14, 1] = landmarks[:, 13, 1] + np.array(mouths)
     count = len(poses)

@@ -1,4 +1,4 @@
-"""docs/explanation/evaluation.md says what the metrics say of themselves."""
+"""The list of metrics in the docs is up to date."""
 
 import importlib.util
 from pathlib import Path

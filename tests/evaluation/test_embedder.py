@@ -1,4 +1,4 @@
-"""dlib's embedder: the picture it is given, and whom it takes for whom."""
+"""dlib's embedding: its input, and the similarity of people."""
 
 from itertools import combinations, product
 
@@ -25,7 +25,7 @@ CLIPS = {"s1": sorted(demo.SOURCE.glob("*.mpg"))[:3], "sbia1a": [demo.TARGET]}
 
 @pytest.fixture(scope="module")
 def embeddings() -> dict[str, list[NDArray[np.float32]]]:
-    """Three frames of each of the two speakers that travel with the package."""
+    """Three frames of each of the two bundled speakers."""
     found: dict[str, list[NDArray[np.float32]]] = {}
     for person, clips in CLIPS.items():
         for clip in clips:

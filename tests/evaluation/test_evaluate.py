@@ -1,4 +1,4 @@
-"""Whole evaluations, of renders made here: real faces of the source pasted onto a second of the target."""
+"""Whole evaluations of renders made by pasting real faces of the source onto one second of the target."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -58,7 +58,7 @@ class Scene:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_draws() -> Iterator[None]:
-    """Intervals are tested in test_metric.py, and drawing takes a third of an evaluation as short as these."""
+    """Intervals are tested in test_metric.py; the bootstrap takes a third of such a short evaluation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metric, "RESAMPLES", 40)
         yield
@@ -145,7 +145,7 @@ def test_the_cli_reproduces_a_report_from_its_saved_call(scene: Scene, tmp_path:
 
 @pytest.fixture(scope="module")
 def gappy(scene: Scene) -> Evaluation:
-    """Of a render with a gap that ends early, and whose saved call took no face for certain."""
+    """Evaluation of a render with a gap and an early end, whose saved call considers every face uncertain."""
     render = scene.folder / "gappy.mp4"
     write_frames(render, [*scene.swapped[:4], *scene.original[4:6], *scene.swapped[6:8]])
     render.with_name("gappy.mp4.toml").write_text("min_score = 1e6\n")  # must not hide the hard frames

@@ -1,4 +1,4 @@
-"""Expression on constructed faces: known offsets, known movement, and the blur that once passed for a good swap."""
+"""Expression on constructed faces: known offsets, known movement, and a blur that looks like a good swap per frame."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def face(count: int = COUNT) -> NDArray[np.float32]:
 
 
 def with_eyes(openness: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Faces whose eyes have this aspect ratio `(N,)`, and their irises in the middle."""
+    """Faces with this eye aspect ratio `(N,)`, and irises in the middle."""
     faces = face(len(openness))
     for outer, inner, pairs, iris in (
         (33, 133, ((160, 144), (158, 153)), 468),
@@ -47,7 +47,7 @@ def with_eyes(openness: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def with_mouth(openness: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Faces whose inner lips have this aspect ratio `(N,)`."""
+    """Faces with this aspect ratio `(N,)` of the inner lips."""
     faces = face(len(openness))
     width = np.linalg.norm(faces[:, 308, :2] - faces[:, 78, :2], axis=1)
     for upper, lower in ((82, 87), (13, 14), (312, 317)):
@@ -82,7 +82,7 @@ def of_landmarks(evaluated: NDArray[np.float32], target: NDArray[np.float32]) ->
 
 
 def acting(shift: float = 0.0) -> NDArray[np.float64]:
-    """Blendshapes `(N, 52)` of which ten move, by 0.1 about 0.3, each in its own phase; all shifted."""
+    """Blendshapes `(N, 52)` of which ten move by 0.1 about 0.3, each with its own phase; all are shifted."""
     shapes = np.full((COUNT, 52), 0.3)
     phases = np.arange(10) * 0.7
     shapes[:, 10:20] += 0.1 * np.sin(np.arange(COUNT)[:, None] / 5 + phases)

@@ -1,4 +1,4 @@
-"""Flicker: brightness that jumps shows, motion does not."""
+"""Flicker: measures jumps in brightness, but not motion."""
 
 from dataclasses import replace
 
@@ -76,7 +76,7 @@ def test_other_defects_hardly_matter(change: str) -> None:
 
 
 def turning(data: EvaluationData, pictures: np.ndarray) -> np.ndarray:
-    """Pictures that turn by 2 degrees, grow by 1 % and go by 3 px every frame, on top of what they do."""
+    """Pictures that additionally rotate by 2 degrees, grow by 1 % and move by 3 px per frame."""
     shown = []
     for i, picture in enumerate(pictures):
         matrix = cv2.getRotationMatrix2D((SIZE / 2, SIZE / 2), 2.0 * i - 10, 1.01**i)

@@ -1,4 +1,4 @@
-"""Frames of render and target are put side by side."""
+"""Matching of frames of render and target."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -55,7 +55,7 @@ def test_an_excerpt_of_a_clip_is_matched_by_time() -> None:
     offset=st.integers(-20, 20),
 )
 def test_frames_match_by_time_and_all_are_counted(target: list[int], render: list[int], offset: int) -> None:
-    """In steps of 10 ms, against the intersection of sets; a render's clock may be off by a millisecond."""
+    """Compared with the intersection of sets, in steps of 10 ms; the render's clock may be off by 1 ms."""
     matching = FrameMatching(CLIP, CLIP, Fraction(10 * offset, 1000))
     ours, theirs = frames([10 * each for each in target]), frames([10 * each + each % 3 - 1 for each in render])
     pairs = list(matching.pairs(ours, theirs))

@@ -1,4 +1,4 @@
-"""Identity on constructed embeddings, whose cosines are known."""
+"""Identity on constructed embeddings with known cosines."""
 
 from dataclasses import replace
 
@@ -35,7 +35,7 @@ def appearance(name: str, independent: NDArray[np.float32]) -> FaceObservations:
 
 
 def made(evaluated: NDArray[np.float32], target: NDArray[np.float32], impostors: NDArray[np.float32]) -> EvaluationData:
-    """Data whose source has six equal faces, and two held-out ones at 0.97 and 0.99."""
+    """Data with a source of six equal faces and two held-out ones at 0.97 and 0.99."""
     real = np.vstack([np.repeat(SOURCE[None], 6, axis=0), likeness(0.97, 0.99)]).astype(np.float32)
     pixels = np.zeros((8, 1, 1), np.uint8)
     source = Source(pixels, pixels, np.zeros((8, 478, 3)), np.zeros((8, 3)), real, real)
@@ -50,7 +50,7 @@ def made(evaluated: NDArray[np.float32], target: NDArray[np.float32], impostors:
 
 @pytest.fixture
 def data() -> EvaluationData:
-    """Strangers at 0.80, 0.84, 0.90 and the performer at 0.82: their median is 0.83; real faces reach 0.98."""
+    """Impostors at 0.80, 0.84, 0.90 and the performer at 0.82: their median is 0.83; real faces have 0.98."""
     return made(likeness(0.83, 0.905, 0.98), likeness(0.81, 0.82, 0.83), likeness(0.80, 0.84, 0.90))
 
 

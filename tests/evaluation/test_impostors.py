@@ -1,4 +1,4 @@
-"""The strangers that travel with the package."""
+"""The bundled embeddings of unrelated people."""
 
 import importlib.util
 import json
@@ -38,7 +38,7 @@ def test_the_file_holds_several_views_of_five_people() -> None:
 
 
 def test_the_file_matches_the_current_embedder() -> None:
-    """Another chip or other weights call for a new file: `tools/impostors.py`."""
+    """If the chip or the weights change, `tools/impostors.py` must be run again."""
     if not TOOL.is_file():
         pytest.skip("tools/ is not part of an installed package")
     spec = importlib.util.spec_from_file_location("impostors_tool", TOOL)

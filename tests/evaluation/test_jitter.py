@@ -1,4 +1,4 @@
-"""Jitter: the second difference of what the evaluated landmarks do beside the target's."""
+"""Jitter: the second difference of the evaluated landmarks relative to the target's."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from visagist.evaluation.metrics.jitter import jitter
 
 
 def displaced(shifts: np.ndarray) -> EvaluationData:
-    """The real case with the evaluated landmarks shifted by `(N, 2)` per cent of the eyes' distance."""
+    """Real data with the evaluated landmarks shifted by `(N, 2)` % of the eye distance."""
     data = real_data()
     landmarks = data.target.landmarks.astype(np.float64)
     landmarks[:, :, :2] += (shifts * data.eye_distances[:, None] / 100)[:, None]

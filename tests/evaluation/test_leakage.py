@@ -1,4 +1,4 @@
-"""Leakage on constructed embeddings, whose cosines are known."""
+"""Leakage on constructed embeddings with known cosines."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ COUNT = 40
 
 
 def person(axis: int) -> NDArray[np.float32]:
-    """Somebody with the cosine `OTHER` to every frame of the target."""
+    """A person with the cosine `OTHER` to every frame of the target."""
     share = OTHER / np.sqrt(OWN)
     return (share * AXES[0] + np.sqrt(1 - share**2) * AXES[axis]).astype(np.float32)
 
@@ -30,7 +30,7 @@ def appearance(name: str, independent: NDArray[np.float32]) -> FaceObservations:
 
 @pytest.fixture
 def data() -> EvaluationData:
-    """The unswapped target of 40 frames, four a second, evaluated."""
+    """The unswapped target, 40 frames at four per second."""
     frames = np.sqrt(OWN) * AXES[0] + np.sqrt(1 - OWN) * AXES[10 : 10 + COUNT]
     target = appearance("target", frames.astype(np.float32))
     pixels, masks = np.zeros((8, 1, 1), np.uint8), np.zeros((COUNT, 1, 1), np.uint8)
@@ -44,7 +44,7 @@ def data() -> EvaluationData:
 
 
 def with_likeness(data: EvaluationData, cosine: float) -> EvaluationData:
-    """`data` with evaluated faces that have this cosine to the target's face in the same frame."""
+    """`data` with evaluated faces of this cosine to the target's face in the same frame."""
     faces = cosine * data.target.independent + np.sqrt(1 - cosine**2) * AXES[100]
     return data.with_evaluated(appearance("render", faces.astype(np.float32)))
 
@@ -95,7 +95,7 @@ def test_retrieval_is_the_share_of_frames(data: EvaluationData) -> None:
     assert figure.value == pytest.approx(30 / 39)
     assert figure.count == 39
     assert np.isnan(leakage(mixed)[39])
-    faces[:10] = data.impostors[1]  # somebody else is not the source either
+    faces[:10] = data.impostors[1]  # another person is not the source either
     assert evaluate_metric(FAMILY[1], data.with_evaluated(appearance("render", faces)))[0].value == pytest.approx(
         20 / 39
     )

@@ -1,4 +1,4 @@
-"""Figures from values: medians, percentiles towards the worse side, intervals that know that neighbours are alike."""
+"""Statistics over frames: medians, percentiles, and confidence intervals of correlated frames."""
 
 import math
 

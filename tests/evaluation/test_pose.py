@@ -22,13 +22,13 @@ def appearance(name: str, landmarks: NDArray[np.float32]) -> FaceObservations:
 
 
 def head(yaw: float = 0, pitch: float = 0, roll: float = 0) -> NDArray[np.float32]:
-    """Landmarks of the mean face, turned, 60 px between the pupils, in the middle of a frame."""
+    """Landmarks of the mean face, rotated, 60 px between the pupils, in the centre of a frame."""
     turned = mean_mesh() @ head_rotation(yaw, pitch, roll).T
     return (turned * SCALE + np.array([320.0, 240.0, 0.0])).astype(np.float32)
 
 
 def made(evaluated: NDArray[np.float32], target: NDArray[np.float32]) -> EvaluationData:
-    """A case of five equal frames."""
+    """Data of five equal frames."""
     pixels, masks = np.zeros((4, 1, 1), np.uint8), np.zeros((COUNT, 1, 1), np.uint8)
     source = Source(pixels, pixels, np.zeros((4, 478, 3)), np.zeros((4, 3)), np.eye(4, 128), np.eye(4, 128))
     seen, theirs = (np.repeat(mesh[None], COUNT, axis=0) for mesh in (target, evaluated))

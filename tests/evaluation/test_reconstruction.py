@@ -1,4 +1,4 @@
-"""Validation faces of both identities, reconstructed by the network's own decoders."""
+"""Reconstruction of the validation faces of both identities."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ Made = tuple[TrainedNetwork, dict[str, Faceset]]
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A network that was never trained, with the record of a run on these facesets."""
+    """An untrained network with the record of a run on these facesets."""
     folder = tmp_path_factory.mktemp("small")
     facesets = {
         "source": Faceset.open(write_faceset(folder / "source", 1, COUNT)),

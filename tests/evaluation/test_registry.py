@@ -1,4 +1,4 @@
-"""Metrics come from the registry, and one from another distribution counts like visagist's own."""
+"""Metrics of other distributions are treated like visagist's own."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -27,7 +27,7 @@ Install = Callable[[str], None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with one entry point on the path, as pip would; the argument is what it names."""
+    """Installs a distribution with one entry point, given as the argument."""
 
     def forget() -> None:
         METRICS.__dict__.pop("_added", None)  # entry points are looked up once per process

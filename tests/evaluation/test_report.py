@@ -1,4 +1,4 @@
-"""The report and its words, from evaluations made of known values."""
+"""The report and the text of evaluations with known values."""
 
 import base64
 import math
@@ -139,7 +139,7 @@ def evaluation() -> Evaluation:
 
 
 class Page(HTMLParser):
-    """What a page holds: elements, text, and whether every element is closed where it should be."""
+    """Elements and text of a page, and whether every element is closed correctly."""
 
     VOID = frozenset({"meta", "br", "path", "image", "use"})
 

@@ -1,4 +1,4 @@
-"""Seam: a step along the mask's edge shows, the harder the more, and edges that the target has anyway do not."""
+"""Seam: measures steps along the mask's edge by their hardness, but not edges that the target has."""
 
 from dataclasses import replace
 
@@ -62,7 +62,7 @@ def test_other_defects_hardly_matter(change: str) -> None:
 
 
 def test_a_moved_jaw_counts_less_than_a_seam() -> None:
-    """A face that is moved as a whole has no seam, but brings other edges to the mask's."""
+    """A moved face has no seam, but other edges near that of the mask."""
     data = real_data()
     everywhere = np.full_like(data.masks, 255)
     away = gradient(evaluating(data, moved(data.target.crops, 2), everywhere))
@@ -71,7 +71,7 @@ def test_a_moved_jaw_counts_less_than_a_seam() -> None:
 
 
 def ramp_data(step: float, feather: float) -> EvaluationData:
-    """A grey ramp with a disc in it that is brighter by `step`."""
+    """A grey ramp with a disc that is brighter by `step`."""
     data = real_data()
     rows, columns = np.indices((SIZE, SIZE))
     mask = np.where(np.hypot(rows - 95.5, columns - 95.5) < 50, 255, 0).astype(np.uint8)
@@ -91,7 +91,7 @@ def ramp_data(step: float, feather: float) -> EvaluationData:
 
 
 def test_a_step_on_a_ramp_has_the_computed_slope() -> None:
-    """Across a soft step of 30 codes over a ramp of 2/3 code a px: the slopes of the ramp and of the error function."""
+    """A soft step of 30 codes over a ramp of 2/3 code per px: slopes of the ramp and of the error function."""
     step, sigma = 30.0, 2.0
     half = 0.0125 * SIZE
     offsets = np.linspace(-half, half, 401)
@@ -105,7 +105,7 @@ def test_a_step_on_a_ramp_has_the_computed_slope() -> None:
 
 
 def test_a_colour_step_on_a_ramp_has_the_computed_difference() -> None:
-    """Rings of 1.3 to 3.8 px on either side: 5.2 px of ramp lie between them, and the step."""
+    """Rings of 1.3 to 3.8 px on either side: between them are 5.2 px of the ramp, and the step."""
     data = ramp_data(30.0, 0.0)
     lightness = cv2.cvtColor(np.float32([[[100, 100, 100], [130, 130, 130]]]) / 255, cv2.COLOR_RGB2LAB)[0, :, 0]
     a_code = float(np.diff(lightness)[0]) / 30

@@ -1,4 +1,4 @@
-"""A subject on themselves: compared with the original, and refused for two people."""
+"""Self-swaps: comparison with the original, and refusal of different people."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]  # (N, 128) dlib's,
 
 
 def data_of(source: Embeddings, target: Embeddings) -> EvaluationData:
-    """A case of which only the embeddings are there."""
+    """Data with embeddings only."""
     count, samples = len(target[0]), len(source[0])
     pictures, masks = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.uint8)
     numbers = np.zeros(count, np.float32)
@@ -62,7 +62,7 @@ def data_of(source: Embeddings, target: Embeddings) -> EvaluationData:
 
 
 def embeddings(clip: Path) -> Embeddings:
-    """Of the one face in the first frame, four times: a source has that many."""
+    """Embeddings of the only face in the first frame, four times, the minimum for a source."""
     frame = frame_from_rgb(read_picture(clip))
     (face,) = describe(frame)
     found = embed_independent(frame, face.landmarks), embed(frame, face.landmarks)

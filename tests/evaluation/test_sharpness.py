@@ -1,4 +1,4 @@
-"""Sharpness: blur lowers it by a known amount, and little else moves it."""
+"""Sharpness: lowered by blur by a known amount, and hardly affected by other defects."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def test_other_defects_hardly_matter(change: str) -> None:
 
 
 def test_enlarged_crops_are_measured_in_the_band_of_the_footage() -> None:
-    """The same footage in crops twice as large must not count as half as sharp, against a source that is as fine."""
+    """The same footage in crops of twice the size must not count as half as sharp."""
     data = real_data()
     size = 2 * data.size
     crops, masks, hulls = (
@@ -67,7 +67,7 @@ def test_enlarged_crops_are_measured_in_the_band_of_the_footage() -> None:
 
 
 def test_the_band_has_the_documented_frequency() -> None:
-    """Stripes at its middle pass, those twice and half as wide less: the curve of a difference of Gaussians."""
+    """Stripes at its centre frequency pass; those of twice and half the width pass less."""
     x = np.arange(192)
     everywhere = np.ones((192, 192), bool)
 

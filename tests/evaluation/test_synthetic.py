@@ -1,4 +1,4 @@
-"""The test bench of known truth: its renderer on meshes with known pictures, and its people where the head model is."""
+"""The synthetic test bench: its renderer on simple meshes and, if the head model is available, its people."""
 
 from dataclasses import replace
 
@@ -21,12 +21,12 @@ COUNT = 2
 
 
 def square(half: float, depth: float) -> np.ndarray:
-    """A square before the camera, its side 2 * half."""
+    """A square in front of the camera, with a side of 2 * half."""
     return np.array([[-half, -half, depth], [half, -half, depth], [half, half, depth], [-half, half, depth]])
 
 
 def covered(surface: render.Surface, camera: render.Camera) -> np.ndarray:
-    """How much of each pixel shows anything."""
+    """Covered fraction of each pixel."""
     pixels = render.average(surface.hit[..., None].astype(np.float32))
     full = np.zeros((camera.size, camera.size), np.float32)
     y, x = surface.origin
@@ -108,7 +108,7 @@ def test_linear_light_is_encoded_as_srgb() -> None:
 
 
 def appearance(landmarks: np.ndarray) -> FaceObservations:
-    """What a detector that only finds landmarks would see."""
+    """Observations of a detector that finds landmarks only."""
     count = len(landmarks)
     embeddings = np.zeros((count, 128), np.float32)
     return FaceObservations(
@@ -125,7 +125,7 @@ def appearance(landmarks: np.ndarray) -> FaceObservations:
 
 
 def blank(landmarks: np.ndarray, take: cases.Take) -> cases.Clip:
-    """A clip of which only the truth counts."""
+    """A clip of which only the ground truth matters."""
     count = len(landmarks)
     frames, masks = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.uint8)
     return cases.Clip(frames, masks, landmarks, np.ones((count, 70), bool), take)

@@ -1,4 +1,4 @@
-"""A faceset that is there, asked for again: the same by other words, or another one."""
+"""Repeated extraction into an existing faceset, with equivalent and with different options."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_faceset_of_another_version_is_refused(tables: Path, tmp_path: Path) -
 
 
 def test_thresholds_can_be_lowered_after_leaving_no_crop(tables: Path, tmp_path: Path) -> None:
-    """It was refused as another faceset, although the message had asked for lower thresholds."""
+    """It was once refused as another faceset, although the message had suggested lower thresholds."""
     folder = tmp_path / "faceset"
     with pytest.raises(FacesetError, match="75 tiny"):
         extract(TARGET, folder, tables, min_size=9000)

@@ -1,4 +1,4 @@
-"""Where a render may go: what a folder holds, and what a name leads to."""
+"""Checks of the output paths of a render."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Facesets to a run, by Python and by the command line."""
+"""Training on facesets, in Python and on the command line."""
 
 import shutil
 import signal

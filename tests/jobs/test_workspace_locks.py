@@ -1,4 +1,4 @@
-"""Folders that several merges share: one at a time, whatever becomes of the one before."""
+"""Locks and cleaning of folders that several merges share."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ with hold(Path(sys.argv[1]), Path("out.mp4")):
 
 @contextmanager
 def holder(folder: Path, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the folder."""
+    """Another process that has locked the folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder), str(seconds)], stdout=subprocess.PIPE, text=True
     )

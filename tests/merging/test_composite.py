@@ -1,4 +1,4 @@
-"""Only what the mask covers may change, on the decoder's own planes."""
+"""Compositing changes only samples of the decoder's planes that the mask covers."""
 
 from fractions import Fraction
 

@@ -1,4 +1,4 @@
-"""Masks by their promises."""
+"""Properties that all masks share."""
 
 import numpy as np
 import pytest

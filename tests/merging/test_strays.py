@@ -1,4 +1,4 @@
-"""The mask is withdrawn where the prediction shows background at the rim of the face."""
+"""Background at the edge of the face is removed from the mask."""
 
 import numpy as np
 

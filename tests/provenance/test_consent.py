@@ -1,4 +1,4 @@
-"""Consent records: complete, of adults, bound to a person, and compared with the faces at hand."""
+"""Consent records: validation, binding to a person, and comparison with faces."""
 
 import datetime
 import hashlib
@@ -134,7 +134,7 @@ def test_missing_footage_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["", "shot_%04d.png"])
 def test_an_image_sequence_is_hashed_as_in_the_check(given: str, tmp_path: Path, write: Write) -> None:
-    """`--footage` of a sequence's folder failed with "Is a directory", so that only pictures could bind it."""
+    """`--footage` with the folder of a sequence once failed with "Is a directory"."""
     plates = tmp_path / "plates"
     pictures = [write(plates / f"shot_{number:04d}.png") for number in (3, 4, 5)]
     pictures[1].write_bytes(pictures[1].read_bytes() + b"\0")

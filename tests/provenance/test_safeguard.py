@@ -1,4 +1,4 @@
-"""The safeguard: its rule, how it samples, and that benign footage passes the real classifier."""
+"""The safeguard: its rule, its sampling, and benign footage with the real classifier."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "footage"
     ("probabilities", "refused"),
     [
         ([], False),
-        ([0.99], True),  # a still has one frame only, and must be surer
+        ([0.99], True),  # a single frame must be more certain
         ([0.80], False),
         ([0.99, 0.1], False),
         ([0.71, 0.71], True),

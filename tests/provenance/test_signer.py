@@ -1,4 +1,4 @@
-"""Keys and certificates: made once, private, of the right profile, and the list of known signers."""
+"""Keys and certificates: creation, profile, and the list of known signers."""
 
 import datetime
 import shutil
@@ -128,7 +128,10 @@ def test_a_signer_of_the_users_own_config_is_known(tmp_path: Path, config: Path)
     configure(config, key=str(key), certificate=str(certificate))
     own = Signer.default().fingerprint
     assert own != made
-    assert known_signers() == {own: "this user", made: "this user"}  # what was signed before is one's own, too
+    assert known_signers() == {
+        own: "this user",
+        made: "this user",
+    }  # the previous signer remains the user's own
     shutil.rmtree(config / "signer")
     assert known_signers() == {own: "this user"}
 

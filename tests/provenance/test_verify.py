@@ -1,4 +1,4 @@
-"""Verdicts: whose signature it is, and that no change of the media data goes unseen."""
+"""Verdicts: signers are recognised, and every change of the media data is detected."""
 
 import datetime
 import json
@@ -43,7 +43,7 @@ def new_signer(folder: Path, since: datetime.datetime | None = None) -> Signer:
 
 
 def sign_as_other_tool(unsigned: Path, output: Path, signer: Signer, name: str, **definition: Any) -> Path:
-    """What another program, or a forger, would make."""
+    """Sign a file like another program or a forger."""
     manifest = {
         "claim_generator_info": [{"name": name, "version": "1"}],
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [CAPTURED]}}],
@@ -63,7 +63,7 @@ def sign_as_other_tool(unsigned: Path, output: Path, signer: Signer, name: str, 
 
 @pytest.fixture
 def signed(tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Signer) -> Callable[[str], Path]:
-    """A function that makes a signed file of the kind that a suffix says."""
+    """A function that creates a signed file in the format of a suffix."""
 
     def make(suffix: str) -> Path:
         return sign(write(tmp_path / f"u{suffix}"), tmp_path / "out" / f"render{suffix}", claim, target, signer)
@@ -72,7 +72,7 @@ def signed(tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Sig
 
 
 def media_bytes(path: Path) -> list[range]:
-    """Where the media data of a file lies: all of it but the credentials and what players skip."""
+    """Ranges of media data in a file: everything but the credentials and data that players skip."""
     data = path.read_bytes()
     if path.suffix in (".mkv", ".exr"):
         return [range(len(data))]
@@ -133,7 +133,7 @@ def test_damaged_credentials_never_improve_a_verdict(suffix: str, signed: Callab
         altered = bytearray(original)
         altered[start + chosen.randrange(size)] ^= 1 << chosen.randrange(8)
         carrier.write_bytes(altered)
-        assert verify(path).verdict in (KNOWN, TAMPERED)  # known: the padding in the store is signed by nobody
+        assert verify(path).verdict in (KNOWN, TAMPERED)  # a known limitation: the padding in the store is not signed
 
 
 def test_credentials_that_do_not_parse_are_tampering(tmp_path: Path, signed: Callable[[str], Path]) -> None:
@@ -148,7 +148,7 @@ def test_credentials_that_do_not_parse_are_tampering(tmp_path: Path, signed: Cal
 
 
 def test_hidden_credentials_are_tampering(signed: Callable[[str], Path]) -> None:
-    """The box renamed, so that players and c2pa skip it."""
+    """The box is renamed, so that players and c2pa skip it."""
     path = signed(".mp4")
     path.write_bytes(path.read_bytes().replace(bytes.fromhex("d8fec3d61b0e483c92975828877ec481"), bytes(16)))
     assert verify(path).verdict == TAMPERED
