@@ -71,7 +71,7 @@ def test_plates_change_only_in_the_face_and_are_signed(
     assert (found["files"], found["synthetic"]) == (COUNT, True)
 
     # Done is done; a sidecar that was lost is made again, and one of a frame that is no more goes.
-    assert "done already" in visagist(*command).err
+    assert "already finished" in visagist(*command).err
     (output / "plate.0001.exr.c2pa").unlink()
     assert visagist("verify", output).code == 1
     assert visagist(*command).code == 0

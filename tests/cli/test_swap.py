@@ -225,7 +225,7 @@ def test_a_deleted_render_is_rendered_again(swapped: Swap, tmp_path: Path) -> No
     output.write_bytes(b"mine")
     ended = visagist(*arguments)
     assert ended.code == 1
-    assert f"{output}: is there already, and no earlier merge left it there as now found; move it away" in ended.err
+    assert f"{output}: already exists, and no earlier merge wrote it in this form; move it away" in ended.err
     assert output.read_bytes() == b"mine"
     output.unlink()
     output.with_name("out.mp4.json").write_text("{")

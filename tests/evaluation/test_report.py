@@ -277,7 +277,7 @@ def test_an_almost_empty_evaluation_still_gives_a_page(evaluation: Evaluation, c
     page = Page(report_html(bare))
     assert "data:" not in "".join(page.values("href"))
     assert "no frame could be measured" in page.text
-    assert "the merge was not made again" in page.text
+    assert "the merge was not repeated" in page.text
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
     assert "No frame is flagged" in page.text
 

@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from visagist.core.errors import OutputError
-from visagist.jobs.output_paths import check_output, is_intact, make_room, place_of, report_of, stamps
+from visagist.jobs.output_paths import (
+    check_output,
+    clear_earlier_render,
+    is_intact,
+    report_path,
+    stamps,
+    unfinished_folder,
+)
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -35,7 +42,7 @@ def test_other_files_than_pictures_may_be_beside_them(tmp_path: Path) -> None:
         check_output(frames, None, tmp_path / "workspace", [])
     with pytest.raises(OutputError, match=r"frame\.exr.*choose another --matte"):
         check_output(tmp_path / "out.mp4", frames, tmp_path / "workspace", [])
-    report_of(frames).write_text('["of another program"]')
+    report_path(frames).write_text('["of another program"]')
     with pytest.raises(OutputError, match=r"frame\.exr"):
         check_output(frames, None, tmp_path / "workspace", [])
 
@@ -50,17 +57,17 @@ def test_files_and_folders_are_not_interchangeable(tmp_path: Path) -> None:
 
 def test_pictures_added_during_a_merge_are_kept(tmp_path: Path) -> None:
     frames, workspace = tmp_path / "frames", tmp_path / "workspace"
-    chunks = fill(place_of(workspace, frames) / "key")
+    chunks = fill(unfinished_folder(workspace, frames) / "key")
     check_output(frames, None, workspace, [])
     fill(frames, "mine.png")
     with pytest.raises(OutputError, match=r"mine\.png"):
-        make_room(frames, None, chunks, {frames: ["000000.png"]})
+        clear_earlier_render(frames, None, chunks, {frames: ["000000.png"]})
     assert (frames / "mine.png").read_bytes() == b"mine.png"
     (frames / "mine.png").unlink()
-    make_room(frames, None, chunks, {frames: ["000000.png"]})
+    clear_earlier_render(frames, None, chunks, {frames: ["000000.png"]})
     fill(frames, "000000.png", ".000001.0badcafe.part.png")  # killed here
     check_output(frames, None, workspace, [])
-    make_room(frames, None, chunks, {frames: ["000005.png"]})
+    clear_earlier_render(frames, None, chunks, {frames: ["000005.png"]})
     assert not list(frames.iterdir())
     fill(frames, "000000.png")
     with pytest.raises(OutputError):  # another workspace knows nothing of it
@@ -69,15 +76,15 @@ def test_pictures_added_during_a_merge_are_kept(tmp_path: Path) -> None:
 
 def test_unrelated_files_are_never_replaced(tmp_path: Path) -> None:
     output, workspace = tmp_path / "out.mp4", tmp_path / "workspace"
-    chunks = fill(place_of(workspace, output) / "key")
+    chunks = fill(unfinished_folder(workspace, output) / "key")
     check_output(output, None, workspace, [])
     fill(tmp_path, "out.mp4")
     with pytest.raises(OutputError, match=r"out\.mp4: already exists.*move it away"):
         check_output(output, None, workspace, [])
     with pytest.raises(OutputError, match="already exists"):
-        make_room(output, None, chunks, {})
+        clear_earlier_render(output, None, chunks, {})
     output.unlink()
-    make_room(output, None, chunks, {})
+    clear_earlier_render(output, None, chunks, {})
     fill(tmp_path, "out.mp4")  # killed here
     check_output(output, None, workspace, [])
 

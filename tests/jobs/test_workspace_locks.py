@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from visagist.core.errors import OutputError
-from visagist.jobs.workspace_locks import ABANDONED_S, clear, clear_abandoned, hold, wait_for
+from visagist.jobs.workspace_locks import ABANDONED_S, clear, clear_abandoned, locked_folder, wait_for
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from visagist.jobs.workspace_locks import hold
-with hold(Path(sys.argv[1]), Path("out.mp4")):
+from visagist.jobs.workspace_locks import locked_folder
+with locked_folder(Path(sys.argv[1]), Path("out.mp4")):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -56,24 +56,24 @@ def make_old(folder: Path) -> None:
 def test_a_locked_folder_is_free_after_its_process_was_killed(tmp_path: Path) -> None:
     folder = tmp_path / "merge" / "a"
     with holder(folder) as process:
-        with pytest.raises(OutputError, match=r"out\.mp4: another merge"), hold(folder, Path("out.mp4")):
+        with pytest.raises(OutputError, match=r"out\.mp4: another merge"), locked_folder(folder, Path("out.mp4")):
             pass
-        with hold(tmp_path / "merge" / "b", Path("other.mp4")):  # another output
+        with locked_folder(tmp_path / "merge" / "b", Path("other.mp4")):  # another output
             pass
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        with hold(folder, Path("out.mp4")):
+        with locked_folder(folder, Path("out.mp4")):
             pass
     assert not [path for path in (tmp_path / "merge").iterdir() if path.is_dir()]  # locks may stay
 
 
 def test_chunks_survive_an_error_until_they_are_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "merge" / "a"
-    with pytest.raises(ValueError, match="stop"), hold(folder, Path("out.mp4")):
+    with pytest.raises(ValueError, match="stop"), locked_folder(folder, Path("out.mp4")):
         chunk = leave_chunk(folder)
         raise ValueError("stop")
     assert chunk.exists()
-    with hold(folder, Path("out.mp4")):
+    with locked_folder(folder, Path("out.mp4")):
         leave_chunk(folder, "other options")
         clear(folder)
     assert not folder.exists()
@@ -84,7 +84,7 @@ def test_only_old_and_unlocked_folders_are_deleted(tmp_path: Path) -> None:
     old, fresh, held, deep = (tmp_path / "merge" / name for name in names)
     others = tmp_path / "merge" / "plates"  # of somebody whose production has a folder named as ours
     leave_chunk(others)
-    with hold(old, Path("out.mp4")):
+    with locked_folder(old, Path("out.mp4")):
         leave_chunk(old)
     leave_chunk(fresh)
     with holder(held):
@@ -116,11 +116,11 @@ def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "merge").write_bytes(b"a file, not a folder")
     with (
         pytest.raises(OutputError, match=r"a\.lock: cannot be created"),
-        hold(tmp_path / "merge" / "a", Path("out.mp4")),
+        locked_folder(tmp_path / "merge" / "a", Path("out.mp4")),
     ):
         pass
     with pytest.raises(OutputError, match=r"t\.lock: cannot be created"), wait_for(tmp_path / "merge" / "t.lock", list):
         pass
     (tmp_path / "b").write_bytes(b"a file, not a folder")
-    with pytest.raises(OutputError, match=r"b: cannot be created"), hold(tmp_path / "b", Path("out.mp4")):
+    with pytest.raises(OutputError, match=r"b: cannot be created"), locked_folder(tmp_path / "b", Path("out.mp4")):
         pass

@@ -31,7 +31,7 @@ from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
-from visagist.jobs.workspace import claim_folder, default_workspace
+from visagist.jobs.workspace import create_folder, default_workspace
 from visagist.media import Footage, FrameRate, find_footage, note_reading, probe_shot
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
@@ -120,7 +120,7 @@ def evaluate(
         find_footage(source, merging.rate)
         check_reference(options.reference, options.identity)
     check_reference(merging.target_reference, merging.target_identity)
-    claim_folder(workspace)
+    create_folder(workspace)
     faceset = _source_faceset(source, options, merging, workspace, events)
     # The target is read as in a merge with --allow-damaged, so that whatever can be decoded is evaluated.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)

@@ -25,18 +25,18 @@ from visagist.jobs.chunks import ChunkRenderer, Chunks
 from visagist.jobs.consent_checks import Records, check_footage, covered_by_hash
 from visagist.jobs.output_paths import (
     check_output,
+    clear_earlier_render,
+    input_files,
     is_folder,
     is_intact,
-    made_from,
-    make_room,
-    place_of,
     read_report,
-    report_of,
+    report_path,
     stamps,
+    unfinished_folder,
 )
 from visagist.jobs.performer import STEP, choose_performer, find_faces, performer_of
-from visagist.jobs.workspace import CHUNKS, SAFEGUARD, TABLES, claim_folder, default_workspace
-from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, hold
+from visagist.jobs.workspace import CHUNKS, SAFEGUARD, TABLES, create_folder, default_workspace
+from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, locked_folder
 from visagist.media import EncodeOptions, Footage, join, note_reading, probe_shot
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.pipeline import Untouched
@@ -124,15 +124,15 @@ def merge(
     encoding = (encoding or EncodeOptions()).resolved(footage, output)
     given = [Path(path) for path in (run, options.target_reference) if path is not None]
     private = [workspace / name for name in (TABLES, SAFEGUARD, CHUNKS)]
-    check_output(output, options.matte, workspace, [*made_from([footage], records), *given, *private])
+    check_output(output, options.matte, workspace, [*input_files([footage], records), *given, *private])
     network = None if run is None else TrainedNetwork.open(run, device)
     if network is not None:
         records.check_trained(network, options.subject)
         check_morph(options.morph, network)
     if not output.exists():  # a finished render needs no picture
         check_reference(options.target_reference, options.target_identity)
-    claim_folder(workspace)
-    claim_folder(output.parent)
+    create_folder(workspace)
+    create_folder(output.parent)
     call = {
         "target": target,
         "run": None if run is None else Path(run),
@@ -145,7 +145,7 @@ def merge(
         **encoding.model_dump(),
     }
     job = _Job(output, footage, network, records, options, encoding, workspace, call)
-    with hold(job.place, output):
+    with locked_folder(job.place, output):
         return job.carry_out(on_event or silent)
 
 
@@ -211,7 +211,7 @@ class _Job:
     @property
     def place(self) -> Path:
         """Folder for unfinished work on this output."""
-        return place_of(self.workspace, self.output)
+        return unfinished_folder(self.workspace, self.output)
 
     @property
     def folder(self) -> Path:
@@ -273,7 +273,7 @@ class _Job:
             files = [self.output if file == unsigned else self.output / file.name for file in joined.files]
             names = {self.output: [file.name for file in files]} if is_folder(self.output) else {}
             names |= {matte: [file.name for file in chunks.mattes]} if matte is not None else {}
-            make_room(self.output, matte, self.folder, names)
+            clear_earlier_render(self.output, matte, self.folder, names)
             is_changed = len(chunks.untouched) < joined.frames
             claim = Claim(self.weights_sha256, self.records.hashes, is_changed=is_changed)
             with Stamp(claim, self.footage.path, signer) as stamp:
@@ -296,7 +296,7 @@ class _Job:
             "notes": list(render.notes),
             "fingerprint": render.fingerprint,
         }
-        write_atomic(report_of(self.output), json.dumps(report, indent=1))
+        write_atomic(report_path(self.output), json.dumps(report, indent=1))
         clear(self.place)
         clear_abandoned(self.place.parent)
         events(Result(STEP, self.output))

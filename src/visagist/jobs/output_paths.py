@@ -39,7 +39,7 @@ def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequ
         raise OutputError(f"{output}: is a folder, but the render is a file; choose another --output")
     folders = [(output, "--output")] if is_folder(output) else []
     folders += [(matte, "--matte")] if matte is not None else []
-    beside = [output, report_of(output), output.with_name(output.name + ".toml"), sidecar(output)]
+    beside = [output, report_path(output), output.with_name(output.name + ".toml"), sidecar(output)]
     written = [(path, "--output") for path in beside] + folders
     known = [(path, option, _names(path), _names_above(path)) for path, option in written]
     for given in inputs:
@@ -63,13 +63,13 @@ def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequ
     mixed = [output, output.parent] if output.suffix.lower() in IMAGE_SUFFIXES else [output]
     if matte is not None and any(_names(matte) & _names(path) for path in mixed):
         raise OutputError(f"{matte}: would contain both render and mattes; choose another --matte")
-    place = place_of(workspace, output)
+    place = unfinished_folder(workspace, output)
     for folder, option in folders:
         _own_pictures(folder, option, output, place)
     _own_file(output, place)
 
 
-def made_from(footage: Iterable[Footage], records: Records) -> list[Path]:
+def input_files(footage: Iterable[Footage], records: Records) -> list[Path]:
     """All files of the footage, the consent records, and their reference pictures."""
     files = [file for clip in footage for file in clip.files or (clip.path,)]
     for path, record in ((records.source_path, records.source), (records.target_path, records.target)):
@@ -77,7 +77,7 @@ def made_from(footage: Iterable[Footage], records: Records) -> list[Path]:
     return files
 
 
-def make_room(output: Path, matte: Path | None, chunks: Path, names: Mapping[Path, Sequence[str]]) -> None:
+def clear_earlier_render(output: Path, matte: Path | None, chunks: Path, names: Mapping[Path, Sequence[str]]) -> None:
     """Note which files will be written, and delete the pictures of an earlier render.
 
     Args:
@@ -122,7 +122,7 @@ def is_folder(output: Path) -> bool:
     return not output.suffix
 
 
-def report_of(output: Path) -> Path:
+def report_path(output: Path) -> Path:
     """Path of the report beside a render."""
     return output.with_name(output.name + ".json")
 
@@ -130,13 +130,13 @@ def report_of(output: Path) -> Path:
 def read_report(output: Path) -> dict[str, Any]:
     """The report beside a render; empty if there is none or the file is not a report."""
     try:
-        found = json.loads(report_of(output).read_text(encoding="utf-8"))
+        found = json.loads(report_path(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def place_of(workspace: Path, output: Path) -> Path:
+def unfinished_folder(workspace: Path, output: Path) -> Path:
     """Folder in the workspace for unfinished work on this output, used by one merge at a time."""
     return workspace / CHUNKS / hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
 

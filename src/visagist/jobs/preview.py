@@ -21,9 +21,9 @@ from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matri
 from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.jobs.consent_checks import Records, covered_by_hash
 from visagist.jobs.merge import check_morph
-from visagist.jobs.output_paths import check_output, made_from, report_of, stamps
+from visagist.jobs.output_paths import check_output, input_files, report_path, stamps
 from visagist.jobs.performer import choose_performer, known_faces, performer_of
-from visagist.jobs.workspace import claim_folder
+from visagist.jobs.workspace import create_folder
 from visagist.media import Footage, Frame, Reader, footage_sha256, note_reading, probe_shot, write_picture
 from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
@@ -105,7 +105,7 @@ def preview(
     note_reading([footage], STEP, events)
     workspace = Path(run).parent if workspace is None else Path(workspace)
     given = [Path(path) for path in (run, options.target_reference) if path is not None]
-    check_output(output, None, workspace, [*made_from([footage], records), *given])
+    check_output(output, None, workspace, [*input_files([footage], records), *given])
     trained = TrainedNetwork.open(run, device)
     records.check_trained(trained, options.subject)
     check_morph(options.morph, trained)
@@ -133,7 +133,7 @@ def preview(
     inspect_footage(shown, str(target))
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
-    claim_folder(output.parent)
+    create_folder(output.parent)
     with tempfile.TemporaryDirectory(prefix="visagist-") as private:
         unsigned = Path(private) / "sheet.png"
         write_picture(unsigned, np.rint(sheet * 255).astype(np.uint8))
@@ -152,7 +152,7 @@ def preview(
             **options.model_dump(),
         },
     )
-    write_atomic(report_of(output), json.dumps({"files": stamps([output])}))  # lets the next preview replace it
+    write_atomic(report_path(output), json.dumps({"files": stamps([output])}))  # lets the next preview replace it
     events(Result(STEP, output))
     return Preview(output, len(merged))
 

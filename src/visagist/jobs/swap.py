@@ -15,7 +15,7 @@ from visagist.faceset import Faceset, is_alone
 from visagist.jobs.consent_checks import Records, check_footage
 from visagist.jobs.extract import ExtractOptions, extract_faceset
 from visagist.jobs.merge import Render, check_frames, merge
-from visagist.jobs.output_paths import check_output, made_from
+from visagist.jobs.output_paths import check_output, input_files
 from visagist.jobs.train import train
 from visagist.jobs.workspace import (
     CALL,
@@ -26,7 +26,7 @@ from visagist.jobs.workspace import (
     SOURCE,
     TABLES,
     TARGET,
-    claim_folder,
+    create_folder,
     default_workspace,
 )
 from visagist.media import EncodeOptions, Footage, find_footage, note_reading, probe_shot
@@ -109,15 +109,15 @@ def swap(
     select_device(training.device)
     pictures = [path for path in (subject.reference, merging.target_reference) if path is not None]
     parts = [workspace / name for name in (SOURCE, TARGET, RUN, TABLES, SAFEGUARD, CHUNKS)]
-    check_output(output, merging.matte, workspace, [*made_from([*clips, footage], records), *pictures, *parts])
+    check_output(output, merging.matte, workspace, [*input_files([*clips, footage], records), *pictures, *parts])
     _check_apart([*clips, footage], workspace)
     if not output.exists():  # a finished render needs no pictures
         check_reference(subject.reference, subject.identity)
         check_reference(merging.target_reference, merging.target_identity)
     if isinstance(training.start, Path) and not (workspace / RUN / RECORD).exists():
         read_record(training.start)
-    claim_folder(workspace)
-    claim_folder(output.parent)
+    create_folder(workspace)
+    create_folder(output.parent)
     call = {
         "source": source,
         "target": target,

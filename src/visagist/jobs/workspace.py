@@ -35,7 +35,7 @@ def check_name(output: Path) -> None:
         raise OutputError(f"{output}: has no name; give the name of a file or folder")
 
 
-def claim_folder(folder: Path) -> None:
+def create_folder(folder: Path) -> None:
     """Create a folder; raises `OutputError` if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

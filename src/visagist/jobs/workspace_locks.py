@@ -19,7 +19,7 @@ ABANDONED_S = 7 * 24 * 3600.0  # time without any change
 
 
 @contextmanager
-def hold(folder: Path, output: Path) -> Iterator[None]:
+def locked_folder(folder: Path, output: Path) -> Iterator[None]:
     """Create and lock a folder for the duration of the block, and delete it afterwards if it is empty.
 
     Args:
@@ -89,7 +89,7 @@ def clear_joined(joined: Path) -> None:
 def clear_abandoned(merges: Path) -> None:
     """Delete folders of interrupted merges that have not changed for a week and are not locked.
 
-    Only folders named as by `output_paths.place_of`: the user may have a folder `merge` of their own.
+    Only folders named as by `output_paths.unfinished_folder`: the user may have a folder `merge` of their own.
     """
     for folder in merges.iterdir():
         is_ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()
