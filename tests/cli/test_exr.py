@@ -70,7 +70,7 @@ def test_plates_change_only_in_the_face_and_are_signed(
     found = json.loads(verified.out)
     assert (found["files"], found["synthetic"]) == (COUNT, True)
 
-    # Done is done; a sidecar that was lost is made again, and one of a frame that is no more goes.
+    # A repeated merge does nothing; a missing sidecar is written again, and that of a removed frame is deleted.
     assert "already finished" in visagist(*command).err
     (output / "plate.0001.exr.c2pa").unlink()
     assert visagist("verify", output).code == 1

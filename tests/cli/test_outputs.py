@@ -230,7 +230,7 @@ def test_a_few_frames_do_not_show_whether_the_performer_is_alone(production: Pro
     assert not sheet.exists()
     production.preview(sheet, **{**dialogue, "target_consent": production.record("target_picture")})
     sheet.unlink()
-    production.preview(sheet)  # the run was trained on this very footage, and knows that nobody else is in it
+    production.preview(sheet)  # the run was trained on this footage, and states that it shows the performer alone
     assert sheet.exists()
 
 
@@ -318,7 +318,7 @@ def test_every_identity_of_a_run_needs_its_own_record(production: Production, tm
     train(faces["target"], faces["target"], run, others={"anna": faces["source"]}, options=three)
     call = {"run": run, "frames": "0-3", "source_consent": production.record("source_hash")}
     assert production.merge(tmp_path / "anna.mp4", **call, subject="anna").frames == 4
-    with pytest.raises(ConsentError):  # whom the record does not name
+    with pytest.raises(ConsentError):  # who is not the person of the record
         production.merge(tmp_path / "other.mp4", **call)
     with pytest.raises(RunError, match=r"no identity 'bert' .*source, target, anna"):
         production.merge(tmp_path / "bert.mp4", **call, subject="bert")
@@ -457,11 +457,11 @@ def test_pictures_of_two_renders_are_never_mixed(production: Production, tmp_pat
     assert production.merge(frames, frames="0-5").frames == 6
     first = (frames / "000001.png").read_bytes()
     (frames / "notes.txt").write_text("no picture")
-    assert production.merge(frames, frames="1-2", color="none").frames == 2  # all pictures were its own
+    assert production.merge(frames, frames="1-2", color="none").frames == 2  # all pictures belonged to the render
     assert pictures(frames) == ["000001.png", "000002.png"]
     assert (frames / "000001.png").read_bytes() != first
     (frames / "000001.png").unlink()
-    production.merge(frames, frames="1-2", color="none")  # a picture that got lost is made again
+    production.merge(frames, frames="1-2", color="none")  # a missing picture is written again
     assert pictures(frames) == ["000001.png", "000002.png"]
 
     shutil.copy(frames / "000001.png", frames / "000007.png")

@@ -72,7 +72,7 @@ def test_with_a_workspace_the_preview_matches_the_merge(
     merge = ("merge", two_people, "--run", swapped.workspace / "run", *consents)
     numbered = visagist(*merge, "-o", sheet, "--preview", "5", "--target-identity", "0")
     assert numbered.code == 1
-    assert "--workspace" in numbered.err  # nobody has counted the people yet
+    assert "--workspace" in numbered.err  # the people have not been counted yet
     frames = tmp_path / "frames"
     rendered = visagist(*merge, "-o", frames, "--workspace", workspace, "--frames", "5-6",
                         "--target-reference", performer)  # fmt: skip

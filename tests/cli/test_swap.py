@@ -42,7 +42,7 @@ def test_the_face_changes_but_hardly_the_background(swapped: Swap) -> None:
     face = difference[height // 2 - 20 : height // 2 + 40, width // 2 - 25 : width // 2 + 25]
     border = np.concatenate([difference[:, :40].ravel(), difference[:, -40:].ravel(), difference[:30].ravel()])
     assert face.mean() > 5 * border.mean()
-    assert border.mean() < 0.01  # the encoder's own noise
+    assert border.mean() < 0.01  # noise of the encoder
 
 
 def test_the_render_is_signed_without_names(swapped: Swap) -> None:

@@ -64,9 +64,9 @@ def faces_of_source(poses: list[tuple[float, float]], mouths: list[float]) -> So
     landmarks[:, 14, 1] = landmarks[:, 13, 1] + np.array(mouths)
     count = len(poses)
     angles = np.column_stack([np.array(poses), np.zeros(count)]).astype(np.float32)
-    nobody = np.zeros((count, 128), np.float32)
+    no_embeddings = np.zeros((count, 128), np.float32)
     hulls = np.zeros((count, 8, 8), np.uint8)
-    return Source(np.zeros((count, 8, 8, 3), np.uint8), hulls, landmarks, angles, nobody, nobody)
+    return Source(np.zeros((count, 8, 8, 3), np.uint8), hulls, landmarks, angles, no_embeddings, no_embeddings)
 
 
 def test_triangles_tile_the_mean_face() -> None:
@@ -85,7 +85,7 @@ def test_an_affine_warp_is_exact_at_every_pixel(even: float) -> None:
     found = warp_map(points, points @ linear.T + shift, (SIDE, SIDE), even)
     y, x = np.mgrid[:SIDE, :SIDE]
     wanted = np.stack([x, y], -1) @ linear.T + shift
-    np.testing.assert_allclose(found[12:-12, 12:-12], wanted[12:-12, 12:-12], atol=0.02)  # at the borders it is evened
+    np.testing.assert_allclose(found[12:-12, 12:-12], wanted[12:-12, 12:-12], atol=0.02)  # smoothed at the borders
 
 
 def test_a_curved_warp_is_accurate_to_a_fraction_of_a_pixel() -> None:
@@ -104,7 +104,7 @@ def test_a_curved_warp_is_accurate_to_a_fraction_of_a_pixel() -> None:
 def test_a_hidden_cheek_does_not_cover_the_nose() -> None:
     points = in_crop()
     turned = points.copy()
-    turned[:, 0] += 0.9 * -mean_mesh()[:, 2] * SIDE / 3.926  # as a turned head shows it: what is near goes right
+    turned[:, 0] += 0.9 * -mean_mesh()[:, 2] * SIDE / 3.926  # of a turned head: near points move to the right
     found = warp_map(turned, points, (SIDE, SIDE), 0.5)
     x, y = np.round(turned[4]).astype(int)  # tip of the nose
     np.testing.assert_allclose(found[y, x], points[4], atol=2.0)
@@ -199,7 +199,7 @@ def test_a_pasted_face_has_the_sources_identity_and_the_targets_pose(source: See
     pasted = embed(found, mesh.landmarks)
     theirs, ours = (embed(frame_from_rgb(picture), points) for picture, points, _ in (source, target))
     assert pasted @ theirs > 0.6
-    assert pasted @ theirs > pasted @ ours + 0.05  # it keeps the target's landmarks, which tell something too
+    assert pasted @ theirs > pasted @ ours + 0.05  # it keeps the target's landmarks, which also carry identity
 
 
 def test_the_nearest_view_in_pose_and_mouth_is_chosen() -> None:
@@ -224,9 +224,9 @@ def test_views_change_only_for_long_or_at_cuts() -> None:
 def test_pasting_is_independent_of_the_order(source: Seen, target: Seen) -> None:
     crop, landmarks, face = source
     hull = hull_mask(landmarks, SIDE)
-    nobody = np.zeros((2, 128), np.float32)
+    no_embeddings = np.zeros((2, 128), np.float32)
     both = [np.stack([a, b]) for a, b in ((crop, crop[:, ::-1]), (hull, hull), (landmarks, landmarks))]
-    faces = Source(*both, np.stack([face.pose, face.pose + 30]), nobody, nobody)
+    faces = Source(*both, np.stack([face.pose, face.pose + 30]), no_embeddings, no_embeddings)
     row = [replace(target[2], frame=frame, time=Fraction(frame, 25), track=0) for frame in (3, 4, 9)]
     paster = CopyPaste.plan(faces, row)
     assert paster.views.keys() == {3, 4, 9}

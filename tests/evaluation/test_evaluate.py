@@ -70,7 +70,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     target, workspace = folder / "target.mp4", folder / "workspace"
     write_frames(target, first_frames(TARGET, COUNT))
     clip = folder / "source.mp4"
-    write_frames(clip, first_frames(SOURCE / "s1_bbaf2n.mpg", 24)[::3])  # neighbours in time are alike
+    write_frames(clip, first_frames(SOURCE / "s1_bbaf2n.mpg", 24)[::3])  # neighbouring frames are too similar
     faceset = extract(clip, folder / "faces")
     table = analyze(target, workspace / "tables" / "target.mp4.parquet")
     source = observe_source(faceset, SIZE, lambda done: None)

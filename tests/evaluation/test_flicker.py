@@ -53,7 +53,7 @@ def test_a_face_that_alternates_in_position_is_measured() -> None:
 
 def test_a_frozen_face_is_measured() -> None:
     data = real_data()
-    # of a stretch in which the speaker moves, as the flow knows
+    # while the speaker moves
     frozen = np.repeat(data.target.crops[:1], len(data.frames), 0)
     moving = np.stack([np.roll(picture, 3 * i, 1) for i, picture in enumerate(data.target.crops)])
     target = seen_as("target", moving, data.target.landmarks)
@@ -90,7 +90,7 @@ def test_fast_motion_is_no_flicker_and_does_not_hide_it() -> None:
     masks = turning(data, data.masks)
     target = seen_as("target", turning(data, data.target.crops), data.target.landmarks)
     fast = replace(data, masks=masks, target=target)
-    # another face, as it were: softer, with another contrast, moving alike
+    # stands for another face: softer, with different contrast and the same motion
     other = turning(data, (0.9 * blurred(data.target.crops, 0.7) + 12).astype(np.uint8))
     assert median(evaluating(fast, other)) == pytest.approx(1, abs=0.15)
     assert median(evaluating(fast, brightness_flicker(fast, 0.05))) > 1.8
@@ -110,7 +110,7 @@ def test_only_consecutive_frames_are_compared() -> None:
     masks = data.masks.copy()
     masks[6:8] = 0  # two frames that were left as they are
     found = flicker(replace(data, follows=follows, masks=masks))
-    # from 5 to 6 and from 7 to 8 the swap goes and comes: that can be seen and is measured
+    # the swap disappears from 5 to 6 and reappears from 7 to 8, which is visible and measured
     np.testing.assert_array_equal(np.flatnonzero(np.isnan(found)), [0, 4, 7, 9])
 
 

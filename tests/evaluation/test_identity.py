@@ -77,15 +77,15 @@ def test_a_performer_who_is_the_source_is_not_an_impostor(data: EvaluationData) 
 
 
 def test_without_impostors_there_is_no_scale(data: EvaluationData) -> None:
-    nobody = np.empty((0, 128), np.float32)
-    alone = replace(data, target=appearance("target", likeness(0.97, 0.98, 0.99)), impostors=nobody)
+    nothing = np.empty((0, 128), np.float32)
+    alone = replace(data, target=appearance("target", likeness(0.97, 0.98, 0.99)), impostors=nothing)
     assert np.isnan(identity_calibrated(alone)).all()
-    assert np.isfinite(identity_calibrated(replace(data, impostors=nobody))).all()
+    assert np.isfinite(identity_calibrated(replace(data, impostors=nothing))).all()
 
 
 def test_people_who_are_too_similar_give_no_scale(data: EvaluationData) -> None:
-    alike = replace(data, impostors=likeness(0.97, 0.97, 0.97))
-    assert np.isnan(identity_calibrated(alike)).all()
+    similar = replace(data, impostors=likeness(0.97, 0.97, 0.97))
+    assert np.isnan(identity_calibrated(similar)).all()
 
 
 def test_faces_that_were_not_found_do_not_count(data: EvaluationData) -> None:

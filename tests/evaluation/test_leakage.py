@@ -83,7 +83,7 @@ def test_the_same_source_and_performer_give_nan(data: EvaluationData) -> None:
     real = np.repeat(AXES[:1], 8, axis=0).astype(np.float32)
     itself = replace(data, source=replace(data.source, independent=real))
     assert np.isnan(leakage(itself)).all()
-    assert np.isnan(retrieval(itself)).all()  # the unswapped target would be praised as the source
+    assert np.isnan(retrieval(itself)).all()  # otherwise the unswapped target would count as the source
 
 
 def test_retrieval_is_the_share_of_frames(data: EvaluationData) -> None:

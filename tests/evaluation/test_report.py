@@ -193,7 +193,7 @@ def test_file_names_are_escaped(evaluation: Evaluation) -> None:
     page = Page(html)
     assert "<script>alert" not in html
     assert evaluation.render.name in page.text
-    assert "/secret" not in html, "a report that goes to somebody else names files, not folders"
+    assert "/secret" not in html, "reports are shared, so they must not contain folders"
     assert [tag for tag, _ in page.elements].count("script") == 2
 
 

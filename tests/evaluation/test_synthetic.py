@@ -240,7 +240,7 @@ def test_degradations_equal_the_target_outside_the_mask(bench: cases.Bench) -> N
     assert set(bench.swaps) == set(cases.DEGRADATIONS)
     outside = bench.perfect.masks == 0
     assert 0.5 < outside.mean() < 0.95
-    for name in set(cases.DEGRADATIONS) - {"frozen", "blob", "wrong person"}:  # whose chins are elsewhere
+    for name in set(cases.DEGRADATIONS) - {"frozen", "blob", "wrong person"}:  # these have their chins elsewhere
         np.testing.assert_array_equal(bench.swaps[name][outside], bench.target.frames[outside], err_msg=name)
     inside = bench.perfect.masks == 255
     for name in set(cases.DEGRADATIONS) - {"unswapped"}:
@@ -252,9 +252,9 @@ def test_degradations_equal_the_target_outside_the_mask(bench: cases.Bench) -> N
 def test_rendering_is_reproducible(heads: model.HeadModel) -> None:
     canvas = paint.stretch(heads)
     grey = np.full((*canvas.parts.shape, 4), 0.3, np.float32)
-    somebody = paint.Head(model.identity(heads, np.ones(3)), canvas, grey)
+    person = paint.Head(model.identity(heads, np.ones(3)), canvas, grey)
     place, room = Placement(10, 5, -3, (1, 0, 2)), scene(96, 20, 1)
-    once, again = (photograph(somebody, {"jawOpen": 0.3}, place, room) for _ in range(2))
+    once, again = (photograph(person, {"jawOpen": 0.3}, place, room) for _ in range(2))
     np.testing.assert_array_equal(once.picture, again.picture)
     np.testing.assert_array_equal(once.swapped, again.swapped)
     assert (once.picture != room.background).any()

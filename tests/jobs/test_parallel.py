@@ -35,17 +35,17 @@ def test_an_unknown_total_is_known_at_the_end():
 
 
 def test_a_failure_ends_the_others():
-    began, told = threading.Event(), 0
+    began, emitted = threading.Event(), 0
 
     def fails(events: EventCallback) -> None:
         began.wait(10)
         raise ValueError("this clip is broken")
 
     def endless(events: EventCallback) -> None:
-        nonlocal told
+        nonlocal emitted
         while True:
             events(Note("count", "on"))
-            told += 1
+            emitted += 1
             began.set()
             time.sleep(0.001)
 
@@ -54,7 +54,7 @@ def test_a_failure_ends_the_others():
 
     with pytest.raises(ValueError, match="this clip is broken"):
         run_together([fails, endless, *[never] * 20], [None] * 22, lambda event: None)
-    assert told > 0
+    assert emitted > 0
 
 
 def test_an_interrupt_in_the_callback_ends_all_jobs():

@@ -82,7 +82,7 @@ def test_chunks_survive_an_error_until_they_are_cleared(tmp_path: Path) -> None:
 def test_only_old_and_unlocked_folders_are_deleted(tmp_path: Path) -> None:
     names = [f"{name:0>16}" for name in ("a0", "f0", "b0", "d0")]
     old, fresh, held, deep = (tmp_path / "merge" / name for name in names)
-    others = tmp_path / "merge" / "plates"  # of somebody whose production has a folder named as ours
+    others = tmp_path / "merge" / "plates"  # a user's own folder beside visagist's
     leave_chunk(others)
     with locked_folder(old, Path("out.mp4")):
         leave_chunk(old)
@@ -101,15 +101,15 @@ def test_only_old_and_unlocked_folders_are_deleted(tmp_path: Path) -> None:
 
 
 def test_the_second_process_waits_and_is_notified_once(tmp_path: Path) -> None:
-    told: list[float] = []
+    notified: list[float] = []
     with holder(tmp_path / "tables", 1.0):
         start = time.monotonic()
-        with wait_for(tmp_path / "tables.lock", lambda: told.append(1)):
+        with wait_for(tmp_path / "tables.lock", lambda: notified.append(1)):
             assert time.monotonic() - start > 0.5
-    assert told == [1]
-    with wait_for(tmp_path / "tables.lock", lambda: told.append(2)):
+    assert notified == [1]
+    with wait_for(tmp_path / "tables.lock", lambda: notified.append(2)):
         pass
-    assert told == [1]
+    assert notified == [1]
 
 
 def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, write: Write, claim: Cla
     try:
         unsigned = write(tmp_path / "u.png")
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(unsigned)
-        with pytest.raises(OutputError, match="free some"):
+        with pytest.raises(OutputError, match="free space"):
             sign(unsigned, full / "render.png", claim, None, signer)
         assert list(full.iterdir()) == []
         assert unsigned.exists()

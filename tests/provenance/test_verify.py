@@ -261,7 +261,7 @@ def test_sidecars_are_found_under_both_names(tmp_path: Path, write: Write, signe
     shared = path.with_suffix(".c2pa")
     sidecar(path).rename(shared)
     assert verify(path).verdict == KNOWN
-    plain = write(path.with_suffix(".mp4"))  # a namesake, whose credentials these are not
+    plain = write(path.with_suffix(".mp4"))  # a file with the same stem, to which the credentials do not belong
     assert verify(plain).verdict == NO_EVIDENCE
     shared.unlink()
     assert verify(path).verdict == NO_EVIDENCE
