@@ -19,7 +19,7 @@ from benchmarks.synthetic.cases import DEGRADATIONS, Clip, build
 from benchmarks.synthetic.detectors import expression_correlations, landmark_errors, pose_errors
 from benchmarks.synthetic.judge import judge
 from benchmarks.synthetic.model import FOLDER, find, load
-from visagist.evaluation import Appearance, Case, Figure, Metric, all_metrics
+from visagist.evaluation import EvaluationData, FaceObservations, Figure, Metric, all_metrics
 from visagist.evaluation.metric import evaluate_metric
 
 RIGHT = "perfect"
@@ -45,9 +45,9 @@ class Cell:
     moved: int  # compared to the exact swap: -1 worse, 0 not significant, 1 better
 
 
-def cells(metric: Metric, case: Case, swaps: dict[str, Appearance]) -> dict[str, Cell]:
-    """Figures of a metric by name of the swap."""
-    figures = {name: evaluate_metric(metric, case.judging(seen))[0] for name, seen in swaps.items()}
+def cells(metric: Metric, data: EvaluationData, swaps: dict[str, FaceObservations]) -> dict[str, Cell]:
+    """The figures of a metric by the names of the swaps."""
+    figures = {name: evaluate_metric(metric, data.with_evaluated(seen))[0] for name, seen in swaps.items()}
     right = figures[RIGHT]
     return {name: Cell(figure, _moved(metric, figure, right)) for name, figure in figures.items()}
 
@@ -72,7 +72,7 @@ def undetected(rows: dict[str, dict[str, Cell]]) -> list[str]:
     ]
 
 
-def detector_table(appearances: dict[str, tuple[Appearance, Clip]]) -> str:
+def detector_table(appearances: dict[str, tuple[FaceObservations, Clip]]) -> str:
     """Markdown table of the detectors' errors on each clip."""
     lines = ["| | " + " | ".join(appearances) + " |", "|---|" + "---:|" * len(appearances)]
     errors = [landmark_errors(*each) for each in appearances.values()]
@@ -125,8 +125,8 @@ def main() -> int:
         return 0
     bench = build(load(folder), arguments.frames, arguments.size, arguments.pupils, arguments.seed)
     with tempfile.TemporaryDirectory() as work:
-        case, swaps = judge(bench, Path(work))
-    rows = {metric.name: cells(metric, case, swaps) for metric in all_metrics()}
+        data, swaps = judge(bench, Path(work))
+    rows = {metric.name: cells(metric, data, swaps) for metric in all_metrics()}
     print(f"{arguments.frames} frames of {arguments.size} px, {arguments.pupils:g} px between the pupils\n")
     print("\n".join(f"- {name}: {what}" for name, what in DEGRADATIONS.items()), "\n")
     print(metric_table(rows), "\n")

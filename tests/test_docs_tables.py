@@ -1,4 +1,4 @@
-"""Tables in docs/ list what the registries have."""
+"""Tables in docs/ match the registries."""
 
 import importlib.util
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 TOOL = Path(__file__).parents[1] / "tools" / "docs_tables.py"
 
 
-def test_tables_are_those_of_the_registries() -> None:
+def test_tables_match_the_registries() -> None:
     spec = importlib.util.spec_from_file_location("docs_tables", TOOL)
     assert spec is not None
     assert spec.loader is not None

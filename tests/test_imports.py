@@ -1,4 +1,4 @@
-"""Each package may import only what lies below it (docs: CONTRIBUTING.md)."""
+"""Each package may only import the packages below it (see CONTRIBUTING.md)."""
 
 import ast
 from pathlib import Path
@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 
 def modules() -> dict[str, Path]:
-    """All modules by their dotted names."""
+    """All modules by dotted name."""
     found: dict[str, Path] = {}
     for path in PACKAGE.rglob("*.py"):
         parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
@@ -54,7 +54,7 @@ def imported(path: Path, known: dict[str, Path], at_load: bool = False) -> set[s
 
 
 def _loaded(tree: ast.Module) -> list[ast.AST]:
-    """The nodes outside of functions and of blocks that only a type checker runs."""
+    """The nodes outside functions and `TYPE_CHECKING` blocks."""
     found: list[ast.AST] = []
     waiting: list[ast.AST] = [tree]
     while waiting:

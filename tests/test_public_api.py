@@ -11,12 +11,12 @@ import visagist
 JOBS = ("analyze", "demo_swap", "evaluate", "extract", "merge", "pretrain", "preview", "swap", "train")
 
 
-def test_list_and_modules_agree() -> None:
+def test_all_matches_the_modules() -> None:
     assert sorted(visagist.__all__) == sorted(name for names in visagist._MODULES.values() for name in names)
 
 
 @pytest.mark.parametrize("name", visagist.__all__)
-def test_public_name_is_there_and_documented(name: str) -> None:
+def test_public_names_exist_and_are_documented(name: str) -> None:
     public = getattr(visagist, name)
     if name in ("Event", "EventCallback"):  # types without a docstring of their own
         return
@@ -26,7 +26,7 @@ def test_public_name_is_there_and_documented(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_a_job_has_few_positional_arguments_and_takes_a_callback(name: str) -> None:
+def test_jobs_have_few_positional_arguments_and_a_callback(name: str) -> None:
     parameters = inspect.signature(getattr(visagist, name)).parameters.values()
     positional = [parameter.name for parameter in parameters if parameter.kind is not parameter.KEYWORD_ONLY]
     assert len(positional) <= 3

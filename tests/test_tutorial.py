@@ -1,4 +1,4 @@
-"""The commands and the Python code of README and tutorial run as they are written, only with less training."""
+"""The commands and Python code of README and tutorial run as written, but with less training."""
 
 import re
 import shlex
@@ -107,7 +107,7 @@ def test_the_tutorial_runs_on_the_bundled_footage(run, tmp_path: Path, monkeypat
     assert {"render.mp4", "softer.mp4", "sheet.png", "report.html"} <= {path.name for path in work.iterdir()}
 
 
-def test_the_readme_does_the_same_in_python_as_on_the_command_line(folder: Path) -> None:
+def test_the_readme_is_equivalent_in_python_and_on_the_command_line(folder: Path) -> None:
     run_shell("README.md")
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.suffix in (".mp4", ".safetensors")}
     run_python("README.md")

@@ -11,7 +11,7 @@ from visagist.evaluation.thresholds import aim_text
 
 DOC = Path(__file__).parents[1] / "docs" / "reference" / "metrics.md"
 BEGIN, END = "<!-- metrics: begin -->", "<!-- metrics: end -->"
-BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is right", "neither": "no direction"}
+BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is ideal", "neither": "no direction"}
 
 
 def described(metrics: Iterable[Metric]) -> str:

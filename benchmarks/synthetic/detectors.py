@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.synthetic.cases import Clip
 from benchmarks.synthetic.scene import DISTANCE, Placement
-from visagist.evaluation import Appearance
+from visagist.evaluation import FaceObservations
 from visagist.faces import BLENDSHAPE_NAMES, align, transform
 
 # Points of the mesh at the places of the usual 68, and the irises' centres.
@@ -58,7 +58,7 @@ class PoseError:
     wandering: float  # degrees, deviation from that line
 
 
-def landmark_errors(seen: Appearance, truth: Clip) -> dict[str, LandmarkError]:
+def landmark_errors(seen: FaceObservations, truth: Clip) -> dict[str, LandmarkError]:
     """By region; only points that the camera sees, only frames in which a face was found."""
     found = np.flatnonzero(seen.is_found)
     mesh = seen.landmarks[found][:, list(CORRESPONDING), :2].astype(np.float64)  # (n, 70, 2)
@@ -77,7 +77,7 @@ def landmark_errors(seen: Appearance, truth: Clip) -> dict[str, LandmarkError]:
     }
 
 
-def pose_errors(seen: Appearance, truth: Clip) -> dict[str, PoseError]:
+def pose_errors(seen: FaceObservations, truth: Clip) -> dict[str, PoseError]:
     """By angle; the truth is the angle to the line of sight, which a head beside the picture's middle shows."""
     angles = np.array([_to_sight(place) for place in truth.take.placements])[seen.is_found]
     found = {}
@@ -91,7 +91,7 @@ def pose_errors(seen: Appearance, truth: Clip) -> dict[str, PoseError]:
     return found
 
 
-def expression_correlations(seen: Appearance, truth: Clip) -> dict[str, float]:
+def expression_correlations(seen: FaceObservations, truth: Clip) -> dict[str, float]:
     """Pearson's r over time between what was seen and what was set of each blendshape that moves, by ARKit's name.
 
     Of those with two sides, the mean of both.

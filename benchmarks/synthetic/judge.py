@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.synthetic.cases import RATE, Bench
-from visagist.evaluation import Appearance, Case
+from visagist.evaluation import EvaluationData, FaceObservations
 from visagist.evaluation.collect_frames import crop_size
-from visagist.evaluation.impostors import strangers_to
+from visagist.evaluation.impostors import impostors_for
 from visagist.evaluation.metrics.background import outside_psnr
-from visagist.evaluation.observe import COVERAGE, crop_of, look, look_at_source
+from visagist.evaluation.observe import COVERAGE, crop_of, observe_faces, observe_source
 from visagist.faces import Face, analyze, crop_matrix, hull_mask, invert, transform
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.media import find_footage, frame_from_rgb, write_picture
 
 
-def judge(bench: Bench, folder: Path) -> tuple[Case, dict[str, Appearance]]:
+def judge(bench: Bench, folder: Path) -> tuple[EvaluationData, dict[str, FaceObservations]]:
     """The case whose target is the bench's, and what each of its swaps looks like.
 
     Args:
-        bench: what is judged.
+        bench: what is evaluated.
         folder: an empty one, for files on the way.
 
     Returns:
@@ -40,7 +40,7 @@ def judge(bench: Bench, folder: Path) -> tuple[Case, dict[str, Appearance]]:
     size = crop_size(faces)
     (footage,) = find_footage(_written(bench.source.frames, folder / "source"), rate=Fraction(RATE))
     faceset = extract(footage, folder / "faceset", options=ExtractOptions(format="png"))
-    source = look_at_source(faceset, size, _silent)
+    source = observe_source(faceset, size, _silent)
     matrices = np.stack([crop_matrix(face.alignment, COVERAGE, size) for face in faces])
     expected = np.stack([transform(m, f.landmarks[:, :2].astype(float)) for m, f in zip(matrices, faces, strict=True)])
     appearances = {
@@ -51,7 +51,7 @@ def judge(bench: Bench, folder: Path) -> tuple[Case, dict[str, Appearance]]:
         cv2.warpAffine(mask, matrix, (size, size)) for mask, matrix in zip(bench.perfect.masks, matrices, strict=True)
     ]
     count = len(faces)
-    case = Case(
+    data = EvaluationData(
         frames=np.arange(count),
         times=np.arange(count) / RATE,
         follows=np.arange(count) > 0,
@@ -60,11 +60,11 @@ def judge(bench: Bench, folder: Path) -> tuple[Case, dict[str, Appearance]]:
         hulls=np.stack([hull_mask(points, size) for points in expected]),
         is_swapped=np.ones(count, bool),
         target=seen,
-        judged=appearances["perfect"],
+        evaluated=appearances["perfect"],
         source=source,
-        strangers=strangers_to(source, seen),
+        impostors=impostors_for(source, seen),
     )
-    return case, appearances
+    return data, appearances
 
 
 def _appearance(
@@ -74,14 +74,14 @@ def _appearance(
     faces: list[Face],
     matrices: NDArray[np.float64],
     expected: NDArray[np.float64],
-) -> Appearance:
+) -> FaceObservations:
     shown = [frame_from_rgb(frame) for frame in frames]
     size = crop_size(faces)
     crops = np.stack([crop_of(frame, matrix, size) for frame, matrix in zip(shown, matrices, strict=True)])
     before = [frame_from_rgb(frame) for frame in bench.target.frames]
     outside = [outside_psnr(a, b, face.landmarks) for a, b, face in zip(before, shown, faces, strict=True)]
     to_frame = np.stack([invert(matrix) for matrix in matrices])
-    return look(name, crops, to_frame, expected, np.array(outside), embeds=True, on_progress=_silent)
+    return observe_faces(name, crops, to_frame, expected, np.array(outside), embeds=True, on_progress=_silent)
 
 
 def _written(frames: NDArray[np.uint8], folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""visagist: face swapping for people who have the right to do it; every render is signed as synthetic.
+"""visagist: face swapping for people who have the right to change the footage; every render is signed as synthetic.
 
     anna = visagist.extract("clips/anna", "faces/anna")
     bert = visagist.extract("clips/bert", "faces/bert")
@@ -9,7 +9,7 @@
     visagist.evaluate(render, "scene12.mov", anna, run=run, report="report.html")
     visagist.verify(render)
 
-`swap` does all of this up to the render. Long jobs take `on_event`, a callback that receives their progress.
+`swap` does everything up to the render in one call. Long jobs take `on_event`, a callback that receives their progress.
 """
 
 from typing import TYPE_CHECKING
@@ -92,7 +92,7 @@ __all__ = [
     "verify",
 ]
 
-# Module of each public name, imported at first use: `verify` does not wait for torch.
+# Module of each public name, imported on first use, so that `verify` does not import torch.
 _MODULES = {
     "core.errors": ("VisagistError",),
     "core.events": ("Event", "EventCallback", "silent"),

@@ -22,7 +22,7 @@ from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.media import Reader, write_picture
 
 CLIPS = ("s1_bbaf2n.mpg", "s1_lgwg2n.mpg")
-# Enough to run through every step; the face is blurred, which these tests do not judge.
+# Enough to run through every step; the face is blurred, which does not matter here.
 SMALL = (
     "--model", "quick", "--settings.size", "64", "--settings.encoder", "32,48,64", "--settings.decoder", "64,48,32,16",
 )  # fmt: skip
@@ -31,7 +31,7 @@ QUICK = ("--iterations", "12", "--save-every", "4", "--preview-every", "12", "--
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that ended."""
+    """Result of a finished process."""
 
     code: int
     out: str
@@ -43,7 +43,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def visagist(*arguments: str | Path, cwd: Path | None = None) -> Ended:
-    """Run the command line to its end: in this process, whose imports are done, or from another folder in its own."""
+    """Run the command line to its end, in this process (which is faster), or in a new one for another folder."""
     if cwd is not None or "--help" in arguments:  # which changes the texts of this process for good
         done = subprocess.run(command(*arguments), capture_output=True, text=True, cwd=cwd, timeout=300, check=False)
         return Ended(done.returncode, done.stdout, done.stderr)
@@ -79,7 +79,7 @@ def killed_when(moment: Callable[[dict[str, object]], bool], *arguments: str | P
 def stopped_when(
     moment: Callable[[dict[str, object]], bool], *arguments: str | Path
 ) -> Iterator[subprocess.Popen[str]]:
-    """The command line, standing still since the first event for which `moment` holds; after the block it has ended."""
+    """The command line, stopped at the first event for which `moment` holds; it is ended after the block."""
     process = subprocess.Popen(
         command(*arguments, "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
     )
@@ -90,7 +90,7 @@ def stopped_when(
         try:
             yield process
         except BaseException:
-            process.kill()  # else a failed test waits for its end
+            process.kill()  # otherwise a failed test waits for its end
             raise
         finally:
             os.kill(process.pid, signal.SIGCONT)
@@ -123,7 +123,7 @@ def swap_arguments(source: Path, output: Path) -> tuple[str | Path, ...]:
 
 @pytest.fixture(scope="session")
 def swapped(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Swap:
-    """A whole swap by one command."""
+    """A complete swap by one command."""
     output = tmp_path_factory.mktemp("swap") / "out.mp4"
     arguments = swap_arguments(source, output)
     ended = visagist(*arguments)
@@ -150,7 +150,7 @@ def first_frames(path: Path, count: int) -> list[np.ndarray]:
 
 @pytest.fixture(scope="session")
 def two_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The speakers of source and target side by side, for a second."""
+    """The speakers of source and target side by side, one second."""
     path = tmp_path_factory.mktemp("two") / "two.mp4"
     pairs = zip(first_frames(SOURCE / CLIPS[0], 25), first_frames(TARGET, 25), strict=True)
     write_frames(path, [np.hstack(pair) for pair in pairs])
@@ -168,7 +168,7 @@ def performer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def performer_record(performer: Path) -> Path:
-    """A consent record of that speaker, bound by the picture."""
+    """A consent record of that speaker, bound to the person by the picture."""
     path = performer.with_name("record.toml")
     made = visagist(
         "consent", "new", path, "--name", "speaker", "--adult", "--basis", "research-corpus", "--statement", "a test",

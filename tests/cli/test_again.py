@@ -1,4 +1,4 @@
-"""The same command once more: with other words for the same, stopped in between, and twice at a time."""
+"""Repeated commands: with equivalent arguments, after an interruption, and at the same time."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from visagist.training.run import CHECKPOINTS
 
 @pytest.fixture
 def copy(swapped: Swap, tmp_path: Path) -> tuple[str | Path, ...]:
-    """A short swap in a workspace that another one has filled."""
+    """A short swap in the workspace of a finished one."""
     shutil.copytree(swapped.workspace, tmp_path / "copy")
     arguments = [tmp_path / "out.mp4" if argument == swapped.output else argument for argument in swapped.arguments]
     return (*arguments, "--workspace", tmp_path / "copy", "--frames", "0-4")
@@ -30,7 +30,7 @@ def crops(workspace: Path) -> dict[Path, int]:
 @pytest.mark.parametrize(
     "words", [("--allow-damaged",), ("--target-identity", "0", "--identity", "0"), ("--target-reference",)]
 )
-def test_other_words_for_the_same_facesets_are_no_other_facesets(
+def test_different_paths_of_the_same_facesets_are_equivalent(
     words: tuple[str, ...], copy: tuple[str | Path, ...], performer: Path, tmp_path: Path
 ) -> None:
     before = crops(tmp_path / "copy")
@@ -46,13 +46,13 @@ def is_training(event: dict[str, object]) -> bool:
 
 @pytest.fixture
 def long_training(swapped: Swap, tmp_path: Path) -> tuple[str | Path, ...]:
-    """Nobody waits for its end, nor for its checkpoints."""
+    """A training that never reaches its end or a checkpoint."""
     facesets = (swapped.workspace / "source", swapped.workspace / "target")
     rare = ("--iterations", "9000", "--save-every", "9000", "--preview-every", "9000", "--batch", "2", *SMALL)
     return ("train", *facesets, "-o", tmp_path / "run", *rare)
 
 
-def test_a_polite_kill_saves_what_was_trained(long_training: tuple[str | Path, ...], tmp_path: Path) -> None:
+def test_sigterm_saves_the_training(long_training: tuple[str | Path, ...], tmp_path: Path) -> None:
     done = 0
     with subprocess.Popen(
         command(*long_training, "--json"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True

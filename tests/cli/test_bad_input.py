@@ -96,7 +96,7 @@ def test_unwritable_output(tmp_path: Path, source: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Half a megabyte that fills up at once."""
+    """A file system of half a megabyte, which is soon full."""
     folder = tmp_path / "small"
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)]
@@ -154,7 +154,7 @@ def test_consent_record_of_another_person(swapped: Swap, tmp_path: Path) -> None
 
 @pytest.fixture
 def forty(tmp_path: Path) -> Path:
-    """A target that states its 40 frames, in a folder of its own."""
+    """A target that states its 40 frames, in a separate folder."""
     path = tmp_path / "footage" / "forty.mp4"
     path.parent.mkdir()
     write_video(path, 40)
@@ -165,7 +165,7 @@ def forty(tmp_path: Path) -> Path:
     ("options", "words"),
     [(("--frames", "0-999"), ("forty.mp4", "0 to 39", "0-999")), (("--device", "cuda:99"), ("cuda:99", "doctor"))],
 )
-def test_a_swap_that_cannot_end_well_is_refused_before_the_work(
+def test_a_swap_that_would_fail_is_refused_before_the_work(
     options: tuple[str, ...], words: tuple[str, ...], forty: Path, source: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out" / "o.mp4"
@@ -174,7 +174,7 @@ def test_a_swap_that_cannot_end_well_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize("output", ["one.png", "frame_%04d.png"])
-def test_many_frames_are_no_single_picture(output: str, forty: Path, source: Path, tmp_path: Path) -> None:
+def test_several_frames_need_a_folder(output: str, forty: Path, source: Path, tmp_path: Path) -> None:
     ended = visagist("swap", source, forty, "-o", tmp_path / "out" / output, *CONSENTS)
     assert_refused(ended, output, "forty.mp4", "give a folder")
     assert not (tmp_path / "out").exists()
@@ -216,8 +216,8 @@ def without_a_face(tmp_path: Path) -> Path:
     return tmp_path / "grey.png"
 
 
-def test_what_is_refused_at_once_leaves_nothing_behind(without_a_face: Path, source: Path, tmp_path: Path) -> None:
-    """Unusable reference pictures were found only after all frames had been analysed."""
+def test_immediate_refusals_leave_nothing_behind(without_a_face: Path, source: Path, tmp_path: Path) -> None:
+    """Unusable reference pictures were once detected only after all frames had been analysed."""
     grey, clip = without_a_face, TARGET
     before = sorted(tmp_path.rglob("*"))
     swap = ("swap", source, clip, "-o", tmp_path / "a" / "o.mp4", *CONSENTS)
@@ -242,7 +242,7 @@ def test_what_is_refused_at_once_leaves_nothing_behind(without_a_face: Path, sou
         assert sorted(tmp_path.rglob("*")) == before, call
 
 
-def test_a_reader_that_has_gone_is_no_success(source: Path, tmp_path: Path) -> None:
+def test_a_closed_pipe_is_a_failure(source: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         command("extract", source, "-o", tmp_path / "faces", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

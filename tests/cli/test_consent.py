@@ -1,4 +1,4 @@
-"""`visagist consent`: the same facts for people and, with `--json`, for programs."""
+"""`visagist consent`: the same information as text and as JSON."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ FINGERPRINT = "ab" * 32
 
 @pytest.fixture
 def own_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A config folder of the test's own."""
+    """A config folder for the test."""
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path / "config"))
 
 
@@ -40,7 +40,7 @@ def test_new_and_show_print_one_json_line(tmp_path: Path) -> None:
     }
 
 
-def test_show_says_the_same_to_people() -> None:
+def test_show_prints_the_same_as_text() -> None:
     record = load_consent(TARGET_CONSENT)
     shown = visagist("consent", "show", TARGET_CONSENT)
     assert shown.code == 0, shown.err
@@ -61,7 +61,7 @@ def test_signers_print_one_json_line() -> None:
     assert only_line(visagist("consent", "signers", "--json"))["known"] == {}
 
 
-def test_a_picture_of_nobody_makes_no_record(tmp_path: Path) -> None:
+def test_a_picture_without_a_face_is_refused(tmp_path: Path) -> None:
     picture, record = tmp_path / "grey.png", tmp_path / "record.toml"
     write_picture(picture, np.full((64, 64, 3), 0.5, np.float32))
     ended = visagist("consent", "new", record, "--name", "Ada", "--adult", "--basis", "self", "--statement", "Yes.",

@@ -18,7 +18,7 @@ FOREIGN |= {"--local-ranks-filter", "--gpus", "--force-reinstall"}  # of torchru
 
 @cache  # a second each
 def options(command: str) -> dict[str, str]:
-    """Names of a command's options, the ways to say no among them, and what help says of each."""
+    """Names of a command's options, including negative forms, and their help texts."""
     arguments = reduce(lambda group, name: group[name], command.split(), app).assemble_argument_collection(
         parse_docstring=True
     )
@@ -30,7 +30,7 @@ def options(command: str) -> dict[str, str]:
 
 @cache
 def known() -> set[str]:
-    """All that may be written after `--`."""
+    """All known option names, without `--`."""
     settings = {name for _, kind in ARCHITECTURES.items() for name in kind.Config.__dataclass_fields__}
     found = {name for command in (*COMMANDS, *CONSENT) for name in options(command)}
     found |= {f"--settings.{name}" for name in settings}
@@ -39,7 +39,7 @@ def known() -> set[str]:
 
 
 def unknown(text: str) -> list[str]:
-    """Options in a text that are none; `.name` after a code's opening tick belongs to the table named before it."""
+    """Unknown options in a text; `.name` at the start of a code span belongs to the table named before it."""
     wrong: list[str] = []
     names = known()
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""OpenEXR plates through the real command line."""
+"""OpenEXR plates on the real command line."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ COUNT = 3
 
 @pytest.fixture(scope="module")
 def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first frames of the target in linear light: one corner below 0, another far above 1."""
+    """The first frames of the target in linear light, with one corner below 0 and another far above 1."""
     folder = tmp_path_factory.mktemp("exr") / "plates"
     with Reader(TARGET, last=COUNT - 1) as reader:
         for frame in reader:
@@ -44,7 +44,7 @@ def merge(swapped: Swap, plates: Path, record: Path, output: Path, *more: str | 
     return ("merge", plates, "--run", swapped.workspace / "run", "-o", output, *consents, *more)
 
 
-def test_plates_come_back_exactly_except_for_the_face_and_signed(
+def test_plates_change_only_in_the_face_and_are_signed(
     swapped: Swap, plates: Path, record: Path, tmp_path: Path
 ) -> None:
     output, matte = tmp_path / "out", tmp_path / "matte"
@@ -70,8 +70,8 @@ def test_plates_come_back_exactly_except_for_the_face_and_signed(
     found = json.loads(verified.out)
     assert (found["files"], found["synthetic"]) == (COUNT, True)
 
-    # Done is done; a sidecar that was lost is made again, and one of a frame that is no more goes.
-    assert "done already" in visagist(*command).err
+    # A repeated merge does nothing; a missing sidecar is written again, and that of a removed frame is deleted.
+    assert "already finished" in visagist(*command).err
     (output / "plate.0001.exr.c2pa").unlink()
     assert visagist("verify", output).code == 1
     assert visagist(*command).code == 0
@@ -80,8 +80,8 @@ def test_plates_come_back_exactly_except_for_the_face_and_signed(
     assert sorted(file.name for file in output.iterdir()) == ["plate.0000.exr", "plate.0000.exr.c2pa"]
 
 
-def test_the_face_is_found_and_cropped_as_in_the_video(plates: Path, tmp_path: Path) -> None:
-    """Linear values were taken for display-referred ones, so that crops came out dark."""
+def test_exr_crops_match_those_of_the_video(plates: Path, tmp_path: Path) -> None:
+    """Linear values were once read as display-referred, so that crops were too dark."""
     assert visagist("extract", plates, "-o", tmp_path / "exr", "--min-change", "0", "--format", "png").code == 0
     assert visagist("extract", TARGET, "-o", tmp_path / "video", "--min-change", "0", "--format", "png").code == 0
     crop = cv2.imread(str(next((tmp_path / "exr").glob("*_0000001_*.png"))))
@@ -91,7 +91,7 @@ def test_the_face_is_found_and_cropped_as_in_the_video(plates: Path, tmp_path: P
     assert np.abs(crop[face].astype(int) - wanted[face]).mean() < 2
 
 
-def test_one_frame_a_film_and_a_preview(swapped: Swap, plates: Path, record: Path, tmp_path: Path) -> None:
+def test_a_single_frame_a_video_and_a_preview(swapped: Swap, plates: Path, record: Path, tmp_path: Path) -> None:
     film = tmp_path / "out.mov"
     ended = visagist(*merge(swapped, plates, record, film))
     assert ended.code == 0, ended.err

@@ -1,4 +1,4 @@
-"""`--help` says all that the docstrings say, of every command and every option."""
+"""`--help` contains all docstrings of commands and options."""
 
 import functools
 import inspect
@@ -44,7 +44,7 @@ def test_every_argument_and_option_is_explained(command: str) -> None:
     assert not mute
 
 
-def test_every_augmentation_is_explained_by_itself() -> None:
+def test_every_augmentation_is_explained() -> None:
     arguments = app["train"].assemble_argument_collection(parse_docstring=True)
     texts = {
         argument.name: argument.parameter.help
@@ -70,7 +70,7 @@ def test_every_range_is_in_the_help() -> None:
     assert not missing
 
 
-def test_augmentations_that_are_no_plain_number_can_be_given() -> None:
+def test_augmentations_that_are_not_numbers_can_be_given() -> None:
     given = ("flip source", "warp-grids 3", "warp-grids 9", "color-transfer sot", "yaw-bins 18")
     ways = " ".join(f"--augmentation.{each}" for each in given)
     _, bound, _ = app.parse_args(f"train a b -o c {ways}", exit_on_error=False, print_error=False)
@@ -97,7 +97,7 @@ def test_help_has_an_example_whose_options_exist(
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_most_people_need_comes_first(
+def test_common_options_come_first(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, advanced, rest = help_of(command, capsys, monkeypatch).partition("─ Advanced: ")
@@ -134,6 +134,6 @@ def test_help_lists_the_settings_of_the_chosen_model(
 @pytest.mark.parametrize(
     "kind", [TrainOptions, *tables().values(), MergeOptions, EncodeOptions, ExtractOptions, EvaluateOptions]
 )
-def test_schemas_say_what_forms_need(kind: type[Settings]) -> None:
+def test_schemas_contain_what_forms_need(kind: type[Settings]) -> None:
     for name, schema in kind.model_json_schema()["properties"].items():
         assert {"title", "description", "group", "advanced"} <= schema.keys() or "$ref" in schema, name

@@ -1,4 +1,4 @@
-"""What `--json` prints: one JSON value a line, each with its event; and options from a file."""
+"""`--json` prints one JSON value per line, each with its event; options can be given in a file."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def test_doctor_prints_one_json_line(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not signer["is_well"]
 
 
-def test_every_argument_is_a_line_of_a_file_too(tmp_path: Path) -> None:
+def test_every_argument_can_be_given_in_a_file(tmp_path: Path) -> None:
     file, record = tmp_path / "options.toml", tmp_path / "record.toml"
 
     def call(*command: str, **values: object) -> dict[str, Any]:

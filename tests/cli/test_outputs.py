@@ -1,4 +1,4 @@
-"""Where renders go, whose consent they need, and what counts as done: whole merges of small clips."""
+"""Output paths, consent checks and resuming, tested by whole merges of small clips."""
 
 import json
 import os
@@ -62,7 +62,7 @@ SMALL = TrainOptions.model_validate(
 
 @dataclass(frozen=True)
 class Production:
-    """Clips of the source, of the target, of both side by side and one after the other; what was made of them."""
+    """Clips of the source, the target, and both side by side or one after the other, with their results."""
 
     folder: Path
 
@@ -96,7 +96,7 @@ class Production:
         return self.folder / "records" / f"{name}.toml"
 
     def merge(self, output: Path, **changes: object) -> Render:
-        """Merge the target, its faces known; `changes` are arguments of `merge` or options of it."""
+        """Merge the target, whose face table exists; `changes` are arguments or options of `merge`."""
         call: dict[str, object] = {
             "target": self.target,
             "run": self.run,
@@ -166,7 +166,7 @@ def pictures(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.glob("*.png"))
 
 
-def test_footage_of_several_people_does_not_bind_the_sources_record(production: Production, tmp_path: Path) -> None:
+def test_the_hash_of_footage_with_several_people_does_not_bind(production: Production, tmp_path: Path) -> None:
     by_hash = {"run": production.run_of_both, "source_consent": production.record("both_hash")}
     with pytest.raises(ConsentError, match="several people"):
         production.merge(tmp_path / "out.mp4", **by_hash)
@@ -186,7 +186,7 @@ def test_footage_of_several_people_does_not_bind_the_sources_record(production: 
         )
 
 
-def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(production: Production, tmp_path: Path) -> None:
+def test_a_run_without_the_number_of_people_needs_pictures(production: Production, tmp_path: Path) -> None:
     faceset, run = tmp_path / "source", tmp_path / "run"
     shutil.copytree(production.folder / "source", faceset)
     (faceset / STATE).unlink()
@@ -202,9 +202,7 @@ def test_a_run_that_does_not_say_who_was_in_its_footage_needs_pictures(productio
     assert production.merge(tmp_path / "out.mp4", run=run, frames="0-3").frames == 4
 
 
-def test_only_a_whole_extraction_of_the_same_footage_tells_who_was_in_it(
-    production: Production, tmp_path: Path
-) -> None:
+def test_only_a_finished_extraction_says_who_is_in_the_footage(production: Production, tmp_path: Path) -> None:
     faceset, size = tmp_path / "faceset", 32
     shutil.copytree(production.folder / "source", faceset)
     assert load_crops(faceset, "full", size, 1.0).is_alone
@@ -220,7 +218,7 @@ def test_only_a_whole_extraction_of_the_same_footage_tells_who_was_in_it(
     assert load_crops(faceset, "full", size, 1.0).is_alone is None
 
 
-def test_a_few_frames_do_not_tell_whether_the_target_shows_others(production: Production, tmp_path: Path) -> None:
+def test_a_few_frames_do_not_show_whether_the_performer_is_alone(production: Production, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
     dialogue = {"target": production.dialogue, "target_consent": production.record("dialogue_hash")}
     with pytest.raises(ConsentError, match="--workspace") as caught:
@@ -232,11 +230,11 @@ def test_a_few_frames_do_not_tell_whether_the_target_shows_others(production: Pr
     assert not sheet.exists()
     production.preview(sheet, **{**dialogue, "target_consent": production.record("target_picture")})
     sheet.unlink()
-    production.preview(sheet)  # the run was trained on this very footage, and knows that nobody else is in it
+    production.preview(sheet)  # the run was trained on this footage, and states that it shows the performer alone
     assert sheet.exists()
 
 
-def test_nothing_is_made_over_what_it_is_made_from(production: Production, tmp_path: Path) -> None:
+def test_inputs_are_never_overwritten(production: Production, tmp_path: Path) -> None:
     run, records = production.run, tmp_path / "records"
     shutil.copytree(production.folder / "records", records)
     shutil.copy(production.target, tmp_path / "target.mp4")
@@ -301,30 +299,30 @@ def test_a_swap_refuses_before_it_trains(production: Production, tmp_path: Path)
     assert not list(tmp_path.glob("**/*.workspace"))
 
 
-def test_a_swap_does_not_read_what_lies_where_it_writes(production: Production, tmp_path: Path) -> None:
+def test_footage_inside_the_workspace_is_refused(production: Production, tmp_path: Path) -> None:
     workspace = tmp_path / "film"
     clip = Path(shutil.copy(production.source, tmp_path / "source.mp4"))
     for home in ("source", "run"):
         (workspace / home).mkdir(parents=True)
         inside = Path(shutil.copy(clip, workspace / home / "source.mp4"))
-        with pytest.raises(OutputError, match=r"source\.mp4: lies where the swap would put .*another --workspace"):
+        with pytest.raises(OutputError, match=r"source\.mp4: is where the swap would write .*another --workspace"):
             production.swap(tmp_path / "out.mp4", source=inside, workspace=workspace)
         assert [path.name for path in (workspace / home).iterdir()] == ["source.mp4"]
         inside.unlink()
 
 
-def test_of_a_run_of_three_anybody_can_appear_with_their_own_record(production: Production, tmp_path: Path) -> None:
+def test_every_identity_of_a_run_needs_its_own_record(production: Production, tmp_path: Path) -> None:
     run = tmp_path / "run"
     faces = {name: production.folder / name for name in ("source", "target", "both")}
     three = SMALL.model_copy(update={"batch": 6, "iterations": 12})
     train(faces["target"], faces["target"], run, others={"anna": faces["source"]}, options=three)
     call = {"run": run, "frames": "0-3", "source_consent": production.record("source_hash")}
     assert production.merge(tmp_path / "anna.mp4", **call, subject="anna").frames == 4
-    with pytest.raises(ConsentError):  # whom the record does not name
+    with pytest.raises(ConsentError):  # who is not the person of the record
         production.merge(tmp_path / "other.mp4", **call)
     with pytest.raises(RunError, match=r"no identity 'bert' .*source, target, anna"):
         production.merge(tmp_path / "bert.mp4", **call, subject="bert")
-    with pytest.raises(ConfigError, match="--morph is for runs of amp, and this is one of quick"):
+    with pytest.raises(ConfigError, match="--morph needs a run of the model amp, not quick"):
         production.merge(tmp_path / "morph.mp4", **call, subject="anna", morph=0.5)
 
 
@@ -344,7 +342,7 @@ def test_amp_morphs_from_the_performer_to_the_source(production: Production, tmp
         MergeOptions(morph=1.5)
 
 
-def test_extract_does_not_touch_what_is_not_its_own(production: Production, tmp_path: Path) -> None:
+def test_extract_changes_only_its_own_files(production: Production, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     shutil.copy(production.source, clips / "source.mp4")
@@ -359,7 +357,7 @@ def test_extract_does_not_touch_what_is_not_its_own(production: Production, tmp_
         extract(production.both, faces)
     extract(production.both, faces, reference=picture)
     assert picture.read_bytes() == before
-    with pytest.raises(FacesetError, match="another extraction is at work"), lock(faces / LOCK, wait=False):
+    with pytest.raises(FacesetError, match="another extraction is writing"), lock(faces / LOCK, wait=False):
         extract(production.both, faces, reference=picture)
 
 
@@ -368,7 +366,7 @@ def test_crops_of_others_in_the_targets_faceset_are_refused_by_a_swap(production
         production.swap(tmp_path / "out.mp4", on_event=interrupted_in_training)
     crop = next((production.folder / "source").glob("*.jpg"))
     shutil.copy(crop, tmp_path / "out.mp4.workspace" / "target")
-    with pytest.raises(FacesetError, match="holds crops of other footage"):
+    with pytest.raises(FacesetError, match="contains crops of footage other than"):
         production.swap(tmp_path / "out.mp4")
 
 
@@ -377,9 +375,7 @@ def interrupted_in_training(event: Event) -> None:
         raise KeyboardInterrupt
 
 
-def test_a_record_that_changes_while_a_merge_is_at_work_is_the_one_that_was_read(
-    production: Production, tmp_path: Path
-) -> None:
+def test_a_record_changed_during_a_merge_is_stated_as_read(production: Production, tmp_path: Path) -> None:
     paths = [Path(shutil.copy(production.record(f"{name}_hash"), tmp_path)) for name in ("source", "target")]
     before = tuple(record_sha256(path) for path in paths)
     records = Records.load(*paths)
@@ -390,7 +386,7 @@ def test_a_record_that_changes_while_a_merge_is_at_work_is_the_one_that_was_read
 
 @pytest.fixture
 def suspicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A classifier that takes every frame for intimate imagery."""
+    """A classifier that considers every frame intimate imagery."""
     verdict = onnx.helper.make_tensor("verdict", onnx.TensorProto.FLOAT, [1, 5], [0.0, 0.0, 0.0, 1.0, 0.0])
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Constant", [], ["probs"], value=verdict)],
@@ -407,7 +403,7 @@ def suspicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     weights.session.cache_clear()
 
 
-def test_no_way_leads_past_the_safeguard(production: Production, tmp_path: Path, suspicious: None) -> None:
+def test_the_safeguard_cannot_be_bypassed(production: Production, tmp_path: Path, suspicious: None) -> None:
     output = tmp_path / "out" / "out.mp4"
     with pytest.raises(SafeguardError, match=r"target\.mp4"):
         production.merge(output, workspace=tmp_path / "merge")
@@ -419,7 +415,7 @@ def test_no_way_leads_past_the_safeguard(production: Production, tmp_path: Path,
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
-def test_damaged_footage_needs_to_be_allowed(production: Production, tmp_path: Path) -> None:
+def test_damaged_footage_must_be_allowed(production: Production, tmp_path: Path) -> None:
     data = bytearray(TARGET.read_bytes())
     data[150_000:150_400] = bytes(400)
     hole = tmp_path / "hole.mpg"
@@ -461,11 +457,11 @@ def test_pictures_of_two_renders_are_never_mixed(production: Production, tmp_pat
     assert production.merge(frames, frames="0-5").frames == 6
     first = (frames / "000001.png").read_bytes()
     (frames / "notes.txt").write_text("no picture")
-    assert production.merge(frames, frames="1-2", color="none").frames == 2  # all pictures were its own
+    assert production.merge(frames, frames="1-2", color="none").frames == 2  # all pictures belonged to the render
     assert pictures(frames) == ["000001.png", "000002.png"]
     assert (frames / "000001.png").read_bytes() != first
     (frames / "000001.png").unlink()
-    production.merge(frames, frames="1-2", color="none")  # a picture that got lost is made again
+    production.merge(frames, frames="1-2", color="none")  # a missing picture is written again
     assert pictures(frames) == ["000001.png", "000002.png"]
 
     shutil.copy(frames / "000001.png", frames / "000007.png")
@@ -479,7 +475,7 @@ def test_pictures_of_two_renders_are_never_mixed(production: Production, tmp_pat
     assert pictures(frames) == ["000001.png", "000002.png"]
 
 
-def test_killed_while_it_writes_pictures_any_command_for_them_goes_on(production: Production, tmp_path: Path) -> None:
+def test_a_merge_killed_while_writing_pictures_can_be_repeated(production: Production, tmp_path: Path) -> None:
     frames = tmp_path / "frames"
     arguments = ("merge", production.target, "--run", production.run, "-o", frames, "--source-consent",
                  production.record("source_hash"), "--target-consent", production.record("target_hash"),
@@ -496,7 +492,7 @@ def test_killed_while_it_writes_pictures_any_command_for_them_goes_on(production
     assert pictures(frames) == ["000004.png", "000005.png"]
 
 
-def test_the_mattes_are_a_part_of_what_is_done(production: Production, tmp_path: Path) -> None:
+def test_a_finished_merge_includes_its_mattes(production: Production, tmp_path: Path) -> None:
     output, matte = tmp_path / "out.mp4", tmp_path / "matte"
     asked = {"frames": "0-3", "matte": matte}
     production.merge(output, **asked)
@@ -515,7 +511,7 @@ def test_the_mattes_are_a_part_of_what_is_done(production: Production, tmp_path:
         production.merge(tmp_path / "another.mp4", **asked)
 
 
-def test_a_wrong_number_is_no_missing_performer(production: Production, tmp_path: Path) -> None:
+def test_a_wrong_identity_number_is_not_a_missing_performer(production: Production, tmp_path: Path) -> None:
     for allow_no_face in (False, True):
         with pytest.raises(SubjectError, match=rf"no identity 7.*0 \({FRAMES} frames\)") as caught:
             production.merge(tmp_path / "out.mp4", target_identity=7, allow_no_face=allow_no_face)
@@ -524,7 +520,7 @@ def test_a_wrong_number_is_no_missing_performer(production: Production, tmp_path
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_what_other_face_models_saw_is_seen_again(
+def test_other_face_models_repeat_the_analysis(
     production: Production, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     footage, options = probe(production.target), AnalyzeOptions()

@@ -1,4 +1,4 @@
-"""A folder of ordinary photos as footage, by the real command line."""
+"""A folder of ordinary photos as footage, on the real command line."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ from visagist.provenance import load_consent
 
 
 def save(path: Path, rgb: np.ndarray, *, turn: int = 1, height: int = 288) -> None:
-    """A JPEG of an upright picture, stored as EXIF orientation `turn` says (1, 3, 6 or 8)."""
+    """Save an upright picture as a JPEG with the EXIF orientation `turn` (1, 3, 6 or 8)."""
     image = Image.fromarray(np.rint(np.rot90(rgb, {1: 0, 3: 2, 6: 1, 8: -1}[turn]) * 255).astype(np.uint8))
     exif = Image.Exif()
     exif[0x0112] = turn
@@ -26,7 +26,7 @@ def save(path: Path, rgb: np.ndarray, *, turn: int = 1, height: int = 288) -> No
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four photos of the speaker of the source, the first two alike, and two of that of the target."""
+    """Four photos of the source's speaker, the first two identical, and two of the target's."""
     folder = tmp_path_factory.mktemp("phone") / "photos"
     folder.mkdir()
     shots = [(SOURCE / CLIPS[0], 10), (SOURCE / CLIPS[0], 11), (SOURCE / CLIPS[1], 30), (SOURCE / CLIPS[1], 60)]
@@ -39,7 +39,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_folder_of_photos_is_extracted(photos: Path, tmp_path: Path) -> None:
-    """It was refused: "the image sequence IMG_0001.jpg … lacks 3; add them or renumber"."""
+    """It was once refused: "the image sequence IMG_0001.jpg … lacks 3; add them or renumber"."""
     faces = tmp_path / "faces"
     ended = visagist("extract", photos, "-o", faces)
     assert ended.code == 1
@@ -69,7 +69,7 @@ def test_a_folder_of_photos_is_extracted(photos: Path, tmp_path: Path) -> None:
         assert load_consent(tmp_path / f"{name}.toml").footage_sha256 == tuple(hashes)
 
 
-def test_photos_are_no_target(photos: Path, tmp_path: Path) -> None:
+def test_photos_are_refused_as_a_target(photos: Path, tmp_path: Path) -> None:
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", SOURCE_CONSENT)
     commands = [
         ("merge", photos, "-o", tmp_path / "out", *consents, "--allow-no-face"),
@@ -83,7 +83,7 @@ def test_photos_are_no_target(photos: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_folder_of_photos_is_not_mistaken_for_another(photos: Path, tmp_path: Path) -> None:
+def test_an_interrupted_extraction_of_photos_continues(photos: Path, tmp_path: Path) -> None:
     """A photo that is added later is other footage, as a changed video is."""
     folder, faces = tmp_path / "photos", tmp_path / "faces"
     shutil.copytree(photos, folder)

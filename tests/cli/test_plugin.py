@@ -1,4 +1,4 @@
-"""Parts of another distribution are used by the command line like visagist's own."""
+"""The command line uses parts of other distributions like visagist's own."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ FIRST, LAST = 5, 7  # frames
 
 
 def install(project: dict[str, Any], folder: Path) -> None:
-    """What an installer writes beside the modules of a distribution."""
+    """Write the metadata of a distribution, as an installer does."""
     info = folder / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
     info.mkdir()
     metadata = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"

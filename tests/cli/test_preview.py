@@ -1,4 +1,4 @@
-"""`visagist merge --preview`: a signed look at a few frames, at the face that the merge would change."""
+"""`visagist merge --preview`: a signed sheet of a few frames."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_preview_shows_before_after_and_mask(swapped: Swap, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-def test_of_two_people_the_performer_is_shown(
+def test_the_performer_among_two_people_is_shown(
     is_told: bool, swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path
 ) -> None:
     sheet = tmp_path / "sheet.png"
@@ -50,7 +50,7 @@ def test_of_two_people_the_performer_is_shown(
         assert mask.max() > 0.5
 
 
-def test_a_frame_that_shows_somebody_else_stays_as_it_is(swapped: Swap, performer_record: Path, tmp_path: Path) -> None:
+def test_a_frame_of_another_person_stays_unchanged(swapped: Swap, performer_record: Path, tmp_path: Path) -> None:
     footage, sheet = tmp_path / "dialogue.mp4", tmp_path / "sheet.png"
     write_frames(footage, first_frames(SOURCE / CLIPS[0], 10) + first_frames(TARGET, 10))
     ended = visagist(
@@ -64,7 +64,7 @@ def test_a_frame_that_shows_somebody_else_stays_as_it_is(swapped: Swap, performe
     assert performer[2].max() > 0.5
 
 
-def test_with_the_workspace_of_a_merge_it_shows_what_the_merge_does(
+def test_with_a_workspace_the_preview_matches_the_merge(
     swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path
 ) -> None:
     workspace, sheet = tmp_path / "workspace", tmp_path / "sheet.png"
@@ -72,7 +72,7 @@ def test_with_the_workspace_of_a_merge_it_shows_what_the_merge_does(
     merge = ("merge", two_people, "--run", swapped.workspace / "run", *consents)
     numbered = visagist(*merge, "-o", sheet, "--preview", "5", "--target-identity", "0")
     assert numbered.code == 1
-    assert "--workspace" in numbered.err  # nobody has counted the people yet
+    assert "--workspace" in numbered.err  # the people have not been counted yet
     frames = tmp_path / "frames"
     rendered = visagist(*merge, "-o", frames, "--workspace", workspace, "--frames", "5-6",
                         "--target-reference", performer)  # fmt: skip
@@ -93,7 +93,7 @@ def test_with_the_workspace_of_a_merge_it_shows_what_the_merge_does(
         assert np.abs(after - render)[mask > 0].mean() < 0.003
 
 
-def test_options_that_do_not_count_for_a_preview_are_named(swapped: Swap, tmp_path: Path) -> None:
+def test_options_without_effect_on_a_preview_are_named(swapped: Swap, tmp_path: Path) -> None:
     sheet, matte = tmp_path / "sheet.png", tmp_path / "matte"
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
     merge = ("merge", TARGET, "--run", swapped.workspace / "run", "-o", sheet, *consents, "--preview", "5", "--json")
@@ -105,7 +105,7 @@ def test_options_that_do_not_count_for_a_preview_are_named(swapped: Swap, tmp_pa
     assert not matte.exists()
 
 
-def test_the_sheet_goes_no_further_than_the_footage(swapped: Swap, tmp_path: Path) -> None:
+def test_frames_beyond_the_footage_are_refused(swapped: Swap, tmp_path: Path) -> None:
     with Reader(TARGET) as reader:
         count = sum(1 for _ in reader)
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)

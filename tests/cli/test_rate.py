@@ -1,4 +1,4 @@
-"""`--rate`: image sequences at the speed that their user says."""
+"""`--rate`: the frame rate of image sequences."""
 
 import tomllib
 from fractions import Fraction
@@ -18,7 +18,7 @@ FILM = Fraction(24000, 1001)
 
 @pytest.fixture
 def plates(tmp_path: Path) -> Path:
-    """Six grey pictures, which show nobody."""
+    """Six grey pictures without a face."""
     for number in range(6):
         write_picture(tmp_path / "plates" / f"shot_{number:04d}.png", np.full((64, 96, 3), 60 + 20 * number, np.uint8))
     return tmp_path / "plates"
@@ -29,7 +29,7 @@ def times(path: Path) -> list[Fraction]:
         return [frame.time for frame in frames]
 
 
-def test_a_sequence_is_covered_by_hash_and_rendered_at_its_rate(plates: Path, tmp_path: Path) -> None:
+def test_a_sequence_is_bound_by_hash_and_rendered_at_its_rate(plates: Path, tmp_path: Path) -> None:
     record, output = tmp_path / "record.toml", tmp_path / "out.mp4"
     made = visagist("consent", "new", record, "--name", "nobody", "--adult", "--basis", "synthetic", "--statement",
                     "a test", "--scope", "test", "--footage", plates)  # fmt: skip
@@ -69,7 +69,7 @@ def test_a_sequence_is_covered_by_hash_and_rendered_at_its_rate(plates: Path, tm
         "evaluate x --target y --source z",
     ],
 )
-def test_a_wrong_rate_is_wrong_usage(command: str) -> None:
+def test_an_invalid_rate_is_a_usage_error(command: str) -> None:
     ended = visagist(*command.split(), "--rate", "24/0")
     assert ended.code == 2
     (line,) = ended.err.splitlines()

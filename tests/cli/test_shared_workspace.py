@@ -21,7 +21,7 @@ def merge(swapped: Swap, tmp_path: Path) -> tuple[str | Path, ...]:
     return ("merge", TARGET, "--run", run, *CONSENTS, "--workspace", tmp_path / "shared", "--frames", "0-39")
 
 
-def test_the_end_of_one_merge_leaves_the_other_its_chunks(merge: tuple[str | Path, ...], tmp_path: Path) -> None:
+def test_a_finishing_merge_keeps_the_chunks_of_another(merge: tuple[str | Path, ...], tmp_path: Path) -> None:
     one, other = tmp_path / "one.mp4", tmp_path / "other.mp4"
     with stopped_when(is_merging, *merge, "-o", one) as process:
         ended = visagist(*merge, "-o", other, "--color", "none")

@@ -1,4 +1,4 @@
-"""What answers at once does not import what takes seconds."""
+"""Commands that answer at once do not import slow packages."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ LOADED = "import sys\nprint('loaded:', *(name for name in {names!r} if name in s
 
 
 def loaded(program: str) -> set[str]:
-    """Which of the slow packages a program imports."""
+    """The slow packages that a program imports."""
     script = program + LOADED.format(names=SLOW)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.rpartition("loaded:")[2].split())

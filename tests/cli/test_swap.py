@@ -1,4 +1,4 @@
-"""`visagist swap`: one command from footage to a signed render, whatever happens on the way."""
+"""`visagist swap`: from footage to a signed render, despite interruptions."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ def pictures(path: Path) -> list[np.ndarray]:
         return [np.concatenate([plane.ravel() for plane in frame.planes]) for frame in frames]
 
 
-def test_every_frame_is_there_at_its_time_with_sound(swapped: Swap) -> None:
+def test_all_frames_keep_their_time_and_the_sound_is_kept(swapped: Swap) -> None:
     rendered, original = times(swapped.output), times(TARGET)
     assert [time - rendered[0] for time in rendered] == [time - original[0] for time in original]
     with av.open(str(swapped.output)) as container:
@@ -35,17 +35,17 @@ def test_every_frame_is_there_at_its_time_with_sound(swapped: Swap) -> None:
         assert abs(samples / audio.rate - 75 / 25) < 0.15
 
 
-def test_the_face_changes_and_the_background_hardly(swapped: Swap) -> None:
+def test_the_face_changes_but_hardly_the_background(swapped: Swap) -> None:
     with Reader(swapped.output) as new, Reader(TARGET) as old:
         difference = np.mean([np.abs(a.rgb() - b.rgb()) for a, b in zip(new, old, strict=True)], axis=(0, 3))
     height, width = difference.shape
     face = difference[height // 2 - 20 : height // 2 + 40, width // 2 - 25 : width // 2 + 25]
     border = np.concatenate([difference[:, :40].ravel(), difference[:, -40:].ravel(), difference[:30].ravel()])
     assert face.mean() > 5 * border.mean()
-    assert border.mean() < 0.01  # the encoder's own noise
+    assert border.mean() < 0.01  # noise of the encoder
 
 
-def test_render_is_signed_and_names_nobody(swapped: Swap) -> None:
+def test_the_render_is_signed_without_names(swapped: Swap) -> None:
     ended = visagist("verify", swapped.output, "--json")
     found = json.loads(ended.out)
     assert (ended.code, found["verdict"]) == (0, "made by visagist, signer known")
@@ -57,7 +57,7 @@ def test_render_is_signed_and_names_nobody(swapped: Swap) -> None:
         assert word not in data
 
 
-def test_run_again_it_redoes_nothing(swapped: Swap) -> None:
+def test_a_repeated_swap_returns_at_once(swapped: Swap) -> None:
     before = {path: path.stat().st_mtime_ns for path in swapped.output.parent.rglob("*") if path.is_file()}
     ended = visagist(*swapped.arguments)
     assert ended.code == 0, ended.err
@@ -75,7 +75,7 @@ STEPS = {
 }
 
 
-def test_killed_in_every_step_the_same_command_ends_the_same(swapped: Swap, source: Path, tmp_path: Path) -> None:
+def test_a_swap_killed_in_every_step_gives_the_same_result(swapped: Swap, source: Path, tmp_path: Path) -> None:
     arguments = swap_arguments(source, tmp_path / "out.mp4")
     for step, moment in STEPS.items():
         assert killed_when(moment, *arguments), f"was never in step: {step}"
@@ -93,7 +93,7 @@ def is_in_the_second_chunk(event: dict[str, object]) -> bool:
     return event["event"] == "progress" and event["step"] == "merge" and int(str(event["done"])) >= 30
 
 
-def test_killed_in_a_later_chunk_a_merge_keeps_the_earlier_ones(swapped: Swap, tmp_path: Path) -> None:
+def test_a_killed_merge_keeps_its_finished_chunks(swapped: Swap, tmp_path: Path) -> None:
     clip = first_frames(TARGET, 75)
     target, record = tmp_path / "long.mp4", tmp_path / "long.toml"
     write_frames(target, [*clip, *clip[::-1]])
@@ -129,10 +129,10 @@ def test_the_saved_configuration_repeats_the_merge(swapped: Swap, tmp_path: Path
         np.testing.assert_array_equal(a, b)
 
 
-def test_an_evaluation_with_the_run_makes_the_merge_again(
+def test_an_evaluation_with_the_run_repeats_the_merge(
     swapped: Swap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visagist.evaluation.metric.RESAMPLES", 40)  # intervals are judged elsewhere
+    monkeypatch.setattr("visagist.evaluation.metric.RESAMPLES", 40)  # intervals are tested elsewhere
     output, run = tmp_path / "excerpt.mp4", swapped.workspace / "run"
     saved = swapped.output.with_name("out.mp4.toml")
     assert visagist("merge", "--config", saved, "-o", output, "--frames", "10-21").code == 0
@@ -144,7 +144,7 @@ def test_an_evaluation_with_the_run_makes_the_merge_again(
     assert found["is_mask_known"]
     assert found["provenance"]["verdict"] == "made by visagist, signer known"
 
-    plain = tmp_path / "plain.mp4"  # the same pictures, by nobody
+    plain = tmp_path / "plain.mp4"  # the same pictures, unsigned
     write_frames(plain, first_frames(output, 8))
     found = json.loads(visagist("evaluate", plain, *arguments, "--offset", "0.4").out.splitlines()[-1])
     assert found["planes_changed_outside"] is None
@@ -165,7 +165,7 @@ def test_a_run_serves_another_target_and_an_excerpt(swapped: Swap, tmp_path: Pat
     assert len(list(matte.glob("*.png"))) == 10
 
 
-def test_no_consent_no_render(source: Path, tmp_path: Path) -> None:
+def test_a_render_needs_consent_records(source: Path, tmp_path: Path) -> None:
     ended = visagist("swap", source, TARGET, "-o", tmp_path / "out.mp4", "--source-consent", SOURCE_CONSENT)
     assert ended.code == 2
     assert "--target-consent" in ended.err
@@ -184,7 +184,7 @@ def test_consent_of_another_person_is_refused(source: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("suffix", [".mov", ".mkv"])
-def test_other_containers_are_signed_too(swapped: Swap, tmp_path: Path, suffix: str) -> None:
+def test_every_container_is_signed(swapped: Swap, tmp_path: Path, suffix: str) -> None:
     output = tmp_path / f"out{suffix}"
     saved = swapped.output.with_name("out.mp4.toml")
     ended = visagist("merge", "--config", saved, "-o", output, "--frames", "0-9")
@@ -218,14 +218,14 @@ def test_saved_configurations_repeat_extract_and_train(swapped: Swap, tmp_path: 
     assert (run / "weights.safetensors").read_bytes() == weights.read_bytes()
 
 
-def test_a_lost_render_is_made_again_and_a_file_that_came_in_its_place_stays(swapped: Swap, tmp_path: Path) -> None:
+def test_a_deleted_render_is_rendered_again(swapped: Swap, tmp_path: Path) -> None:
     output = tmp_path / "out.mp4"
     arguments = ("merge", "--config", swapped.output.with_name("out.mp4.toml"), "-o", output, "--frames", "0-4")
     assert visagist(*arguments).code == 0
     output.write_bytes(b"mine")
     ended = visagist(*arguments)
     assert ended.code == 1
-    assert f"{output}: is there already, and no earlier merge left it there as now found; move it away" in ended.err
+    assert f"{output}: already exists, and no earlier merge wrote it in this form; move it away" in ended.err
     assert output.read_bytes() == b"mine"
     output.unlink()
     output.with_name("out.mp4.json").write_text("{")
@@ -252,7 +252,7 @@ def test_an_image_sequence_is_a_target(swapped: Swap, tmp_path: Path) -> None:
     assert len(times(tmp_path / "out.mp4")) == 6
 
 
-def test_of_two_people_only_the_chosen_one_changes(
+def test_only_the_chosen_person_changes(
     swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path
 ) -> None:
     output, by_hash = tmp_path / "out.mp4", tmp_path / "by_hash.toml"
@@ -265,7 +265,7 @@ def test_of_two_people_only_the_chosen_one_changes(
     assert "2 people" in several.err
     assert "--target-identity" in several.err
     assert (tmp_path / "out.mp4.workspace" / "people.png").exists()
-    # The hash of footage with two people says nothing of which of them agreed.
+    # The hash of footage with two people does not say who of them agreed.
     assert visagist(*merge, "--target-consent", by_hash, "--target-reference", performer).code == 1
     ended = visagist(*merge, "--target-consent", performer_record, "--target-reference", performer)
     assert ended.code == 0, ended.err
@@ -275,7 +275,7 @@ def test_of_two_people_only_the_chosen_one_changes(
     assert difference[80:230, 460:620].mean() > 4 * difference[:, :360].mean()
 
 
-def test_a_target_without_a_face_passes_when_asked(swapped: Swap, tmp_path: Path) -> None:
+def test_a_target_without_a_face_is_copied_if_allowed(swapped: Swap, tmp_path: Path) -> None:
     path, output, record = tmp_path / "grey.mp4", tmp_path / "out.mp4", tmp_path / "record.toml"
     with av.open(str(path), "w") as out:
         stream = out.add_stream("libx264", rate=25)

@@ -1,4 +1,4 @@
-"""Every option of a training, from the command line and from TOML, and values that are none."""
+"""Every option of a training, on the command line and in TOML, and invalid values."""
 
 import math
 from pathlib import Path
@@ -92,7 +92,7 @@ def test_every_option_can_be_given_on_the_command_line_and_in_toml(tmp_path: Pat
     assert main(["train", "none", "none", "-o", str(tmp_path / "run"), "--config", str(path)]) == 1  # no such faceset
 
 
-def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lists_of_numbers_can_be_given_on_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "train.toml"
     path.write_text("[settings]\nencoder = [8, 16, 0]\n")
     assert main(["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]) == 2
@@ -104,7 +104,7 @@ def test_several_numbers_of_a_model_come_from_either_side(tmp_path: Path, capsys
 def test_settings_of_a_model_on_the_command_line_leave_those_of_a_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One of them dropped the file's whole table without a word."""
+    """A setting on the command line once dropped the file's whole table silently."""
     path = tmp_path / "train.toml"
     path.write_text("[settings]\nsize = 100\nlatent = 32\n")
     call = ["train", "a", "b", "-o", str(tmp_path / "run"), "--config", str(path)]
@@ -113,15 +113,15 @@ def test_settings_of_a_model_on_the_command_line_leave_those_of_a_file(
     assert main([*call, "--settings.size", "128"]) == 1  # no such faceset
 
 
-def test_no_option_of_a_swap_has_two_meanings() -> None:
+def test_option_names_of_a_swap_are_unique() -> None:
     kinds = (TrainOptions, MergeOptions, EncodeOptions)
     names = [name for kind in kinds for name in kind.model_fields]
     assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
-def test_what_is_no_number_is_refused(value: float) -> None:
-    """`--minutes inf` ended in a traceback, and a learning rate of infinity was trained with."""
+def test_infinity_and_nan_are_refused(value: float) -> None:
+    """`--minutes inf` once ended in a traceback, and an infinite learning rate was accepted."""
     for table, kind in {"": TrainOptions, **tables()}.items():
         for name in (name for name, field in kind.model_fields.items() if "float" in str(field.annotation)):
             given = (value, value) if name == "betas" else value

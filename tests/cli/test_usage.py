@@ -1,4 +1,4 @@
-"""Wrong usage ends with exit code 2 and one line that names the option, or the file and its field."""
+"""Usage errors end with exit code 2 and one line that names the option, or the file and its field."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def assert_wrong_usage(capsys: pytest.CaptureFixture[str], arguments: tuple[str 
         ),
     ],
 )
-def test_the_option_the_value_and_what_is_allowed_are_named(
+def test_option_value_and_limits_are_named(
     arguments: tuple[str, ...], facts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_wrong_usage(capsys, arguments, *facts)
@@ -68,14 +68,14 @@ def test_the_option_the_value_and_what_is_allowed_are_named(
         (("--codec", "prores", "--crf", "4"), "h264"),
     ],
 )
-def test_encodings_that_cannot_be_are_refused_before_the_work(
+def test_impossible_encodings_are_refused_before_the_work(
     command: tuple[str, ...], options: tuple[str, ...], allowed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert_wrong_usage(capsys, (*command, *options), options[-2], allowed)
 
 
 @pytest.mark.parametrize("device", ["cpu:x", "cpu:1", "gpu", "cuda:", "cuda:x"])
-def test_what_names_no_device_is_wrong_usage(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_malformed_device_is_a_usage_error(device: str, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (TRAIN, MERGE, EVALUATE, ("demo",)):
         assert_wrong_usage(capsys, (*command, "--device", device), "--device", device, "cuda:N")
     with pytest.raises(ConfigError, match=device):
@@ -99,21 +99,19 @@ def test_what_names_no_device_is_wrong_usage(device: str, capsys: pytest.Capture
         ("learning_rat = 0.1", ["learning_rat", "Did you mean --learning-rate?"]),
     ],
 )
-def test_wrong_values_of_a_file_are_said_of_the_file(
+def test_errors_of_a_file_name_the_file(
     command: tuple[str, ...], content: str, facts: list[str], config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config.write_text(content)
     assert_wrong_usage(capsys, (*command, "--seed", "1", "--config", config), str(config), *facts)
 
 
-def test_values_of_a_file_that_do_not_go_together_are_said_of_the_file(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_conflicts_within_a_file_name_the_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("iterations = 3\nminutes = 3")
     assert_wrong_usage(capsys, (*TRAIN, "--config", config), f"{config}: give iterations or minutes")
 
 
-def test_a_wrong_value_beside_a_file_is_said_of_the_option(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_errors_of_an_option_name_the_option_despite_a_file(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config.write_text("[losses]\ngan = 0.1\nedges = 2")
     assert_wrong_usage(capsys, (*TRAIN, "--losses.gan", "50", "--config", config), "visagist: --losses.gan: ", "50")
 
@@ -122,7 +120,7 @@ def test_a_wrong_value_beside_a_file_is_said_of_the_option(config: Path, capsys:
 def test_one_value_for_a_table_is_refused_beside_options_of_that_table(
     name: str, entry: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It was dropped without a word."""
+    """It was once dropped silently."""
     config.write_text(f'{name} = "ud"')
     assert_wrong_usage(capsys, (*TRAIN, f"--{name}.{entry}", "1", "--config", config), f"{config}: {name}", "table")
 

@@ -1,4 +1,4 @@
-"""Cases whose right answer is known, made of the bundled clips: a real target, and what is done to it on purpose."""
+"""Evaluation data with known results, made from the bundled clips: a real target with deliberate defects."""
 
 import functools
 from dataclasses import replace
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from visagist.demo import SOURCE, TARGET
-from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.evaluation_data import EvaluationData, FaceObservations, Source
 from visagist.faces import (
     align,
     crop_matrix,
@@ -23,7 +23,7 @@ from visagist.faces.detection import Detection
 from visagist.media import Frame, Reader
 
 FRAMES = 12
-SIZE = 192  # px, about what the clips' faces have
+SIZE = 192  # px, about the size of the clips' faces
 
 
 def frames_of(path: object, last: int) -> list[Frame]:
@@ -54,8 +54,8 @@ def target_frames() -> tuple[tuple[Frame, ...], tuple[np.ndarray, ...]]:
 
 
 @functools.cache
-def real_case() -> Case:
-    """The target, judged as it is: every ratio is 1. The source is the other speaker; masks have a soft edge."""
+def real_data() -> EvaluationData:
+    """The target compared with itself, so every ratio is 1. The source is the other speaker; masks have a soft edge."""
     frames, landmarks = target_frames()
     times = np.array([float(frame.time) for frame in frames])
     smooth = smooth_alignments(times, np.stack([align(points) for points in landmarks]), np.full(FRAMES, 10.0))
@@ -66,7 +66,7 @@ def real_case() -> Case:
         np.stack([crop_of(frame, matrix) for frame, matrix in zip(frames, matrices, strict=True)]),
         np.stack(landmarks),
     )
-    return Case(
+    return EvaluationData(
         frames=np.arange(FRAMES),
         times=times,
         follows=np.arange(FRAMES) > 0,
@@ -75,9 +75,9 @@ def real_case() -> Case:
         hulls=np.stack([hull_mask(points, SIZE) for points in in_crop]),
         is_swapped=np.ones(FRAMES, bool),
         target=seen,
-        judged=seen,
+        evaluated=seen,
         source=real_source(),
-        strangers=np.zeros((2, 128), np.float32),
+        impostors=np.zeros((2, 128), np.float32),
     )
 
 
@@ -96,19 +96,21 @@ def real_source() -> Source:
     )
 
 
-def seen_as(name: str, crops: np.ndarray, landmarks: np.ndarray, outside: np.ndarray | None = None) -> Appearance:
-    """An appearance of which only pictures and landmarks matter."""
+def seen_as(name: str, crops: np.ndarray, landmarks: np.ndarray, outside: np.ndarray | None = None) -> FaceObservations:
+    """Observations of which only pictures and landmarks matter."""
 
     def unknown(*shape: int) -> np.ndarray:
         return np.full((len(crops), *shape), np.nan, np.float32)
 
     scores = np.full(len(crops), 10, np.float32)
     outside = np.full(len(crops), np.inf) if outside is None else outside
-    return Appearance(name, crops, landmarks, scores, unknown(3), unknown(52), unknown(128), unknown(128), outside)
+    return FaceObservations(
+        name, crops, landmarks, scores, unknown(3), unknown(52), unknown(128), unknown(128), outside
+    )
 
 
 def soft(mask: np.ndarray) -> np.ndarray:
-    """A mask with an edge of some 5 px, as merges have."""
+    """A mask with a soft edge of about 5 px, as in merges."""
     return cv2.GaussianBlur(cv2.erode(mask, np.ones((5, 5), np.uint8)), (0, 0), 1.3)
 
 
@@ -116,26 +118,26 @@ def hard(masks: np.ndarray) -> np.ndarray:
     return np.where(masks > 127, 255, 0).astype(np.uint8)
 
 
-def judging(case: Case, pictures: np.ndarray, masks: np.ndarray | None = None) -> Case:
-    """`pictures` `(N, S, S, 3)`, 0..255, judged where the masks (the case's, if none are given) show them."""
-    weight = (case.masks if masks is None else masks)[..., None] / 255
-    shown = case.target.crops * (1 - weight) + pictures * weight
+def evaluating(data: EvaluationData, pictures: np.ndarray, masks: np.ndarray | None = None) -> EvaluationData:
+    """Evaluates `pictures` `(N, S, S, 3)`, 0..255, composited with `masks`, by default those of the data."""
+    weight = (data.masks if masks is None else masks)[..., None] / 255
+    shown = data.target.crops * (1 - weight) + pictures * weight
     crops = np.clip(np.round(shown), 0, 255).astype(np.uint8)
-    return replace(case, judged=seen_as("judged", crops, case.target.landmarks))
+    return replace(data, evaluated=seen_as("evaluated", crops, data.target.landmarks))
 
 
 def blurred(pictures: np.ndarray, sigma: float) -> np.ndarray:
     return np.stack([cv2.GaussianBlur(picture, (0, 0), sigma) for picture in pictures])
 
 
-def brightness_flicker(case: Case, part: float) -> np.ndarray:
-    """The target, every other frame brighter by `part` than those between."""
-    gains = 1 + part * (np.arange(len(case.frames)) % 2 - 0.5)
-    return case.target.crops * gains[:, None, None, None]
+def brightness_flicker(data: EvaluationData, part: float) -> np.ndarray:
+    """The target, with every other frame brighter by the fraction `part`."""
+    gains = 1 + part * (np.arange(len(data.frames)) % 2 - 0.5)
+    return data.target.crops * gains[:, None, None, None]
 
 
 def moved(pictures: np.ndarray, pixels: int) -> np.ndarray:
-    """To the right."""
+    """Shifted to the right."""
     return np.roll(pictures, pixels, 2)
 
 

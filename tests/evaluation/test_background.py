@@ -1,4 +1,4 @@
-"""What is outside the face: PSNR, whether a face was changed at all, and the planes before encoding."""
+"""Outside the face: PSNR, changed planes before encoding, and the detection of changed faces."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tests.evaluation.constructed import blurred, crop_of, judging, real_case, target_frames
+from tests.evaluation.constructed import blurred, crop_of, evaluating, real_data, target_frames
 
 from visagist.core.errors import EvaluationError
 from visagist.demo import TARGET
@@ -30,55 +30,55 @@ def encoded(frames: list[Frame], path: Path, crf: int) -> list[Frame]:
 
 
 def changed(frames: list[Frame]) -> list[bool]:
-    case = real_case()
-    crops = [crop_of(frame, matrix) for frame, matrix in zip(frames, case.matrices, strict=True)]
-    return [is_changed(*crop) for crop in zip(case.target.crops, crops, case.hulls, strict=True)]
+    data = real_data()
+    crops = [crop_of(frame, matrix) for frame, matrix in zip(frames, data.matrices, strict=True)]
+    return [is_changed(*crop) for crop in zip(data.target.crops, crops, data.hulls, strict=True)]
 
 
 @pytest.mark.parametrize("crf", [16, 30, 36])
-def test_a_target_that_was_only_encoded_again_is_not_changed(crf: int, tmp_path: Path) -> None:
+def test_reencoding_is_not_a_change(crf: int, tmp_path: Path) -> None:
     frames = encoded(list(target_frames()[0]), tmp_path / "again.nut", crf)
     assert not any(changed(frames))
 
 
 @pytest.mark.parametrize("crf", [16, 30])
-def test_another_face_is_a_change_however_it_is_encoded(crf: int, tmp_path: Path) -> None:
-    """The source's face under the mask, as a swap without any colour matching has it."""
-    case = real_case()
+def test_another_face_is_a_change_at_every_encoding(crf: int, tmp_path: Path) -> None:
+    """The source's face inside the mask, as in a swap without colour transfer."""
+    data = real_data()
     frames, _ = target_frames()
     swapped = [
         composite(frame, face.astype(np.float32) / 255, mask.astype(np.float32) / 255, matrix)[0]
         for frame, face, mask, matrix in zip(
-            frames, np.resize(case.source.crops, case.target.crops.shape), case.masks, case.matrices, strict=True
+            frames, np.resize(data.source.crops, data.target.crops.shape), data.masks, data.matrices, strict=True
         )
     ]
     assert all(changed(encoded(swapped, tmp_path / "swap.nut", crf)))
 
 
-def test_small_changes_are_changes_where_nothing_else_changed() -> None:
-    case = real_case()
-    softer = judging(case, blurred(case.target.crops, 1)).judged.crops
-    assert all(is_changed(*crop) for crop in zip(case.target.crops, softer, case.hulls, strict=True))
-    same = case.target.crops
-    assert not any(is_changed(*crop) for crop in zip(same, same, case.hulls, strict=True))
+def test_small_changes_count_without_encoder_noise() -> None:
+    data = real_data()
+    softer = evaluating(data, blurred(data.target.crops, 1)).evaluated.crops
+    assert all(is_changed(*crop) for crop in zip(data.target.crops, softer, data.hulls, strict=True))
+    same = data.target.crops
+    assert not any(is_changed(*crop) for crop in zip(same, same, data.hulls, strict=True))
 
 
 def test_a_regraded_picture_is_not_a_changed_face() -> None:
-    case = real_case()
-    graded = np.clip(case.target.crops * 1.06 + 3, 0, 255).astype(np.uint8)
-    assert not any(is_changed(*crop) for crop in zip(case.target.crops, graded, case.hulls, strict=True))
+    data = real_data()
+    graded = np.clip(data.target.crops * 1.06 + 3, 0, 255).astype(np.uint8)
+    assert not any(is_changed(*crop) for crop in zip(data.target.crops, graded, data.hulls, strict=True))
 
 
-def test_a_whole_head_that_was_replaced_is_a_changed_face() -> None:
-    """Other tools replace hair and ears too: the ring around the face is no measure of the encoder then."""
-    case = real_case()
-    wide = np.stack([cv2.dilate(hull, np.ones((25, 25), np.uint8)) for hull in case.hulls])
-    other = np.resize(case.source.crops, case.target.crops.shape)
-    head = judging(case, other, wide).judged.crops
-    assert all(is_changed(*crop) for crop in zip(case.target.crops, head, case.hulls, strict=True))
+def test_a_replaced_head_is_a_changed_face() -> None:
+    """Other tools replace hair and ears too, so the area around the face does not measure the encoder alone."""
+    data = real_data()
+    wide = np.stack([cv2.dilate(hull, np.ones((25, 25), np.uint8)) for hull in data.hulls])
+    other = np.resize(data.source.crops, data.target.crops.shape)
+    head = evaluating(data, other, wide).evaluated.crops
+    assert all(is_changed(*crop) for crop in zip(data.target.crops, head, data.hulls, strict=True))
 
 
-def test_psnr_outside_is_that_of_a_known_noise() -> None:
+def test_psnr_outside_matches_known_noise() -> None:
     frames, landmarks = target_frames()
     target = frames[0].rgb()
     bright = np.clip(target, 0, 0.97)
@@ -87,11 +87,11 @@ def test_psnr_outside_is_that_of_a_known_noise() -> None:
     assert found == pytest.approx(-20 * np.log10(0.02), abs=0.05)
 
 
-def test_what_happens_to_the_face_does_not_count_outside() -> None:
+def test_changes_of_the_face_do_not_count_outside() -> None:
     frames, landmarks = target_frames()
-    case = real_case()
-    white = np.ones((case.size, case.size, 3), np.float32)
-    swapped, _, _ = composite(frames[0], white, case.masks[0].astype(np.float32) / 255, case.matrices[0])
+    data = real_data()
+    white = np.ones((data.size, data.size, 3), np.float32)
+    swapped, _, _ = composite(frames[0], white, data.masks[0].astype(np.float32) / 255, data.matrices[0])
     assert outside_psnr(frames[0], swapped, landmarks[0]) == np.inf
     assert outside_psnr(frames[0], swapped, landmarks[0] + 60) < 30
 
@@ -105,23 +105,23 @@ def test_a_coarser_encoding_has_less_psnr(tmp_path: Path) -> None:
     assert 50 > found[0] > found[1] > found[2] > 25
 
 
-def test_a_face_that_fills_the_picture_leaves_nothing_to_measure() -> None:
+def test_a_face_that_fills_the_picture_gives_nan() -> None:
     frames, landmarks = target_frames()
     middle = landmarks[0].mean(0)
     assert np.isnan(outside_psnr(frames[0], frames[0], middle + 30 * (landmarks[0] - middle)))
 
 
-def test_frames_of_two_sizes_are_refused() -> None:
+def test_frames_of_different_sizes_are_refused() -> None:
     frames, landmarks = target_frames()
     with pytest.raises(EvaluationError, match="180x144 against 360x288"):
         outside_psnr(frames[0], frame_from_rgb(np.zeros((144, 180, 3), np.uint8)), landmarks[0])
 
 
-def test_the_metric_writes_100_db_for_equal_and_nothing_for_unknown() -> None:
-    case = real_case()
+def test_equal_frames_have_100_db_and_unknown_ones_nan() -> None:
+    data = real_data()
     outside = np.full(12, 41.0)
     outside[:3], outside[3] = np.inf, np.nan
-    figure, curve = evaluate_metric(OUTSIDE_PSNR, case.judging(replace(case.judged, outside=outside)))
+    figure, curve = evaluate_metric(OUTSIDE_PSNR, data.with_evaluated(replace(data.evaluated, outside=outside)))
     assert (figure.value, figure.count) == (41, 11)
     np.testing.assert_array_equal(curve[:3], 100)
 
@@ -181,6 +181,6 @@ def test_a_chroma_cell_with_one_masked_sample_is_inside() -> None:
     assert planes_changed_outside(Merged(moved, frame, None, weight, Region(3, 4, 7, 8))) == 9
 
 
-def test_a_frame_that_went_through_is_unchanged() -> None:
+def test_an_untouched_frame_is_unchanged() -> None:
     frame = noisy_frame("yuv420p", Display(16, 16))
     assert planes_changed_outside(Merged(frame, frame, "no face", np.zeros((0, 0), np.float32), None)) == 0

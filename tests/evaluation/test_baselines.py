@@ -1,4 +1,4 @@
-"""The copy-paste and the jittered copy: right in constructed cases, and a face on real footage."""
+"""The copy-paste and the jittered target, on constructed data and on real footage."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -11,7 +11,7 @@ from scipy.sparse import lil_matrix
 from scipy.sparse.linalg import spsolve
 
 from visagist.demo import SOURCE, TARGET
-from visagist.evaluation.baselines import Paster, choose_views, jittered, membrane, paste, triangles, warp_map
+from visagist.evaluation.baselines import CopyPaste, choose_views, jittered, membrane, paste, triangles, warp_map
 from visagist.evaluation.evaluation_data import Source
 from visagist.faces import Face, crop_matrix, describe, embed, find_landmarks, hull_mask, mean_mesh, transform_landmarks
 from visagist.media import frame_from_rgb, read_picture
@@ -22,7 +22,7 @@ Seen = tuple[NDArray[np.uint8], NDArray[np.float32], Face]
 
 
 def in_crop() -> NDArray[np.float64]:
-    """The mean face `(478, 2)` as a whole-face crop of `SIDE` px shows it."""
+    """The mean face `(478, 2)` in a crop of `SIDE` px at whole coverage."""
     matrix = crop_matrix(np.eye(2, 3), "whole", SIDE)
     return mean_mesh()[:, :2].astype(np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
@@ -40,7 +40,7 @@ def texture(seed: int) -> NDArray[np.uint8]:
 
 
 def seen(picture: NDArray[np.float32]) -> Seen:
-    """The whole-face crop of a picture's one face, the landmarks in it, and the face."""
+    """Crop at whole coverage of the only face in a picture, the landmarks in it, and the face."""
     frame = frame_from_rgb(picture)
     (face,) = describe(frame)
     matrix = crop_matrix(face.alignment, "whole", SIDE)
@@ -59,14 +59,14 @@ def source() -> Seen:
 
 
 def faces_of_source(poses: list[tuple[float, float]], mouths: list[float]) -> Source:
-    """Faces with given yaw and pitch, and openings of the mouth in pupils' distances."""
+    """Faces with given yaw, pitch and mouth opening (relative to the distance of the pupils)."""
     landmarks = np.repeat(mean_mesh()[None], len(poses), 0).copy()
     landmarks[:, 14, 1] = landmarks[:, 13, 1] + np.array(mouths)
     count = len(poses)
     angles = np.column_stack([np.array(poses), np.zeros(count)]).astype(np.float32)
-    nobody = np.zeros((count, 128), np.float32)
+    no_embeddings = np.zeros((count, 128), np.float32)
     hulls = np.zeros((count, 8, 8), np.uint8)
-    return Source(np.zeros((count, 8, 8, 3), np.uint8), hulls, landmarks, angles, nobody, nobody)
+    return Source(np.zeros((count, 8, 8, 3), np.uint8), hulls, landmarks, angles, no_embeddings, no_embeddings)
 
 
 def test_triangles_tile_the_mean_face() -> None:
@@ -79,16 +79,16 @@ def test_triangles_tile_the_mean_face() -> None:
 
 
 @pytest.mark.parametrize("even", [0.5, 2.0])
-def test_an_affine_pull_is_found_at_every_pixel(even: float) -> None:
+def test_an_affine_warp_is_exact_at_every_pixel(even: float) -> None:
     linear, shift = np.array([[1.1, 0.12], [-0.08, 0.93]]), np.array([-7.3, 11.6])
     points = in_crop()
     found = warp_map(points, points @ linear.T + shift, (SIDE, SIDE), even)
     y, x = np.mgrid[:SIDE, :SIDE]
     wanted = np.stack([x, y], -1) @ linear.T + shift
-    np.testing.assert_allclose(found[12:-12, 12:-12], wanted[12:-12, 12:-12], atol=0.02)  # at the borders it is evened
+    np.testing.assert_allclose(found[12:-12, 12:-12], wanted[12:-12, 12:-12], atol=0.02)  # smoothed at the borders
 
 
-def test_a_bent_pull_is_followed_to_a_fraction_of_a_pixel() -> None:
+def test_a_curved_warp_is_accurate_to_a_fraction_of_a_pixel() -> None:
     def bent(points: NDArray[np.float64]) -> NDArray[np.float64]:
         x, y = points[..., 0], points[..., 1]
         return np.stack([x + 4 * np.sin(y / 25), y + 3 * np.cos(x / 30)], -1)
@@ -104,13 +104,13 @@ def test_a_bent_pull_is_followed_to_a_fraction_of_a_pixel() -> None:
 def test_a_hidden_cheek_does_not_cover_the_nose() -> None:
     points = in_crop()
     turned = points.copy()
-    turned[:, 0] += 0.9 * -mean_mesh()[:, 2] * SIDE / 3.926  # as a turned head shows it: what is near goes right
+    turned[:, 0] += 0.9 * -mean_mesh()[:, 2] * SIDE / 3.926  # of a turned head: near points move to the right
     found = warp_map(turned, points, (SIDE, SIDE), 0.5)
     x, y = np.round(turned[4]).astype(int)  # tip of the nose
     np.testing.assert_allclose(found[y, x], points[4], atol=2.0)
 
 
-def test_membrane_is_the_solution_of_laplace() -> None:
+def test_membrane_solves_laplaces_equation() -> None:
     generator = np.random.default_rng(0)
     values = cv2.GaussianBlur(generator.normal(size=(30, 40, 2)), (0, 0), 4).astype(np.float32)
     values /= np.abs(values).max()
@@ -139,19 +139,19 @@ def test_membrane_may_touch_the_border(part: tuple[slice, slice]) -> None:
     np.testing.assert_allclose(found, 0 if hole.all() else 7, atol=0.01)
 
 
-def test_a_face_on_itself_is_nearly_itself(source: Seen) -> None:
+def test_a_face_pasted_onto_itself_hardly_changes(source: Seen) -> None:
     crop, landmarks, _ = source
     assert np.abs(paste(crop, landmarks, crop, landmarks).astype(int) - crop).max() <= 1
 
 
-def test_a_darker_print_of_a_face_on_itself_is_nearly_itself(source: Seen) -> None:
+def test_a_darker_copy_pasted_onto_its_original_hardly_changes_it(source: Seen) -> None:
     crop, landmarks, _ = source
     found = paste(crop, landmarks, (crop * 0.7).astype(np.uint8), landmarks)
     assert np.abs(found.astype(int) - crop).mean() < 1
     assert np.abs(found.astype(int) - crop).max() < 12
 
 
-def test_a_moved_and_scaled_face_comes_back_to_its_place() -> None:
+def test_a_moved_and_scaled_face_is_pasted_in_place() -> None:
     crop, points = texture(0), in_crop()
     matrix = np.array([[0.95, 0.05, 6.0], [-0.05, 0.95, 9.0]])
     moved = cv2.warpAffine(crop, matrix, (SIDE, SIDE), flags=cv2.INTER_CUBIC)
@@ -159,7 +159,7 @@ def test_a_moved_and_scaled_face_comes_back_to_its_place() -> None:
     assert np.abs(found.astype(int) - crop)[inside(4)].mean() < 1.5  # sampled twice
 
 
-def test_pixels_outside_the_hull_stay_and_those_inside_are_the_other_face() -> None:
+def test_pixels_change_only_inside_the_hull() -> None:
     crop, face, points = texture(1), texture(2), in_crop()
     found = paste(crop, points, face, points)
     np.testing.assert_array_equal(found[~(hull_mask(points, SIDE, 0.3) > 0)], crop[~(hull_mask(points, SIDE, 0.3) > 0)])
@@ -174,7 +174,7 @@ def test_pixels_outside_the_hull_stay_and_those_inside_are_the_other_face() -> N
 
 
 @pytest.mark.parametrize("shift", [(70, 0), (0, -90), (-60, 60)])
-def test_a_face_that_the_crop_cuts_is_pasted_as_far_as_it_is_seen(shift: tuple[int, int]) -> None:
+def test_the_visible_part_of_a_cut_off_face_is_pasted(shift: tuple[int, int]) -> None:
     crop, face, points = texture(3), texture(4), in_crop()
     found = paste(crop, points + np.array(shift), face, points)
     assert (found != crop).any()
@@ -187,7 +187,7 @@ def test_a_face_outside_the_crop_changes_nothing() -> None:
     np.testing.assert_array_equal(paste(crop, points + 500, texture(6), points), crop)
 
 
-def test_a_pasted_face_is_the_sources_in_the_targets_place(source: Seen, target: Seen) -> None:
+def test_a_pasted_face_has_the_sources_identity_and_the_targets_pose(source: Seen, target: Seen) -> None:
     crop, landmarks, _ = target
     found = frame_from_rgb(paste(crop, landmarks, source[0], source[1]))
     box = np.concatenate([landmarks[:, :2].min(0), landmarks[:, :2].max(0)])
@@ -199,17 +199,17 @@ def test_a_pasted_face_is_the_sources_in_the_targets_place(source: Seen, target:
     pasted = embed(found, mesh.landmarks)
     theirs, ours = (embed(frame_from_rgb(picture), points) for picture, points, _ in (source, target))
     assert pasted @ theirs > 0.6
-    assert pasted @ theirs > pasted @ ours + 0.05  # it keeps the target's landmarks, which tell something too
+    assert pasted @ theirs > pasted @ ours + 0.05  # it keeps the target's landmarks, which also carry identity
 
 
-def test_the_view_nearest_in_pose_and_mouth_is_chosen() -> None:
+def test_the_nearest_view_in_pose_and_mouth_is_chosen() -> None:
     source = faces_of_source([(0, 0), (20, 0), (0, -15), (0, 0)], [0, 0, 0, 0.4])
     wanted = faces_of_source([(18, 1), (1, -14), (1, 1), (1, 1)], [0, 0, 0.02, 0.38])
     views = choose_views(wanted.landmarks, wanted.poses, np.zeros(4, bool), source)
     np.testing.assert_array_equal(views, [1, 2, 0, 3])
 
 
-def test_views_do_not_change_for_a_little_but_for_long_and_at_cuts() -> None:
+def test_views_change_only_for_long_or_at_cuts() -> None:
     source = faces_of_source([(0, 0), (10, 0)], [0, 0])
     yaw = np.array([4.0, 6.0] * 5 + [10.0] * 10)  # wavering about the middle, then clearly the other one
     wanted = faces_of_source([(angle, 0) for angle in yaw], [0] * 20)
@@ -221,21 +221,21 @@ def test_views_do_not_change_for_a_little_but_for_long_and_at_cuts() -> None:
     np.testing.assert_array_equal(cut, yaw > 5)
 
 
-def test_a_plan_pastes_the_same_whatever_the_order(source: Seen, target: Seen) -> None:
+def test_pasting_is_independent_of_the_order(source: Seen, target: Seen) -> None:
     crop, landmarks, face = source
     hull = hull_mask(landmarks, SIDE)
-    nobody = np.zeros((2, 128), np.float32)
+    no_embeddings = np.zeros((2, 128), np.float32)
     both = [np.stack([a, b]) for a, b in ((crop, crop[:, ::-1]), (hull, hull), (landmarks, landmarks))]
-    faces = Source(*both, np.stack([face.pose, face.pose + 30]), nobody, nobody)
+    faces = Source(*both, np.stack([face.pose, face.pose + 30]), no_embeddings, no_embeddings)
     row = [replace(target[2], frame=frame, time=Fraction(frame, 25), track=0) for frame in (3, 4, 9)]
-    paster = Paster.plan(faces, row)
+    paster = CopyPaste.plan(faces, row)
     assert paster.views.keys() == {3, 4, 9}
     first = {frame: paster.paste(frame, *target[:2]) for frame in (3, 4, 9)}
     for frame in (9, 4, 3):
         np.testing.assert_array_equal(paster.paste(frame, *target[:2]), first[frame])
 
 
-def test_jitter_is_small_differs_by_frame_and_repeats() -> None:
+def test_jitter_is_small_varies_by_frame_and_is_reproducible() -> None:
     crop = texture(7)
     backs = np.stack([jittered(crop, frame)[1] for frame in range(200)])
     middle = (SIDE - 1) / 2
@@ -251,7 +251,7 @@ def test_jitter_is_small_differs_by_frame_and_repeats() -> None:
     assert (again[0] != jittered(crop, 6)[0]).any()
 
 
-def test_the_matrix_of_a_jitter_leads_back() -> None:
+def test_the_matrix_of_a_jitter_inverts_it() -> None:
     crop = cv2.GaussianBlur(texture(8), (0, 0), 2)
     for frame in range(4):
         moved, back = jittered(crop, frame)
@@ -261,7 +261,7 @@ def test_the_matrix_of_a_jitter_leads_back() -> None:
         assert near.mean() < away.mean()
 
 
-def test_the_noise_of_a_jitter_has_one_code() -> None:
+def test_the_noise_of_a_jitter_has_a_deviation_of_one_code() -> None:
     flat = np.full((SIDE, SIDE, 3), 128, np.uint8)
     moved, _ = jittered(flat, 0)
     assert moved.astype(float).std() == pytest.approx(np.sqrt(1 + 1 / 12), rel=0.02)  # and rounding

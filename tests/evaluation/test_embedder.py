@@ -1,4 +1,4 @@
-"""dlib's embedder: the picture it is given, and whom it takes for whom."""
+"""dlib's embedding: its input, and the similarity of people."""
 
 from itertools import combinations, product
 
@@ -25,7 +25,7 @@ CLIPS = {"s1": sorted(demo.SOURCE.glob("*.mpg"))[:3], "sbia1a": [demo.TARGET]}
 
 @pytest.fixture(scope="module")
 def embeddings() -> dict[str, list[NDArray[np.float32]]]:
-    """Three frames of each of the two speakers that travel with the package."""
+    """Three frames of each of the two bundled speakers."""
     found: dict[str, list[NDArray[np.float32]]] = {}
     for person, clips in CLIPS.items():
         for clip in clips:
@@ -37,7 +37,9 @@ def embeddings() -> dict[str, list[NDArray[np.float32]]]:
     return found
 
 
-def test_one_person_is_more_alike_than_two(embeddings: dict[str, list[NDArray[np.float32]]]) -> None:
+def test_faces_of_one_person_are_most_similar(
+    embeddings: dict[str, list[NDArray[np.float32]]],
+) -> None:
     same = [a @ b for rows in embeddings.values() for a, b in combinations(rows, 2)]
     other = [a @ b for a, b in product(*embeddings.values())]
     assert min(same) > 0.96 > 0.9 > max(other)
@@ -57,7 +59,7 @@ def test_a_face_on_its_side_is_the_same_face() -> None:
     assert embed_independent(turned, landmarks) @ embed_independent(frame, face.landmarks) > 0.99
 
 
-def test_the_chip_is_laid_as_the_contract_says() -> None:
+def test_the_chip_places_eyes_and_mouth_as_documented() -> None:
     turn = np.array([[30.0, 40.0, 500.0], [-40.0, 30.0, 200.0]])
     landmarks = transform(turn, mean_mesh()[:, :2].astype(np.float64))
     placed = transform(chip_matrix(landmarks), landmarks)
@@ -68,12 +70,12 @@ def test_the_chip_is_laid_as_the_contract_says() -> None:
     assert np.mean([np.linalg.norm(right - mouth), np.linalg.norm(left - mouth)]) == pytest.approx(0.45 * SIDE)
 
 
-def test_no_chip_without_a_face() -> None:
+def test_coinciding_landmarks_are_refused() -> None:
     with pytest.raises(GeometryError, match="no face to embed"):
         chip_matrix(np.full((478, 3), 7.0))
 
 
-def test_an_unknown_person_is_nobody() -> None:
+def test_unknown_embeddings_match_no_one() -> None:
     unknown = mean_direction(np.full((3, 128), np.nan, np.float32))
     assert np.isnan(unknown).all()
     assert not is_same_person(unknown, unknown)

@@ -1,4 +1,4 @@
-"""Whole evaluations, of renders made here: real faces of the source pasted onto a second of the target."""
+"""Whole evaluations of renders made by pasting real faces of the source onto one second of the target."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -15,10 +15,10 @@ import visagist
 from visagist.core.errors import EvaluationError, FootageError, NoFaceError
 from visagist.demo import SOURCE, TARGET
 from visagist.evaluation import Evaluation, metric
-from visagist.evaluation.baselines import Paster
+from visagist.evaluation.baselines import CopyPaste
 from visagist.evaluation.collect_frames import NO_MATCH, NOT_SWAPPED
 from visagist.evaluation.evaluation_data import Source
-from visagist.evaluation.observe import crop_of, look_at_source
+from visagist.evaluation.observe import crop_of, observe_source
 from visagist.evaluation.result import NOISE, PASTE, RENDER
 from visagist.evaluation.result import TARGET as UNSWAPPED
 from visagist.faces import Face, FaceTable, analyze, crop_matrix, invert, transform
@@ -58,7 +58,7 @@ class Scene:
 
 @pytest.fixture(scope="module", autouse=True)
 def few_draws() -> Iterator[None]:
-    """Intervals are tested in test_metric.py, and drawing takes a third of an evaluation as short as these."""
+    """Intervals are tested in test_metric.py; the bootstrap takes a third of such a short evaluation."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(metric, "RESAMPLES", 40)
         yield
@@ -70,10 +70,10 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     target, workspace = folder / "target.mp4", folder / "workspace"
     write_frames(target, first_frames(TARGET, COUNT))
     clip = folder / "source.mp4"
-    write_frames(clip, first_frames(SOURCE / "s1_bbaf2n.mpg", 24)[::3])  # neighbours in time are alike
+    write_frames(clip, first_frames(SOURCE / "s1_bbaf2n.mpg", 24)[::3])  # neighbouring frames are too similar
     faceset = extract(clip, folder / "faces")
     table = analyze(target, workspace / "tables" / "target.mp4.parquet")
-    source = look_at_source(faceset, SIZE, lambda done: None)
+    source = observe_source(faceset, SIZE, lambda done: None)
     original = first_frames(target, COUNT)
     return Scene(folder, target, folder / "faces", workspace, original, pasted(original, table, source))
 
@@ -81,7 +81,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def pasted(frames: list[np.ndarray], table: FaceTable, source: Source) -> list[np.ndarray]:
     """`frames` with faces of the source."""
     faces: list[Face] = [table.faces_of(index)[0] for index in range(len(frames))]
-    paster = Paster.plan(source, faces)
+    paster = CopyPaste.plan(source, faces)
     result: list[np.ndarray] = []
     for frame, face in zip(frames, faces, strict=True):
         matrix = crop_matrix(face.alignment, "whole", SIZE)
@@ -102,35 +102,35 @@ def flagged(found: Evaluation, reason: str) -> list[int | None]:
 
 
 @pytest.fixture(scope="module")
-def judged(scene: Scene) -> Evaluation:
+def evaluated(scene: Scene) -> Evaluation:
     return scene.evaluate(scene.swapped)
 
 
-def test_a_swap_is_told_from_its_target(judged: Evaluation) -> None:
-    assert [column.name for column in judged.columns] == [RENDER, UNSWAPPED, PASTE, NOISE]
-    assert judged.coverage.share == 1.0
-    assert value(judged, "identity_calibrated") > 0.5 > 0.3 > value(judged, "identity_calibrated", UNSWAPPED)
-    assert value(judged, "retrieval") > 0.9 > 0.1 > value(judged, "retrieval", UNSWAPPED)
-    assert value(judged, "leakage") < value(judged, "leakage", UNSWAPPED) - 0.3
-    assert value(judged, "pose_yaw") < 1.5
-    assert value(judged, "outside_psnr") > 35
-    assert judged.provenance["verdict"] == "no evidence"
-    assert judged.planes_changed_outside is None
-    assert not judged.is_mask_known
-    assert any("no run was given" in note for note in judged.notes)
-    assert not flagged(judged, "outside the face") + flagged(judged, "--offset")
+def test_a_swap_is_distinguished_from_its_target(evaluated: Evaluation) -> None:
+    assert [column.name for column in evaluated.columns] == [RENDER, UNSWAPPED, PASTE, NOISE]
+    assert evaluated.coverage.share == 1.0
+    assert value(evaluated, "identity_calibrated") > 0.5 > 0.3 > value(evaluated, "identity_calibrated", UNSWAPPED)
+    assert value(evaluated, "retrieval") > 0.9 > 0.1 > value(evaluated, "retrieval", UNSWAPPED)
+    assert value(evaluated, "leakage") < value(evaluated, "leakage", UNSWAPPED) - 0.3
+    assert value(evaluated, "pose_yaw") < 1.5
+    assert value(evaluated, "outside_psnr") > 35
+    assert evaluated.provenance["verdict"] == "no evidence"
+    assert evaluated.planes_changed_outside is None
+    assert not evaluated.is_mask_known
+    assert any("no run was given" in note for note in evaluated.notes)
+    assert not flagged(evaluated, "outside the face") + flagged(evaluated, "--offset")
 
 
-def test_the_baselines_stand_where_they_must(judged: Evaluation) -> None:
+def test_baselines_have_the_expected_values(evaluated: Evaluation) -> None:
     for name in ("pose_yaw", "expression_landmarks", "placement"):
-        assert value(judged, name, UNSWAPPED) == pytest.approx(0, abs=1e-9)
-        assert 0 < value(judged, name, NOISE) < 1
-    assert value(judged, "seam_gradient", UNSWAPPED) == pytest.approx(1)
-    assert value(judged, "flicker", UNSWAPPED) == pytest.approx(1)
-    assert "flicker" not in next(column for column in judged.columns if column.name == NOISE).figures
+        assert value(evaluated, name, UNSWAPPED) == pytest.approx(0, abs=1e-9)
+        assert 0 < value(evaluated, name, NOISE) < 1
+    assert value(evaluated, "seam_gradient", UNSWAPPED) == pytest.approx(1)
+    assert value(evaluated, "flicker", UNSWAPPED) == pytest.approx(1)
+    assert "flicker" not in next(column for column in evaluated.columns if column.name == NOISE).figures
 
 
-def test_the_command_line_repeats_a_report_from_its_saved_call(scene: Scene, tmp_path: Path) -> None:
+def test_the_cli_reproduces_a_report_from_its_saved_call(scene: Scene, tmp_path: Path) -> None:
     render, report = tmp_path / "swap.mp4", tmp_path / "out" / "report.html"
     write_frames(render, scene.swapped[:FEW])
     visagist.evaluate(render, scene.target, scene.faces, report=report, workspace=scene.workspace, device="cpu")
@@ -145,22 +145,22 @@ def test_the_command_line_repeats_a_report_from_its_saved_call(scene: Scene, tmp
 
 @pytest.fixture(scope="module")
 def gappy(scene: Scene) -> Evaluation:
-    """Of a render with a gap that ends early, and whose saved call took no face for certain."""
+    """Evaluation of a render with a gap and an early end, whose saved call considers every face uncertain."""
     render = scene.folder / "gappy.mp4"
     write_frames(render, [*scene.swapped[:4], *scene.original[4:6], *scene.swapped[6:8]])
     render.with_name("gappy.mp4.toml").write_text("min_score = 1e6\n")  # must not hide the hard frames
     return scene.evaluate(render)
 
 
-def test_what_is_missing_is_flagged_and_not_averaged_away(gappy: Evaluation, judged: Evaluation) -> None:
+def test_missing_frames_and_faces_are_flagged(gappy: Evaluation, evaluated: Evaluation) -> None:
     assert flagged(gappy, NOT_SWAPPED) == [4, 5]
     assert flagged(gappy, NO_MATCH) == list(range(8, COUNT))
     assert (gappy.coverage.paired_frames, len(gappy.frames)) == (8, 8)
     assert (gappy.coverage.swapped_frames, gappy.coverage.performer_frames) == (6, COUNT)
-    assert value(gappy, "identity_calibrated") == pytest.approx(value(judged, "identity_calibrated"), abs=0.1)
+    assert value(gappy, "identity_calibrated") == pytest.approx(value(evaluated, "identity_calibrated"), abs=0.1)
 
 
-def test_an_unswapped_render_is_said_to_be_one(scene: Scene) -> None:
+def test_an_unswapped_render_is_reported(scene: Scene) -> None:
     found = scene.evaluate(scene.original[:FEW])
     assert found.coverage.swapped_frames == 0
     assert found.coverage.tracks_missed == found.coverage.tracks == 1
@@ -168,14 +168,14 @@ def test_an_unswapped_render_is_said_to_be_one(scene: Scene) -> None:
     assert "No swap" in dict(found.sentences())
 
 
-def test_an_excerpt_is_placed_by_its_offset(scene: Scene) -> None:
+def test_an_excerpt_is_matched_by_its_offset(scene: Scene) -> None:
     found = scene.evaluate(scene.swapped[6:12], offset=6 / 25)
     assert found.frames.tolist() == list(range(6, 12))
     assert found.coverage.swapped_frames == 6
     assert not flagged(found, "--offset")
 
 
-def test_an_excerpt_elsewhere_and_a_graded_picture_are_flagged(scene: Scene) -> None:
+def test_wrongly_matched_excerpts_and_graded_pictures_are_flagged(scene: Scene) -> None:
     found = scene.evaluate([frame * 0.85 for frame in scene.swapped[3:]])  # its clock begins at zero: all frames match
     (reason,) = (flag.reason for flag in found.flags if "--offset" in flag.reason)
     assert "3 frames later" in reason
@@ -202,11 +202,11 @@ def hidden(scene: Scene) -> list[np.ndarray]:
         (hidden, {}, f"no face found in any of the {FEW} frames"),
         (lambda scene: [frame[::2, ::2] for frame in scene.swapped], {}, r"180x144, but .*target.mp4 is 360x288"),
         (lambda scene: scene.swapped, {"offset": 50.0}, rf"0 of its {COUNT} frames .*--offset SECONDS"),
-        (lambda scene: scene.swapped[:FEW], {"self_swap": True}, "two people"),
+        (lambda scene: scene.swapped[:FEW], {"self_swap": True}, "different people"),
     ],
-    ids=["another scene", "no face", "another size", "other times", "self-swap of two people"],
+    ids=["another scene", "no face", "another size", "other times", "self-swap of different people"],
 )
-def test_what_cannot_be_judged_is_refused(scene: Scene, render, options: dict[str, object], message: str) -> None:
+def test_invalid_input_is_refused(scene: Scene, render, options: dict[str, object], message: str) -> None:
     with pytest.raises(EvaluationError, match=message):
         scene.evaluate(render(scene), **options)
 
@@ -219,7 +219,7 @@ def test_footage_without_a_face_is_refused(scene: Scene, tmp_path: Path) -> None
             visagist.evaluate(target, target, source, workspace=scene.workspace, device="cpu")
 
 
-def test_a_self_swap_without_a_trace_is_the_best_there_is(scene: Scene, tmp_path: Path) -> None:
+def test_a_perfect_self_swap_has_the_best_values(scene: Scene, tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     write_frames(clip, scene.original[:FEW])
     own = extract(clip, tmp_path / "own")
@@ -231,7 +231,7 @@ def test_a_self_swap_without_a_trace_is_the_best_there_is(scene: Scene, tmp_path
     assert found.coverage.share == 1
 
 
-def test_the_command_line_refuses_what_cannot_be(scene: Scene, tmp_path: Path) -> None:
+def test_the_cli_refuses_invalid_options(scene: Scene, tmp_path: Path) -> None:
     missing = command("evaluate", tmp_path / "no.mp4", "--target", scene.target, "--source", scene.faces)
     assert missing.code == 1
     assert "no.mp4" in missing.err
@@ -240,7 +240,7 @@ def test_the_command_line_refuses_what_cannot_be(scene: Scene, tmp_path: Path) -
     assert ".html" in wrong.err
 
 
-def test_a_source_that_is_no_footage_is_refused(scene: Scene, tmp_path: Path) -> None:
+def test_a_source_without_footage_is_refused(scene: Scene, tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     with pytest.raises(FootageError, match=r"text\.mp4"):

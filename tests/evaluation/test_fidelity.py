@@ -30,7 +30,7 @@ def noised(truths: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return np.clip(truths + noise, 0, 1).astype(np.float32)
 
 
-def test_ssim_is_the_mean_of_scikit_images_map_in_the_mask() -> None:
+def test_ssim_matches_scikit_images_map_inside_the_mask() -> None:
     truths, masks = pictures(3), disc(3)
     drawn = np.stack([noised(truths, 0.02)[0], cv2.GaussianBlur(truths[1], (0, 0), 2), truths[2] * 0.8])
     wanted = []
@@ -50,7 +50,7 @@ def test_ssim_is_the_mean_of_scikit_images_map_in_the_mask() -> None:
 
 
 @pytest.mark.parametrize("x", [0.0, 0.98])
-def test_a_mask_cut_by_the_border_takes_the_map_of_the_whole_picture(x: float) -> None:
+def test_ssim_at_the_border_matches_the_map_of_the_whole_picture(x: float) -> None:
     truths, mask = pictures(1), disc(1, x=x)
     drawn = noised(truths, 0.05)
     whole = [torch.from_numpy(p).permute(0, 3, 1, 2) for p in (drawn, truths)]
@@ -59,7 +59,7 @@ def test_a_mask_cut_by_the_border_takes_the_map_of_the_whole_picture(x: float) -
     np.testing.assert_allclose(masked_ssim(drawn, truths, mask), [wanted], atol=1e-6)
 
 
-def test_psnr_is_scikit_images_of_the_pixels_in_the_mask() -> None:
+def test_psnr_matches_scikit_image_inside_the_mask() -> None:
     truths, masks = pictures(2), disc(2)
     drawn = noised(truths, 0.05)
     inside = masks[0] > 127
@@ -81,7 +81,7 @@ def test_equal_pictures_have_1_and_infinity() -> None:
         np.testing.assert_allclose(masked_ms_ssim(x, x, disc(2, MIN_MS_SSIM_SIDE)), 1, atol=1e-6)
 
 
-def test_codes_and_floats_give_the_same() -> None:
+def test_uint8_and_float_pictures_give_the_same_values() -> None:
     truths = (pictures(1) * 255).astype(np.uint8)
     drawn = (noised(pictures(1), 0.05) * 255).astype(np.uint8)
     plain = [x.astype(np.float32) / 255 for x in (drawn, truths)]
@@ -89,7 +89,7 @@ def test_codes_and_floats_give_the_same() -> None:
     assert masked_psnr(drawn, truths, disc(1)) == pytest.approx(masked_psnr(*plain, disc(1)), abs=1e-4)
 
 
-def test_what_lies_outside_the_mask_does_not_count() -> None:
+def test_pixels_outside_the_mask_do_not_count() -> None:
     truths, masks = pictures(1, 192), disc(1, 192)
     far = cv2.dilate(masks[0], np.ones((13, 13), np.uint8)) == 0
     drawn = noised(truths, 0.03)
@@ -99,7 +99,7 @@ def test_what_lies_outside_the_mask_does_not_count() -> None:
         np.testing.assert_array_equal(measure(spoilt, truths, masks), measure(drawn, truths, masks))
 
 
-def test_an_empty_mask_gives_nothing() -> None:
+def test_an_empty_mask_gives_nan() -> None:
     truths, masks = pictures(2, MIN_MS_SSIM_SIDE), disc(2, MIN_MS_SSIM_SIDE)
     masks[0] = 100  # below half
     for measure in (masked_ssim, masked_psnr, masked_ms_ssim):
@@ -107,7 +107,7 @@ def test_an_empty_mask_gives_nothing() -> None:
 
 
 @pytest.mark.parametrize("measure", [masked_ssim, masked_psnr, masked_ms_ssim])
-def test_worse_is_less(measure: object) -> None:
+def test_more_noise_lowers_all_values(measure: object) -> None:
     assert callable(measure)
     truths, masks = pictures(1, 192), disc(1, 192)
     drawn = [truths[0], noised(truths, 0.02)[0], noised(truths, 0.05)[0], noised(truths, 0.15)[0]]
@@ -116,7 +116,7 @@ def test_worse_is_less(measure: object) -> None:
     assert len(set(values)) == 4
 
 
-def test_ms_ssim_is_of_176_px_and_more() -> None:
+def test_ms_ssim_needs_176_px() -> None:
     assert np.isfinite(
         masked_ms_ssim(pictures(1, MIN_MS_SSIM_SIDE), pictures(1, MIN_MS_SSIM_SIDE), disc(1, MIN_MS_SSIM_SIDE))
     ).all()

@@ -1,4 +1,4 @@
-"""Frames of render and target are put side by side."""
+"""Matching of frames of render and target."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -30,7 +30,7 @@ def frames(milliseconds: list[int]) -> list[Frame]:
 
 @pytest.mark.parametrize(("rate", "rate_of_render"), [(FILM, FILM), (FILM, Fraction(25)), (Fraction(24), FILM)])
 @pytest.mark.parametrize("saved_call", [True, False])
-def test_an_excerpt_of_a_sequence_is_placed_by_its_number(
+def test_an_excerpt_of_a_sequence_is_matched_by_number(
     tmp_path: Path, rate: Fraction, rate_of_render: Fraction, saved_call: bool
 ) -> None:
     target, render = sequence(tmp_path / "target", 20, rate), sequence(tmp_path / "render", 6, rate_of_render)
@@ -44,7 +44,7 @@ def test_an_excerpt_of_a_sequence_is_placed_by_its_number(
     matching.check()
 
 
-def test_an_excerpt_of_a_clip_is_placed_by_its_time() -> None:
+def test_an_excerpt_of_a_clip_is_matched_by_time() -> None:
     offset = excerpt_offset(CLIP, CLIP, 10, deinterlace=False, seek=True)
     assert offset == Fraction(10, 25)
 
@@ -54,8 +54,8 @@ def test_an_excerpt_of_a_clip_is_placed_by_its_time() -> None:
     render=st.lists(st.integers(0, 60), unique=True).map(sorted),
     offset=st.integers(-20, 20),
 )
-def test_frames_of_equal_times_match_and_all_are_counted(target: list[int], render: list[int], offset: int) -> None:
-    """In steps of 10 ms, against the intersection of sets; a render's clock may be off by a millisecond."""
+def test_frames_match_by_time_and_all_are_counted(target: list[int], render: list[int], offset: int) -> None:
+    """Compared with the intersection of sets, in steps of 10 ms; the render's clock may be off by 1 ms."""
     matching = FrameMatching(CLIP, CLIP, Fraction(10 * offset, 1000))
     ours, theirs = frames([10 * each for each in target]), frames([10 * each + each % 3 - 1 for each in render])
     pairs = list(matching.pairs(ours, theirs))
@@ -68,7 +68,7 @@ def test_frames_of_equal_times_match_and_all_are_counted(target: list[int], rend
 
 
 @pytest.mark.parametrize(("count", "is_refused"), [(0, True), (4, True), (5, False)])
-def test_fewer_than_half_of_the_shorter_footage_is_no_match(count: int, is_refused: bool) -> None:
+def test_fewer_than_half_of_the_frames_are_no_match(count: int, is_refused: bool) -> None:
     matching = FrameMatching(CLIP, CLIP)
     times = list(range(0, 400, 40))  # ten frames, of which `count` have the render's time
     list(matching.pairs(frames(times), frames([t + (0 if i < count else 13) for i, t in enumerate(times)])))

@@ -1,4 +1,4 @@
-"""Figures from values: medians, percentiles towards the worse side, intervals that know that neighbours are alike."""
+"""Statistics over frames: medians, percentiles, and confidence intervals of correlated frames."""
 
 import math
 
@@ -30,7 +30,7 @@ def test_frames_that_were_not_measured_do_not_count() -> None:
     assert figure_of(np.full(3, np.nan), TIMES[:3], None, "lower").count == 0
 
 
-def test_the_interval_is_that_of_theory_where_frames_are_independent() -> None:
+def test_the_interval_of_independent_frames_matches_theory() -> None:
     values = np.random.default_rng(1).normal(size=500)
     low, high = bootstrap(values, TIMES, lambda drawn: float(np.mean(drawn)))
     half = norm.ppf(0.975) / math.sqrt(500)
@@ -38,7 +38,7 @@ def test_the_interval_is_that_of_theory_where_frames_are_independent() -> None:
     assert low < values.mean() < high
 
 
-def test_the_interval_is_wider_where_neighbours_are_alike() -> None:
+def test_the_interval_of_correlated_frames_is_wider() -> None:
     values = np.random.default_rng(1).normal(size=20).repeat(25)  # 20 independent seconds
     low, high = bootstrap(values, TIMES, lambda drawn: float(np.mean(drawn)))
     assert (high - low) / 2 > 0.7 * norm.ppf(0.975) * values.std() / math.sqrt(20)
@@ -49,6 +49,6 @@ def test_the_same_values_give_the_same_interval() -> None:
     assert figure_of(values, TIMES, None, "lower") == figure_of(values.copy(), TIMES, None, "lower")
 
 
-def test_medians_of_all_draws_at_once_are_those_of_each() -> None:
+def test_vectorised_medians_match_single_ones() -> None:
     values = np.random.default_rng(3).normal(size=500)
     assert bootstrap(values, TIMES, None) == bootstrap(values, TIMES, lambda drawn: float(np.median(drawn)))

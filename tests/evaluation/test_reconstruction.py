@@ -1,4 +1,4 @@
-"""Validation faces of both identities, reconstructed by the network's own decoders."""
+"""Reconstruction of the validation faces of both identities."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ Made = tuple[TrainedNetwork, dict[str, Faceset]]
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """A network that was never trained, with the record of a run on these facesets."""
+    """An untrained network with the record of a run on these facesets."""
     folder = tmp_path_factory.mktemp("small")
     facesets = {
         "source": Faceset.open(write_faceset(folder / "source", 1, COUNT)),
@@ -48,7 +48,7 @@ def saved(folder: Path, size: int, facesets: dict[str, Faceset]) -> TrainedNetwo
     return TrainedNetwork.open(folder, "cpu")
 
 
-def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Made) -> None:
+def test_the_last_crops_of_each_identity_are_reconstructed(small: Made) -> None:
     run, facesets = small
     for name, faceset in facesets.items():
         found = compare_validation_faces(run, name, faceset)
@@ -66,7 +66,7 @@ def test_values_are_those_of_the_last_crops_drawn_as_themselves(small: Made) -> 
             assert found["ssim"][i] == pytest.approx(values[inside].mean(), abs=0.01)
 
 
-def test_large_faces_have_ms_ssim_too(small: Made, tmp_path: Path) -> None:
+def test_large_networks_have_ms_ssim(small: Made, tmp_path: Path) -> None:
     facesets = small[1]
     found = reconstruct(saved(tmp_path, MIN_MS_SSIM_SIDE, facesets), facesets)
     assert found.keys() == facesets.keys()

@@ -1,4 +1,4 @@
-"""Metrics come from the registry, and one from another distribution counts like visagist's own."""
+"""Metrics of other distributions are treated like visagist's own."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.evaluation.constructed import FRAMES, brightness_flicker, judging, real_case
+from tests.evaluation.constructed import FRAMES, brightness_flicker, evaluating, real_data
 
 from visagist.core.errors import ConfigError
 from visagist.evaluation import METRICS, all_metrics
@@ -15,8 +15,8 @@ from visagist.evaluation.metric import evaluate_metric
 MODULE = """
 from visagist.evaluation import Metric
 
-def brightness(case):
-    return case.judged.crops.mean((1, 2, 3)) / case.target.crops.mean((1, 2, 3))
+def brightness(data):
+    return data.evaluated.crops.mean((1, 2, 3)) / data.target.crops.mean((1, 2, 3))
 
 METRIC = Metric("brightness", "Brightness", "", "one", "mean / mean", "a test", "everything", brightness, order=55)
 TWICE = (METRIC, METRIC)
@@ -27,7 +27,7 @@ Install = Callable[[str], None]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Puts a distribution with one entry point on the path, as pip would; the argument is what it names."""
+    """Installs a distribution with one entry point, given as the argument."""
 
     def forget() -> None:
         METRICS.__dict__.pop("_added", None)  # entry points are looked up once per process
@@ -46,7 +46,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     forget()
 
 
-def test_a_metric_of_another_distribution_is_measured_in_its_place(install: Install) -> None:
+def test_a_metric_of_another_distribution_is_measured_in_order(install: Install) -> None:
     before = [metric.name for metric in all_metrics()]
     install("METRIC")
     after = [metric.name for metric in all_metrics()]
@@ -54,22 +54,22 @@ def test_a_metric_of_another_distribution_is_measured_in_its_place(install: Inst
     assert before[after.index("brightness") - 1].startswith("sharpness")  # order 50
     assert before[after.index("brightness")].startswith("seam")  # order 60
     metric = next(metric for metric in all_metrics() if metric.name == "brightness")
-    case = real_case()
-    assert evaluate_metric(metric, judging(case, 0.8 * case.target.crops))[0].value == pytest.approx(0.9, abs=0.05)
+    data = real_data()
+    assert evaluate_metric(metric, evaluating(data, 0.8 * data.target.crops))[0].value == pytest.approx(0.9, abs=0.05)
 
 
 @pytest.mark.parametrize("what", ["brightness", "TWICE", "missing"])
-def test_what_is_no_metric_is_refused_by_its_name(install: Install, what: str) -> None:
+def test_an_entry_point_that_is_not_a_metric_is_named(install: Install, what: str) -> None:
     install(what)
     with pytest.raises(ConfigError, match=r"third_party|brightness"):
         all_metrics()
 
 
 @pytest.mark.parametrize("name", [metric.name for metric in all_metrics()])
-def test_a_metric_gives_a_value_per_frame_and_none_where_nothing_was_swapped(name: str) -> None:
+def test_metrics_have_values_for_swapped_frames_only(name: str) -> None:
     metric = next(metric for metric in all_metrics() if metric.name == name)
-    case = real_case()
-    flickering = judging(case, brightness_flicker(case, 0.05))
+    data = real_data()
+    flickering = evaluating(data, brightness_flicker(data, 0.05))
     _, curve = evaluate_metric(metric, replace(flickering, is_swapped=np.arange(FRAMES) != 4))
     assert curve.shape == (FRAMES,)
     assert np.isnan(curve[4])

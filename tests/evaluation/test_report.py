@@ -1,4 +1,4 @@
-"""The report and its words, from evaluations made of known values."""
+"""The report and the text of evaluations with known values."""
 
 import base64
 import math
@@ -139,7 +139,7 @@ def evaluation() -> Evaluation:
 
 
 class Page(HTMLParser):
-    """What a page holds: elements, text, and whether every element is closed where it should be."""
+    """Elements and text of a page, and whether every element is closed correctly."""
 
     VOID = frozenset({"meta", "br", "path", "image", "use"})
 
@@ -171,7 +171,7 @@ class Page(HTMLParser):
         return [attributes[attribute] for _, attributes in self.elements if attribute in attributes]
 
 
-def test_page_is_well_formed_and_says_everything(evaluation: Evaluation) -> None:
+def test_the_page_is_well_formed_and_complete(evaluation: Evaluation) -> None:
     page = Page(report_html(evaluation))
     assert page.open == []
     for each in METRICS:
@@ -188,16 +188,16 @@ def test_page_is_well_formed_and_says_everything(evaluation: Evaluation) -> None
         assert said in page.text
 
 
-def test_names_of_files_are_text_and_nothing_else(evaluation: Evaluation) -> None:
+def test_file_names_are_escaped(evaluation: Evaluation) -> None:
     html = report_html(evaluation)
     page = Page(html)
     assert "<script>alert" not in html
     assert evaluation.render.name in page.text
-    assert "/secret" not in html, "a report that goes to somebody else names files, not folders"
+    assert "/secret" not in html, "reports are shared, so they must not contain folders"
     assert [tag for tag, _ in page.elements].count("script") == 2
 
 
-def test_nothing_comes_from_outside(evaluation: Evaluation) -> None:
+def test_the_page_loads_nothing(evaluation: Evaluation) -> None:
     page = Page(report_html(evaluation))
     addresses = page.values("src") + page.values("href")
     assert addresses
@@ -206,7 +206,7 @@ def test_nothing_comes_from_outside(evaluation: Evaluation) -> None:
     assert page.values("style") == [], "the page's own policy would refuse these"
 
 
-def test_links_lead_somewhere(evaluation: Evaluation) -> None:
+def test_links_have_targets(evaluation: Evaluation) -> None:
     page = Page(report_html(evaluation))
     names = page.values("id")
     assert len(set(names)) == len(names)
@@ -215,7 +215,7 @@ def test_links_lead_somewhere(evaluation: Evaluation) -> None:
     assert "#frame-3" in marks
 
 
-def test_same_evaluation_gives_the_same_page_but_for_the_signature(evaluation: Evaluation) -> None:
+def test_the_page_is_reproducible_except_for_the_signature(evaluation: Evaluation) -> None:
     first, second = report_html(evaluation), report_html(evaluation)
     assert SHEET.sub("", first) == SHEET.sub("", second)
     assert len(SHEET.findall(first)) == 1, "the pictures are there once"
@@ -237,14 +237,14 @@ def test_pictures_are_signed_as_synthetic(evaluation: Evaluation, tmp_path: Path
         assert abs(pixels[4, x] - color).max() < 8
 
 
-def test_what_a_baseline_cannot_have_is_said_so(evaluation: Evaluation) -> None:
+def test_missing_values_of_baselines_are_explained(evaluation: Evaluation) -> None:
     render, target, paste, noise = evaluation.columns
     blind = Column(NOISE, {**noise.figures, "identity": NOTHING}, {**noise.curves, "identity": np.full(N, np.nan)})
     assert "not measured here" not in report_html(evaluation)
     assert "not measured here" in report_html(replace(evaluation, columns=(render, target, paste, blind)))
 
 
-def test_report_is_written_whole(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_report_is_written_completely(evaluation: Evaluation, tmp_path: Path) -> None:
     path = tmp_path / "new" / "report.html"
     write_report(evaluation, path)
     assert path.read_text(encoding="utf-8").endswith("</html>")
@@ -252,7 +252,7 @@ def test_report_is_written_whole(evaluation: Evaluation, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_hardly_anything_measured_is_still_a_page(evaluation: Evaluation, count: int) -> None:
+def test_an_almost_empty_evaluation_still_gives_a_page(evaluation: Evaluation, count: int) -> None:
     columns = [
         Column(
             one.name, dict.fromkeys(one.figures, NOTHING), {name: curve[:count] for name, curve in one.curves.items()}
@@ -277,13 +277,13 @@ def test_hardly_anything_measured_is_still_a_page(evaluation: Evaluation, count:
     page = Page(report_html(bare))
     assert "data:" not in "".join(page.values("href"))
     assert "no frame could be measured" in page.text
-    assert "the merge was not made again" in page.text
+    assert "the merge was not repeated" in page.text
     assert not re.search(r"\bnan\b", page.text, re.IGNORECASE)
     assert "No frame is flagged" in page.text
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_chromium_shows_it_without_complaint(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_chromium_shows_the_page_without_errors(evaluation: Evaluation, tmp_path: Path) -> None:
     assert CHROMIUM is not None
     write_report(evaluation, tmp_path / "report.html")
     shot = tmp_path / "shot.png"
@@ -345,7 +345,7 @@ def test_standings() -> None:
     assert not is_better(follow, math.nan, 0.0)
 
 
-def test_missed_aims_are_listed_by_their_distance_and_the_baselines_win_by_nature(evaluation: Evaluation) -> None:
+def test_missed_aims_are_sorted_by_distance(evaluation: Evaluation) -> None:
     assert [each.name for each in evaluation.wins(TARGET)] == ["pose", "seam", "follow"]
     assert [each.name for each in evaluation.wins(PASTE)] == ["identity", "seam"]
     said = dict(evaluation.sentences())
@@ -358,7 +358,7 @@ def test_missed_aims_are_listed_by_their_distance_and_the_baselines_win_by_natur
         assert fact in coverage
 
 
-def test_what_needs_the_mask_is_not_judged_without_it(evaluation: Evaluation) -> None:
+def test_metrics_that_need_the_mask_have_no_verdict_without_it(evaluation: Evaluation) -> None:
     metrics = tuple(replace(each, needs_mask=each.name == "identity") for each in METRICS)
     states = {
         known: replace(evaluation, metrics=metrics, is_mask_known=known).standings()[0].state for known in (True, False)
@@ -367,14 +367,12 @@ def test_what_needs_the_mask_is_not_judged_without_it(evaluation: Evaluation) ->
 
 
 @pytest.mark.parametrize(("changed", "row"), [(0, r"0 +0 +met"), (7, r"7 +0 +missed"), (None, None)])
-def test_changes_outside_have_a_row_where_they_are_known(
-    evaluation: Evaluation, changed: int | None, row: str | None
-) -> None:
+def test_known_changes_outside_have_a_row(evaluation: Evaluation, changed: int | None, row: str | None) -> None:
     text = replace(evaluation, planes_changed_outside=changed).as_text()
     assert bool(re.search(rf"Changed outside.* {row}", text)) == (row is not None)
 
 
-def test_table_for_the_terminal_is_aligned_and_plain(evaluation: Evaluation) -> None:
+def test_the_table_for_the_terminal_is_aligned_ascii(evaluation: Evaluation) -> None:
     text = evaluation.as_text()
     lines = text.splitlines()
     text.replace("°", "").encode("ascii")
@@ -391,7 +389,7 @@ def test_table_for_the_terminal_is_aligned_and_plain(evaluation: Evaluation) -> 
     assert "0.590 to 0.610" in rows[0]
 
 
-def test_flags_are_grouped_in_stretches(evaluation: Evaluation) -> None:
+def test_flags_are_grouped_in_ranges(evaluation: Evaluation) -> None:
     first, second = grouped_flags(evaluation.flags)
     assert (first.reason, first.count, first.ranges) == ("no face in the render", 3, ((3, 4, 0.12), (11, 11, 0.44)))
     assert (second.reason, second.count, second.ranges) == ("the rates differ", 0, ())
@@ -412,7 +410,7 @@ def points(svg: str, kind: str) -> list[tuple[float, float]]:
     return [(float(x), float(y)) for x, y in re.findall(r"([\d.]+) (-?[\d.]+)", found[1])]
 
 
-def test_curves_lie_where_their_values_say() -> None:
+def test_curves_are_drawn_at_their_values() -> None:
     values = np.linspace(0, 1, N)
     svg = str(curve_svg("t", FRAMES, FOLLOWS, FRAMES / 25, [Line("render", values)], [0.5], "aim", 15))
     drawn = points(svg, "line-0")
@@ -449,7 +447,7 @@ def test_a_dense_curve_keeps_its_peaks() -> None:
     assert min(y for _, y in drawn) < 30 < 150 < max(y for _, y in drawn)
 
 
-def test_a_wild_baseline_does_not_flatten_the_render() -> None:
+def test_an_extreme_baseline_does_not_flatten_the_render() -> None:
     low, high = value_range([np.array([1.0, 1.4]), np.array([80.0, 90.0])], [1.2])
     assert high - low < 2
     svg = str(
@@ -468,7 +466,7 @@ def test_a_wild_baseline_does_not_flatten_the_render() -> None:
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.0, 12.0), (0.93, 0.97), (0, 4000.0), (1e-4, 2e-4)])
-def test_ticks_are_few_and_inside(low: float, high: float) -> None:
+def test_ticks_are_few_and_within_the_range(low: float, high: float) -> None:
     ticks, places = nice_ticks(low, high, 4)
     assert 2 <= len(ticks) <= 8
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)

@@ -1,4 +1,4 @@
-"""A subject on themselves: compared with the original, and refused for two people."""
+"""Self-swaps: comparison with the original, and refusal of different people."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from tests.evaluation.constructed import FRAMES, real_case
+from tests.evaluation.constructed import FRAMES, real_data
 
 from visagist.core.device import select_device
 from visagist.core.errors import EvaluationError
 from visagist.demo import SOURCE, TARGET
 from visagist.evaluation.embedder import embed_independent
-from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.evaluation_data import EvaluationData, FaceObservations, Source
 from visagist.evaluation.self_swap import check_same_person, compare_self, seen_in_training
 from visagist.faces import describe, embed
 from visagist.media import frame_from_rgb, read_picture
@@ -22,12 +22,12 @@ from visagist.models.bundle import NetworkRecord, Origin, TrainedNetwork
 Embeddings = tuple[NDArray[np.float32], NDArray[np.float32]]  # (N, 128) dlib's, (N, 128) SFace's
 
 
-def case_of(source: Embeddings, target: Embeddings) -> Case:
-    """A case of which only the embeddings are there."""
+def data_of(source: Embeddings, target: Embeddings) -> EvaluationData:
+    """Data with embeddings only."""
     count, samples = len(target[0]), len(source[0])
     pictures, masks = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.uint8)
     numbers = np.zeros(count, np.float32)
-    appearance = Appearance(
+    appearance = FaceObservations(
         name="target",
         crops=pictures,
         landmarks=np.zeros((count, 478, 3), np.float32),
@@ -46,7 +46,7 @@ def case_of(source: Embeddings, target: Embeddings) -> Case:
         independent=source[0],
         sface=source[1],
     )
-    return Case(
+    return EvaluationData(
         frames=np.arange(count),
         times=np.arange(count) / 25,
         follows=np.arange(count) > 0,
@@ -55,14 +55,14 @@ def case_of(source: Embeddings, target: Embeddings) -> Case:
         hulls=masks,
         is_swapped=np.ones(count, bool),
         target=appearance,
-        judged=appearance,
+        evaluated=appearance,
         source=faces,
-        strangers=np.zeros((0, 128), np.float32),
+        impostors=np.zeros((0, 128), np.float32),
     )
 
 
 def embeddings(clip: Path) -> Embeddings:
-    """Of the one face in the first frame, four times: a source has that many."""
+    """Embeddings of the only face in the first frame, four times, the minimum for a source."""
     frame = frame_from_rgb(read_picture(clip))
     (face,) = describe(frame)
     found = embed_independent(frame, face.landmarks), embed(frame, face.landmarks)
@@ -75,44 +75,44 @@ def clips() -> list[Embeddings]:
     return [embeddings(clip) for clip in (*sorted(SOURCE.glob("*.mpg"))[:2], TARGET)]
 
 
-def test_another_clip_of_the_same_speaker_is_let_through(clips: list[Embeddings]) -> None:
-    check_same_person(case_of(clips[0], clips[1]))
+def test_another_clip_of_the_same_speaker_is_accepted(clips: list[Embeddings]) -> None:
+    check_same_person(data_of(clips[0], clips[1]))
 
 
-def test_another_speaker_is_refused_with_the_numbers(clips: list[Embeddings]) -> None:
+def test_another_speaker_is_refused(clips: list[Embeddings]) -> None:
     with pytest.raises(EvaluationError, match=r"0\.\d\d\d by dlib.*0\.\d\d by SFace"):
-        check_same_person(case_of(clips[0], clips[2]))
+        check_same_person(data_of(clips[0], clips[2]))
 
 
 @pytest.mark.parametrize("stranger", [0, 1])
-def test_one_doubting_network_is_enough_to_refuse(clips: list[Embeddings], stranger: int) -> None:
+def test_one_network_is_enough_to_refuse(clips: list[Embeddings], stranger: int) -> None:
     mixed = (clips[2][0], clips[1][1]) if stranger == 0 else (clips[1][0], clips[2][1])
-    with pytest.raises(EvaluationError, match="two people"):
-        check_same_person(case_of(clips[0], mixed))
+    with pytest.raises(EvaluationError, match="different people"):
+        check_same_person(data_of(clips[0], mixed))
 
 
-def test_frames_without_a_face_do_not_count_and_none_at_all_is_refused(clips: list[Embeddings]) -> None:
+def test_footage_without_any_face_is_refused(clips: list[Embeddings]) -> None:
     some = tuple(np.concatenate([rows, np.full((3, 128), np.nan, np.float32)]) for rows in clips[1])
-    check_same_person(case_of(clips[0], (some[0], some[1])))
+    check_same_person(data_of(clips[0], (some[0], some[1])))
     none = np.full((4, 128), np.nan, np.float32)
     with pytest.raises(EvaluationError):
-        check_same_person(case_of(clips[0], (none, none)))
+        check_same_person(data_of(clips[0], (none, none)))
 
 
 def test_only_swapped_frames_are_compared_with_the_original() -> None:
-    case = real_case()
-    codes = np.full_like(case.target.crops, 100)
-    original = replace(case, target=replace(case.target, crops=codes))
+    data = real_data()
+    codes = np.full_like(data.target.crops, 100)
+    original = replace(data, target=replace(data.target, crops=codes))
     brighter = codes.copy()
     brighter[3] += 10
-    worse = original.judging(replace(original.target, crops=brighter))
+    worse = original.with_evaluated(replace(original.target, crops=brighter))
     assert {name: figure.value for name, figure in compare_self(worse).items()} == {"ssim": 1, "psnr": 100}
     only = compare_self(replace(worse, is_swapped=np.arange(FRAMES) == 3))
     assert only["psnr"].count == only["ssim"].count == 1
     assert only["psnr"].value == pytest.approx(20 * np.log10(25.5), abs=1e-3)
 
 
-def test_a_target_that_was_trained_on_is_known() -> None:
+def test_a_target_used_in_training_is_recognised() -> None:
     settings = {"size": 32, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
     people = ("source", "target")
     origins = {

@@ -1,4 +1,4 @@
-"""The test bench of known truth: its renderer on meshes with known pictures, and its people where the head model is."""
+"""The synthetic test bench: its renderer on simple meshes and, if the head model is available, its people."""
 
 from dataclasses import replace
 
@@ -11,7 +11,7 @@ from benchmarks.synthetic import cases, detectors, model, paint, render
 from benchmarks.synthetic.scene import DISTANCE, Placement, encoded, photograph, scene
 
 from benchmarks import truth
-from visagist.evaluation import Appearance, Figure, all_metrics
+from visagist.evaluation import FaceObservations, Figure, all_metrics
 from visagist.faces import Mesh, detect_faces, embed, find_best_landmarks
 from visagist.media import frame_from_rgb
 
@@ -21,12 +21,12 @@ COUNT = 2
 
 
 def square(half: float, depth: float) -> np.ndarray:
-    """A square before the camera, its side 2 * half."""
+    """A square in front of the camera, with a side of 2 * half."""
     return np.array([[-half, -half, depth], [half, -half, depth], [half, half, depth], [-half, half, depth]])
 
 
 def covered(surface: render.Surface, camera: render.Camera) -> np.ndarray:
-    """How much of each pixel shows anything."""
+    """Covered fraction of each pixel."""
     pixels = render.average(surface.hit[..., None].astype(np.float32))
     full = np.zeros((camera.size, camera.size), np.float32)
     y, x = surface.origin
@@ -34,7 +34,7 @@ def covered(surface: render.Surface, camera: render.Camera) -> np.ndarray:
     return full
 
 
-def test_square_covers_the_pixels_that_it_must() -> None:
+def test_a_square_covers_the_expected_pixels() -> None:
     # 2.25 cm at 50 cm and 100 px of focal length: 4.5 px about the middle at (20, 20), so pixels 16 to 24.
     surface = render.Tracer(square(2.25, 50), SQUARE).cast(CAMERA)
     expected = np.zeros((41, 41))
@@ -61,7 +61,7 @@ def test_depth_of_a_tilted_square() -> None:
     np.testing.assert_allclose(surface.depth[surface.hit], expected[surface.hit], rtol=1e-5)
 
 
-def test_the_nearer_of_two_squares_is_seen() -> None:
+def test_the_nearer_of_two_squares_is_visible() -> None:
     corners = np.concatenate([square(4.0, 50), square(1.0, 40)])
     tracer = render.Tracer(corners, np.concatenate([SQUARE, SQUARE + 4]))
     surface = tracer.cast(CAMERA)
@@ -71,7 +71,7 @@ def test_the_nearer_of_two_squares_is_seen() -> None:
     np.testing.assert_array_equal(tracer.sees(np.array([[0, 0, 50.0], [0, 0, 40], [3, 3, 50]])), [False, True, True])
 
 
-def test_weights_find_the_place_in_the_triangle() -> None:
+def test_barycentric_weights_recover_the_position() -> None:
     corners = square(2.25, 50)
     surface = render.Tracer(corners, SQUARE).cast(CAMERA)
     hit = surface.hit
@@ -86,7 +86,7 @@ def test_projection_and_normals() -> None:
     np.testing.assert_allclose(np.abs(render.normals(square(1, 50), SQUARE)), np.tile([0, 0, 1], (4, 1)), atol=1e-6)
 
 
-def test_a_plate_before_another_takes_its_light() -> None:
+def test_a_plate_casts_a_shadow() -> None:
     free = render.openness(square(1.0, 50)[::-1], SQUARE)
     np.testing.assert_allclose(free, 1)
     # The second plate, four times as large, stands 1 cm before the first one's lit side.
@@ -95,7 +95,7 @@ def test_a_plate_before_another_takes_its_light() -> None:
     assert faced[:4].max() < 0.5
 
 
-def test_what_faces_the_lamp_is_brightest() -> None:
+def test_surfaces_facing_the_lamp_are_brightest() -> None:
     lamp = render.Light(np.array([0, 0, -1.0]), np.ones(3), np.full(3, 0.2), np.full(3, 0.1))
     normal = np.array([[0, 0, -1], [0.8, 0, -0.6], [0, -1, 0], [0, 1, 0]], np.float32)
     colour = render.shade(np.full((4, 3), 0.5, np.float32), np.zeros(4, np.float32), normal, lamp)
@@ -107,11 +107,11 @@ def test_linear_light_is_encoded_as_srgb() -> None:
     np.testing.assert_allclose(encoded(np.array([0.0, 0.2140411, 1.5], np.float32)), [0, 0.5, 1], atol=1e-5)
 
 
-def appearance(landmarks: np.ndarray) -> Appearance:
-    """What a detector that only finds landmarks would see."""
+def appearance(landmarks: np.ndarray) -> FaceObservations:
+    """Observations of a detector that finds landmarks only."""
     count = len(landmarks)
     embeddings = np.zeros((count, 128), np.float32)
-    return Appearance(
+    return FaceObservations(
         name="constructed",
         crops=np.zeros((count, 8, 8, 3), np.uint8),
         landmarks=landmarks.astype(np.float32),
@@ -125,13 +125,13 @@ def appearance(landmarks: np.ndarray) -> Appearance:
 
 
 def blank(landmarks: np.ndarray, take: cases.Take) -> cases.Clip:
-    """A clip of which only the truth counts."""
+    """A clip of which only the ground truth matters."""
     count = len(landmarks)
     frames, masks = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.uint8)
     return cases.Clip(frames, masks, landmarks, np.ones((count, 70), bool), take)
 
 
-def test_landmark_errors_tell_an_offset_from_wandering() -> None:
+def test_landmark_errors_separate_offset_and_jitter() -> None:
     rng = np.random.default_rng(0)
     mesh = rng.uniform(0, 100, (1, 478, 3)) + np.zeros((30, 1, 1))
     true = mesh[:, list(detectors.CORRESPONDING), :2]
@@ -162,7 +162,7 @@ def test_poses_are_compared_along_the_line_of_sight() -> None:
     assert error.offset == pytest.approx(1 + aside, rel=1e-5)
 
 
-def test_talk_moves_and_repeats_itself_exactly() -> None:
+def test_speech_moves_and_is_reproducible() -> None:
     take = cases.talk(100, 7)
     assert take == cases.talk(100, 7)
     assert take != cases.talk(100, 8)
@@ -173,7 +173,7 @@ def test_talk_moves_and_repeats_itself_exactly() -> None:
         assert curve.std() > 0.02, name
 
 
-def test_the_table_names_metrics_that_exist_and_says_what_they_miss() -> None:
+def test_the_table_names_existing_metrics_and_their_misses() -> None:
     figure = Figure(1.234, 1.0, 2.0, 3.0, 100)
     swaps = list(cases.DEGRADATIONS)
     rows = {metric.name: {swap: truth.Cell(figure, -1) for swap in swaps} for metric in all_metrics()}
@@ -209,7 +209,7 @@ def found(frame: np.ndarray) -> tuple[Mesh, np.ndarray]:
     return mesh, embed(picture, mesh.landmarks)
 
 
-def test_head_model_looks_the_way_the_axes_say(heads: model.HeadModel) -> None:
+def test_the_head_model_is_oriented_along_the_axes(heads: model.HeadModel) -> None:
     marks = heads.neutral[heads.landmarks]
     assert marks[30, 2] > marks[[0, 16], 2].max()  # the nose's tip is nearer than the ears
     assert marks[8, 1] < marks[27, 1]  # the chin is below the nose's root
@@ -217,7 +217,7 @@ def test_head_model_looks_the_way_the_axes_say(heads: model.HeadModel) -> None:
     assert np.isin(heads.landmarks, heads.triangles).all()
 
 
-def test_eyes_turn_the_way_they_are_told(heads: model.HeadModel) -> None:
+def test_eyes_turn_in_the_given_direction(heads: model.HeadModel) -> None:
     shape = model.identity(heads, np.zeros(0))
     rest = shape.moved({})[heads.landmarks[68:]]
     right = shape.moved({"eyeLookOut_L": 0.5, "eyeLookIn_R": 0.5})[heads.landmarks[68:]]
@@ -227,7 +227,7 @@ def test_eyes_turn_the_way_they_are_told(heads: model.HeadModel) -> None:
     assert np.abs(rest - heads.neutral[heads.landmarks[68:]]).max() < 0.2
 
 
-def test_swap_leaves_alone_what_is_not_the_face(heads: model.HeadModel) -> None:
+def test_a_swap_changes_only_the_face(heads: model.HeadModel) -> None:
     weights = paint.face_weights(heads)
     marks = weights[heads.landmarks]
     assert (marks[27:68] > 0.99).all()  # nose, eyes and mouth
@@ -240,7 +240,7 @@ def test_degradations_equal_the_target_outside_the_mask(bench: cases.Bench) -> N
     assert set(bench.swaps) == set(cases.DEGRADATIONS)
     outside = bench.perfect.masks == 0
     assert 0.5 < outside.mean() < 0.95
-    for name in set(cases.DEGRADATIONS) - {"frozen", "blob", "wrong person"}:  # whose chins are elsewhere
+    for name in set(cases.DEGRADATIONS) - {"frozen", "blob", "wrong person"}:  # these have their chins elsewhere
         np.testing.assert_array_equal(bench.swaps[name][outside], bench.target.frames[outside], err_msg=name)
     inside = bench.perfect.masks == 255
     for name in set(cases.DEGRADATIONS) - {"unswapped"}:
@@ -249,12 +249,12 @@ def test_degradations_equal_the_target_outside_the_mask(bench: cases.Bench) -> N
     np.testing.assert_array_equal(bench.swaps["frozen"][0], bench.swaps["perfect"][0])
 
 
-def test_a_photograph_is_the_same_every_time(heads: model.HeadModel) -> None:
+def test_rendering_is_reproducible(heads: model.HeadModel) -> None:
     canvas = paint.stretch(heads)
     grey = np.full((*canvas.parts.shape, 4), 0.3, np.float32)
-    somebody = paint.Head(model.identity(heads, np.ones(3)), canvas, grey)
+    person = paint.Head(model.identity(heads, np.ones(3)), canvas, grey)
     place, room = Placement(10, 5, -3, (1, 0, 2)), scene(96, 20, 1)
-    once, again = (photograph(somebody, {"jawOpen": 0.3}, place, room) for _ in range(2))
+    once, again = (photograph(person, {"jawOpen": 0.3}, place, room) for _ in range(2))
     np.testing.assert_array_equal(once.picture, again.picture)
     np.testing.assert_array_equal(once.swapped, again.swapped)
     assert (once.picture != room.background).any()

@@ -1,4 +1,4 @@
-"""A faceset that is there, asked for again: the same by other words, or another one."""
+"""Repeated extraction into an existing faceset, with equivalent and with different options."""
 
 import json
 from pathlib import Path
@@ -33,7 +33,7 @@ def reference(tmp_path: Path) -> Path:
     return tmp_path / "speaker.png"
 
 
-def test_the_same_person_by_number_or_picture_is_the_same_faceset(
+def test_the_same_person_by_number_or_picture_gives_the_same_faceset(
     tables: Path, reference: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "faceset"
@@ -48,7 +48,7 @@ def test_the_same_person_by_number_or_picture_is_the_same_faceset(
         extract(CLIPS, folder, tables, identity=1 - identity)
 
 
-def test_options_that_differ_are_named_with_both_values(tables: Path, tmp_path: Path) -> None:
+def test_different_options_are_named_with_both_values(tables: Path, tmp_path: Path) -> None:
     folder = tmp_path / "faceset"
     extract(TARGET, folder, tables, min_size=50)
     changed = r"\(--min-size was 50.0, now 40.0, --format was jpeg, now png\)"
@@ -66,8 +66,8 @@ def test_a_faceset_of_another_version_is_refused(tables: Path, tmp_path: Path) -
         extract(TARGET, folder, tables)
 
 
-def test_after_thresholds_that_leave_no_crop_others_may_be_given(tables: Path, tmp_path: Path) -> None:
-    """It was refused as another faceset, although the message had asked for lower thresholds."""
+def test_thresholds_can_be_lowered_after_leaving_no_crop(tables: Path, tmp_path: Path) -> None:
+    """It was once refused as another faceset, although the message had suggested lower thresholds."""
     folder = tmp_path / "faceset"
     with pytest.raises(FacesetError, match="75 tiny"):
         extract(TARGET, folder, tables, min_size=9000)
@@ -98,6 +98,6 @@ def test_the_detector_finds_nothing_below_its_threshold(tmp_path: Path) -> None:
         ("threshold", 0), ("threshold", 1.5), ("identity", -1),
     ],
 )  # fmt: skip
-def test_nonsense_is_refused_by_the_name_of_its_option(name: str, value: float) -> None:
+def test_nonsensical_values_are_refused_with_their_option(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
         ExtractOptions.parse({name: value}, "options")

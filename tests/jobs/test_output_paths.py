@@ -1,11 +1,18 @@
-"""Where a render may go: what a folder holds, and what a name leads to."""
+"""Checks of the output paths of a render."""
 
 from pathlib import Path
 
 import pytest
 
 from visagist.core.errors import OutputError
-from visagist.jobs.output_paths import check_output, is_intact, make_room, place_of, report_of, stamps
+from visagist.jobs.output_paths import (
+    check_output,
+    clear_earlier_render,
+    is_intact,
+    report_path,
+    stamps,
+    unfinished_folder,
+)
 
 
 def fill(folder: Path, *names: str) -> Path:
@@ -15,7 +22,7 @@ def fill(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_an_output_that_is_not_there_yet_is_known_by_where_it_would_be(tmp_path: Path) -> None:
+def test_a_missing_output_is_identified_by_its_path(tmp_path: Path) -> None:
     run, workspace = fill(tmp_path / "run", "run.toml"), tmp_path / "workspace"
     (tmp_path / "same").symlink_to(run)
     for output in (tmp_path / "same" / "new.mp4", run / "deep" / "deeper" / "new.mkv", tmp_path / "x" / ".." / "run"):
@@ -35,12 +42,12 @@ def test_other_files_than_pictures_may_be_beside_them(tmp_path: Path) -> None:
         check_output(frames, None, tmp_path / "workspace", [])
     with pytest.raises(OutputError, match=r"frame\.exr.*choose another --matte"):
         check_output(tmp_path / "out.mp4", frames, tmp_path / "workspace", [])
-    report_of(frames).write_text('["of another program"]')
+    report_path(frames).write_text('["of another program"]')
     with pytest.raises(OutputError, match=r"frame\.exr"):
         check_output(frames, None, tmp_path / "workspace", [])
 
 
-def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path: Path) -> None:
+def test_files_and_folders_are_not_interchangeable(tmp_path: Path) -> None:
     fill(tmp_path, "frames")
     fill(tmp_path / "out.mp4")
     for output in ("frames", "out.mp4"):
@@ -48,41 +55,41 @@ def test_a_file_is_no_folder_and_a_folder_no_file(tmp_path: Path) -> None:
             check_output(tmp_path / output, None, tmp_path / "workspace", [])
 
 
-def test_pictures_that_come_while_a_merge_is_at_work_are_kept(tmp_path: Path) -> None:
+def test_pictures_added_during_a_merge_are_kept(tmp_path: Path) -> None:
     frames, workspace = tmp_path / "frames", tmp_path / "workspace"
-    chunks = fill(place_of(workspace, frames) / "key")
+    chunks = fill(unfinished_folder(workspace, frames) / "key")
     check_output(frames, None, workspace, [])
     fill(frames, "mine.png")
     with pytest.raises(OutputError, match=r"mine\.png"):
-        make_room(frames, None, chunks, {frames: ["000000.png"]})
+        clear_earlier_render(frames, None, chunks, {frames: ["000000.png"]})
     assert (frames / "mine.png").read_bytes() == b"mine.png"
     (frames / "mine.png").unlink()
-    make_room(frames, None, chunks, {frames: ["000000.png"]})
+    clear_earlier_render(frames, None, chunks, {frames: ["000000.png"]})
     fill(frames, "000000.png", ".000001.0badcafe.part.png")  # killed here
     check_output(frames, None, workspace, [])
-    make_room(frames, None, chunks, {frames: ["000005.png"]})
+    clear_earlier_render(frames, None, chunks, {frames: ["000005.png"]})
     assert not list(frames.iterdir())
     fill(frames, "000000.png")
     with pytest.raises(OutputError):  # another workspace knows nothing of it
         check_output(frames, None, tmp_path / "another", [])
 
 
-def test_a_file_that_no_merge_wrote_is_never_replaced(tmp_path: Path) -> None:
+def test_unrelated_files_are_never_replaced(tmp_path: Path) -> None:
     output, workspace = tmp_path / "out.mp4", tmp_path / "workspace"
-    chunks = fill(place_of(workspace, output) / "key")
+    chunks = fill(unfinished_folder(workspace, output) / "key")
     check_output(output, None, workspace, [])
     fill(tmp_path, "out.mp4")
-    with pytest.raises(OutputError, match=r"out\.mp4: is there already.*move it away"):
+    with pytest.raises(OutputError, match=r"out\.mp4: already exists.*move it away"):
         check_output(output, None, workspace, [])
-    with pytest.raises(OutputError, match="is there already"):
-        make_room(output, None, chunks, {})
+    with pytest.raises(OutputError, match="already exists"):
+        clear_earlier_render(output, None, chunks, {})
     output.unlink()
-    make_room(output, None, chunks, {})
+    clear_earlier_render(output, None, chunks, {})
     fill(tmp_path, "out.mp4")  # killed here
     check_output(output, None, workspace, [])
 
 
-def test_files_are_intact_only_if_all_are_there_as_they_were(tmp_path: Path) -> None:
+def test_files_are_intact_only_if_all_are_unchanged(tmp_path: Path) -> None:
     folder = fill(tmp_path / "folder", "a", "b", "more")
     known = stamps([folder / "a", folder / "b", folder / "missing"])
     assert set(known) == {"a", "b"}

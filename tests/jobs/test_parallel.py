@@ -16,7 +16,7 @@ def job(name: str, steps: int):
     return work
 
 
-def test_results_come_in_order_and_progress_is_one():
+def test_results_are_in_order_and_progress_is_combined():
     seen: list[Event] = []
     assert run_together([job("a", 3), job("b", 5), job("c", 2)], [3, 5, 2], seen.append) == ["a", "b", "c"]
     progress = [event for event in seen if isinstance(event, Progress)]
@@ -26,7 +26,7 @@ def test_results_come_in_order_and_progress_is_one():
     assert progress[-1].done == 10
 
 
-def test_a_total_that_nobody_knows_is_learnt_at_the_end():
+def test_an_unknown_total_is_known_at_the_end():
     seen: list[Event] = []
     run_together([job("a", 3), job("b", 4)], [None, 4], seen.append)
     assert isinstance(seen[0], Progress)
@@ -35,17 +35,17 @@ def test_a_total_that_nobody_knows_is_learnt_at_the_end():
 
 
 def test_a_failure_ends_the_others():
-    began, told = threading.Event(), 0
+    began, emitted = threading.Event(), 0
 
     def fails(events: EventCallback) -> None:
         began.wait(10)
         raise ValueError("this clip is broken")
 
     def endless(events: EventCallback) -> None:
-        nonlocal told
+        nonlocal emitted
         while True:
             events(Note("count", "on"))
-            told += 1
+            emitted += 1
             began.set()
             time.sleep(0.001)
 
@@ -54,10 +54,10 @@ def test_a_failure_ends_the_others():
 
     with pytest.raises(ValueError, match="this clip is broken"):
         run_together([fails, endless, *[never] * 20], [None] * 22, lambda event: None)
-    assert told > 0
+    assert emitted > 0
 
 
-def test_an_interrupt_from_the_listener_ends_all():
+def test_an_interrupt_in_the_callback_ends_all_jobs():
     def listener(event: Event) -> None:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""Facesets to a run, by Python and by the command line."""
+"""Training on facesets, in Python and on the command line."""
 
 import shutil
 import signal
@@ -102,11 +102,11 @@ def test_a_folder_without_crops_is_refused(facesets: tuple[Path, Path], tmp_path
 @pytest.mark.parametrize(
     ("signals", "words", "done"),
     [
-        ((signal.SIGINT,), "interrupted; what was done is saved, and the same command continues", 3),
+        ((signal.SIGINT,), "interrupted; finished work is saved, and the same command continues", 3),
         ((signal.SIGINT, signal.SIGINT), "stopped at once; the same command continues from the last checkpoint", 0),
     ],
 )
-def test_the_command_tells_whether_an_interruption_saved(
+def test_the_message_says_whether_an_interruption_saved(
     signals: tuple[int, ...],
     words: str,
     done: int,
@@ -157,7 +157,7 @@ def test_a_folder_of_facesets_is_pretrained_on_and_fitted_by_command(tmp_path: P
     write_faceset(folder / "dora", 3, 8)
     ended = visagist(*command)
     assert (ended.code, "another source faceset (27 crops, now 35)" in ended.err) == (1, True)
-    with pytest.raises(ConfigError, match="previews would be taken for crops"):
+    with pytest.raises(ConfigError, match="previews would be read as crops"):
         pretrain(folder, folder / "run", options=small_options(**TINY))
 
 
@@ -167,7 +167,7 @@ def test_losses_of_a_swap_are_refused_in_a_pretraining(name: str, tmp_path: Path
         pretrain(tmp_path, tmp_path / "run", options=small_options(losses={name: 1.0}))
 
 
-def test_a_preset_fills_what_a_pretraining_leaves_open(tmp_path: Path) -> None:
+def test_a_preset_sets_the_remaining_options_of_a_pretraining(tmp_path: Path) -> None:
     events: list[Event] = []
     folder = tmp_path / "everybody"
     folder.mkdir()

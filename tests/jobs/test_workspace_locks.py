@@ -1,4 +1,4 @@
-"""Folders that several merges share: one at a time, whatever becomes of the one before."""
+"""Locks and cleaning of folders that several merges share."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from visagist.core.errors import OutputError
-from visagist.jobs.workspace_locks import ABANDONED_S, clear, clear_abandoned, hold, wait_for
+from visagist.jobs.workspace_locks import ABANDONED_S, clear, clear_abandoned, locked_folder, wait_for
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from visagist.jobs.workspace_locks import hold
-with hold(Path(sys.argv[1]), Path("out.mp4")):
+from visagist.jobs.workspace_locks import locked_folder
+with locked_folder(Path(sys.argv[1]), Path("out.mp4")):
     print("held", flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -26,7 +26,7 @@ with hold(Path(sys.argv[1]), Path("out.mp4")):
 
 @contextmanager
 def holder(folder: Path, seconds: float = 60) -> Iterator[subprocess.Popen[str]]:
-    """Another process that holds the folder."""
+    """Another process that has locked the folder."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(folder), str(seconds)], stdout=subprocess.PIPE, text=True
     )
@@ -53,38 +53,38 @@ def make_old(folder: Path) -> None:
         os.utime(path, (past, past))
 
 
-def test_a_held_folder_is_refused_and_free_again_when_its_holder_was_killed(tmp_path: Path) -> None:
+def test_a_locked_folder_is_free_after_its_process_was_killed(tmp_path: Path) -> None:
     folder = tmp_path / "merge" / "a"
     with holder(folder) as process:
-        with pytest.raises(OutputError, match=r"out\.mp4: another merge"), hold(folder, Path("out.mp4")):
+        with pytest.raises(OutputError, match=r"out\.mp4: another merge"), locked_folder(folder, Path("out.mp4")):
             pass
-        with hold(tmp_path / "merge" / "b", Path("other.mp4")):  # another output
+        with locked_folder(tmp_path / "merge" / "b", Path("other.mp4")):  # another output
             pass
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-        with hold(folder, Path("out.mp4")):
+        with locked_folder(folder, Path("out.mp4")):
             pass
     assert not [path for path in (tmp_path / "merge").iterdir() if path.is_dir()]  # locks may stay
 
 
-def test_chunks_outlast_an_error_and_go_when_they_are_cleared(tmp_path: Path) -> None:
+def test_chunks_survive_an_error_until_they_are_cleared(tmp_path: Path) -> None:
     folder = tmp_path / "merge" / "a"
-    with pytest.raises(ValueError, match="stop"), hold(folder, Path("out.mp4")):
+    with pytest.raises(ValueError, match="stop"), locked_folder(folder, Path("out.mp4")):
         chunk = leave_chunk(folder)
         raise ValueError("stop")
     assert chunk.exists()
-    with hold(folder, Path("out.mp4")):
+    with locked_folder(folder, Path("out.mp4")):
         leave_chunk(folder, "other options")
         clear(folder)
     assert not folder.exists()
 
 
-def test_only_what_is_old_and_not_held_is_abandoned(tmp_path: Path) -> None:
+def test_only_old_and_unlocked_folders_are_deleted(tmp_path: Path) -> None:
     names = [f"{name:0>16}" for name in ("a0", "f0", "b0", "d0")]
     old, fresh, held, deep = (tmp_path / "merge" / name for name in names)
-    others = tmp_path / "merge" / "plates"  # of somebody whose production has a folder named as ours
+    others = tmp_path / "merge" / "plates"  # a user's own folder beside visagist's
     leave_chunk(others)
-    with hold(old, Path("out.mp4")):
+    with locked_folder(old, Path("out.mp4")):
         leave_chunk(old)
     leave_chunk(fresh)
     with holder(held):
@@ -100,24 +100,27 @@ def test_only_what_is_old_and_not_held_is_abandoned(tmp_path: Path) -> None:
             assert (folder / "key" / "chunk-00000000.nut").exists()
 
 
-def test_the_second_waits_and_is_told_once(tmp_path: Path) -> None:
-    told: list[float] = []
+def test_the_second_process_waits_and_is_notified_once(tmp_path: Path) -> None:
+    notified: list[float] = []
     with holder(tmp_path / "tables", 1.0):
         start = time.monotonic()
-        with wait_for(tmp_path / "tables.lock", lambda: told.append(1)):
+        with wait_for(tmp_path / "tables.lock", lambda: notified.append(1)):
             assert time.monotonic() - start > 0.5
-    assert told == [1]
-    with wait_for(tmp_path / "tables.lock", lambda: told.append(2)):
+    assert notified == [1]
+    with wait_for(tmp_path / "tables.lock", lambda: notified.append(2)):
         pass
-    assert told == [1]
+    assert notified == [1]
 
 
-def test_a_place_where_nothing_can_be_made_is_named(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "merge").write_bytes(b"a file, not a folder")
-    with pytest.raises(OutputError, match=r"a\.lock: cannot be made"), hold(tmp_path / "merge" / "a", Path("out.mp4")):
+    with (
+        pytest.raises(OutputError, match=r"a\.lock: cannot be created"),
+        locked_folder(tmp_path / "merge" / "a", Path("out.mp4")),
+    ):
         pass
-    with pytest.raises(OutputError, match=r"t\.lock: cannot be made"), wait_for(tmp_path / "merge" / "t.lock", list):
+    with pytest.raises(OutputError, match=r"t\.lock: cannot be created"), wait_for(tmp_path / "merge" / "t.lock", list):
         pass
     (tmp_path / "b").write_bytes(b"a file, not a folder")
-    with pytest.raises(OutputError, match=r"b: cannot be made"), hold(tmp_path / "b", Path("out.mp4")):
+    with pytest.raises(OutputError, match=r"b: cannot be created"), locked_folder(tmp_path / "b", Path("out.mp4")):
         pass

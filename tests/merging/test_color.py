@@ -17,7 +17,7 @@ def half() -> Image:
     return mask
 
 
-def test_reinhard_gives_mean_and_deviation_in_lab() -> None:
+def test_reinhard_matches_mean_and_deviation_in_lab() -> None:
     predicted, original = picture(1, 0.3, 0.5), picture(2, 0.35, 0.6)
     matched = rgb2lab(COLOR["reinhard"](predicted, original, half())[:, :24])
     wanted = rgb2lab(original[:, :24])
@@ -32,7 +32,7 @@ def test_mean_shift_keeps_the_contrast() -> None:
     np.testing.assert_allclose(matched.std((0, 1)), rgb2lab(predicted[:, :24]).std((0, 1)), rtol=0.15)
 
 
-def test_a_flat_prediction_is_not_blown_up() -> None:
+def test_noise_of_a_flat_prediction_is_not_amplified() -> None:
     flat = np.full((48, 48, 3), 0.5, np.float32)
     flat[::7] += 0.002
     matched = COLOR["reinhard"](flat, picture(3, 0.1, 0.9), half())
@@ -41,7 +41,7 @@ def test_a_flat_prediction_is_not_blown_up() -> None:
 
 @pytest.mark.parametrize("name", COLOR.names)
 @pytest.mark.parametrize("mask", [half(), np.zeros((48, 48), np.float32), np.ones((48, 48), np.float32)])
-def test_every_transfer_gives_a_picture_and_leaves_its_arguments(name: str, mask: Mask) -> None:
+def test_transfers_return_valid_pictures_without_side_effects(name: str, mask: Mask) -> None:
     given = (picture(4, 0, 1), picture(5, 0, 1), mask.copy())
     before = [array.copy() for array in given]
     matched = COLOR[name](*given)

@@ -1,4 +1,4 @@
-"""Only what the mask covers may change, on the decoder's own planes."""
+"""Compositing changes only samples of the decoder's planes that the mask covers."""
 
 from fractions import Fraction
 
@@ -43,7 +43,7 @@ def matrix(x: float, y: float, scale: float = 1.0, degrees: float = 0.0) -> np.n
 
 
 @pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p10le"])
-def test_samples_change_only_under_the_mask(name: str) -> None:
+def test_samples_change_only_inside_the_mask(name: str) -> None:
     frame = noisy_frame(name)
     face = np.full((SIZE, SIZE, 3), 0.9, np.float32)
     changed, weight, region = composite(frame, face, disc(), matrix(80, 60, 1.1, 20))
@@ -68,7 +68,7 @@ def test_full_weight_shows_the_face() -> None:
 
 @given(st.floats(-40, 200), st.floats(-40, 160), st.floats(0.4, 3.0), st.floats(0, 360))
 @settings(max_examples=40)
-def test_any_place_is_fine(x: float, y: float, scale: float, degrees: float) -> None:
+def test_the_face_may_be_anywhere(x: float, y: float, scale: float, degrees: float) -> None:
     frame = noisy_frame("yuv420p")
     changed, weight, region = composite(
         frame, np.ones((SIZE, SIZE, 3), np.float32), disc(), matrix(x, y, scale, degrees)
@@ -84,7 +84,7 @@ def test_any_place_is_fine(x: float, y: float, scale: float, degrees: float) -> 
         np.testing.assert_array_equal(changed.planes[0][outside], frame.planes[0][outside])
 
 
-def test_no_change_where_the_face_is_the_frame() -> None:
+def test_an_identical_face_changes_nothing() -> None:
     frame = noisy_frame("yuv420p10le")
     place = matrix(80, 60)
     changed, _, _ = composite(frame, frame.warp(place, (SIZE, SIZE)), disc(), place)

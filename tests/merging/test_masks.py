@@ -1,4 +1,4 @@
-"""Masks by their promises."""
+"""Properties that all masks share."""
 
 import numpy as np
 import pytest
@@ -45,7 +45,7 @@ def test_more_erosion_is_a_smaller_mask(name: str) -> None:
     assert sizes[0] > sizes[-1]
 
 
-def test_each_mask_covers_what_its_name_says() -> None:
+def test_masks_cover_the_expected_region() -> None:
     hull, learned = square(30, 100), square(40, 110)
     covered = {name: MASKS[name](face(hull, learned)) for name in ("hull", "learned", "combined")}
     np.testing.assert_array_equal(covered["hull"], hull)
@@ -53,7 +53,7 @@ def test_each_mask_covers_what_its_name_says() -> None:
     np.testing.assert_array_equal(covered["combined"], hull * learned)
 
 
-def test_a_wider_hull_does_not_show_what_the_network_drew_outside_its_mask() -> None:
+def test_a_wider_hull_stays_inside_the_learned_mask() -> None:
     learned = square(40, 90)
     wide = MASKS["combined"](face(square(35, 95), learned, erode=-10))
     assert wide[learned == 0].max() == 0

@@ -1,4 +1,4 @@
-"""The mask is withdrawn where the prediction shows background at the rim of the face."""
+"""Background at the edge of the face is removed from the mask."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def disc() -> np.ndarray:
     return (np.hypot(x - 64, y - 64) < 50).astype(np.float32)
 
 
-def test_background_beside_the_cheek_is_left_to_the_frame() -> None:
+def test_background_beside_the_cheek_is_removed() -> None:
     outline = disc()
     predicted = face(background=(slice(0, 128), slice(106, 128), BLUE))  # 8 px of it inside the outline
     mask = without_strays(outline, predicted, face(), outline, eyes=50.0)
@@ -29,21 +29,21 @@ def test_background_beside_the_cheek_is_left_to_the_frame() -> None:
     assert (mask <= outline).all()
 
 
-def test_above_the_eyes_nothing_is_withdrawn() -> None:
+def test_the_mask_above_the_eyes_is_unchanged() -> None:
     outline = disc()
     predicted = face(hair=(slice(0, 128), slice(106, 128), BEARD))
     mask = without_strays(outline, predicted, face(), outline, eyes=64.0)
     assert np.array_equal(mask[:60], outline[:60])
 
 
-def test_a_beard_goes_on_to_the_rim() -> None:
+def test_a_beard_is_kept_up_to_the_edge() -> None:
     outline = disc()
     predicted = face(beard=(slice(80, 128), slice(0, 128), BEARD))
     mask = without_strays(outline, predicted, face(), outline, eyes=45.0)
     assert mask[95:110, 40:88][outline[95:110, 40:88] > 0].min() > 0.9
 
 
-def test_what_the_frame_shows_too_is_no_stray() -> None:
+def test_background_that_the_frame_has_too_is_kept() -> None:
     outline = disc()
     both = face(background=(slice(0, 128), slice(106, 128), BLUE))
     assert without_strays(outline, both, both, outline, eyes=50.0)[75:83, 110].min() > 0.9

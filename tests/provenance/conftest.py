@@ -1,4 +1,4 @@
-"""Small real files of every kind that is signed, and a config folder of the test's own."""
+"""Small real files of every format that is signed, and a config folder for the tests."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -39,7 +39,7 @@ def picture(seed: int) -> np.ndarray:
 
 
 def write_video(path: Path) -> None:
-    """12 frames, H.264, without anything in it that depends on the machine."""
+    """12 frames, H.264, independent of the machine."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
@@ -51,7 +51,7 @@ def write_video(path: Path) -> None:
 
 
 def write_exr(path: Path) -> None:
-    """One float picture; FFmpeg's encoder, as neither Pillow nor OpenCV's wheel writes EXR."""
+    """A float picture, by FFmpeg's encoder, because neither Pillow nor OpenCV's wheel writes EXR."""
     with av.open(str(path), "w", format="image2", options={"update": "1"}) as container:
         stream = container.add_stream("exr", rate=25)
         stream.width, stream.height, stream.pix_fmt = 96, 96, "gbrpf32le"
@@ -66,7 +66,7 @@ def write_exr(path: Path) -> None:
 
 @pytest.fixture
 def write() -> Callable[[Path], Path]:
-    """A function that writes a small real file of the kind that the path's suffix says."""
+    """A function that writes a small real file in the format of the path's suffix."""
 
     def write_kind(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,5 +83,5 @@ def write() -> Callable[[Path], Path]:
 
 @pytest.fixture
 def target(tmp_path: Path, write: Callable[[Path], Path]) -> Path:
-    """A target without credentials, in a folder and under a name that must stay out of every manifest."""
+    """A target without credentials, whose path must not appear in any manifest."""
     return write(tmp_path / "Jane-Doe-production" / "Jane_Doe_interview.mp4")

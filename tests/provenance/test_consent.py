@@ -1,4 +1,4 @@
-"""Consent records: complete, of adults, bound to a person, and compared with the faces at hand."""
+"""Consent records: validation, binding to a person, and comparison with faces."""
 
 import datetime
 import hashlib
@@ -71,7 +71,7 @@ def test_a_new_record_reads_back_and_explains_itself(tmp_path: Path, picture: Pa
 
 
 @given(st.text(min_size=1).filter(lambda text: text.isprintable() or "\n" in text), st.text(min_size=1))
-def test_any_text_survives_the_file(name: str, statement: str) -> None:
+def test_any_text_survives_a_round_trip(name: str, statement: str) -> None:
     record = Consent.model_validate(
         {
             "version": 1,
@@ -98,27 +98,27 @@ def test_a_record_is_never_overwritten(tmp_path: Path, target: Path) -> None:
     ("changes", "message"),
     [
         ({"adult": False}, "adult"),
-        ({"footage": []}, "binds to nobody"),
+        ({"footage": []}, "not bound to a person"),
         ({"date": datetime.date(2999, 1, 1)}, "future"),
         ({"basis": "found on the web"}, "basis"),
         ({"name": ""}, "name"),
         ({"document": Path("missing.pdf")}, r"missing\.pdf"),
     ],
 )
-def test_what_is_no_consent_is_not_written(changes: dict[str, Any], message: str, tmp_path: Path, target: Path) -> None:
+def test_invalid_records_are_not_written(changes: dict[str, Any], message: str, tmp_path: Path, target: Path) -> None:
     with pytest.raises(ConsentError, match=message):
         make(tmp_path / "x.toml", **{"footage": [target], **changes})
     assert not (tmp_path / "x.toml").exists()
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_pictures_are_looked_at_before_the_record_is_written(count: int, tmp_path: Path, picture: Path) -> None:
+def test_pictures_are_checked_before_the_record_is_written(count: int, tmp_path: Path, picture: Path) -> None:
     with pytest.raises(ConsentError, match=rf"front\.png: shows {count} faces"):
         make(tmp_path / "x.toml", pictures=[picture], embed=lambda _: [PERSON] * count)
     assert not (tmp_path / "x.toml").exists()
 
 
-def test_footage_that_is_none_binds_to_nobody(tmp_path: Path) -> None:
+def test_invalid_footage_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     with pytest.raises(FootageError, match=r"text\.mp4"):
@@ -133,8 +133,8 @@ def test_missing_footage_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "shot_%04d.png"])
-def test_an_image_sequence_is_covered_as_the_check_knows_it(given: str, tmp_path: Path, write: Write) -> None:
-    """`--footage` of a sequence's folder failed with "Is a directory", so that only pictures could bind it."""
+def test_an_image_sequence_is_hashed_as_in_the_check(given: str, tmp_path: Path, write: Write) -> None:
+    """`--footage` with the folder of a sequence once failed with "Is a directory"."""
     plates = tmp_path / "plates"
     pictures = [write(plates / f"shot_{number:04d}.png") for number in (3, 4, 5)]
     pictures[1].write_bytes(pictures[1].read_bytes() + b"\0")
@@ -148,14 +148,14 @@ def test_an_image_sequence_is_covered_as_the_check_knows_it(given: str, tmp_path
         check_person(record, tmp_path, footage_sha256s={footage_sha256(probe(plates))}, embedding=PERSON, embed=never)
 
 
-def test_a_folder_of_several_footages_is_not_guessed_at(tmp_path: Path, write: Write) -> None:
+def test_an_ambiguous_folder_is_refused(tmp_path: Path, write: Write) -> None:
     for name in ("a_1.png", "a_2.png", "b_1.png", "b_2.png"):
         write(tmp_path / "plates" / name)
     with pytest.raises(FootageError, match="2 image sequences"):
         make(tmp_path / "x.toml", footage=[tmp_path / "plates"])
 
 
-def test_the_public_function_has_its_own_eyes(tmp_path: Path, picture: Path) -> None:
+def test_the_public_function_detects_faces_itself(tmp_path: Path, picture: Path) -> None:
     values = {"name": "x", "adult": True, "basis": "self", "statement": "Yes.", "scope": "tests", "footage": []}
     with pytest.raises(ConsentError, match="shows 0 faces"):  # the picture is smooth colour
         visagist.new_consent(tmp_path / "x.toml", **values, pictures=[picture])
@@ -195,7 +195,7 @@ def test_a_wrong_field_is_named(line: str, message: str, tmp_path: Path, target:
 
 
 @pytest.mark.parametrize("path", ["/etc/face.png", "C:/face.png", "..\\face.png", ""])
-def test_pictures_lie_relative_to_the_record(path: str, tmp_path: Path, picture: Path) -> None:
+def test_picture_paths_are_relative_to_the_record(path: str, tmp_path: Path, picture: Path) -> None:
     record = tmp_path / "x.toml"
     make(record, pictures=[picture])
     text = record.read_text(encoding="utf-8").replace("pictures/front.png", path.replace("\\", "\\\\"))
@@ -209,14 +209,14 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
         load_consent(tmp_path / "none.toml")
 
 
-def test_footage_is_covered_by_its_hash(tmp_path: Path, target: Path) -> None:
+def test_footage_is_bound_by_its_hash(tmp_path: Path, target: Path) -> None:
     record = make(tmp_path / "x.toml", footage=[target])
     check_person(record, tmp_path, footage_sha256s={sha256(target)}, embedding=None, embed=never)
     with pytest.raises(ConsentError, match="1 of 2 footage files"):
         check_person(record, tmp_path, footage_sha256s={sha256(target), "0" * 64}, embedding=PERSON, embed=never)
 
 
-def test_no_footage_is_not_covered_footage(tmp_path: Path, target: Path) -> None:
+def test_no_footage_is_not_bound_footage(tmp_path: Path, target: Path) -> None:
     record = make(tmp_path / "x.toml", footage=[target])
     with pytest.raises(ConsentError, match="no reference pictures"):
         check_person(record, tmp_path, footage_sha256s=set(), embedding=PERSON, embed=never)
@@ -236,7 +236,7 @@ def test_faces_are_compared_with_the_pictures(cosine: float, same: bool, tmp_pat
             check([at_cosine(cosine)])
 
 
-def test_an_embedding_that_is_no_number_is_no_match(tmp_path: Path, picture: Path) -> None:
+def test_a_nan_embedding_is_not_a_match(tmp_path: Path, picture: Path) -> None:
     record = make(tmp_path / "x.toml", pictures=[picture])
     with pytest.raises(ConsentError, match="another person"):
         check_person(record, tmp_path, footage_sha256s=set(), embedding=np.full(128, np.nan), embed=lambda _: [PERSON])
@@ -249,9 +249,7 @@ def test_a_reference_picture_shows_one_face(count: int, tmp_path: Path, picture:
         check_person(record, tmp_path, footage_sha256s=set(), embedding=PERSON, embed=lambda _: [PERSON] * count)
 
 
-def test_a_lost_or_altered_picture_is_an_error_even_when_hashes_would_do(
-    tmp_path: Path, picture: Path, target: Path
-) -> None:
+def test_missing_or_changed_pictures_are_errors_despite_hashes(tmp_path: Path, picture: Path, target: Path) -> None:
     record = make(tmp_path / "x.toml", pictures=[picture], footage=[target])
 
     def check() -> None:
@@ -259,7 +257,7 @@ def test_a_lost_or_altered_picture_is_an_error_even_when_hashes_would_do(
 
     check()
     picture.write_bytes(picture.read_bytes() + b"\0")
-    with pytest.raises(ConsentError, match="not the one"):
+    with pytest.raises(ConsentError, match="was changed"):
         check()
     picture.unlink()
     with pytest.raises(ConsentError, match="missing"):

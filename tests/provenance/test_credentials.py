@@ -1,4 +1,4 @@
-"""Signing: what the manifest holds, and that nothing unsigned ever has the final name."""
+"""Signing: the contents of the manifest, and no unsigned file ever has the final name."""
 
 import json
 import os
@@ -24,7 +24,7 @@ Write = Callable[[Path], Path]
 
 
 def read_manifest(path: Path) -> tuple[dict, bytes]:
-    """The active manifest as c2pa reads it, and the bytes of the manifest store."""
+    """The active manifest as read by c2pa, and the bytes of the manifest store."""
     if sidecar(path).exists():
         store = sidecar(path).read_bytes()
         with path.open("rb") as file, c2pa.Reader("application/octet-stream", file, store) as reader:
@@ -59,7 +59,7 @@ def test_every_kind_is_signed_and_verifies(
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".png", ".tif", ".jpg"])
-def test_signing_leaves_the_picture_alone(
+def test_signing_does_not_change_the_picture(
     suffix: str, tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Signer
 ) -> None:
     def decode(path: Path) -> list[np.ndarray]:
@@ -88,7 +88,7 @@ def test_the_manifest_states_the_edit_and_the_target(
     assert [each["relationship"] for each in manifest["ingredients"]] == ["parentOf"]
     assert "ingredients" in actions[0]["parameters"]
     assert manifest["claim_generator_info"][0]["name"] == "visagist"
-    assert "time" not in manifest["signature_info"]  # no timestamp authority was asked
+    assert "time" not in manifest["signature_info"]  # without a timestamp authority
 
 
 def test_a_preview_is_stated_as_created(tmp_path: Path, write: Write, signer: Signer) -> None:
@@ -126,7 +126,7 @@ def test_a_target_of_any_format_is_an_ingredient(tmp_path: Path, write: Write, c
         assert verify(output).parent
 
 
-def test_credentials_of_the_target_are_carried_along(
+def test_credentials_of_the_target_are_kept(
     tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Signer
 ) -> None:
     first = sign(write(tmp_path / "u.mp4"), tmp_path / "first.mp4", claim, target, signer)
@@ -206,7 +206,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, write: Write, claim: Cla
     try:
         unsigned = write(tmp_path / "u.png")
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)).save(unsigned)
-        with pytest.raises(OutputError, match="free some"):
+        with pytest.raises(OutputError, match="free space"):
             sign(unsigned, full / "render.png", claim, None, signer)
         assert list(full.iterdir()) == []
         assert unsigned.exists()
@@ -214,7 +214,7 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path, write: Write, claim: Cla
         subprocess.run(["umount", str(full)], check=True)
 
 
-# The child is killed while it signs over and over; whatever has the final name then must be signed and whole.
+# The child is killed while signing repeatedly; a file with the final name must then be signed and complete.
 SIGN_FOREVER = """
 import shutil, sys
 from pathlib import Path
@@ -239,7 +239,7 @@ def test_a_killed_signing_leaves_a_signed_file_or_none(suffix: str, tmp_path: Pa
     assert verify(tmp_path / f"render{suffix}").ok
 
 
-# Signs and verifies in a process of its own, to know its peak of memory, and says what it found.
+# Signs and verifies in a separate process, to measure its peak memory, and prints the result.
 SIGN_LARGE = """
 import resource, sys
 from pathlib import Path

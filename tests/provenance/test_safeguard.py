@@ -1,4 +1,4 @@
-"""The safeguard: its rule, how it samples, and that benign footage passes the real classifier."""
+"""The safeguard: its rule, its sampling, and benign footage with the real classifier."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +24,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "footage"
     ("probabilities", "refused"),
     [
         ([], False),
-        ([0.99], True),  # a still has one frame only, and must be surer
+        ([0.99], True),  # a single frame must be more certain
         ([0.80], False),
         ([0.99, 0.1], False),
         ([0.71, 0.71], True),
@@ -41,7 +41,7 @@ def test_the_rule(probabilities: list[float], refused: bool) -> None:
 
 
 @given(st.lists(st.floats(0, 1), max_size=60))
-def test_the_rule_as_a_whole_other_program(values: list[float]) -> None:
+def test_the_rule_matches_an_independent_implementation(values: list[float]) -> None:
     array = np.array(values)
     share = (array > 0.7).sum()
     in_a_row = bool(np.convolve(array > 0.85, np.ones(3), "valid").max(initial=0) >= 3) if len(array) >= 3 else False
@@ -49,7 +49,7 @@ def test_the_rule_as_a_whole_other_program(values: list[float]) -> None:
     assert refuses(values) == (bool(share >= 2 and share >= len(values) / 10) or in_a_row or is_sure_still)
 
 
-def test_two_frames_a_second_are_looked_at() -> None:
+def test_two_frames_per_second_are_sampled() -> None:
     grey = np.full((36, 64, 3), 128, np.uint8)
     seen = inspect_footage((Fraction(index, 25), grey) for index in range(75))
     assert len(seen.probabilities) == 6
@@ -57,17 +57,17 @@ def test_two_frames_a_second_are_looked_at() -> None:
     assert len(seen.probabilities) == 4
 
 
-def test_refusal_says_so_and_comes_early() -> None:
+def test_clear_cases_are_refused_early() -> None:
     grey = np.full((36, 64, 3), 128, np.uint8)
     answers = iter([0.1, 0.9, 0.9, 0.9])
     safeguard = Safeguard(lambda rgb: next(answers))
     for second in range(3):
         safeguard.see_picture(second, grey)
-    with pytest.raises(SafeguardError, match=r"intimate imagery \(3 of 4 frames looked at\)"):
+    with pytest.raises(SafeguardError, match=r"intimate imagery \(3 of 4 sampled frames\)"):
         safeguard.see_picture(3, grey)
 
 
-def test_refusal_at_the_end() -> None:
+def test_other_cases_are_refused_at_the_end() -> None:
     safeguard = Safeguard(lambda rgb: 0.75)
     for second in range(2):
         safeguard.see_picture(second, np.full((36, 64, 3), 128, np.uint8))
@@ -83,7 +83,7 @@ def test_demo_footage_passes(name: str) -> None:
     assert max(seen.probabilities) < 0.7
 
 
-def test_a_thumbnail_gives_the_probability_of_the_whole_frame() -> None:
+def test_a_thumbnail_has_the_probability_of_the_whole_frame() -> None:
     path = SHARED / "id_A_man_kitchen" / "A_1080x1920_hevc.mp4"
     if not path.exists():
         pytest.skip(f"{path} is not here")

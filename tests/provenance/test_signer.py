@@ -1,4 +1,4 @@
-"""Keys and certificates: made once, private, of the right profile, and the list of known signers."""
+"""Keys and certificates: creation, profile, and the list of known signers."""
 
 import datetime
 import shutil
@@ -30,7 +30,7 @@ def write_pair(folder: Path, since: datetime.datetime) -> tuple[Path, Path]:
     return folder / "key.pem", folder / "certificate.pem"
 
 
-def test_the_first_use_makes_a_key_that_stays(config: Path) -> None:
+def test_the_first_use_creates_a_lasting_key(config: Path) -> None:
     first = Signer.default()
     assert Signer.default() == first
     key = config / "signer" / "key.pem"
@@ -59,7 +59,7 @@ def test_the_certificate_has_the_profile_for_claims(config: Path) -> None:
     assert certificate.subject.rfc4514_string() == "CN=signer,O=visagist"
 
 
-def test_processes_that_race_end_up_with_one_key(config: Path) -> None:
+def test_racing_processes_share_one_key(config: Path) -> None:
     code = "from visagist.provenance import Signer; print(Signer.default().fingerprint)"
     children = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     answers = {child.communicate()[0] for child in children}
@@ -105,7 +105,7 @@ def test_an_unwritable_config_folder_is_an_output_error(tmp_path: Path, monkeypa
         Signer.default()
 
 
-def test_known_signers_are_kept_and_the_own_one_is_among_them() -> None:
+def test_known_signers_are_kept_and_include_the_own_one() -> None:
     assert known_signers() == {}
     own = Signer.default().fingerprint
     studio = "0A:" * 31 + "0a"
@@ -128,12 +128,15 @@ def test_a_signer_of_the_users_own_config_is_known(tmp_path: Path, config: Path)
     configure(config, key=str(key), certificate=str(certificate))
     own = Signer.default().fingerprint
     assert own != made
-    assert known_signers() == {own: "this user", made: "this user"}  # what was signed before is one's own, too
+    assert known_signers() == {
+        own: "this user",
+        made: "this user",
+    }  # the previous signer remains the user's own
     shutil.rmtree(config / "signer")
     assert known_signers() == {own: "this user"}
 
 
-def test_a_signer_that_is_configured_wrongly_is_named(tmp_path: Path, config: Path) -> None:
+def test_a_wrongly_configured_signer_is_named(tmp_path: Path, config: Path) -> None:
     configure(config, key="key.pem", certificate=str(tmp_path / "missing.pem"))
     with pytest.raises(CredentialsError, match=r"missing\.pem: cannot be read"):
         known_signers()
@@ -144,7 +147,7 @@ def test_a_signer_that_is_configured_wrongly_is_named(tmp_path: Path, config: Pa
                 look()
 
 
-def test_what_is_no_fingerprint_is_refused(config: Path) -> None:
+def test_an_invalid_fingerprint_is_refused(config: Path) -> None:
     with pytest.raises(ConfigError, match="64 hex digits"):
         add_known_signer("Studio North", "")
     config.mkdir()

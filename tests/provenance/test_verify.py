@@ -1,4 +1,4 @@
-"""Verdicts: whose signature it is, and that no change of the media data goes unseen."""
+"""Verdicts: signers are recognised, and every change of the media data is detected."""
 
 import datetime
 import json
@@ -43,7 +43,7 @@ def new_signer(folder: Path, since: datetime.datetime | None = None) -> Signer:
 
 
 def sign_as_other_tool(unsigned: Path, output: Path, signer: Signer, name: str, **definition: Any) -> Path:
-    """What another program, or a forger, would make."""
+    """Sign a file like another program or a forger."""
     manifest = {
         "claim_generator_info": [{"name": name, "version": "1"}],
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [CAPTURED]}}],
@@ -63,7 +63,7 @@ def sign_as_other_tool(unsigned: Path, output: Path, signer: Signer, name: str, 
 
 @pytest.fixture
 def signed(tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Signer) -> Callable[[str], Path]:
-    """A function that makes a signed file of the kind that a suffix says."""
+    """A function that creates a signed file in the format of a suffix."""
 
     def make(suffix: str) -> Path:
         return sign(write(tmp_path / f"u{suffix}"), tmp_path / "out" / f"render{suffix}", claim, target, signer)
@@ -72,7 +72,7 @@ def signed(tmp_path: Path, write: Write, target: Path, claim: Claim, signer: Sig
 
 
 def media_bytes(path: Path) -> list[range]:
-    """Where the media data of a file lies: all of it but the credentials and what players skip."""
+    """Ranges of media data in a file: everything but the credentials and data that players skip."""
     data = path.read_bytes()
     if path.suffix in (".mkv", ".exr"):
         return [range(len(data))]
@@ -122,7 +122,7 @@ def test_a_cut_or_longer_file_is_tampered(suffix: str, signed: Callable[[str], P
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".png", ".jpg", ".mkv"])
-def test_damaged_credentials_never_improve_a_verdict_nor_vanish(suffix: str, signed: Callable[[str], Path]) -> None:
+def test_damaged_credentials_never_improve_a_verdict(suffix: str, signed: Callable[[str], Path]) -> None:
     path = signed(suffix)
     carrier = sidecar(path) if sidecar(path).exists() else path
     original = carrier.read_bytes()
@@ -133,7 +133,7 @@ def test_damaged_credentials_never_improve_a_verdict_nor_vanish(suffix: str, sig
         altered = bytearray(original)
         altered[start + chosen.randrange(size)] ^= 1 << chosen.randrange(8)
         carrier.write_bytes(altered)
-        assert verify(path).verdict in (KNOWN, TAMPERED)  # known: the padding in the store is signed by nobody
+        assert verify(path).verdict in (KNOWN, TAMPERED)  # a known limitation: the padding in the store is not signed
 
 
 def test_credentials_that_do_not_parse_are_tampering(tmp_path: Path, signed: Callable[[str], Path]) -> None:
@@ -148,7 +148,7 @@ def test_credentials_that_do_not_parse_are_tampering(tmp_path: Path, signed: Cal
 
 
 def test_hidden_credentials_are_tampering(signed: Callable[[str], Path]) -> None:
-    """The box renamed, so that players and c2pa skip it."""
+    """The box is renamed, so that players and c2pa skip it."""
     path = signed(".mp4")
     path.write_bytes(path.read_bytes().replace(bytes.fromhex("d8fec3d61b0e483c92975828877ec481"), bytes(16)))
     assert verify(path).verdict == TAMPERED
@@ -168,21 +168,19 @@ def test_any_other_file_gives_no_evidence(tmp_path: Path) -> None:
         assert verify(tmp_path / name).verdict == NO_EVIDENCE
 
 
-def test_a_stranger_becomes_known(tmp_path: Path, write: Write, claim: Claim) -> None:
+def test_an_unknown_signer_becomes_known(tmp_path: Path, write: Write, claim: Claim) -> None:
     stranger = new_signer(tmp_path / "stranger")
     path = sign(write(tmp_path / "u.png"), tmp_path / "render.png", claim, None, stranger)
     found = verify(path)
     assert (found.verdict, found.fingerprint, found.ok) == (UNKNOWN, stranger.fingerprint, True)
-    assert "not on your list; calls itself 'signer', which nobody checked" in found.as_text()
+    assert "not on your list; calls itself 'signer' (unverified)" in found.as_text()
     add_known_signer(stranger.fingerprint, "Studio North")
     found = verify(path)
     assert (found.verdict, found.signer) == (KNOWN, "Studio North")
     assert "known to you as: Studio North" in found.as_text()
 
 
-def test_what_is_signed_with_a_configured_key_is_ones_own(
-    tmp_path: Path, config: Path, write: Write, claim: Claim
-) -> None:
+def test_a_configured_key_counts_as_the_users_own(tmp_path: Path, config: Path, write: Write, claim: Claim) -> None:
     studio = Signer.default()
     shutil.move(config / "signer", tmp_path / "secrets")
     files = {name: str(tmp_path / "secrets" / f"{name}.pem") for name in ("key", "certificate")}
@@ -201,7 +199,7 @@ def test_other_tools_are_signed_by_other_even_with_a_known_key(tmp_path: Path, w
     assert not found.synthetic
 
 
-def test_a_tool_that_only_bears_the_name_is_other(tmp_path: Path, write: Write, signer: Signer) -> None:
+def test_another_tool_with_the_same_name_is_other(tmp_path: Path, write: Write, signer: Signer) -> None:
     path = sign_as_other_tool(write(tmp_path / "u.png"), tmp_path / "other.png", signer, "visagist")
     assert verify(path).verdict == OTHER
 
@@ -225,7 +223,7 @@ def test_a_certificate_with_the_serial_number_of_a_known_one_stays_unknown(
     assert verify(path).verdict == UNKNOWN
 
 
-def test_a_certificate_that_expired_since_is_no_tampering(tmp_path: Path, write: Write, claim: Claim) -> None:
+def test_an_expired_certificate_is_not_tampering(tmp_path: Path, write: Write, claim: Claim) -> None:
     nearly_ten_years = datetime.timedelta(days=3652.5, seconds=-6)
     signer = new_signer(tmp_path / "old", datetime.datetime.now(datetime.UTC) - nearly_ten_years)
     path = sign(write(tmp_path / "u.png"), tmp_path / "render.png", claim, None, signer)
@@ -238,14 +236,14 @@ def test_a_certificate_that_expired_since_is_no_tampering(tmp_path: Path, write:
     assert verify(path).verdict == TAMPERED
 
 
-def test_a_name_cannot_steer_the_terminal(tmp_path: Path, write: Write, signer: Signer) -> None:
+def test_names_cannot_control_the_terminal(tmp_path: Path, write: Write, signer: Signer) -> None:
     path = sign_as_other_tool(write(tmp_path / "u.png"), tmp_path / "x.png", signer, "\x1b[2J\nmade by visagist")
     text = verify(path).as_text()
     assert "\x1b" not in text
     assert "?[2J?made by visagist" in text
 
 
-def test_altered_credentials_of_the_target_are_tampering(
+def test_changed_credentials_of_the_target_are_tampering(
     tmp_path: Path, write: Write, claim: Claim, signer: Signer, signed: Callable[[str], Path]
 ) -> None:
     first = signed(".mp4")
@@ -263,7 +261,7 @@ def test_sidecars_are_found_under_both_names(tmp_path: Path, write: Write, signe
     shared = path.with_suffix(".c2pa")
     sidecar(path).rename(shared)
     assert verify(path).verdict == KNOWN
-    plain = write(path.with_suffix(".mp4"))  # a namesake, whose credentials these are not
+    plain = write(path.with_suffix(".mp4"))  # a file with the same stem, to which the credentials do not belong
     assert verify(plain).verdict == NO_EVIDENCE
     shared.unlink()
     assert verify(path).verdict == NO_EVIDENCE
@@ -294,7 +292,7 @@ def test_a_folder_has_the_verdict_of_its_worst_frame(
     assert "3 of 5 files: made by visagist, signer known" in found.problems
 
 
-def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_missing_files_are_errors(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match=r"none\.mp4"):
         verify(tmp_path / "none.mp4")
     with pytest.raises(CredentialsError, match="no picture or video"):
@@ -302,7 +300,7 @@ def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_both_forms_say_the_same_and_promise_nothing(suffix: str, signed: Callable[[str], Path]) -> None:
+def test_text_and_json_agree_and_promise_nothing(suffix: str, signed: Callable[[str], Path]) -> None:
     found = verify(signed(suffix))
     values = json.loads(json.dumps(found.as_json()))
     text = found.as_text()

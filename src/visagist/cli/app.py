@@ -1,4 +1,4 @@
-"""The commands put together, and what they share: `--config`, `--json`, exit codes."""
+"""The main command: dispatch, and what all commands share (`--config`, `--json`, exit codes)."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ from visagist.core.settings import read_toml
 INTERRUPTED = 130
 HELP = ("--help", "-h")
 
-EITHER = ("iterations", "minutes")  # one of them on the command line puts away the other one of a file
+EITHER = ("iterations", "minutes")  # either of them on the command line overrides both of a config file
 
 app = App(
     name="visagist",
@@ -36,7 +36,7 @@ app = App(
     help_flags=HELP,
     suppress_keyboard_interrupt=False,
 )
-# By name, so that `verify` does not wait for torch, and with a line each for the list of them.
+# By import path, so that `verify` does not import torch; with a summary of each for `visagist --help`.
 COMMANDS = {
     "swap": "Extract, train, merge and sign: the whole way from footage to a render.",
     "extract": "Find one subject's face in footage and save its aligned crops as a faceset.",
@@ -68,14 +68,14 @@ def launch(
         bool, Parameter(negative=(), show_default=False, help="Print events and result as JSON lines.", group=SHARED)
     ] = False,
 ) -> int | None:
-    """Run one command; options given on the command line win over those of --config."""
-    app.config = ()  # of a call before this one in the same process
+    """Run one command; options on the command line take precedence over --config."""
+    app.config = ()  # left by an earlier call in the same process
     if config is not None:
         values = read_toml(config)
         for one, other in (EITHER, EITHER[::-1]):
             if any(token.split("=")[0] == f"--{one}" for token in tokens):
                 values.pop(other, None)
-        if isinstance(settings := values.get("settings"), dict):  # whose types cyclopts does not know: it takes text
+        if isinstance(settings := values.get("settings"), dict):  # cyclopts does not know their types and takes text
             lists = {name: ",".join(map(str, value)) for name, value in settings.items() if isinstance(value, list)}
             values["settings"] = {**settings, **lists}
         taken = Dict(values, use_commands_as_keys=False, source=str(config))
@@ -86,14 +86,14 @@ def launch(
             result = called(*bound.args, **bound.kwargs, events=events)
     else:
         result = called(*bound.args, **bound.kwargs)
-    if result is None:  # as it is after --help and --version
+    if result is None:  # after --help and --version
         return None
     print(dumps({"event": "summary", **_plain(result)}, default=str) if json else result.as_text())
-    return 0 if getattr(result, "ok", True) else 1  # of a look at something that is not well
+    return 0 if getattr(result, "ok", True) else 1  # of `verify` and `doctor`
 
 
 def _rest_of_tables(values: dict[str, Any], file: Path) -> Callable[[App, tuple[str, ...], ArgumentCollection], None]:
-    """Add what a file has in tables beside their entries on the command line: cyclopts drops the table then."""
+    """Add the remaining entries of a file's table, which cyclopts drops if the command line sets one of them."""
 
     def fill(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
         for argument in arguments:
@@ -110,7 +110,7 @@ def _rest_of_tables(values: dict[str, Any], file: Path) -> Callable[[App, tuple[
 
 
 def _plain(result: Any) -> dict[str, Any]:
-    """A summary as JSON values; one that holds more than plain fields has its own way."""
+    """A result as JSON values."""
     return result.as_json() if hasattr(result, "as_json") else asdict(result)
 
 
@@ -122,20 +122,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not set(HELP).isdisjoint(arguments):
             for command in set(COMMANDS).intersection(arguments):
-                app[command].help = None  # its docstring, in place of its line in the list
+                app[command].help = None  # shows its docstring instead of the summary
             words = " ".join(arguments).replace("--model=", "--model ").split()
             Command.model = next((model for option, model in pairwise(words) if option == "--model"), None)
         return app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
-    except BrokenPipeError:  # whoever read the output has gone; the job may be half done, and the same command goes on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails, too
+    except BrokenPipeError:  # the reader of the output is gone; the same command continues an unfinished job
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's final flush
         return 1
     except VisagistError as error:
         return _fail(str(error), 1, as_json)
     except CycloptsError as error:
         command = " ".join(["visagist", *(error.command_chain or ()), "--help"])
         return _fail(f"{usage_message(error)} (see `{command}`)", 2, as_json)
-    except KeyboardInterrupt as error:  # with words where not all is saved
-        saved = "interrupted; what was done is saved, and the same command continues"
+    except KeyboardInterrupt as error:  # with a message if not everything was saved
+        saved = "interrupted; finished work is saved, and the same command continues"
         return _fail(str(error) or saved, INTERRUPTED, as_json)
     except OSError as error:
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, as_json)
@@ -150,10 +150,10 @@ def _fail(message: str, code: int, as_json: bool) -> int:
 
 
 def _interrupt_on_terminate() -> None:
-    """A polite kill ends a job like Ctrl-C does, with its state saved."""
+    """Treat SIGTERM like Ctrl-C, so that the state is saved."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    with suppress(ValueError):  # not in the main thread of a program that embeds us
+    with suppress(ValueError):  # not in the main thread of the embedding program
         signal.signal(signal.SIGTERM, stop)

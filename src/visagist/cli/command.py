@@ -1,4 +1,4 @@
-"""Commands whose `--help` is made from the schemas of their settings: panels, ranges, defaults."""
+"""Commands whose `--help` is generated from the schemas of their settings, with panels, ranges and defaults."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -13,7 +13,7 @@ from cyclopts.field_info import FieldInfo
 from visagist.core.settings import Settings
 from visagist.models import settings_schema
 
-TYPES = {"integer": "INT", "number": "FLOAT", "string": "STR", "boolean": "BOOL"}  # of JSON schemas, for people
+TYPES = {"integer": "INT", "number": "FLOAT", "string": "STR", "boolean": "BOOL"}  # names of JSON schema types
 _order = count()
 
 
@@ -36,13 +36,9 @@ TargetConsent = Annotated[
 
 
 class Command(App):
-    """An `App` that shows the settings among its arguments as their schema describes them.
+    """An `App` that describes settings among its arguments by their schemas."""
 
-    Attributes:
-        model: whose settings the help lists; None for the default one.
-    """
-
-    model: ClassVar[str | None] = None
+    model: ClassVar[str | None] = None  # model whose settings `--help` lists; None for the default
 
     def assemble_argument_collection(
         self, *, default_parameter: Parameter | None = None, parse_docstring: bool = False
@@ -50,7 +46,7 @@ class Command(App):
         arguments = super().assemble_argument_collection(
             default_parameter=default_parameter, parse_docstring=parse_docstring
         )
-        for root in arguments if parse_docstring else ():  # else nobody reads the help
+        for root in arguments if parse_docstring else ():  # otherwise no help is shown
             if not root.keys and isinstance(root.hint, type) and issubclass(root.hint, Settings):
                 for argument in root.children_recursive:
                     _describe(argument, root.hint)
@@ -77,7 +73,7 @@ def _describe(argument: Argument, kind: type[Settings]) -> None:
 
 
 def _settings_of(model: str, settings: Argument) -> Iterator[Argument]:
-    """The entries of `--settings` for a model, as arguments that are shown and never parsed."""
+    """The entries of `--settings` for a model, as arguments for display only."""
     for name, schema in settings_schema(model).items():
         shown = Parameter(
             name=f"{settings.name}.{name}".replace("_", "-"),
@@ -91,7 +87,7 @@ def _settings_of(model: str, settings: Argument) -> Iterator[Argument]:
 
 
 def _range(schema: dict[str, Any]) -> str:
-    """`[range: 0 to 1]`, with the unit, of a number or of each of several numbers."""
+    """`[range: 0 to 1]` with the unit, for a number or a list of numbers."""
     for part in _parts(schema):
         low, high = (part.get(end, part.get(f"exclusive{end.title()}")) for end in ("minimum", "maximum"))
         if low is None and high is None:
@@ -108,7 +104,7 @@ def _unit(schema: dict[str, Any]) -> str:
 
 
 def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A schema, and those of its alternatives and items."""
+    """A schema and the schemas of its alternatives and items."""
     yield schema
     for inner in (*schema.get("anyOf", ()), *schema.get("prefixItems", ()), schema.get("items")):
         if inner:
@@ -116,7 +112,7 @@ def _parts(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> str:
-    """A value as typed on the command line; nothing for what is left open."""
+    """A value as typed on the command line; empty for None and empty containers."""
     if value in (None, {}, []):
         return ""
     if isinstance(value, list):
@@ -127,5 +123,5 @@ def _plain(value: Any) -> str:
 
 
 def command(name: str) -> Command:
-    """A command whose plain options are in the first panel, and whose lists have no `--empty-NAME`."""
+    """A command with its own options in the first panel, and without `--empty-NAME` options for lists."""
     return Command(name=name, group_parameters=INPUT, default_parameter=Parameter(negative_iterable=()))

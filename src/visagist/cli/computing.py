@@ -1,4 +1,4 @@
-"""Validators of options that would be refused only later, by torch or by a network."""
+"""Validators of options that torch or a network would refuse only later."""
 
 from visagist.core.device import check_device_name
 from visagist.core.errors import ConfigError
@@ -7,11 +7,7 @@ from visagist.training import TrainOptions
 
 
 def device_is_named(_: type, device: str) -> None:
-    """Refuse what names no device; whether the machine has it is no usage error.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Raise `ValueError` for a malformed device name; a device that is not available is not a usage error."""
     try:
         check_device_name(device)
     except ConfigError as error:
@@ -19,15 +15,11 @@ def device_is_named(_: type, device: str) -> None:
 
 
 def training_is_possible(_: type, training: TrainOptions) -> None:
-    """Refuse settings that make no network, and a device that is none.
-
-    Raises:
-        ValueError: a value is refused; begins with the option.
-    """
+    """Raise `ValueError`, starting with the option, for a malformed device or settings that the model refuses."""
     field = "device"
     try:
         check_device_name(training.device)
-        if training.preset is None or "model" in training.model_fields_set:  # else the preset has yet to choose one
+        if training.preset is None or "model" in training.model_fields_set:  # else the preset chooses one later
             field = "settings"
             size = configure(training.model, training.settings).size
             if training.preset is None and training.losses.gan:

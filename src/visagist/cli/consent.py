@@ -1,4 +1,4 @@
-"""`visagist consent`: records of who agreed to what, and the signers that one knows."""
+"""`visagist consent`: consent records, and the list of known signers."""
 
 import datetime
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ app = App(name="consent")
 
 @dataclass(frozen=True)
 class NewRecord:
-    """A record that was written."""
+    """A newly written record."""
 
     record: Path
     id: str
     sha256: str
 
     def as_text(self) -> str:
-        """A line for people."""
+        """One line."""
         return f"{self.record}: record {self.id}, SHA-256 {self.sha256}"
 
 
 @dataclass(frozen=True)
 class ShownRecord(NewRecord):
-    """What a record says."""
+    """The contents of a record."""
 
     name: str
     basis: Basis
@@ -47,40 +47,40 @@ class ShownRecord(NewRecord):
     footage: int
 
     def as_text(self) -> str:
-        """A few lines for people."""
+        """A few lines of text."""
         return "\n".join(
             [
                 super().as_text(),
                 f"  {self.name}, basis {self.basis}, {self.date}",
                 f"  {self.statement}",
                 f"  scope: {self.scope}",
-                f"  bound by {self.pictures} pictures and {self.footage} footage files",
+                f"  bound to the person by {self.pictures} pictures and {self.footage} footage files",
             ]
         )
 
 
 @dataclass(frozen=True)
 class ListedSigner:
-    """A signer that was put on the list, or taken off it."""
+    """A signer added to or removed from the list."""
 
     fingerprint: str
     known: bool
     note: str | None
 
     def as_text(self) -> str:
-        """A line for people."""
+        """One line."""
         return f"{self.fingerprint}: {self.note if self.known else 'no longer on your list'}"
 
 
 @dataclass(frozen=True)
 class Signers:
-    """One's own fingerprint, and the notes of the others on one's list by theirs."""
+    """The user's own fingerprint, and notes on known signers by fingerprint."""
 
     own: str
     known: dict[str, str]
 
     def as_text(self) -> str:
-        """A line for each."""
+        """One line per signer."""
         return "\n".join(f"{print_}: {note}" for print_, note in {**self.known, self.own: "your own"}.items())
 
 

@@ -1,7 +1,6 @@
-"""Events on a console: bars on a terminal, plain lines in a pipe, JSON lines on request.
+"""Display of events: progress bars on a terminal, plain lines in a pipe, JSON lines on request.
 
-Results and figures go to standard output, everything about the way there to standard error, so that
-`visagist demo | tail -1` is a path.
+Results go to standard output and progress to standard error, so that `visagist demo | tail -1` prints a path.
 """
 
 import json
@@ -25,12 +24,12 @@ from rich.text import Text
 from visagist.core.events import Event, EventCallback, Metric, Note, Result, Warned, as_json
 from visagist.core.events import Progress as Advance
 
-PLAIN_SECONDS = 10.0  # between two plain lines of one step
+PLAIN_INTERVAL_S = 10.0  # between plain lines of the same step
 
 
 @contextmanager
 def console_events(as_json_lines: bool) -> Iterator[EventCallback]:
-    """A callable that shows events for the time of the block."""
+    """A callback that displays events for the duration of the block."""
     if as_json_lines:
         yield _json_line
     elif sys.stderr.isatty():
@@ -53,7 +52,7 @@ def _sentence(event: Metric) -> str:
 
 
 class _Lines:
-    """Plain lines: a step's start and end, and every few seconds how far it is and its figures."""
+    """Plain lines: start and end of each step, and its progress and metrics every few seconds."""
 
     def __init__(self) -> None:
         self.said: dict[str, float] = {}
@@ -62,14 +61,14 @@ class _Lines:
         if isinstance(event, Advance):
             last = self.said.get(event.step)
             finished = event.total is not None and event.done >= event.total
-            if last is not None and time.monotonic() - last < PLAIN_SECONDS and not finished:
+            if last is not None and time.monotonic() - last < PLAIN_INTERVAL_S and not finished:
                 return
             self.said[event.step] = time.monotonic()
             total = "" if event.total is None else f" of {event.total}"
             self._say(f"{event.step}: {event.done}{total} {event.unit}")
         elif isinstance(event, Metric):
             last = self.said.get(f"{event.step} figures")
-            if last is None or time.monotonic() - last >= PLAIN_SECONDS:
+            if last is None or time.monotonic() - last >= PLAIN_INTERVAL_S:
                 self.said[f"{event.step} figures"] = time.monotonic()
                 self._say(f"{event.step}: {_sentence(event)}")
         elif isinstance(event, Result):
@@ -84,7 +83,7 @@ class _Lines:
 
 
 class _Bars:
-    """A bar a step, with notes and warnings above the bars."""
+    """One bar per step, with notes and warnings above the bars."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)

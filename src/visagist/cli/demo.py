@@ -1,4 +1,4 @@
-"""`visagist demo`: a swap of the footage that travels with the package."""
+"""`visagist demo`: a swap of the bundled footage."""
 
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +36,6 @@ def demo(
     device:
         Where to compute: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
     iterations:
-        Training iterations. By default 560, enough for a convincing face; fewer give a blurred one sooner.
+        Training iterations. The default of 900 gives a convincing face; fewer give a blurred one sooner.
     """
     return visagist.demo_swap(output, iterations=iterations, device=device, on_event=events)

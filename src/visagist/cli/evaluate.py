@@ -1,4 +1,4 @@
-"""`visagist evaluate`: how good a render is."""
+"""`visagist evaluate`: metrics of a render."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,13 +16,9 @@ app = command("evaluate")
 
 
 def report_is_html(_: type, path: Path | None) -> None:
-    """Refuse a --report that is not an HTML file.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """Raise `ValueError` for a --report that is not an HTML file."""
     if path is not None and path.suffix not in (".html", ".htm"):
-        raise ValueError(f"{path.name} must end in .html; the figures go into a .json beside it")
+        raise ValueError(f"{path.name} must end in .html; values are written to a .json beside it")
 
 
 @app.default

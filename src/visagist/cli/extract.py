@@ -1,4 +1,4 @@
-"""`visagist extract`: footage to a faceset."""
+"""`visagist extract`: extracts a faceset from footage."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,7 @@ def extract(
 ) -> Faceset:
     """Find one subject's face in FOOTAGE and save its aligned crops as a faceset.
 
-    If interrupted, run the same command again to continue. The subject should have agreed: `merge` will ask for a
+    If interrupted, run the same command again to continue. The subject should have agreed: `merge` requires a
     consent record, which `visagist consent new` writes.
 
     ```
@@ -41,7 +41,7 @@ def extract(
     output:
         Folder of the faceset.
     """
-    events(Note("extract", "merging will ask for the consent of this person: `visagist consent new`"))
+    events(Note("extract", "merging will require this person's consent record: `visagist consent new`"))
     try:
         return visagist.extract(footage, output, options=options, on_event=events)
     except SeveralError as error:

@@ -1,4 +1,4 @@
-"""`visagist merge`: a run and a target to a signed render."""
+"""`visagist merge`: merges a run into a target, or previews that."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,11 +19,7 @@ app = command("merge")
 
 
 def frames_are_listed(_: type, frames: str | None) -> None:
-    """Refuse a --preview that is no list of frames.
-
-    Raises:
-        ValueError: it is none.
-    """
+    """Raise `ValueError` for a --preview that is not a list of frames."""
     if frames is not None:
         try:
             parse_frames(frames)

@@ -1,4 +1,4 @@
-"""`visagist pretrain`: facesets of many people to a run that others begin with."""
+"""`visagist pretrain`: trains a network on many people, as the start of other runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +24,7 @@ def pretrain(
 ) -> Run:
     """Train a network on all people in FOLDER, as the start of other trainings (`visagist train --start RUN`).
 
-    Ctrl-C saves the run; the same command continues it. The result predicts nobody in particular, so it cannot be
+    Ctrl-C saves the run; the same command continues it. The result predicts no particular person, so it cannot be
     merged.
 
     ```

@@ -1,4 +1,4 @@
-"""`visagist rewind`: back to an earlier state of a run."""
+"""`visagist rewind`: returns a run to an earlier checkpoint."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`visagist swap`: all four steps."""
+"""`visagist swap`: extracts, trains, merges and signs."""
 
 from pathlib import Path
 from typing import Annotated

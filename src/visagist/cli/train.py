@@ -1,4 +1,4 @@
-"""`visagist train`."""
+"""`visagist train`: trains a network on two facesets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -48,5 +48,5 @@ def train(
         Facesets of more subjects by name, such as `--others.carl faces/carl`; `visagist merge --subject carl` chooses
         one.
     """
-    events(Note("train", "merging will ask for the consent of both people: `visagist consent new`"))
+    events(Note("train", "merging will require consent records of both people: `visagist consent new`"))
     return visagist.train(source, target, output, others=others, options=options, on_event=events)

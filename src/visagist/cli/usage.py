@@ -1,4 +1,4 @@
-"""Usage errors in one line, from what cyclopts and pydantic say."""
+"""Usage errors as one line, from the errors of cyclopts and pydantic."""
 
 import re
 
@@ -24,7 +24,7 @@ def usage_message(error: CycloptsError) -> str:
         field, reason = "", error.exception_message
     else:
         return str(error)
-    head, _, rest = reason.partition(": ")  # validators of several fields name the one at fault
+    head, _, rest = reason.partition(": ")  # validators of several fields start with the name of the invalid one
     inner = f"{field}.{head}".lstrip(".")
     if _given(argument, inner):
         field, reason = inner, rest
@@ -34,7 +34,7 @@ def usage_message(error: CycloptsError) -> str:
 
 
 def _given(argument: Argument, field: str) -> list[Argument]:
-    """The arguments of a field and of the fields in it."""
+    """The arguments of a field and of its nested fields."""
     option = _option(field)
     every = (argument, *argument.children_recursive)
     return [each for each in every if not field or each.name == option or each.name.startswith(f"{option}.")]

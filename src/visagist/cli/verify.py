@@ -1,4 +1,4 @@
-"""`visagist verify`: who signed a file, what was done, and is it intact."""
+"""`visagist verify`: checks the content credentials of a file."""
 
 from pathlib import Path
 

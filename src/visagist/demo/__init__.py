@@ -1,4 +1,4 @@
-"""The footage that travels with the package: eight clips of one speaker, one clip of another, and their records.
+"""The bundled footage: eight clips of one speaker and one clip of another, with their consent records.
 
 From the GRID audiovisual sentence corpus (Cooke, Barker, Cunningham, Shao 2006, doi 10.5281/zenodo.3625687), CC BY 4.0.
 """

@@ -1,19 +1,19 @@
-"""How good a render is: metrics, baselines and the report.
+"""Evaluation of renders: metrics, baselines and the report.
 
-The render, the unswapped target, a copy-paste baseline and the detectors' own noise go through the same metrics.
+The render and three references (unswapped target, copy-paste, detector noise) go through the same metrics.
 """
 
-from visagist.evaluation.evaluation_data import Appearance, Case, Source
+from visagist.evaluation.evaluation_data import EvaluationData, FaceObservations, Source
 from visagist.evaluation.metric import Figure, Metric
 from visagist.evaluation.metrics import METRICS, all_metrics
 from visagist.evaluation.result import Column, Evaluation, Flag
 
 __all__ = [
     "METRICS",
-    "Appearance",
-    "Case",
     "Column",
     "Evaluation",
+    "EvaluationData",
+    "FaceObservations",
     "Figure",
     "Flag",
     "Metric",

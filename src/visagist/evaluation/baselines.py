@@ -1,7 +1,7 @@
-"""What a render is compared with: a copy-paste of the source, and the target seen once more with slight noise.
+"""Baselines that a render is compared with: a copy-paste of the source, and the target with slight jitter and noise.
 
-The copy-paste warps a photograph of the source onto the target's landmarks. It does well in pose and sharpness, less in
-identity, because the shape stays the performer's, and loses where the photograph does not fit: teeth, gaze, light.
+The copy-paste warps a photograph of the source onto the target's landmarks. It does well in pose and sharpness, less
+well in identity, because the face keeps the performer's shape, and poorly in teeth, gaze and light.
 """
 
 import functools
@@ -19,44 +19,44 @@ from visagist.faces.align import OVAL_POINTS
 Picture = NDArray[np.uint8]
 Points = NDArray[np.floating]
 
-ANGLE = 10.0  # degrees of yaw or pitch that count 1 in the distance of two views
-OPENING = 0.12  # change of the mouth's or an eye's height over its width that counts 1
-SWITCH_COST = 2.0  # of another view from one frame to the next
+ANGLE = 10.0  # degrees of yaw or pitch that add 1 to the distance of two views
+OPENING = 0.12  # change in the aspect ratio of the mouth or an eye that adds 1
+SWITCH_COST = 2.0  # of changing the view between consecutive frames
 EYES = ((33, 133, 159, 145), (263, 362, 386, 374))  # outer and inner corner, upper and lower lid
 MOUTH = (61, 291, 13, 14)  # corners, inner rims of the lips
 
-SKIN = 468  # points of the mesh without the irises, which reach beyond closed lids and would fold the warp
-RING = 1.25  # of the rim: the mesh extends that far, because the blending looks beyond the face's edge
-MIN_AREA = 0.02  # px2; smaller triangles are folded or seen from the side
-SMOOTHING = 0.006  # of the crop's side, sigma: evens the kinks between triangles
-FOREHEAD = 0.3  # pasted part of it, as by default in a merge: no fringe
-INSET = 0.03  # of the crop's side: the paste stays that far inside the hull, so that both sides of its edge are skin
-MAX_GAIN = 2.0  # of a colour channel, either way
-SOFT = 0.005  # of the crop's side, sigma of the paste's edge
-SOLVED_SIDE = 64  # px, longer side at which the blending's correction is solved; it is smooth
-SWEEPS = 24  # of the solver, at each scale
+SKIN = 468  # points of the mesh without irises, which reach beyond closed lids and would fold the warp
+RING = 1.25  # size of the extended mesh relative to the face: blending needs pixels beyond the edge
+MIN_AREA = 0.02  # px^2; smaller triangles are folded or seen edge-on
+SMOOTHING = 0.006  # sigma as a fraction of the crop's side; smooths kinks between triangles
+FOREHEAD = 0.3  # fraction of the forehead that is pasted, as by default in a merge
+INSET = 0.03  # of the crop's side; keeps the paste inside the hull, so that there is skin on both sides of its edge
+MAX_GAIN = 2.0  # of a colour channel, in either direction
+EDGE_SIGMA = 0.005  # of the crop's side
+SOLVER_SIDE = 64  # px, longer side at which the smooth correction of the blending is solved
+SWEEPS = 24  # of the solver, per scale
 NEIGHBOURS = np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]], np.float32) / 4
 
-MAX_SHIFT, MAX_SCALE, MAX_TURN = 0.5, 0.01, 0.5  # px, part, degrees: of a jittered crop, either way
-NOISE = 1.0  # 8-bit codes, deviation of its noise
+MAX_SHIFT, MAX_SCALE, MAX_TURN = 0.5, 0.01, 0.5  # px, fraction, degrees: range of the jitter, in either direction
+NOISE = 1.0  # standard deviation in 8-bit codes
 
 
 @dataclass(frozen=True, eq=False)
-class Paster:
-    """The copy-paste of a source onto a target. Frames are pasted in any order, in any thread, with the same result."""
+class CopyPaste:
+    """Copy-paste of a source onto a target; frames can be pasted in any order and from any thread."""
 
     source: Source
-    views: dict[int, int]  # index in `source` by index of the target's frame
+    views: dict[int, int]  # from the target's frame index to the index in `source`
 
     @classmethod
-    def plan(cls, source: Source, faces: Sequence[Face]) -> "Paster":
-        """Decide which face of the source goes into which frame; `faces` are the performer's in frame order."""
+    def plan(cls, source: Source, faces: Sequence[Face]) -> "CopyPaste":
+        """Choose a face of the source for each frame; `faces` are the performer's, in frame order."""
         landmarks, poses = np.stack([face.landmarks for face in faces]), np.stack([face.pose for face in faces])
         views = choose_views(landmarks, poses, follows_previous(faces), source)
         return cls(source, {face.frame: view for face, view in zip(faces, views.tolist(), strict=True)})
 
     def paste(self, frame: int, crop: Picture, landmarks: Points) -> Picture:
-        """A face of the source in the target's crop of `frame`; see `paste`."""
+        """The target's crop of `frame` with the chosen face of the source; see `paste`."""
         view = self.views[frame]
         return paste(crop, landmarks, self.source.crops[view], self.source.landmarks[view])
 
@@ -64,15 +64,15 @@ class Paster:
 def choose_views(
     landmarks: Points, poses: NDArray[np.floating], follows: NDArray[np.bool_], source: Source
 ) -> NDArray[np.int64]:
-    """For each frame of the target the index `(N,)` of the source's face that is nearest in pose and expression.
+    """Indices `(N,)` of the source faces that are nearest to the target's in pose and expression.
 
-    The distance is the sum of squared differences in yaw, pitch and the openings of eyes and mouth. Its sum over all
-    frames is minimised, with a cost for every change of the view within a shot (Viterbi 1967).
+    Minimises the sum over all frames of the squared differences in yaw, pitch and openness of eyes and mouth, plus a
+    cost for every change of the view within a shot (Viterbi 1967).
 
     Args:
-        landmarks: `(N, 478, 2 or 3)` of the target, any px.
+        landmarks: `(N, 478, 2 or 3)` of the target, any unit.
         poses: `(N, 3)` of the target, degrees.
-        follows: `(N,)` whether entry i - 1 is the frame just before, in the same shot.
+        follows: `(N,)` whether entry i - 1 is the previous frame of the same shot.
         source: M faces.
     """
     ours, theirs = _view(landmarks, poses), _view(source.landmarks, source.poses)  # (N, 5), (M, 5)
@@ -94,15 +94,15 @@ def choose_views(
 
 
 def paste(crop: Picture, landmarks: Points, face: Picture, face_landmarks: Points) -> Picture:
-    """A crop with another face on its landmarks; equal to `crop` outside the hull of these.
+    """Paste a face onto the landmarks of a crop; outside their hull the crop is unchanged.
 
-    The face is warped affinely in each triangle of the mesh, brought to the crop's median colour, and blended by Pérez,
-    Gangnet, Blake 2003, "Poisson Image Editing".
+    The face is warped affinely in each triangle of the mesh, scaled to the crop's median colour, and blended (Pérez,
+    Gangnet, Blake 2003, "Poisson Image Editing").
 
     Args:
-        crop: `(S, S, 3)` RGB, what is pasted into.
-        landmarks: `(478, 2 or 3)` px of `crop`; the face may lie partly or wholly outside.
-        face: `(R, R, 3)` RGB, where the face comes from.
+        crop: `(S, S, 3)` RGB, destination.
+        landmarks: `(478, 2 or 3)` px of `crop`; may lie partly or wholly outside.
+        face: `(R, R, 3)` RGB.
         face_landmarks: `(478, 2 or 3)` px of `face`.
     """
     side = len(crop)
@@ -124,25 +124,25 @@ def paste(crop: Picture, landmarks: Points, face: Picture, face_landmarks: Point
     gain = np.median(before[hole], 0) / np.maximum(np.median(warped[hole], 0), 1)
     warped *= np.clip(gain, 1 / MAX_GAIN, MAX_GAIN)
     blended = warped + _correction(before - warped, hole)
-    weight = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), SOFT * side) * (hull[place] > 0)
+    weight = cv2.GaussianBlur(hole.astype(np.float32), (0, 0), EDGE_SIGMA * side) * (hull[place] > 0)
     pasted = crop.copy()
     pasted[place] = np.clip(before + weight[..., None] * (blended - before) + 0.5, 0, 255).astype(np.uint8)
     return pasted
 
 
 def warp_map(landmarks: Points, face_landmarks: Points, size: tuple[int, int], smoothing: float) -> NDArray[np.float32]:
-    """Where each pixel of a picture comes from, if `face_landmarks` are pulled onto `landmarks`.
+    """Lookup map that warps `face_landmarks` onto `landmarks`.
 
-    Affine in each triangle of the mesh; beyond them, the affine map that suits all points best.
+    Affine in each triangle of the mesh; outside of the mesh, the least-squares affine map of all points.
 
     Args:
-        landmarks: `(478, 2 or 3)` px of the picture.
-        face_landmarks: `(478, 2 or 3)` px of the face's own picture.
-        size: width and height of the picture, px.
-        smoothing: px, sigma of the Gaussian that evens the map.
+        landmarks: `(478, 2 or 3)` px of the output.
+        face_landmarks: `(478, 2 or 3)` px of the input.
+        size: width and height of the output, px.
+        smoothing: px, sigma of the Gaussian that smooths the map.
 
     Returns:
-        `(height, width, 2)` x and y, px of the face's own picture.
+        `(height, width, 2)` x and y, px of the input.
     """
     ends, starts = _with_ring(landmarks), _with_ring(face_landmarks)  # (504, 2)
     corners = ends[triangles()]  # (T, 3, 2)
@@ -155,7 +155,7 @@ def warp_map(landmarks: Points, face_landmarks: Points, size: tuple[int, int], s
     for number, triangle in enumerate(np.round(corners * 16).astype(np.int32), 1):
         cv2.fillConvexPoly(drawn, triangle, number, cv2.LINE_8, 4)
     x, y = np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32)[:, None]
-    shifts: list[NDArray[np.float32]] = []  # smoothed in place of the map, which would be drawn in at the borders
+    shifts: list[NDArray[np.float32]] = []  # smoothed instead of the map itself, which would shrink at the borders
     for by_x, by_y, offset in (affine - np.eye(3, 2)).astype(np.float32).transpose(2, 1, 0):  # (1 + T,) each
         shift = by_x.take(drawn) * x + by_y.take(drawn) * y + offset.take(drawn)  # (h, w)
         shifts.append(
@@ -166,16 +166,16 @@ def warp_map(landmarks: Points, face_landmarks: Points, size: tuple[int, int], s
 
 @functools.cache
 def triangles() -> NDArray[np.int64]:
-    """Delaunay triangles `(T, 3)` of the mean face's skin and ring, clockwise.
+    """Delaunay triangles `(T, 3)` of the mean face and the ring around it, clockwise.
 
-    In the order they are drawn, near ones last: where the nose hides a cheek, the nose is seen.
+    Sorted far to near, so that drawing them in order hides a cheek behind the nose.
     """
     points = _with_ring(mean_mesh())  # (504, 2)
     low, high = points.min(0) - 1, points.max(0) + 1
     plane = cv2.Subdiv2D((float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])))
     for x, y in points.tolist():
         plane.insert((x, y))
-    corners = np.reshape(plane.getTriangleList(), (-1, 3, 2))  # some with corners at the plane's own far points
+    corners = np.reshape(plane.getTriangleList(), (-1, 3, 2))  # some include OpenCV's auxiliary outer points
     gaps = np.linalg.norm(corners[:, :, None] - points, axis=3)  # (T, 3, 504)
     found = gaps.argmin(2)[(gaps.min(2) < 1e-4).all(1)]
     (ax, ay), (bx, by) = (points[found[:, 1]] - points[found[:, 0]]).T, (points[found[:, 2]] - points[found[:, 0]]).T
@@ -186,9 +186,9 @@ def triangles() -> NDArray[np.int64]:
 
 
 def membrane(values: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The smoothest continuation of a picture `(h, w, C)` into a hole `(h, w)`, C at least 2.
+    """Fill a hole `(h, w)` in `values` `(h, w, C)` smoothly; C >= 2.
 
-    Laplace's equation with the hole's rim given, solved from coarse to fine by Jacobi sweeps.
+    Solves Laplace's equation with the hole's border as boundary condition, from coarse to fine by Jacobi sweeps.
     """
     height, width = hole.shape
     filled = np.where(hole[..., None], np.float32(0), values)
@@ -203,14 +203,14 @@ def membrane(values: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np
 
 
 def jittered(crop: Picture, index: int) -> tuple[Picture, NDArray[np.float64]]:
-    """A crop seen again: moved by up to 0.5 px, 1 % and 0.5 degrees about its middle, and slightly noised.
+    """Shift, scale and rotate a crop by up to 0.5 px, 1 % and 0.5 degrees about its centre, and add slight noise.
 
     Args:
         crop: `(S, S, 3)` RGB.
-        index: of the frame; seeds the jitter.
+        index: frame index, used as the seed.
 
     Returns:
-        `(S, S, 3)` RGB, and the matrix `(2, 3)` that takes its px back to px of `crop`.
+        `(S, S, 3)` RGB, and the `(2, 3)` matrix from its px to px of `crop`.
     """
     generator = np.random.default_rng(index)
     dx, dy, grown, turned = generator.uniform(-1, 1, 4) * [MAX_SHIFT, MAX_SHIFT, MAX_SCALE, MAX_TURN]
@@ -224,7 +224,7 @@ def jittered(crop: Picture, index: int) -> tuple[Picture, NDArray[np.float64]]:
 
 
 def _view(landmarks: Points, poses: NDArray[np.floating]) -> NDArray[np.float64]:
-    """`(N, 5)`: yaw, pitch, openings of both eyes and the mouth, in units of a clear difference."""
+    """`(N, 5)`: yaw, pitch, openness of both eyes and the mouth, in units of `ANGLE` and `OPENING`."""
 
     def opening(points: tuple[int, ...]) -> NDArray[np.float64]:
         a, b, upper, lower = (landmarks[:, point, :2].astype(np.float64) for point in points)
@@ -235,21 +235,20 @@ def _view(landmarks: Points, poses: NDArray[np.floating]) -> NDArray[np.float64]
 
 
 def _with_ring(landmarks: Points) -> NDArray[np.float64]:
-    """`(504, 2)`: the skin's points of `(478, 2 or 3)`, and the rim's once more further out."""
+    """`(504, 2)`: the skin points of `(478, 2 or 3)` landmarks, and the face oval scaled by `RING`."""
     points = np.asarray(landmarks[:, :2], np.float64)
     rim, middle = points[OVAL_POINTS, :], points[OVAL_POINTS, :].mean(0)
     return np.concatenate([points[:SKIN], middle + RING * (rim - middle)])
 
 
 def _homogeneous(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(..., 2)` points with a one behind each."""
     return np.concatenate([points, np.ones((*points.shape[:-1], 1))], -1)
 
 
 def _correction(differences: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """What is added to a paste, `(h, w, 3)`: the membrane of the differences along its edge, solved small."""
+    """Correction to add to a paste, `(h, w, 3)`: the membrane of the differences along its edge, at low resolution."""
     height, width = hole.shape
-    scale = min(1.0, SOLVED_SIDE / max(height, width))
+    scale = min(1.0, SOLVER_SIDE / max(height, width))
     small = (max(3, round(width * scale)), max(3, round(height * scale)))
     solved = membrane(*_shrunk(differences, hole, small))
     return np.asarray(cv2.resize(solved, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
@@ -258,7 +257,7 @@ def _correction(differences: NDArray[np.float32], hole: NDArray[np.bool_]) -> ND
 def _shrunk(
     values: NDArray[np.float32], hole: NDArray[np.bool_], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Picture and hole at a smaller width and height; a pixel is the mean of what is known in its place."""
+    """Picture and hole at a smaller width and height; pixels are means of the known pixels they cover."""
     known = (~hole).astype(np.float32)
     share = np.asarray(cv2.resize(known, size, interpolation=cv2.INTER_AREA), np.float32)
     sums = np.asarray(cv2.resize(values * known[..., None], size, interpolation=cv2.INTER_AREA), np.float32)

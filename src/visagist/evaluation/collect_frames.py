@@ -1,4 +1,4 @@
-"""From target and render to a `Case`: read both side by side, crop every face that is judged, and look at it."""
+"""Build `EvaluationData` from target and render: read both side by side, crop each face and run the detectors on it."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from visagist.core.errors import EvaluationError
 from visagist.core.events import EventCallback, Progress
-from visagist.evaluation.baselines import Paster, jittered
-from visagist.evaluation.evaluation_data import Appearance, Case, Source, follows_previous
-from visagist.evaluation.frame_matching import FrameMatching, check_same_scene, doubts
-from visagist.evaluation.impostors import strangers_to
+from visagist.evaluation.baselines import CopyPaste, jittered
+from visagist.evaluation.evaluation_data import EvaluationData, FaceObservations, Source, follows_previous
+from visagist.evaluation.frame_matching import FrameMatching, check_same_scene, mismatch_flags
+from visagist.evaluation.impostors import impostors_for
 from visagist.evaluation.metrics.background import is_changed, outside_psnr, planes_changed_outside
-from visagist.evaluation.observe import COVERAGE, crop_of, look
+from visagist.evaluation.observe import COVERAGE, crop_of, observe_faces
 from visagist.evaluation.result import NOISE, PASTE, RENDER, TARGET, Coverage, Flag
 from visagist.faces import Face, compose, crop_matrix, crop_side, hull_mask, invert, transform
 from visagist.media import Frame, Reader
@@ -26,29 +26,29 @@ from visagist.merging.pipeline import Merged, merge_frames
 from visagist.models.bundle import TrainedNetwork
 
 STEP = "evaluate"
-MIN_CROP, MAX_CROP, CROP_GRAIN = 128, 384, 32  # px, side of the crops
+MIN_CROP, MAX_CROP, CROP_STEP = 128, 384, 32  # px, side of the crops
 WORKERS = 2
-WAITING_FRAMES = 12  # in work at the same time
+WAITING_FRAMES = 12  # queued or being processed
 NOT_SWAPPED = "not swapped: the render shows the target's own face"
-NOT_JUDGED = "not judged: the performer's landmarks are uncertain (turned away or covered)"
+NOT_EVALUATED = "not evaluated: the performer's landmarks are uncertain (turned away or covered)"
 NO_FACE = "no face found in the render where the target has one"
 NO_MATCH = "no frame of the render at this time"
 
 
 @dataclass(frozen=True, eq=False)
 class Performer:
-    """Whose face was replaced."""
+    """The performer's faces in the target."""
 
-    faces: list[Face]  # those that can be judged, in frame order; at least one
-    uncertain: list[Face]  # turned away or covered: they count for the coverage only
+    faces: list[Face]  # those to evaluate, in frame order; at least one
+    uncertain: list[Face]  # turned away or covered; they count for the coverage only
 
     def __len__(self) -> int:
         return len(self.faces) + len(self.uncertain)
 
 
 @dataclass(frozen=True, eq=False)
-class Repeat:
-    """The merge that made the render, to be made again for its mask without being written."""
+class RepeatedMerge:
+    """The merge that made the render, repeated in memory to recover its mask."""
 
     run: TrainedNetwork
     options: MergeOptions
@@ -56,18 +56,18 @@ class Repeat:
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
-    """Everything there is to judge."""
+class CollectedFrames:
+    """Everything that the metrics and the report need."""
 
-    case: Case  # the render judged
-    baselines: tuple[Appearance, ...]
+    data: EvaluationData  # with the render as the evaluated footage
+    baselines: tuple[FaceObservations, ...]
     coverage: Coverage
     planes_changed_outside: int | None  # None: the merge was not repeated
     flags: tuple[Flag, ...]
 
 
 class _Crops:
-    """Crops of every frame that may be judged, in memory-mapped files."""
+    """Crops of every frame to evaluate, in memory-mapped files."""
 
     def __init__(self, folder: Path, count: int, size: int) -> None:
         def store(name: str, *channels: int) -> NDArray[np.uint8]:
@@ -81,8 +81,8 @@ class _Crops:
 
 
 @dataclass(frozen=True, eq=False)
-class _Taken:
-    """What is known of one frame besides its crops."""
+class _CollectedFrame:
+    """Measurements of one frame, besides its crops."""
 
     face: Face
     matrix: NDArray[np.float64]  # (2, 3) frame px to crop px
@@ -94,39 +94,39 @@ class _Taken:
 
 
 def crop_size(faces: list[Face]) -> int:
-    """The side in px at which the crops are about native size."""
+    """Side in px at which crops are about native size."""
     native = float(np.median([crop_side(face.alignment, COVERAGE) for face in faces]))
-    return int(np.clip(round(native / CROP_GRAIN) * CROP_GRAIN, MIN_CROP, MAX_CROP))
+    return int(np.clip(round(native / CROP_STEP) * CROP_STEP, MIN_CROP, MAX_CROP))
 
 
-def gather(
+def collect_frames(
     matching: FrameMatching,
     performer: Performer,
     source: Source,
     *,
     folder: Path,
-    repeat: Repeat | None = None,
+    repeat: RepeatedMerge | None = None,
     is_self_swap: bool = False,
     deinterlace: bool = False,
     seek: bool = True,
     events: EventCallback,
-) -> Gathered:
-    """Read target and render side by side and look at every face.
+) -> CollectedFrames:
+    """Read target and render side by side and run the detectors on every face.
 
     Args:
-        matching: target, render and offset; its counts are filled.
-        performer: whose face is judged.
-        source: real faces of the source; the size of its crops is the case's.
+        matching: target, render and offset; its counts are updated.
+        performer: the faces to evaluate.
+        source: real faces of the source; all crops get the size of its crops.
         folder: for the crops; the caller deletes it.
-        repeat: the merge that made the render, if it is known: the mask is then the merge's own.
-        is_self_swap: every frame that the merge went through counts as swapped, even if no change shows. A perfect
-            self-swap changes nothing; leaving out such frames would leave out the best ones.
-        deinterlace: of the target.
+        repeat: the merge that made the render, if known; it provides the mask.
+        is_self_swap: count every merged frame as swapped, even without a visible change: a perfect self-swap changes
+            nothing, and leaving out such frames would leave out the best ones.
+        deinterlace: deinterlace the target.
         seek: as in `Reader`, for the target.
-        events: receives progress.
+        events: callback receiving progress.
 
     Raises:
-        EvaluationError: the two do not match, show different things, or the render shows no face.
+        EvaluationError: render and target do not match or show different scenes, or the render shows no face.
         FootageError: a file cannot be read.
     """
     target, render = matching.target, matching.render
@@ -136,7 +136,7 @@ def gather(
             "frames are compared pixel by pixel, so give the render at the target's size"
         )
     crops = _Crops(folder, len(performer.faces), source.crops.shape[1])
-    paster = Paster.plan(source, performer.faces)
+    paster = CopyPaste.plan(source, performer.faces)
     with Reader(target, deinterlace=deinterlace, seek=seek) as ours, Reader(render) as theirs:
         pairs = _with_merges(ours, theirs, matching, repeat)
         taken, changed = _take_all(pairs, performer, paster, crops, events)
@@ -145,14 +145,14 @@ def gather(
         raise EvaluationError(f"{render.path}: has no frame at a time at which {target.path} shows the performer")
     outside = np.array([entry.outside for entry in taken])
     check_same_scene(matching, outside)
-    judged, seen, *others = _look_at_all(taken, crops, outside, events)
-    if not judged.is_found.any():
+    evaluated, seen, *others = _observe_all(taken, crops, outside, events)
+    if not evaluated.is_found.any():
         raise EvaluationError(f"{render.path}: no face found in any of the {len(taken)} frames that should show one")
     count = len(taken)
     is_swapped = np.array([entry.is_swapped for entry in taken])
     if is_self_swap:
         is_swapped = np.array([repeat is None or mask.any() for mask in crops.masks[:count]])
-    case = Case(
+    data = EvaluationData(
         frames=np.array([entry.face.frame for entry in taken]),
         times=np.array([float(entry.face.time) for entry in taken]),
         follows=follows_previous([entry.face for entry in taken]),
@@ -161,24 +161,24 @@ def gather(
         hulls=crops.hulls[:count],
         is_swapped=is_swapped,
         target=seen,
-        judged=judged,
+        evaluated=evaluated,
         source=source,
-        strangers=strangers_to(source, seen),
+        impostors=impostors_for(source, seen),
     )
     changed += [entry.face for entry, swapped in zip(taken, is_swapped, strict=True) if swapped]
-    return Gathered(
-        case,
+    return CollectedFrames(
+        data,
         (seen, *others),
         _coverage(matching, performer, changed),
         max((entry.planes_changed for entry in taken if entry.planes_changed is not None), default=None),
-        (*doubts(matching, case, performer.faces, outside), *_flags(matching, case, performer)),
+        (*mismatch_flags(matching, data, performer.faces, outside), *_flags(matching, data, performer)),
     )
 
 
 def _with_merges(
-    ours: Iterable[Frame], theirs: Iterable[Frame], matching: FrameMatching, repeat: Repeat | None
+    ours: Iterable[Frame], theirs: Iterable[Frame], matching: FrameMatching, repeat: RepeatedMerge | None
 ) -> Iterator[tuple[Frame, Frame, Merged | None]]:
-    """Matched frames of target and render, and the same merge made again."""
+    """Matched frames of target and render, each with the repeated merge."""
     merges: deque[Merged] = deque()
 
     def originals() -> Iterator[Frame]:
@@ -196,24 +196,24 @@ def _with_merges(
 def _take_all(
     pairs: Iterable[tuple[Frame, Frame, Merged | None]],
     performer: Performer,
-    paster: Paster,
+    paster: CopyPaste,
     crops: _Crops,
     events: EventCallback,
-) -> tuple[list[_Taken], list[Face]]:
-    """Fill the crops; what else is known of each frame, in order, and which uncertain faces were changed."""
-    taken: list[_Taken] = []
+) -> tuple[list[_CollectedFrame], list[Face]]:
+    """Fill `crops`; return the other measurements in order, and the uncertain faces that were changed."""
+    taken: list[_CollectedFrame] = []
     changed: list[Face] = []
-    waiting: deque[Future[_Taken]] = deque()
-    judged, uncertain = ({face.frame: face for face in faces} for faces in (performer.faces, performer.uncertain))
+    waiting: deque[Future[_CollectedFrame]] = deque()
+    evaluated, uncertain = ({face.frame: face for face in faces} for faces in (performer.faces, performer.uncertain))
 
     def finish(leave: int) -> None:
         while len(waiting) > leave:
             taken.append(waiting.popleft().result())
-            events(Progress("read frames", len(taken), len(judged)))
+            events(Progress("read frames", len(taken), len(evaluated)))
 
     with ThreadPoolExecutor(WORKERS, "crops") as pool:
         for frame, shown, merged in pairs:
-            if face := judged.get(frame.index):
+            if face := evaluated.get(frame.index):
                 number = len(taken) + len(waiting)
                 waiting.append(pool.submit(_take, number, frame, shown, face, merged, paster, crops))
                 finish(WAITING_FRAMES)
@@ -226,9 +226,8 @@ def _take_all(
 
 
 def _take(
-    number: int, frame: Frame, shown: Frame, face: Face, merged: Merged | None, paster: Paster, crops: _Crops
-) -> _Taken:
-    """Crop one frame."""
+    number: int, frame: Frame, shown: Frame, face: Face, merged: Merged | None, paster: CopyPaste, crops: _Crops
+) -> _CollectedFrame:
     matrix, expected, hull = _place(face, crops.size)
     target, render = crop_of(frame, matrix, crops.size), crop_of(shown, matrix, crops.size)
     crops.target[number], crops.render[number], crops.hulls[number] = target, render, hull
@@ -237,7 +236,7 @@ def _take(
     crops.noise[number], unjitter = jittered(target, face.frame)
     outside = outside_psnr(frame, shown, face.landmarks)
     planes = None if merged is None else planes_changed_outside(merged)
-    return _Taken(face, matrix, expected, outside, is_changed(target, render, hull), unjitter, planes)
+    return _CollectedFrame(face, matrix, expected, outside, is_changed(target, render, hull), unjitter, planes)
 
 
 def _place(face: Face, size: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint8]]:
@@ -256,19 +255,19 @@ def _mask_in_crop(merged: Merged, matrix: NDArray[np.float64], size: int) -> NDA
     return np.asarray(cv2.warpAffine(weight, compose(matrix, shift), (size, size), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def _look_at_all(
-    taken: list[_Taken], crops: _Crops, outside: NDArray[np.float64], events: EventCallback
-) -> tuple[Appearance, ...]:
-    """Render, unswapped target, copy-paste and noise."""
+def _observe_all(
+    taken: list[_CollectedFrame], crops: _Crops, outside: NDArray[np.float64], events: EventCallback
+) -> tuple[FaceObservations, ...]:
+    """Observations of render, unswapped target, copy-paste and jittered target."""
     count = len(taken)
     to_frame = np.stack([invert(entry.matrix) for entry in taken])
     unjittered = np.stack([compose(back, entry.unjitter) for back, entry in zip(to_frame, taken, strict=True)])
     expected = np.stack([entry.expected for entry in taken])
     unknown = np.full(count, np.nan)
-    views: list[Appearance] = []
+    views: list[FaceObservations] = []
 
     def progress(number: int) -> None:
-        events(Progress("look at faces", len(views) * count + number, 4 * count, "faces"))
+        events(Progress("analyze faces", len(views) * count + number, 4 * count, "faces"))
 
     for name, pictures, matrices, psnr in (
         (RENDER, crops.render, to_frame, outside),
@@ -276,7 +275,9 @@ def _look_at_all(
         (PASTE, crops.paste, to_frame, unknown),
         (NOISE, crops.noise, unjittered, unknown),
     ):
-        views.append(look(name, pictures[:count], matrices, expected, psnr, embeds=name != NOISE, on_progress=progress))
+        views.append(
+            observe_faces(name, pictures[:count], matrices, expected, psnr, embeds=name != NOISE, on_progress=progress)
+        )
     return tuple(views)
 
 
@@ -292,16 +293,16 @@ def _coverage(matching: FrameMatching, performer: Performer, changed: list[Face]
     )
 
 
-def _flags(matching: FrameMatching, case: Case, performer: Performer) -> list[Flag]:
+def _flags(matching: FrameMatching, data: EvaluationData, performer: Performer) -> list[Flag]:
     flags = [Flag(NO_MATCH, frame) for frame in matching.target_only]
-    flags += [Flag(NOT_JUDGED, face.frame, float(face.time)) for face in performer.uncertain]
+    flags += [Flag(NOT_EVALUATED, face.frame, float(face.time)) for face in performer.uncertain]
     if matching.render_only:
         flags.append(Flag(f"{matching.render_only} frames of the render match no frame of the target"))
-    for i, (frame, time) in enumerate(zip(case.frames.tolist(), case.times.tolist(), strict=True)):
-        if not case.judged.is_found[i]:
+    for i, (frame, time) in enumerate(zip(data.frames.tolist(), data.times.tolist(), strict=True)):
+        if not data.evaluated.is_found[i]:
             flags.append(Flag(NO_FACE, frame, time))
-        if not case.is_swapped[i]:
+        if not data.is_swapped[i]:
             flags.append(Flag(NOT_SWAPPED, frame, time))
-        if not case.target.is_found[i]:
+        if not data.target.is_found[i]:
             flags.append(Flag("no face found in the target's crop", frame, time))
     return flags

@@ -1,8 +1,8 @@
-"""dlib's face embedding (Davis King, CC0), which no training here ever sees.
+"""dlib's face embedding (Davis King, CC0), an independent measure of identity because training never uses it.
 
-A swapper trained with SFace in its loss is praised for it by SFace; dlib's network has other training pictures and
-another loss. Its cosines lie close together: over 20 people (yaw below 45 degrees) single faces of one person have 0.93
-to 1.00 (first percentile to greatest, median 0.98), of two people 0.75 to 0.92 (least to 99th percentile, median 0.85).
+Its cosines lie close together. Over 20 people (yaw below 45 degrees), pairs of faces of the same person have 0.93 to
+1.00 (1st percentile to maximum, median 0.98), of different people 0.75 to 0.92 (minimum to 99th percentile, median
+0.85).
 """
 
 import numpy as np
@@ -15,18 +15,18 @@ from visagist.media import Frame
 from visagist.zoo.sessions import session
 
 SIDE = 150  # px, the network's input
-CENTRE = (0.5, 0.43)  # of the side, where the mean of both eyes and the mouth lies
+CENTRE = (0.5, 0.43)  # of the side; position of the mean of both eyes and the mouth
 DISTANCE = 0.45  # of the side, from eye to mouth
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
-# Between mean directions: greatest of two people 0.936 (95th percentile 0.919), least of one person's halves 0.975.
+# Between mean directions: at most 0.936 for different people (95th percentile 0.919), at least 0.975 for the same one.
 SAME_PERSON = 0.93
 
 
 def chip_matrix(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
-    """From frame px to px of the upright 150 px picture that the network looks at, `(2, 3)`.
+    """`(2, 3)` matrix from frame px to px of the network's upright 150 px input.
 
     Raises:
-        GeometryError: eyes and mouth lie in one place.
+        GeometryError: eyes or eyes and mouth coincide.
     """
     mesh = landmarks[:, :2].astype(np.float64)
     right, left, mouth = mesh[RIGHT_EYE, :].mean(0), mesh[LEFT_EYE, :].mean(0), mesh[LIPS, :].mean(0)
@@ -42,12 +42,10 @@ def chip_matrix(landmarks: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def embed_independent(frame: Frame, landmarks: NDArray[np.floating]) -> NDArray[np.float32]:
-    """The embedding `(128,)`, unit length, of the face at `landmarks` `(478, 2 or 3)` px.
-
-    One at a time: a batch is no faster (11 ms per face and thread).
+    """Embedding `(128,)`, unit length, of the face at `landmarks` `(478, 2 or 3)` px; 11 ms per face and thread.
 
     Raises:
-        GeometryError: eyes and mouth lie in one place.
+        GeometryError: eyes or eyes and mouth coincide.
     """
     chip = frame.warp(chip_matrix(landmarks), (SIDE, SIDE))  # (150, 150, 3) RGB in [0, 1]
     tensor = np.ascontiguousarray(chip.transpose(2, 0, 1)[None] * np.float32(255))  # (1, 3, 150, 150)
@@ -57,7 +55,7 @@ def embed_independent(frame: Frame, landmarks: NDArray[np.floating]) -> NDArray[
 
 
 def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean direction `(128,)`, unit length, of `(N, 128)` without rows of NaN; NaN if there is no other.
+    """Mean direction `(128,)`, unit length, of embeddings `(N, 128)`, ignoring rows of NaN; NaN if no other is left.
 
     >>> mean_direction(np.array([[1.0, 0.0], [np.nan, np.nan], [0.0, 1.0]], np.float32))
     array([0.70710677, 0.70710677], dtype=float32)
@@ -69,8 +67,8 @@ def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def is_same_person(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
-    """Whether two mean directions `(128,)` may be one person's; not if either is unknown.
+    """Whether two mean directions `(128,)` may belong to the same person; False if either is NaN.
 
-    Of 190 pairs of different people two are taken for one.
+    Wrong for 2 of 190 pairs of different people.
     """
     return bool(one @ other >= SAME_PERSON)

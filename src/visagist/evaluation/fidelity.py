@@ -1,7 +1,6 @@
-"""How near a picture comes to the right answer, inside a mask.
+"""SSIM, PSNR and MS-SSIM against a ground truth, inside a mask; by torchmetrics, which returns the SSIM map.
 
-SSIM, PSNR and MS-SSIM are those of torchmetrics, which gives the SSIM map that a mean inside a mask needs; training
-minimises another SSIM (`training.losses`). A mean over pixels is fooled by blur: read it beside the sharpness.
+These are not the SSIM of `training.losses`. Means over pixels are fooled by blur; read them beside the sharpness.
 """
 
 from collections.abc import Callable
@@ -20,15 +19,15 @@ from torchmetrics.functional.image import (
 Pictures = NDArray[Any]  # (N, S, S, 3) RGB, uint8, or float32 in [0, 1]
 Masks = NDArray[np.uint8]  # (N, S, S), above 127 inside
 
-SIGMA, RADIUS = 1.5, 5  # px, of the window of Wang et al.: 11 x 11
-MIN_MS_SSIM_SIDE = 176  # px; below it the window does not fit into the fifth scale
+SIGMA, RADIUS = 1.5, 5  # px, of Wang et al.'s 11 x 11 window
+MIN_MS_SSIM_SIDE = 176  # px; in smaller pictures the window does not fit into the fifth scale
 
 
 def masked_ssim(pictures: Pictures, originals: Pictures, masks: Masks) -> NDArray[np.float64]:
     """Mean of the SSIM map over the mask and the three channels, `(N,)` in [-1, 1]; NaN if the mask is empty.
 
     Wang, Bovik, Sheikh, Simoncelli 2004, "Image quality assessment: from error visibility to structural similarity".
-    The map is that of the whole pictures: at the mask's edge the windows look 5 px beyond it.
+    The map is computed on the whole pictures, so at the mask's edge windows include 5 px beyond it.
     """
     return _each(_ssim, pictures, originals, masks)
 
@@ -39,10 +38,10 @@ def masked_psnr(pictures: Pictures, originals: Pictures, masks: Masks) -> NDArra
 
 
 def masked_ms_ssim(pictures: Pictures, originals: Pictures, masks: Masks) -> NDArray[np.float64]:
-    """MS-SSIM of pictures whose outside is taken from the originals, `(N,)` in [0, 1]; NaN if the mask is empty.
+    """MS-SSIM with the pixels outside the mask taken from the originals, `(N,)` in [0, 1]; NaN if the mask is empty.
 
-    Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity for image quality assessment". It has no map to
-    average inside a mask. The outside counts as right and raises the value: compare only values of one coverage.
+    Wang, Simoncelli, Bovik 2003, "Multi-scale structural similarity for image quality assessment". MS-SSIM has no map
+    to average inside a mask. The identical outside raises the value, so compare only values of the same coverage.
 
     Raises:
         ValueError: the pictures are smaller than `MIN_MS_SSIM_SIDE`.
@@ -62,7 +61,7 @@ def _each(
 
 def _ssim(picture: Pictures, original: Pictures, inside: NDArray[np.bool_]) -> float:
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    # Windows centred in the mask see nothing beyond this, so the map there is that of the whole pictures.
+    # Windows centred in the mask do not reach beyond this, so the map inside it equals that of the whole pictures.
     y0, x0 = max(0, int(rows[0]) - RADIUS), max(0, int(columns[0]) - RADIUS)
     place = np.s_[y0 : int(rows[-1]) + RADIUS + 1, x0 : int(columns[-1]) + RADIUS + 1]
     _, values = structural_similarity_index_measure(
@@ -88,7 +87,7 @@ def _ms_ssim(picture: Pictures, original: Pictures, inside: NDArray[np.bool_]) -
 
 
 def _tensor(picture: Pictures) -> Tensor:
-    """`(1, 3, h, w)` float32 in [0, 1], channels last in memory: twice as fast."""
+    """`(1, 3, h, w)` float32 in [0, 1], channels last in memory, which is twice as fast."""
     return _plain(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
 
 

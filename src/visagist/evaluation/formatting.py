@@ -1,4 +1,4 @@
-"""Numbers as people read them, in the terminal and in the report."""
+"""Formatting of numbers for the terminal and the report."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ DASH = "–"
 
 
 def missing(figure: Figure | None) -> str:
-    """Why a value is not there.
+    """Why a value is missing.
 
     >>> missing(Figure(math.nan, math.nan, math.nan, math.nan, 0))
     'no frame could be measured'
@@ -24,7 +24,7 @@ def missing(figure: Figure | None) -> str:
 
 
 def decimals(values: Sequence[float]) -> int:
-    """Decimals that show three digits of the first value that has any.
+    """Decimals that show three significant digits of the first value that is finite and not 0.
 
     >>> decimals([math.nan, 0.0, 1.234]), decimals([41.2]), decimals([0.00123])
     (2, 1, 4)
@@ -34,7 +34,7 @@ def decimals(values: Sequence[float]) -> int:
 
 
 def number(value: float, places: int) -> str:
-    """A number as it is printed: a dash for NaN, a true minus, an exact zero without decimals.
+    """A number with a dash for NaN, a typographic minus, and an exact zero without decimals.
 
     >>> number(-0.5, 2), number(0.0, 2), number(math.nan, 2), number(math.inf, 2)
     ('−0.50', '0', '–', '∞')
@@ -50,7 +50,7 @@ def number(value: float, places: int) -> str:
 
 
 def quantity(value: float, unit: str) -> str:
-    """A value with its unit, at three digits.
+    """A value with three significant digits and its unit.
 
     >>> quantity(2.934, "°"), quantity(31.23, "dB"), quantity(0.5, "")
     ('2.93°', '31.2 dB', '0.500')
@@ -66,7 +66,7 @@ def interval(figure: Figure, places: int, between: str) -> str:
 
 
 def share_text(share: float) -> str:
-    """A share in percent; 100 only if it is all.
+    """A share in percent; never rounded up to 100 %.
 
     >>> share_text(0.9999), share_text(1.0), share_text(0.5), share_text(math.nan)
     ('99.9 %', '100 %', '50.0 %', '–')

@@ -1,4 +1,4 @@
-"""Every metric on everything that was gathered."""
+"""Computes all metrics for the render and its baselines."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist.core.events import EventCallback, Progress
-from visagist.evaluation.collect_frames import Gathered
-from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.collect_frames import CollectedFrames
+from visagist.evaluation.evaluation_data import EvaluationData
 from visagist.evaluation.metric import Figure, Metric, badness, evaluate_metric
 from visagist.evaluation.metrics import all_metrics
 from visagist.evaluation.result import NOISE, Column, Evaluation, Strip
@@ -19,7 +19,7 @@ SPREAD_STRIPS = 6  # frames shown besides the worst ones
 
 
 def measure(
-    gathered: Gathered,
+    collected: CollectedFrames,
     *,
     render: Path,
     target: Path,
@@ -31,66 +31,66 @@ def measure(
     notes: tuple[str, ...],
     events: EventCallback,
 ) -> Evaluation:
-    """Figures and curves of the render and its baselines, with what else is known of them as in `Evaluation`.
+    """Compute figures and curves of the render and its baselines; the other arguments are fields of `Evaluation`.
 
     Raises:
-        EvaluationError: a self-swap of two people.
+        EvaluationError: in a self-swap, source and target show different people.
     """
-    case, metrics = gathered.case, all_metrics()
+    data, metrics = collected.data, all_metrics()
     if is_self_swap:
-        check_same_person(case)
+        check_same_person(data)
     columns: list[Column] = []
-    everything = (case.judged, *gathered.baselines)
+    everything = (data.evaluated, *collected.baselines)
     for done, appearance in enumerate(everything, 1):
-        columns.append(_column(case.judging(appearance), metrics))
+        columns.append(_column(data.with_evaluated(appearance), metrics))
         events(Progress("measure", done, len(everything), "columns"))
-    self_swap = {**compare_self(case), "flicker": columns[0].figures["flicker"]} if is_self_swap else {}
+    self_swap = {**compare_self(data), "flicker": columns[0].figures["flicker"]} if is_self_swap else {}
     return Evaluation(
         render=render,
         target=target,
         source=source,
         metrics=metrics,
         columns=tuple(columns),
-        frames=case.frames,
-        follows=case.follows,
-        times=case.times,
-        coverage=gathered.coverage,
-        planes_changed_outside=gathered.planes_changed_outside,
+        frames=data.frames,
+        follows=data.follows,
+        times=data.times,
+        coverage=collected.coverage,
+        planes_changed_outside=collected.planes_changed_outside,
         reconstruction=reconstruction,
         self_swap=self_swap,
-        flags=gathered.flags,
-        strips=_strips(case, columns[0], metrics),
+        flags=collected.flags,
+        strips=_strips(data, columns[0], metrics),
         provenance=provenance,
         settings=settings,
         notes=notes,
-        is_mask_known=gathered.planes_changed_outside is not None,
+        is_mask_known=collected.planes_changed_outside is not None,
     )
 
 
-def _column(case: Case, metrics: tuple[Metric, ...]) -> Column:
+def _column(data: EvaluationData, metrics: tuple[Metric, ...]) -> Column:
     figures: dict[str, Figure] = {}
     curves: dict[str, NDArray[np.float64]] = {}
     for metric in metrics:
-        if metric.has_noise_floor or case.judged.name != NOISE:
-            figures[metric.name], curves[metric.name] = evaluate_metric(metric, case)
-    return Column(case.judged.name, figures, curves)
+        if metric.has_noise_floor or data.evaluated.name != NOISE:
+            figures[metric.name], curves[metric.name] = evaluate_metric(metric, data)
+    return Column(data.evaluated.name, figures, curves)
 
 
-def _strips(case: Case, column: Column, metrics: tuple[Metric, ...]) -> tuple[Strip, ...]:
-    """Frames spread over the footage, and the worst one of each metric."""
+def _strips(data: EvaluationData, column: Column, metrics: tuple[Metric, ...]) -> tuple[Strip, ...]:
+    """Evenly spaced frames, and the worst frame of each metric."""
     worst: dict[int, list[str]] = {}
     for metric in metrics:
         worse = badness(column.curves[metric.name], metric.better)
         if np.isfinite(worse).any():
             worst.setdefault(int(np.nanargmax(worse)), []).append(metric.name)
-    count = len(case.frames)
+    count = len(data.frames)
     spread = np.linspace(0, count - 1, min(SPREAD_STRIPS, count)).round().astype(int).tolist()
     return tuple(
         Strip(
-            frame=int(case.frames[i]),
-            time=float(case.times[i]),
-            target=np.array(case.target.crops[i]),  # copied: the crops' files are about to be deleted
-            render=np.array(case.judged.crops[i]),
+            frame=int(data.frames[i]),
+            time=float(data.times[i]),
+            target=np.array(data.target.crops[i]),  # a copy, because the files of the crops will be deleted
+            render=np.array(data.evaluated.crops[i]),
             worst_in=tuple(worst.get(i, ())),
         )
         for i in sorted({*spread, *worst})

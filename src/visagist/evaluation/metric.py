@@ -1,7 +1,7 @@
-"""Metrics and the figures they give over a case.
+"""The interface of metrics, and the statistics of their values over frames.
 
-`Metric.measure` gives one value per frame; `evaluate_metric` makes a `Figure` of them: the median, or what
-`Metric.combine` makes of all frames, with a confidence interval.
+`Metric.measure` returns values per frame; `evaluate_metric` reduces them to a `Figure`: the median, or the result of
+`Metric.combine`, with a confidence interval.
 """
 
 from collections.abc import Callable
@@ -11,12 +11,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.evaluation_data import EvaluationData
 
 RESAMPLES = 400  # of the bootstrap
-BLOCK_S = 1.0  # neighbouring frames are alike, so the bootstrap draws stretches of this length
-CURVE_REACH_S = 1.0  # before and after a frame, for the curve of a metric that combines frames
-MIN_CURVE_FRAMES = 12  # measured frames within that reach
+BLOCK_S = 1.0  # neighbouring frames are correlated, so the bootstrap draws blocks of this length
+CURVE_REACH_S = 1.0  # before and after each frame: window for the curve of a metric that combines frames
+MIN_CURVE_FRAMES = 12  # measured frames in that window
 CONFIDENCE = 0.95
 
 Better = Literal["higher", "lower", "one", "neither"]
@@ -25,51 +25,53 @@ Combine = Callable[[NDArray[np.float64]], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A measure of a case."""
+    """A measure of a data."""
 
     name: str  # key in the JSON
     title: str
     unit: str  # "" for a ratio or a cosine
-    better: Better  # "one": 1 is right, above and below are wrong
+    better: Better  # "one": the ideal value is 1
     formula: str
-    source: str  # where it comes from: a paper, a network
+    source: str  # paper or network
     fooled_by: str
-    measure: Callable[[Case], NDArray[np.float64]]  # (N,) or (N, K), by frame; NaN where there is nothing to measure
-    combine: Combine | None = None  # (M, K) or (M,) to a value; None: the median of (M,)
+    measure: Callable[
+        [EvaluationData], NDArray[np.float64]
+    ]  # (N,) or (N, K), by frame; NaN where there is nothing to measure
+    combine: Combine | None = None  # from (M, K) or (M,) to one value; None: the median of (M,)
     aim: float | None = None  # what visagist's own renders should reach
-    needs_mask: bool = False  # not judged where the outline of the face stands in for the merge's mask
-    has_noise_floor: bool = False  # also measured on the jittered target, for what the detectors' noise accounts for
-    order: int = 100  # of the report, rising; metrics of the same order keep their order in the file
+    needs_mask: bool = False  # shown without a verdict if the mask of the merge is unknown
+    has_noise_floor: bool = False  # also measured on the jittered target, to show the noise of the detectors
+    order: int = 100  # position in the report, ascending; metrics with equal order keep the order of their file
 
 
 @dataclass(frozen=True)
 class Figure:
-    """The value of a metric over a case; NaN where nothing could be measured."""
+    """The value of a metric over all frames; NaN where nothing could be measured."""
 
-    value: float  # the median, or what the metric combines to
+    value: float  # the median, or the result of `Metric.combine`
     low: float  # ends of the 95 % confidence interval of `value`
     high: float
-    p95: float  # 95th percentile of the frames towards the worse side; NaN for combined metrics
+    p95: float  # value that 95 % of the frames reach or exceed in quality; NaN for combined metrics
     count: int  # measured frames
 
 
-def evaluate_metric(metric: Metric, case: Case) -> tuple[Figure, NDArray[np.float64]]:
-    """The figure of a metric and its curve `(N,)` over the frames.
+def evaluate_metric(metric: Metric, data: EvaluationData) -> tuple[Figure, NDArray[np.float64]]:
+    """The figure of a metric, and its curve `(N,)` over the frames.
 
-    Only frames that the render changed count; all do if it changed none. The curve of a metric that combines frames
-    is what it gives for a second before and after each frame.
+    Only frames that the render changed count, unless it changed none. The curve of a metric that combines frames is its
+    value over the second before and after each frame.
     """
-    values = np.array(metric.measure(case))
-    if case.is_swapped.any():
-        values[~case.is_swapped] = np.nan
-    curve = values if metric.combine is None else _moving(values, case.times, metric.combine)
-    return figure_of(values, case.times, metric.combine, metric.better), curve
+    values = np.array(metric.measure(data))
+    if data.is_swapped.any():
+        values[~data.is_swapped] = np.nan
+    curve = values if metric.combine is None else _moving(values, data.times, metric.combine)
+    return figure_of(values, data.times, metric.combine, metric.better), curve
 
 
 def figure_of(
     values: NDArray[np.float64], times: NDArray[np.float64], combine: Combine | None, better: Better
 ) -> Figure:
-    """The figure of values over frames.
+    """Summarise values over frames.
 
     Args:
         values: `(N,)`, or `(N, K)` with `combine`; NaN where nothing was measured.
@@ -88,13 +90,12 @@ def figure_of(
 
 
 def bootstrap(values: NDArray[np.float64], times: NDArray[np.float64], combine: Combine | None) -> tuple[float, float]:
-    """The 95 % confidence interval of `combine(values)`, or of the median, by a moving-block bootstrap.
+    """95 % confidence interval of `combine(values)`, or of the median, by a moving-block bootstrap with a fixed seed.
 
-    Künsch 1989, "The jackknife and the bootstrap for general stationary observations". The draws are the same at
-    every call.
+    Künsch 1989, "The jackknife and the bootstrap for general stationary observations".
 
     Args:
-        values: `(M,)` or `(M, K)`, in order of time.
+        values: `(M,)` or `(M, K)`, ordered by time.
         times: `(M,)` s.
         combine: as in `Metric`.
     """
@@ -113,7 +114,7 @@ def bootstrap(values: NDArray[np.float64], times: NDArray[np.float64], combine: 
 
 
 def badness(values: NDArray[np.float64], better: Better) -> NDArray[np.float64]:
-    """Values `(N,)` on a scale where more is worse; all NaN if the metric has no better side."""
+    """Values `(N,)` mapped so that larger is worse; all NaN if neither direction is better."""
     if better == "neither":
         return np.full_like(values, np.nan)
     return {"higher": -values, "lower": values, "one": np.abs(values - 1)}[better]
@@ -124,7 +125,7 @@ def _is_known(values: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def _moving(values: NDArray[np.float64], times: NDArray[np.float64], combine: Combine) -> NDArray[np.float64]:
-    """`combine` of the frames around each."""
+    """`combine` over a window around each frame."""
     is_known = _is_known(values)
     known, at = values[is_known], times[is_known]
     starts = np.searchsorted(at, times - CURVE_REACH_S)
@@ -134,7 +135,7 @@ def _moving(values: NDArray[np.float64], times: NDArray[np.float64], combine: Co
 
 
 def _p95(values: NDArray[np.float64], better: Better) -> float:
-    """The value that 95 % of the frames are not worse than."""
+    """The value that 95 % of the frames are at least as good as."""
     if better == "one":
         return float(values[np.argsort(badness(values, better), kind="stable")[int(0.95 * (len(values) - 1))]])
     return float(np.quantile(values, 0.05 if better == "higher" else 0.95))

@@ -1,7 +1,7 @@
-"""What the detectors see in crops of the target, the render, the baselines and the source.
+"""Runs the detectors on crops of the target, the render, the baselines and the source.
 
-All are looked at in the same crop, from the box of the target's landmarks: two appearances differ only by what is in
-the pictures.
+All are detected in the same crop, starting from the box of the target's landmarks, so that observations differ only by
+the content of the pictures.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from visagist.core.errors import EvaluationError
 from visagist.evaluation.embedder import embed_independent
-from visagist.evaluation.evaluation_data import Appearance, Source
+from visagist.evaluation.evaluation_data import FaceObservations, Source
 from visagist.faces import blendshapes, crop_matrix, embed, find_landmarks, head_pose, hull_mask, transform_landmarks
 from visagist.faceset import Faceset, read_crop
 from visagist.media import Frame, frame_from_rgb
@@ -25,7 +25,7 @@ MIN_SOURCE_FACES = 4
 MIN_MESH_SCORE = 0.0
 
 
-def look(
+def observe_faces(
     name: str,
     crops: NDArray[np.uint8],
     to_frame: NDArray[np.float64],
@@ -34,16 +34,16 @@ def look(
     *,
     embeds: bool,
     on_progress: Callable[[int], None],
-) -> Appearance:
-    """What the detectors see in crops.
+) -> FaceObservations:
+    """Run the detectors on crops.
 
     Args:
-        name: of the appearance.
+        name: name of the observations.
         crops: `(N, S, S, 3)` RGB.
         to_frame: `(N, 2, 3)` crop px to frame px.
-        expected: `(N, 478, 2)` crop px, the target's landmarks: where the face is looked for.
-        outside: as in `Appearance`.
-        embeds: whether to embed the faces; if not, embeddings are NaN.
+        expected: `(N, 478, 2)` crop px, the target's landmarks, near which the face is expected.
+        outside: as in `FaceObservations`.
+        embeds: whether to compute embeddings; if not, they are NaN.
         on_progress: called with the number of crops done.
     """
 
@@ -68,19 +68,19 @@ def look(
             sface[i] = embed(frame, mesh.landmarks)
 
     _in_parallel(see, len(crops), on_progress)
-    return Appearance(name, crops, landmarks, scores, poses, shapes, independent, sface, outside)
+    return FaceObservations(name, crops, landmarks, scores, poses, shapes, independent, sface, outside)
 
 
-def look_at_source(faceset: Faceset, size: int, on_progress: Callable[[int], None]) -> Source:
-    """Real faces of the source, spread evenly over the faceset.
+def observe_source(faceset: Faceset, size: int, on_progress: Callable[[int], None]) -> Source:
+    """Sample real faces of the source evenly over the faceset.
 
     Args:
-        faceset: of the source.
-        size: px, side of the crops.
+        faceset: faceset of the source.
+        size: side of the crops, px.
         on_progress: called with the number of faces done.
 
     Raises:
-        EvaluationError: it has fewer than four faces.
+        EvaluationError: the faceset has fewer than four faces.
         FacesetError: a crop is damaged.
     """
     if len(faceset) < MIN_SOURCE_FACES:
@@ -110,11 +110,11 @@ def look_at_source(faceset: Faceset, size: int, on_progress: Callable[[int], Non
 
 
 def crop_of(frame: Frame, matrix: NDArray[np.float64], size: int) -> NDArray[np.uint8]:
-    """`(size, size, 3)` RGB of a frame through `matrix` `(2, 3)`, frame px to crop px."""
+    """`(size, size, 3)` RGB crop of a frame; `matrix` is `(2, 3)`, frame px to crop px."""
     return cv2.convertScaleAbs(frame.warp(matrix, (size, size)), alpha=255).astype(np.uint8, copy=False)
 
 
 def _in_parallel(work: Callable[[int], None], count: int, on_progress: Callable[[int], None]) -> None:
-    with ThreadPoolExecutor(WORKERS, "look") as pool:
+    with ThreadPoolExecutor(WORKERS, "observe") as pool:
         for done, _ in enumerate(pool.map(work, range(count)), 1):
             on_progress(done)

@@ -1,7 +1,7 @@
-"""How well a network reconstructs the validation faces of its own identities, which training never used.
+"""Reconstruction of the validation faces of each identity, which were held out of training.
 
-It is what the network can do at best: a swap has the same decoder, but another person's pose and light. Footage that
-repeats itself fools it: validation faces are the last ones of each faceset.
+An upper bound for the swap, which uses the same decoder with another person's pose and light. Repetitive footage makes
+it too optimistic, because validation faces are the last ones of each faceset.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from visagist.faceset import Faceset
 from visagist.models.bundle import TrainedNetwork
 
 BATCH = 16  # faces
-CROP_INTERVAL_S = 0.04  # between neighbouring validation crops, roughly
+CROP_INTERVAL_S = 0.04  # approximate time between neighbouring validation crops
 
 
 def reconstruct(run: TrainedNetwork, facesets: Mapping[str, Faceset]) -> Mapping[str, Mapping[str, Figure]]:
@@ -26,10 +26,10 @@ def reconstruct(run: TrainedNetwork, facesets: Mapping[str, Faceset]) -> Mapping
 
     Args:
         run: the trained network.
-        facesets: that it was trained on, by identity.
+        facesets: the facesets it was trained on, by identity.
 
     Returns:
-        By identity, then by measure: `ssim`, `psnr` (dB), and `ms_ssim` from 176 px up.
+        By identity, then by measure: `ssim`, `psnr` (dB), and `ms_ssim` for networks of 176 px or more.
 
     Raises:
         RunError: a faceset is not the one that the run was trained on.
@@ -46,7 +46,7 @@ def reconstruct(run: TrainedNetwork, facesets: Mapping[str, Faceset]) -> Mapping
 
 
 def compare_validation_faces(run: TrainedNetwork, name: str, faceset: Faceset) -> dict[str, NDArray[np.float64]]:
-    """`ssim`, `psnr` and, from 176 px up, `ms_ssim` of each validation face of one identity, `(M,)`."""
+    """`ssim`, `psnr` and, for 176 px or more, `ms_ssim` of each validation face of one identity, `(M,)`."""
     first = len(faceset) - run.origin(name).validation
     unseen = replace(faceset, files=faceset.files[first:], records=faceset.records[first:])
     crops, hulls, *_ = unseen.load(run.coverage, run.size, margin=1.0)  # (M, R, R, 3), (M, R, R)
@@ -63,7 +63,7 @@ def compare_validation_faces(run: TrainedNetwork, name: str, faceset: Faceset) -
 
 
 def _check_trained_on(run: TrainedNetwork, name: str, faceset: Faceset) -> None:
-    """By number of crops and hashes of footage; hashes of pixels may differ from machine to machine."""
+    """Compares the number of crops and the hashes of footage; hashes of pixels could differ between machines."""
     origin = run.origin(name)
     missing, new = set(origin.footage) - set(faceset.footage_hashes), set(faceset.footage_hashes) - set(origin.footage)
     if len(faceset) != origin.crops or missing or new:

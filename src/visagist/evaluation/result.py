@@ -1,4 +1,4 @@
-"""What an evaluation found: values, JSON, and text for a terminal."""
+"""The result of an evaluation, as values, as JSON and as text for the terminal."""
 
 import math
 import re
@@ -18,22 +18,22 @@ from visagist.evaluation.thresholds import Standing, aim_text, is_better, standi
 
 RENDER, TARGET, PASTE, NOISE = "render", "unswapped target", "copy-paste", "detector noise"
 BASELINES = {
-    TARGET: "the target as it is: right in all but whose face it is",
-    PASTE: "a real face of the source warped onto the target's landmarks, Poisson-blended: right in whose face it is "
-    "(its pictures are among those that the source's mean is made of, and change seldom, which flatters its flicker)",
-    NOISE: "the target seen again slightly shifted, scaled and noised: what the detectors alone account for",
+    TARGET: "the target as it is: correct in everything but identity",
+    PASTE: "a real face of the source, warped onto the target's landmarks and Poisson-blended: correct in identity "
+    "(its pictures also contribute to the source's mean embedding, and rarely change, which flatters its flicker)",
+    NOISE: "the target, slightly shifted, scaled and noised: the contribution of the detectors' own noise",
 }
-DESCRIBED = ("name", "title", "unit", "better", "formula", "source", "fooled_by", "aim")  # of a metric, in the JSON
-SIDES = {"higher": "(higher)", "lower": "(lower)", "one": "(1)", "neither": ""}  # which is better, without an aim
-BRACKETS = re.compile(r" \([^)]*\)$")  # explain a title, too long for a terminal
+DESCRIBED = ("name", "title", "unit", "better", "formula", "source", "fooled_by", "aim")  # in the JSON
+SIDES = {"higher": "(higher)", "lower": "(lower)", "one": "(1)", "neither": ""}  # better direction, if there is no aim
+BRACKETS = re.compile(r" \([^)]*\)$")  # explanation after a title, left out in the terminal
 
 
 @dataclass(frozen=True)
 class Flag:
-    """Something that needs a look."""
+    """Something that the user should check."""
 
     reason: str
-    frame: int | None = None  # index in the target; None: the whole
+    frame: int | None = None  # index in the target; None for the whole render
     time: float | None = None  # s
 
 
@@ -42,28 +42,28 @@ class FlagGroup:
     """All flags with one reason."""
 
     reason: str
-    count: int  # frames; 0: the whole
-    ranges: tuple[tuple[int, int, float], ...]  # first and last frame of each stretch, and its start in s, NaN: unknown
+    count: int  # frames; 0 for the whole render
+    ranges: tuple[tuple[int, int, float], ...]  # first frame, last frame and start in s (NaN if unknown) of each range
 
 
 @dataclass(frozen=True, eq=False)
 class Column:
-    """One thing judged: figures by metric name, and curves over the frames."""
+    """Metrics of the render or of one baseline."""
 
     name: str
-    figures: Mapping[str, Figure]
-    curves: Mapping[str, NDArray[np.float64]]  # (N,) each, NaN where there is nothing
+    figures: Mapping[str, Figure]  # by name of the metric
+    curves: Mapping[str, NDArray[np.float64]]  # by name of the metric, (N,); NaN where not measured
 
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """One frame as the target and the render show the face."""
+    """The face in one frame of target and render."""
 
     frame: int
     time: float  # s
     target: NDArray[np.uint8]  # (S, S, 3) RGB
     render: NDArray[np.uint8]  # (S, S, 3) RGB
-    worst_in: tuple[str, ...] = ()  # names of the metrics that it is the worst frame of
+    worst_in: tuple[str, ...] = ()  # names of the metrics in which this is the worst frame
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,15 @@ class Coverage:
     """How much of the target was swapped."""
 
     target_frames: int
-    paired_frames: int  # with a frame of the render at the same time
-    performer_frames: int  # that show the performer
-    swapped_frames: int  # of these, changed by the render
-    tracks: int  # of the performer
-    tracks_missed: int  # of which no frame was changed
+    paired_frames: int  # frames with a matching frame of the render
+    performer_frames: int  # frames that show the performer
+    swapped_frames: int  # frames of the performer that the render changed
+    tracks: int  # tracks of the performer
+    tracks_missed: int  # tracks without a changed frame
 
     @property
     def share(self) -> float:
-        """Swapped frames of those that show the performer; NaN without any."""
+        """Share of the performer's frames that were swapped; NaN if there are none."""
         return self.swapped_frames / self.performer_frames if self.performer_frames else math.nan
 
     def __str__(self) -> str:
@@ -95,48 +95,48 @@ class Coverage:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How good a render is."""
+    """Metrics, baselines, coverage and flags of a render."""
 
     render: Path
     target: Path
     source: Path
     metrics: tuple[Metric, ...]
     columns: tuple[Column, ...]  # the render first, then the baselines
-    frames: NDArray[np.int64]  # (N,) index in the target of the frames judged
-    follows: NDArray[np.bool_]  # (N,) whether the entry before is the frame before, in the same shot
+    frames: NDArray[np.int64]  # (N,) indices in the target of the evaluated frames
+    follows: NDArray[np.bool_]  # (N,) whether the previous entry is the previous frame of the same shot
     times: NDArray[np.float64]  # (N,) s
     coverage: Coverage
-    planes_changed_outside: int | None  # greatest difference of a sample where the mask is 0, before encoding
-    reconstruction: Mapping[str, Mapping[str, Figure]]  # by side ("source", "target"), then "ssim", "psnr", "ms_ssim"
+    planes_changed_outside: int | None  # maximum difference of a sample where the mask is 0, before encoding
+    reconstruction: Mapping[str, Mapping[str, Figure]]  # by identity, then "ssim", "psnr", "ms_ssim"
     self_swap: Mapping[str, Figure]  # "ssim", "psnr", "flicker" against the original; empty without --self-swap
     flags: tuple[Flag, ...]
     strips: tuple[Strip, ...]
-    provenance: Mapping[str, Any]  # verdict, signer's fingerprint, what was done
-    settings: Mapping[str, Any]  # of the evaluation, and of the run and the merge if they are known
+    provenance: Mapping[str, Any]  # result of `verify`
+    settings: Mapping[str, Any]  # of the evaluation, and of the run and the merge if known
     notes: tuple[str, ...] = ()
-    is_mask_known: bool = True  # the merge's own; else the outline of the face stands in for it
+    is_mask_known: bool = True  # whether the masks are those of the merge; if not, they are the outline of the face
 
     def standings(self) -> list[Standing]:
-        """The render's figures against their aims, in order."""
+        """The render's figures compared with their aims, in order."""
         figures = self.columns[0].figures
         measured = [metric for metric in self.metrics if metric.name in figures]
         return [standing(metric, figures[metric.name], is_mask_known=self.is_mask_known) for metric in measured]
 
     def wins(self, name: str) -> tuple[Metric, ...]:
-        """The metrics in which the column `name` has a better value than the render."""
+        """The metrics in which the column `name` is better than the render."""
         render = self.columns[0].figures
         other = next(column.figures for column in self.columns if column.name == name)
         both = [metric for metric in self.metrics if metric.name in render and metric.name in other]
         return tuple(m for m in both if is_better(m, other[m.name].value, render[m.name].value))
 
     def sentences(self) -> list[tuple[str, str]]:
-        """What calls for action, as pairs of a subject and a statement; the most important first."""
+        """A summary as pairs of subject and statement, the most important first."""
         said: list[tuple[str, str]] = []
         missed = sorted((one for one in self.standings() if one.is_missed), key=lambda one: -one.factor)
         if missed:
             said.append(("Missed, furthest first", "; ".join(_shortfall(one) for one in missed)))
         if not self.coverage.swapped_frames:
-            said.append(("No swap", "the render changed no face; all figures are those of the target's own face"))
+            said.append(("No swap", "the render changed no face; all values are those of the target's own face"))
         for side, figures in self.reconstruction.items():
             said.append((f"Validation faces of {side}, reconstructed", _listed(figures)))
         if self.self_swap:
@@ -144,7 +144,7 @@ class Evaluation:
         said.append(("Swapped frames of the performer", str(self.coverage)))
         groups = grouped_flags(self.flags)
         if groups:
-            counts = [plural(group.count, "frame") if group.count else "the whole" for group in groups]
+            counts = [plural(group.count, "frame") if group.count else "whole render" for group in groups]
             listed = (f"{group.reason} ({count})" for group, count in zip(groups, counts, strict=True))
             said.append(("Flagged", "; ".join(listed)))
         if "verdict" in self.provenance:
@@ -152,7 +152,7 @@ class Evaluation:
         return [(subject, f"{text}.") for subject, text in said]
 
     def as_text(self) -> str:
-        """A table of the figures and what they call for, in ASCII letters."""
+        """A table of the figures and a summary, in ASCII."""
         names = [column.name for column in self.columns]
         header = ["measure", "unit", names[0], "95 % interval", *names[1:], "aim", "result"]
         rows = [self._row(one) for one in self.standings()]
@@ -182,7 +182,7 @@ class Evaluation:
         ]
 
     def as_json(self) -> dict[str, Any]:
-        """All but the pictures, as plain values; what could not be measured is None."""
+        """Everything but the pictures as plain values; None where nothing could be measured."""
         kept = {name: value for name, value in vars(self).items() if name not in ("follows", "strips")}
         metrics = [{name: getattr(metric, name) for name in DESCRIBED} for metric in self.metrics]
         coverage = {**vars(self.coverage), "share": self.coverage.share}
@@ -190,7 +190,7 @@ class Evaluation:
 
 
 def grouped_flags(flags: Iterable[Flag]) -> list[FlagGroup]:
-    """Flags by reason, in the order in which the reasons first appear.
+    """Group flags by reason, in order of first appearance.
 
     >>> flags = [Flag("no face", 4, 0.16), Flag("no face", 5, 0.2), Flag("no face", 9, 0.36)]
     >>> grouped_flags(flags)[0].ranges
@@ -226,7 +226,7 @@ def _listed(figures: Mapping[str, Figure]) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Aligned lines; a header of several words takes two, and an empty column is left out."""
+    """Aligned lines; headers of several words take two lines, and empty columns are left out."""
     shown = [i for i in range(len(header)) if any(row[i] for row in rows)]
     heads = [header[i].rpartition(" ") for i in shown]
     cells = [[above for above, _, _ in heads], [below for _, _, below in heads]]
@@ -237,7 +237,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: no tuples, arrays or paths, and None for what is not finite."""
+    """Convert to JSON values: no tuples, arrays or paths, and None for values that are not finite."""
     if is_dataclass(value):
         value = vars(value)
     if isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Aims of metrics, and how figures stand to them."""
+"""Comparison of figures with the aims of their metrics."""
 
 import math
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ State = Literal["met", "probably met", "probably missed", "missed", "not measure
 
 @dataclass(frozen=True)
 class Standing:
-    """A figure against the aim of its metric."""
+    """A figure compared with the aim of its metric."""
 
     metric: Metric
     figure: Figure
     state: State  # "probably": the confidence interval includes the aim
-    factor: float = math.nan  # between value and aim: 1 at the aim, above 1 short of it; NaN without aim or value
+    factor: float = math.nan  # ratio of value and aim: 1 at the aim, above 1 if it is missed; NaN without aim or value
 
     @property
     def is_missed(self) -> bool:
-        """The value falls short of the aim, with or without doubt."""
+        """The value misses the aim, certainly or probably."""
         return self.state in ("missed", "probably missed")
 
 
 def standing(metric: Metric, figure: Figure, *, is_mask_known: bool = True) -> Standing:
-    """Whether `figure` meets the aim of `metric`, and how far it is from it.
+    """Whether `figure` meets the aim of `metric`, and by which factor.
 
     >>> pose = Metric("pose", "Pose", "degrees", "lower", "", "", "", len, aim=1.5)
     >>> found = standing(pose, Figure(3.0, 1.4, 3.4, 5.0, 75))
@@ -47,7 +47,7 @@ def standing(metric: Metric, figure: Figure, *, is_mask_known: bool = True) -> S
 
 
 def is_better(metric: Metric, one: float, other: float) -> bool:
-    """Whether `one` is the better value; never if either is NaN or the metric has no better side."""
+    """Whether `one` is better than `other`; False if either is NaN or neither direction is better."""
     if metric.better == "higher":
         return one > other
     if metric.better == "lower":
@@ -56,7 +56,7 @@ def is_better(metric: Metric, one: float, other: float) -> bool:
 
 
 def bounds(metric: Metric) -> tuple[float, ...]:
-    """The values at which the aim begins: none, one, or two for a ratio that should be 1."""
+    """Limits of the aim: none, one, or two for a ratio whose ideal is 1."""
     if metric.aim is None or metric.better == "neither":
         return ()
     if metric.better != "one":
@@ -66,7 +66,7 @@ def bounds(metric: Metric) -> tuple[float, ...]:
 
 
 def aim_text(metric: Metric) -> str:
-    """The aim in words: `at least 0.9`, `at most 1.5`, `0.87 to 1.15`; empty without one."""
+    """The aim as text: `at least 0.9`, `at most 1.5`, `0.87 to 1.15`; empty without an aim."""
     ends = bounds(metric)
     if len(ends) == 2:
         return f"{ends[0]:.2f} to {ends[1]:.2f}"
@@ -75,7 +75,7 @@ def aim_text(metric: Metric) -> str:
 
 
 def _factor(metric: Metric, value: float) -> float:
-    """1 at the aim, below 1 beyond it, inf if no factor leads there."""
+    """1 at the aim, below 1 beyond it, inf if no positive factor relates value and aim."""
     aim = metric.aim
     assert aim is not None
     if metric.better == "one":
@@ -88,7 +88,7 @@ def _factor(metric: Metric, value: float) -> float:
 
 
 def _ratio_from_one(value: float) -> float:
-    """How far a ratio is from 1, on either side: the ratio or its inverse, whichever is greater."""
+    """Distance of a ratio from 1: the ratio or its inverse, whichever is greater."""
     if math.isnan(value):
         return math.nan
     return max(value, 1 / value) if value > 0 else math.inf

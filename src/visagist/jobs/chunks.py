@@ -1,8 +1,8 @@
-"""A render in chunks that survive a crash.
+"""Rendering in chunks, so that an interrupted merge can continue.
 
-A chunk is a closed file that ends at a fixed frame number and exists only when it is whole, beside a JSON file with
-the frames that were left untouched and the mattes of its frames. Chunks are unsigned and therefore private to the
-workspace; they are deleted once the signed render exists.
+A chunk ends at a fixed frame number and exists only when it is complete, together with its mattes and a JSON file that
+lists untouched frames. Chunks are unsigned and therefore private to the workspace; they are deleted once the signed
+render exists.
 """
 
 import json
@@ -24,46 +24,29 @@ MATTES = "mattes"  # folder beside the chunks
 
 @dataclass(frozen=True)
 class Chunks:
-    """The finished chunks of a render.
+    """The finished chunks of a render."""
 
-    Attributes:
-        first, last: frames of the target, both included.
-        files: the chunks in order.
-        mattes: one per frame, empty if they were not asked for.
-        untouched: frames that were passed through unchanged.
-    """
-
-    first: int
-    last: int
-    files: list[Path]
-    mattes: list[Path]
+    first: int  # frame of the target
+    last: int  # frame of the target, included
+    files: list[Path]  # in order
+    mattes: list[Path]  # one per frame; empty if not requested
     untouched: list[Untouched]
 
 
 @dataclass(frozen=True)
 class ChunkRenderer:
-    """Merges frames into chunks.
+    """Merges frames into chunks."""
 
-    Attributes:
-        footage: the target.
-        face_of: the performer's face in a frame, or the reason why there is none.
-        predictor: the trained network; None leaves all frames untouched.
-        options: how the face is merged.
-        encoding: resolved for this target.
-        folder: of the chunks.
-        seek: as in `media.Reader`.
-    """
-
-    footage: Footage
-    face_of: Callable[[int], Face | str]
-    predictor: Predictor | None
+    footage: Footage  # the target
+    face_of: Callable[[int], Face | str]  # as in `merge_frames`
+    predictor: Predictor | None  # None leaves all frames untouched
     options: MergeOptions
-    encoding: EncodeOptions
-    folder: Path
-    seek: bool
+    encoding: EncodeOptions  # resolved for this target
+    folder: Path  # of the chunks
+    seek: bool  # as in `media.Reader`
 
     def render(self, first: int, last: int, events: EventCallback) -> Chunks:
-        """Merge the frames from `first` to `last`; chunks that exist are kept.
+        """Merge the frames from `first` to `last`, except those of existing chunks.
 
         Raises:
             FootageError: the target cannot be read.
@@ -97,7 +80,7 @@ class ChunkRenderer:
         return Chunks(first, last, files, mattes, untouched)
 
     def _write(self, merged: Iterator[Merged], start: int, end: int) -> Iterator[int]:
-        """Write one chunk; yields the number of each frame that was handed to the encoder."""
+        """Write one chunk; yields the index of each encoded frame."""
         path = self._chunk(start)
         untouched: list[dict[str, int | str]] = []
         with ChunkWriter(path, self.footage, self.encoding) as writer:
@@ -110,7 +93,7 @@ class ChunkRenderer:
                 yield item.frame.index
                 if item.frame.index == end:
                     break
-            # Before the chunk itself: a chunk that exists always has its list, and its mattes.
+            # Written before the chunk is renamed, so that an existing chunk always has its list and its mattes.
             write_atomic(path.with_suffix(".json"), json.dumps(untouched))
 
     def _chunk(self, start: int) -> Path:
@@ -118,7 +101,7 @@ class ChunkRenderer:
 
 
 def _bounds(first: int, last: int) -> list[tuple[int, int]]:
-    """First and last frame of each chunk; boundaries are multiples of CHUNK_FRAMES for every excerpt.
+    """First and last frame of each chunk; boundaries are multiples of CHUNK_FRAMES, even in excerpts.
 
     >>> _bounds(100, 250)
     [(100, 127), (128, 250)]
@@ -128,7 +111,7 @@ def _bounds(first: int, last: int) -> list[tuple[int, int]]:
 
 
 def _stretches(missing: list[int], ends: dict[int, int]) -> Iterator[tuple[int, int]]:
-    """Runs of adjacent missing chunks, so that each is one pass of the reader."""
+    """Frame ranges of adjacent missing chunks, each of which needs one pass of the reader."""
     run: list[int] = []
     for start in missing:
         if run and start != ends[run[-1]] + 1:

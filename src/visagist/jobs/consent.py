@@ -1,4 +1,4 @@
-"""Consent records whose reference pictures are checked by the face models, which `provenance` does not know."""
+"""`new_consent` with the face models that check reference pictures, which `provenance` may not import."""
 
 from functools import partial
 

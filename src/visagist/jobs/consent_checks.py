@@ -1,4 +1,4 @@
-"""Consent and safeguard checks that every render and preview passes."""
+"""Consent and safeguard checks for every render and preview."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,56 +21,56 @@ STEP = "consent"
 
 @dataclass(frozen=True)
 class Records:
-    """The consent records of one render, read before any work is done."""
+    """The consent records of a render, read before any work is done."""
 
     source: Consent
     target: Consent
     source_path: Path
     target_path: Path
-    hashes: tuple[str, str]  # SHA-256 of the records' bytes when they were read, source first
+    hashes: tuple[str, str]  # SHA-256 of the records' bytes at that time, source first
 
     @classmethod
     def load(cls, source: StrPath | None, target: StrPath | None) -> "Records":
         """Read both records.
 
         Raises:
-            ConsentError: one was not given, or cannot be used; the message says how to make one.
+            ConsentError: a record is missing or invalid.
         """
         source, target = _both_given(source, target)
         hashes = record_sha256(source), record_sha256(target)
         return cls(load_consent(source), load_consent(target), source, target, hashes)
 
     def check_trained(self, run: TrainedNetwork, person: str) -> None:
-        """Check that the faces of the person who will appear, which a run was trained on, are those of the record.
+        """Check that the faces that a run was trained on are those of the source's record.
 
         Args:
-            run: that was trained on them.
-            person: by the run's name.
+            run: the trained network.
+            person: name of the identity in the run.
 
         Raises:
-            ConsentError: they are not, or nothing tells.
-            RunError: the run does not know the person.
+            ConsentError: they are not, or this cannot be determined.
+            RunError: the run has no such identity.
         """
         origin = run.origin(person)
         if origin.is_alone is None and not self.source.pictures:
             raise ConsentError(
                 f"{self.source_path} (--source-consent): has no reference pictures, and {run.path} does not say "
-                "whether the footage of its source shows one person alone, without which a hash binds nobody; give a "
-                "record with pictures (`visagist consent new --picture`), or extract the source again and call train "
-                "with it, which only adds what is missing"
+                "whether the footage of its source shows one person alone, so a hash does not identify the person; use "
+                "a record with pictures (`visagist consent new --picture`), or extract the source again and run "
+                "`train` with it, which only adds what is missing"
             )
-        # A hash of footage that shows several people says nothing of which of them agreed.
+        # The hash of footage that shows several people does not say who of them agreed.
         self.check_source(set(origin.footage) if origin.is_alone else set(), origin.centroid)
 
     def check_source(self, footage_sha256s: set[str], centroid: Sequence[float] | NDArray[np.floating]) -> None:
         """Check that the source's faces are those of its record.
 
         Args:
-            footage_sha256s: hashes of all files that the source's faceset was made from.
+            footage_sha256s: hashes of all footage files of the source's faceset.
             centroid: `(128,)` mean embedding of the faceset; may be empty.
 
         Raises:
-            ConsentError: they are not, or nothing tells.
+            ConsentError: they are not, or this cannot be determined.
         """
         _check(self.source, self.source_path, "source", footage_sha256s, np.asarray(centroid, np.float32))
 
@@ -78,27 +78,23 @@ class Records:
         """Check that the performer in the target is the person of the record; arguments as in `check_source`.
 
         Raises:
-            ConsentError: it is somebody else, or nothing tells.
+            ConsentError: it is another person, or this cannot be determined.
         """
         _check(self.target, self.target_path, "target", footage_sha256s, np.asarray(embedding, np.float32))
 
 
 def _both_given(source: StrPath | None, target: StrPath | None) -> tuple[Path, Path]:
-    """The paths of both consent records.
 
-    Raises:
-        ConsentError: one of them is None.
-    """
     if source is None or target is None:
         missing = [f"--{name}-consent" for name, path in (("source", source), ("target", target)) if path is None]
         raise ConsentError(
-            f"no {' and no '.join(missing)} given: a render needs the consent records of both people; "
-            "`visagist consent new RECORD.toml` makes one"
+            f"{' and '.join(missing)} missing: a render needs the consent records of both people; "
+            "`visagist consent new RECORD.toml` writes one"
         )
     return Path(source), Path(target)
 
 
-def _check(record: Consent, path: Path, whose: str, footage_sha256s: set[str], embedding: NDArray[np.float32]) -> None:
+def _check(record: Consent, path: Path, side: str, footage_sha256s: set[str], embedding: NDArray[np.float32]) -> None:
     try:
         check_person(
             record,
@@ -108,27 +104,27 @@ def _check(record: Consent, path: Path, whose: str, footage_sha256s: set[str], e
             embed=picture_embeddings,
         )
     except ConsentError as error:
-        raise ConsentError(f"{path} (--{whose}-consent): {error}") from error
+        raise ConsentError(f"{path} (--{side}-consent): {error}") from error
 
 
 def covered_by_hash(table: FaceTable, performer: int) -> set[str]:
-    """The hash of footage, if it shows the performer and nobody else; else it does not tell who agreed, and is none."""
+    """The hash of footage that shows the performer alone; empty otherwise, because it does not say who agreed."""
     return {table.footage_sha256} if all(face.identity == performer for face in table) else set()
 
 
 def check_footage(footage: Footage, footage_sha256: str, folder: Path) -> None:
-    """Run the safeguard over the target, once for each version of the target and of the classifier.
+    """Run the safeguard over the target, unless this version of target and classifier has already passed.
 
     Args:
         footage: the target.
         footage_sha256: its hash.
-        folder: where the note is kept that it passed.
+        folder: folder of the files that mark passed targets.
 
     Raises:
-        SafeguardError: it seems to show intimate imagery.
+        SafeguardError: the target seems to show intimate imagery.
     """
     note = folder / f"passed-{footage_sha256[:16]}-{model_sha256('safeguard')[:8]}"
-    if footage.kind == "sequence" and footage.rate:  # which decides the frames that are looked at
+    if footage.kind == "sequence" and footage.rate:  # the rate determines which frames are sampled
         note = note.with_name(f"{note.name}-{float(footage.rate):.3f}")
     if note.exists():
         return

@@ -1,4 +1,4 @@
-"""The demo: a swap of the footage that comes with the package."""
+"""The demo: a swap of the bundled footage."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ from visagist.training.budget import estimate_seconds
 
 ITERATIONS = 900  # less than four minutes on two AVX2 cores; metrics: docs/explanation/evaluation.md
 OPTIONS = {"batch": 4, "augmentation": {"driven": 0}}  # the two look similar: driven faces would show the fringe
-OTHER_SECONDS = 60  # of a demo, besides the training, on two cores
+OTHER_SECONDS = 60  # for everything but the training, on two cores
 
 
 def demo_swap(

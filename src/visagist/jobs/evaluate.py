@@ -1,4 +1,4 @@
-"""How good a render is: `evaluate` measures a render of any tool against its target and its source."""
+"""`evaluate`: measures a render, made by any tool, against its target and its source."""
 
 import hashlib
 import json
@@ -16,11 +16,11 @@ from visagist.core.events import EventCallback, Progress, Result, silent
 from visagist.core.files import write_atomic
 from visagist.core.settings import Settings, read_toml, save_call, shown
 from visagist.core.types import StrPath
-from visagist.evaluation.collect_frames import STEP, Performer, Repeat, crop_size, gather
+from visagist.evaluation.collect_frames import STEP, Performer, RepeatedMerge, collect_frames, crop_size
 from visagist.evaluation.frame_matching import FrameMatching, excerpt_offset
 from visagist.evaluation.measure import measure
 from visagist.evaluation.metric import Figure
-from visagist.evaluation.observe import look_at_source
+from visagist.evaluation.observe import observe_source
 from visagist.evaluation.reconstruction import reconstruct
 from visagist.evaluation.report.page import write_report
 from visagist.evaluation.result import Evaluation
@@ -31,7 +31,7 @@ from visagist.faceset import Faceset
 from visagist.jobs.extract import ExtractOptions, extract
 from visagist.jobs.performer import find_faces, performer_of
 from visagist.jobs.train import CALL
-from visagist.jobs.workspace import claim_folder, default_workspace
+from visagist.jobs.workspace import create_folder, default_workspace
 from visagist.media import Footage, FrameRate, find_footage, note_reading, probe_shot
 from visagist.merging import MergeOptions
 from visagist.merging.options import frame_range
@@ -39,7 +39,7 @@ from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Verification, verify
 from visagist.provenance.verify import KNOWN, UNKNOWN
 
-INTACT = (KNOWN, UNKNOWN)  # verdicts of renders by visagist that are as they were signed
+INTACT = (KNOWN, UNKNOWN)  # verdicts of unchanged renders by visagist
 
 
 class EvaluateOptions(Settings):
@@ -88,19 +88,19 @@ def evaluate(
     """Measure a render against its target and its source.
 
     Args:
-        render: the video or image sequence that is judged, of any tool.
+        render: the video or image sequence to measure.
         target: the footage that was changed; frames are matched by presentation time.
-        source: faceset or footage of the person whose face appears.
-        run: the run that made the render. It gives validation faces to reconstruct and, if the render's credentials
-            name its weights, the mask itself and the planes before encoding.
-        report: `.html`, written with a `.json` and the resolved call beside it.
-        workspace: folder for face tables; `RENDER.workspace` by default.
+        source: faceset or footage of the subject whose face appears.
+        run: the run that made the render. It adds the reconstruction of its validation faces and, if the render's
+            credentials name its weights, the mask of the merge and the planes before encoding.
+        report: `.html` file; a `.json` and the resolved call are written beside it.
+        workspace: folder for face tables; default `RENDER.workspace`.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`; for the run.
-        options: who was swapped, and how the times fit.
+        options: choice of people, and matching of frames.
         on_event: callback receiving progress.
 
     Raises:
-        EvaluationError: render and target do not fit, or one of them shows no face to judge.
+        EvaluationError: render and target do not match, or one of them shows no face.
         FootageError: a file cannot be read.
         SubjectError: the performer or the source is ambiguous.
         FacesetError, RunError: the source or the run cannot be used.
@@ -115,32 +115,32 @@ def evaluate(
     workspace = default_workspace(render) if workspace is None else Path(workspace)
     trained = None if run is None else TrainedNetwork.open(run, device)
     if trained is not None:
-        trained.origin("source")  # a pretraining, which made no render, is refused before any long work
+        trained.origin("source")  # refuses a pretraining, which cannot have made a render, before any long work
     if not _is_faceset(source):
         find_footage(source, merging.rate)
         check_reference(options.reference, options.identity)
     check_reference(merging.target_reference, merging.target_identity)
-    claim_folder(workspace)
+    create_folder(workspace)
     faceset = _source_faceset(source, options, merging, workspace, events)
-    # The target is read as a merge with --allow-damaged reads it: what can be decoded is judged.
+    # The target is read as in a merge with --allow-damaged, so that whatever can be decoded is evaluated.
     table = find_faces(changed, workspace, merging.model_copy(update={"allow_damaged": True}), events)
     number = _performer(target, table, merging, workspace)
     performer = _faces_of(table, number)
     if not performer.faces:
-        raise EvaluationError(f"{target}: shows the performer in no frame; there is nothing to judge")
+        raise EvaluationError(f"{target}: no frame shows the performer, so there is nothing to evaluate")
     credentials = verify(render)
     repeat, notes = None, []
     if why := _why_not_repeated(render, call, trained, credentials):
-        notes.append(f"{why}: the outline of the face stands in for the merge's mask, so the seam is not judged")
+        notes.append(f"{why}, so the outline of the face is used in place of the mask, and the seam is not judged")
     elif trained is not None:
-        repeat = Repeat(trained, merging, performer_of(table, number, merging))
+        repeat = RepeatedMerge(trained, merging, performer_of(table, number, merging))
     if options.self_swap and trained is not None and seen_in_training(trained, table.footage_sha256):
-        notes.append("the run was trained on this very target: the self-swap looks better than it is")
-    seek = not table.lost  # where frames are lost, only counting gives each the number that the table knows it by
+        notes.append("the run was trained on this target, so the self-swap appears better than it is")
+    seek = not table.lost  # if frames are lost, only sequential reading numbers frames as in the table
     size = crop_size(performer.faces)
-    real = look_at_source(faceset, size, lambda done: events(Progress("look at the source", done, None, "faces")))
+    real = observe_source(faceset, size, lambda done: events(Progress("analyze source", done, None, "faces")))
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".evaluate-") as folder:
-        gathered = gather(
+        collected = collect_frames(
             FrameMatching(changed, shown, _offset(options, merging, changed, shown, seek=seek)),
             performer,
             real,
@@ -153,7 +153,7 @@ def evaluate(
         )
         reconstruction, problem = _reconstruction(trained)
         found = measure(
-            gathered,
+            collected,
             render=render,
             target=target,
             source=source,
@@ -176,13 +176,13 @@ def evaluate(
 
 
 def _merge_call(render: Path) -> dict[str, Any]:
-    """The call saved beside a render of visagist's own; nothing beside another."""
+    """The call saved beside a render by visagist; empty for other renders."""
     saved = render.with_name(render.name + ".toml")
     return read_toml(saved) if saved.is_file() else {}
 
 
 def _merge_options(call: Mapping[str, Any], options: EvaluateOptions) -> MergeOptions:
-    """How the render was merged, as far as that is known."""
+    """Options of the merge that made the render, as far as known."""
     known = {name: call[name] for name in MergeOptions.model_fields if name in call and name != "matte"}
     if options.target_identity is not None or options.target_reference is not None:
         known |= {"target_identity": options.target_identity, "target_reference": options.target_reference}
@@ -198,7 +198,7 @@ def _is_faceset(folder: Path) -> bool:
 def _source_faceset(
     source: Path, options: EvaluateOptions, merging: MergeOptions, workspace: Path, events: EventCallback
 ) -> Faceset:
-    """The faceset given, or one made of the footage given."""
+    """The given faceset, or one extracted from the given footage."""
     if _is_faceset(source):
         return Faceset.open(source)
     who = (str(source.resolve()), str(options.reference), options.identity, str(merging.rate))
@@ -228,7 +228,7 @@ def _performer(target: Path, table: FaceTable, merging: MergeOptions, workspace:
 def _offset(
     options: EvaluateOptions, merging: MergeOptions, target: Footage, render: Footage, *, seek: bool
 ) -> Fraction:
-    """s to add to the render's times: what the user says, or where a known excerpt starts."""
+    """Seconds to add to the render's timestamps: the option, or the start of a known excerpt."""
     if options.offset is not None:
         return Fraction(options.offset).limit_denominator(1_000_000)
     first, _ = frame_range(merging.frames)
@@ -236,7 +236,7 @@ def _offset(
 
 
 def _faces_of(table: FaceTable, number: int) -> Performer:
-    """The performer's faces, by whether a merge with default options would change them."""
+    """The performer's faces, divided into those that a merge with default options would change, and others."""
     certain_of = performer_of(table, number, MergeOptions())
     face_of = performer_of(table, number, MergeOptions(min_score=-sys.float_info.max))
     certain = [face for index in range(table.frames) if isinstance(face := certain_of(index), Face)]
@@ -248,7 +248,7 @@ def _faces_of(table: FaceTable, number: int) -> Performer:
 def _why_not_repeated(
     render: Path, call: Mapping[str, Any], run: TrainedNetwork | None, credentials: Verification
 ) -> str | None:
-    """Why the merge that made the render cannot be made again; None if it can."""
+    """Why the merge that made the render cannot be repeated; None if it can."""
     if run is None:
         return "no run was given"
     if credentials.model_sha256 is None:
@@ -256,19 +256,19 @@ def _why_not_repeated(
     if credentials.verdict not in INTACT:
         return f"the credentials of {render.name} are not intact ({credentials.verdict})"
     if credentials.model_sha256 != run.weights_sha256:
-        return f"the credentials of {render.name} name other weights than the run's"
+        return f"the credentials of {render.name} name weights other than the run's"
     return None if call else f"the call that made {render.name} is not saved beside it"
 
 
 def _reconstruction(run: TrainedNetwork | None) -> tuple[Mapping[str, Mapping[str, Figure]], str]:
-    """Of the validation faces in the facesets that the run's own call names, or why there is none."""
+    """Reconstruction of the validation faces in the facesets named in the run's saved call, or why there is none."""
     if run is None:
         return {}, ""
     saved = run.path / CALL
     call = read_toml(saved) if saved.is_file() else {}
     folders = {"source": call.get("source", ""), "target": call.get("target", ""), **call.get("others", {})}
     if not all(folder and Path(folder).is_dir() for folder in folders.values()):
-        return {}, "no reconstruction: the facesets that the run was trained on are not where they were"
+        return {}, "no reconstruction: the facesets that the run was trained on were moved or deleted"
     try:
         return reconstruct(run, {name: Faceset.open(Path(folder)) for name, folder in folders.items()}), ""
     except (RunError, FacesetError) as error:

@@ -1,7 +1,7 @@
-"""Footage to a faceset, in two passes: first what the footage shows, then the crops.
+"""Extraction of a faceset from footage, in two passes: face tables, then crops.
 
-The tables of faces are kept and used again by merge. A crop that exists is whole and is not written twice;
-`extract.json` records what the faceset is made from and whether it is complete.
+Face tables are kept for the merge. Existing crops are complete and not written again; `extract.json` records what the
+faceset was made from and whether it is complete.
 """
 
 import os
@@ -43,7 +43,7 @@ STEP = "extract"
 LOCK = ".extract.lock"
 VERSION = 3
 WORKERS = 2
-WAITING = 8  # crops in work; each holds a frame
+WAITING = 8  # queued crops, each of which holds a frame
 
 
 class ExtractOptions(Settings):
@@ -105,13 +105,13 @@ def extract(
     options: ExtractOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Faceset:
-    """Find one subject's face in footage and keep each as a crop at head coverage and native size.
+    """Find one subject's face in footage and save it as crops at head coverage and native size.
 
-    Interrupted, the same call continues; repeated, it changes nothing.
+    If interrupted, the same call continues; repeated, it returns at once.
 
     Args:
-        footage: files, folders of videos, image sequences and photos, or the result of `probe`, which sets the rate
-            of an image sequence.
+        footage: files, folders of videos, image sequences and photos, or the result of `probe`, which can set the
+            frame rate of an image sequence.
         output: folder of the faceset.
         identity: number of the subject, if the footage shows several people.
         reference: a picture of the subject instead.
@@ -123,8 +123,8 @@ def extract(
 
     Raises:
         FootageError: footage cannot be used; DamagedError if frames are lost and `allow_damaged` is off.
-        NoFaceError: the subject is not in the footage.
-        SeveralError: the footage shows several people and none was chosen; `people.png` in the faceset shows them.
+        NoFaceError: the footage does not show the subject.
+        SeveralError: the footage shows several people and none was chosen; see `people.png` in the faceset.
         FacesetError: the folder holds the footage itself or a faceset made from other footage or with other options,
             another process is extracting into it, or no crop is good enough.
         OutputError: the folder cannot be written.
@@ -141,7 +141,7 @@ def extract_faceset(
     events: EventCallback,
     tables: Path | None = None,
 ) -> Faceset:
-    """`extract`, with the tables of faces in a folder of the caller's choice; by default they lie in the faceset."""
+    """`extract` with the folder of face tables as an argument; by default, they are in the faceset."""
     clips = _clips(footage, options, events)
     check_reference(options.reference, options.identity)
     for clip in clips:
@@ -150,7 +150,7 @@ def extract_faceset(
     try:
         alone = lock(output / LOCK, wait=False)
     except Timeout as error:
-        raise FacesetError(f"{output}: another extraction is at work there; wait for its end") from error
+        raise FacesetError(f"{output}: another extraction is writing to this folder; wait for it to finish") from error
     with alone:
         return Faceset.open(output, _extract(clips, output, options, events, tables))
 
@@ -158,7 +158,7 @@ def extract_faceset(
 def _extract(
     clips: list[Footage], faceset: Path, options: ExtractOptions, events: EventCallback, tables: Path | None
 ) -> dict[str, Record]:
-    """Tables, then crops; the records of those written now, by file name."""
+    """Write tables and crops; returns the records of newly written crops by file name."""
     folder = tables or faceset / "tables"
     found = _analyzed(clips, folder, options, events)
     labels = cluster(found)
@@ -171,7 +171,7 @@ def _extract(
     except NoFaceError as error:
         raise NoFaceError(f"{shown}: {error}") from error
     if is_contact_sheet(faceset / SHEET_NAME):
-        (faceset / SHEET_NAME).unlink()  # of an earlier call that had not chosen
+        (faceset / SHEET_NAME).unlink()  # written by an earlier call without a choice
     key = _key(clips, found, identity, options)
     if _is_complete(faceset, key):
         return {}
@@ -196,12 +196,12 @@ def _extract(
             f"{shown}: none of {faces} faces is good enough ({listed_reasons(left_out)}); give better footage, or "
             "lower the thresholds of `visagist extract`"
         )
-    # Only now that crops will be made: a refused call must not keep one with other thresholds out of the folder.
+    # Only now that crops will be written: a refused call must not block a call with other thresholds.
     given = [str(clip.path.absolute()) for clip in clips]
     save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
     Extraction(key, None).save(faceset)
     for torn in faceset.glob(".*.part.*"):
-        torn.unlink()  # of a call that was killed
+        torn.unlink()  # left by a killed call
     jobs = [
         partial(_crop, clip, table, kept, faceset, options)
         for clip, table, kept in zip(clips, found, chosen, strict=True)
@@ -233,7 +233,7 @@ def _clips(
 def _analyzed(
     clips: Sequence[Footage], folder: Path, options: ExtractOptions, events: EventCallback
 ) -> list[FaceTable]:
-    """A table for each clip; the name of a clip that another clip bears too gets a number."""
+    """A face table for each clip; clips with the same file name are numbered."""
     names: dict[str, int] = {}
     jobs: list[Callable[[EventCallback], FaceTable]] = []
     for clip in clips:
@@ -243,7 +243,9 @@ def _analyzed(
     found = run_together(jobs, [clip.frames for clip in clips], events)
     for clip, table in zip(clips, found, strict=True):
         if table.lost and not options.allow_damaged:
-            raise DamagedError(f"{clip.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on")
+            raise DamagedError(
+                f"{clip.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged continues"
+            )
         if table.lost:
             events(Warned(STEP, f"{clip.path}: damaged, {table.lost} frames are lost"))
     return found
@@ -257,9 +259,9 @@ def _analyze(clip: Footage, table: Path, options: ExtractOptions, events: EventC
 def _key(
     clips: Sequence[Footage], found: Sequence[FaceTable], identity: int, options: ExtractOptions
 ) -> dict[str, Any]:
-    """All that decides what the crops are, but not how the subject was chosen."""
+    """Everything that determines the crops, except how the subject was chosen."""
     kept = options.model_dump(mode="json", exclude={"reference", "identity", "rate", "allow_damaged"})
-    rates = [str(clip.rate) for clip in clips if clip.kind == "sequence"]  # of other footage the option says nothing
+    rates = [str(clip.rate) for clip in clips if clip.kind == "sequence"]  # the option affects no other footage
     return {
         "version": VERSION,
         "footage": [
@@ -283,12 +285,12 @@ def _is_complete(faceset: Path, key: dict[str, Any]) -> bool:
         return False
     what = _other(known.key, key)
     if what is not None:
-        raise FacesetError(f"{faceset}: a faceset made {what} is here; delete it or choose another folder")
+        raise FacesetError(f"{faceset}: contains a faceset made {what}; delete it or choose another folder")
     return known.summary is not None
 
 
 def _other(known: dict[str, Any], key: dict[str, Any]) -> str | None:
-    """How the existing faceset differs from the one that is asked for; None if it does not."""
+    """How the existing faceset differs from the requested one; None if it does not."""
     if known.get("version") != VERSION:
         return "by another version of visagist"
     for part, name in (("footage", "footage"), ("models", "face models")):
@@ -307,7 +309,7 @@ def _crop(
     options: ExtractOptions,
     events: EventCallback,
 ) -> dict[str, Record]:
-    """Write the crops of one clip that are not there yet; their records by file name."""
+    """Write the missing crops of one clip; returns their records by file name."""
     digest, lost, photos = table.footage_sha256, table.lost, photo_hashes(clip)
     suffix = ".png" if options.format == "png" else ".jpg"
     missing: dict[int, list[tuple[Face, Path]]] = {}
@@ -322,7 +324,7 @@ def _crop(
         return written
     waiting: deque[Future[tuple[str, Record]]] = deque()
     with (
-        # Where frames are lost, only counting gives each the number that the table knows it by.
+        # If frames are lost, only sequential reading numbers frames as in the table.
         Reader(clip, first=min(missing), last=max(missing), deinterlace=options.deinterlace, seek=not lost) as reader,
         ThreadPoolExecutor(WORKERS, "crops") as pool,
     ):

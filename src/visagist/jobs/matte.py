@@ -1,6 +1,6 @@
-"""The alpha matte of a render: one grey PNG a frame, white where the face was replaced.
+"""The alpha matte of a render for manual compositing: one grey PNG per frame, white where the face was replaced.
 
-For compositing by hand. A matte shows a shape and no synthetic face.
+A matte shows no synthetic face and is therefore not signed.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from visagist.merging.pipeline import Merged
 
 
 def matte_name(frame: int) -> str:
-    """The file name of a frame's matte.
+    """File name of the matte of a frame.
 
     >>> matte_name(12)
     '00000012.png'
@@ -23,7 +23,7 @@ def matte_name(frame: int) -> str:
 
 
 def write_matte(merged: Merged, folder: Path) -> None:
-    """Write the weight of the new face at each pixel as a 16-bit grey PNG named by the frame's number.
+    """Write the weight of the predicted face at each pixel as a 16-bit grey PNG named after the frame's index.
 
     Raises:
         OutputError: the folder cannot be written.

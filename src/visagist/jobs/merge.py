@@ -1,7 +1,7 @@
-"""Merging a trained network into a target: consent, safeguard, chunks, one signed file.
+"""The public merge: consent, safeguard, chunks, and a signed render.
 
-No function here returns or names an unsigned render: unsigned chunks stay in the workspace, and the joined file gets
-its name only with its credentials inside, or beside it for containers that cannot hold them.
+No function returns or names an unsigned render: unsigned chunks stay in the workspace, and the joined file gets its
+final name only together with its credentials.
 """
 
 import functools
@@ -25,18 +25,18 @@ from visagist.jobs.chunks import ChunkRenderer, Chunks
 from visagist.jobs.consent_checks import Records, check_footage, covered_by_hash
 from visagist.jobs.output_paths import (
     check_output,
+    clear_earlier_render,
+    input_files,
     is_folder,
     is_intact,
-    made_from,
-    make_room,
-    place_of,
     read_report,
-    report_of,
+    report_path,
     stamps,
+    unfinished_folder,
 )
 from visagist.jobs.performer import STEP, choose_performer, find_faces, performer_of
-from visagist.jobs.workspace import CHUNKS, SAFEGUARD, TABLES, claim_folder, default_workspace
-from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, hold
+from visagist.jobs.workspace import CHUNKS, SAFEGUARD, TABLES, create_folder, default_workspace
+from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, locked_folder
 from visagist.media import EncodeOptions, Footage, join, note_reading, probe_shot
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.pipeline import Untouched
@@ -46,27 +46,19 @@ from visagist.provenance import Claim, Signer, Stamp, sidecar
 
 @dataclass(frozen=True)
 class Render:
-    """A signed render.
+    """A signed render."""
 
-    Attributes:
-        path: the file, or the folder of an image sequence.
-        frames: number of frames.
-        untouched: frames that were passed through unchanged, each with the reason.
-        notes: what else changed, such as the pixel format or the audio codec.
-        fingerprint: SHA-256 of the signer's certificate.
-    """
-
-    path: Path
-    frames: int
-    untouched: tuple[Untouched, ...]
-    notes: tuple[str, ...]
-    fingerprint: str
+    path: Path  # the file, or the folder of an image sequence
+    frames: int  # number of frames
+    untouched: tuple[Untouched, ...]  # frames that were passed through unchanged
+    notes: tuple[str, ...]  # other changes, such as the pixel format or the audio codec
+    fingerprint: str  # SHA-256 of the signer's certificate
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def as_text(self) -> str:
-        """A few lines, the last one the render's path."""
+        """A short summary; the last line is the path."""
         lines = [f"{self.frames - len(self.untouched)} of {self.frames} frames changed, signed by {self.fingerprint}"]
         for reason, count in Counter(entry.reason for entry in self.untouched).most_common():
             lines.append(f"  untouched: {count} ({reason})")
@@ -94,15 +86,15 @@ def merge(
 ) -> Render:
     """Put the face of a trained run into a target and sign the render as synthetic.
 
-    Interrupted, the same call continues with the first missing chunk; repeated, it returns at once. Merges of
+    If interrupted, the same call continues with the first missing chunk; repeated, it returns at once. Merges of
     different outputs may share a workspace, even at the same time.
 
     Args:
-        target: footage of the performer, the one trained on or any other.
-        output: `.mp4`, `.mov`, `.mkv`, or a folder for a sequence: of OpenEXR where the target is OpenEXR, else PNG.
-        run: a training run, its folder or its weights file; None is possible only with `allow_no_face`, for a target
-            that shows no face.
-        source_consent: consent record of the person whose face appears.
+        target: footage of the performer, whether used in training or not.
+        output: `.mp4`, `.mov`, `.mkv`, or a folder for an image sequence (OpenEXR if the target is, else PNG).
+        run: a training run, its folder or its weights file; may be None with `allow_no_face`, for a target without
+            faces.
+        source_consent: consent record of the subject whose face appears.
         target_consent: consent record of the performer.
         workspace: folder for face tables and unfinished chunks; default `OUTPUT.workspace` beside the output.
         frames: range of frames `A-B`, both included; default all.
@@ -115,14 +107,14 @@ def merge(
         ConsentError: a record is missing, or of another person.
         SafeguardError: the target seems to show intimate imagery.
         FootageError: the target cannot be read, or is damaged and `allow_damaged` is off.
-        NoFaceError: the performer is in no frame, and `allow_no_face` is off.
+        NoFaceError: no frame shows the performer, and `allow_no_face` is off.
         SeveralError: the target shows several people and none was chosen.
         RunError: the run cannot be used.
-        OutputError: the output cannot be written, would overwrite its own inputs or mix with other pictures, or is
-            being written by another merge.
+        OutputError: the output cannot be written, would overwrite its inputs or mix with other pictures, or is being
+            written by another merge.
         ConfigError: an option is given twice or not allowed.
     """
-    # Whatever can be refused at once is refused here, before any long work.
+    # Refuse whatever can be refused before any long work.
     target, output = Path(target), Path(output)
     workspace = default_workspace(output) if workspace is None else Path(workspace)
     options = combine(options, MergeOptions, frames=frames)
@@ -132,15 +124,15 @@ def merge(
     encoding = (encoding or EncodeOptions()).resolved(footage, output)
     given = [Path(path) for path in (run, options.target_reference) if path is not None]
     private = [workspace / name for name in (TABLES, SAFEGUARD, CHUNKS)]
-    check_output(output, options.matte, workspace, [*made_from([footage], records), *given, *private])
+    check_output(output, options.matte, workspace, [*input_files([footage], records), *given, *private])
     network = None if run is None else TrainedNetwork.open(run, device)
     if network is not None:
         records.check_trained(network, options.subject)
         check_morph(options.morph, network)
     if not output.exists():  # a finished render needs no picture
         check_reference(options.target_reference, options.target_identity)
-    claim_folder(workspace)
-    claim_folder(output.parent)
+    create_folder(workspace)
+    create_folder(output.parent)
     call = {
         "target": target,
         "run": None if run is None else Path(run),
@@ -153,47 +145,40 @@ def merge(
         **encoding.model_dump(),
     }
     job = _Job(output, footage, network, records, options, encoding, workspace, call)
-    with hold(job.place, output):
+    with locked_folder(job.place, output):
         return job.carry_out(on_event or silent)
 
 
 def check_frames(frames: str | None, footage: Footage, output: Path) -> None:
-    """Refuse frames beyond the end of footage that states its length; other footage has to be read first.
+    """Check a range of frames, as far as possible without reading the footage.
 
     Raises:
-        FootageError: they lie beyond it.
-        OutputError: the output is one picture, and the frames are several.
+        FootageError: the range exceeds the stated length of the footage.
+        OutputError: the output is a single picture, but the range has several frames.
     """
     first, last = frame_range(frames)
     if output.suffix.lower() in (".png", ".exr") and footage.kind != "still" and footage.frames != 1 and first != last:
         raise OutputError(
-            f"{output}: is one picture, and {footage.path} has more frames than one; give a folder, where each frame "
-            "gets its number"
+            f"{output}: is a single picture, but {footage.path} has several frames; give a folder for an image sequence"
         )
     if last is not None and footage.frames is not None:
         _check_last(last, footage.frames, footage, frames)
 
 
 def check_morph(morph: float | None, network: TrainedNetwork) -> None:
-    """Refuse `morph` for a network that cannot morph.
-
-    Raises:
-        ConfigError: it cannot.
-    """
+    """Raise `ConfigError` if `morph` is given for a network that cannot morph."""
     if morph is not None and not network.network.morphs:
-        raise ConfigError(
-            f"{network.path}: --morph is for runs of amp, and this is one of {network.record.architecture}"
-        )
+        raise ConfigError(f"{network.path}: --morph needs a run of the model amp, not {network.record.architecture}")
 
 
 def _check_last(last: int, count: int, footage: Footage, frames: str | None) -> None:
     if last >= count:
-        raise FootageError(f"{footage.path}: has frames 0 to {count - 1}; --frames {frames} goes beyond")
+        raise FootageError(f"{footage.path}: has frames 0 to {count - 1}; --frames {frames} exceeds that")
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One merge, with all that decides its result."""
+    """One merge, with everything that determines its result."""
 
     output: Path
     footage: Footage
@@ -206,7 +191,7 @@ class _Job:
 
     @functools.cached_property
     def key(self) -> str:
-        """The same key gives the same frames. Computed once, so that all chunks go into one folder."""
+        """Identifies the result; cached, so that all chunks go into one folder."""
         facts = {
             "visagist": __version__,
             "target": self.footage.stamps(),
@@ -225,27 +210,27 @@ class _Job:
 
     @property
     def place(self) -> Path:
-        """Unfinished work on this output."""
-        return place_of(self.workspace, self.output)
+        """Folder for unfinished work on this output."""
+        return unfinished_folder(self.workspace, self.output)
 
     @property
     def folder(self) -> Path:
-        """The chunks of this render."""
+        """Folder for the chunks of this render."""
         return self.place / self.key
 
     def carry_out(self, events: EventCallback) -> Render:
         finished = self.finished()
         if finished is not None:
-            events(Note(STEP, f"{self.output} is done already"))
+            events(Note(STEP, f"{self.output} is already finished"))
             return finished
-        signer = Signer.default()  # one that cannot sign is found before the work
+        signer = Signer.default()  # fails before any work if it cannot sign
         note_reading([self.footage], STEP, events)
         target, options = self.footage.path, self.options
         table = find_faces(self.footage, self.workspace, options, events)
         performer = choose_performer(target, table, options, self.workspace, events)
         if performer is not None:
             if self.network is None:
-                raise RunError(f"{target}: shows a face, and no trained run was given to change it")
+                raise RunError(f"{target}: shows a face, but no run was given")
             self.records.check_target(covered_by_hash(table, performer), table.identity_embedding(performer))
         check_footage(self.footage, table.footage_sha256, self.workspace / SAFEGUARD)
         first, last = frame_range(options.frames)
@@ -258,13 +243,13 @@ class _Job:
             options=options,
             encoding=self.encoding,
             folder=self.folder,
-            # Where frames are lost, only counting gives each the number that it has in the table.
+            # If frames are lost, only sequential reading numbers frames as in the table.
             seek=not table.lost,
         )
         return self.seal(renderer.render(first, last, events), signer, events)
 
     def finished(self) -> Render | None:
-        """The result of a merge that is done: the report is written last, and knows the key and all files."""
+        """The result of a finished merge, whose report (written last) matches the key and all files."""
         found = read_report(self.output)
         if found.get("key") != self.key:
             return None
@@ -272,12 +257,12 @@ class _Job:
             return None
         if self.options.matte is not None and not is_intact(self.options.matte, found.get("matte", {})):
             return None
-        clear(self.place)  # a kill between report and clean-up leaves chunks
+        clear(self.place)  # of a process killed between writing the report and cleaning up
         untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
         return Render(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
 
     def seal(self, chunks: Chunks, signer: Signer, events: EventCallback) -> Render:
-        """Join, sign, rename; then write mattes, call and report, and delete the chunks."""
+        """Join, sign and rename; then write mattes, call and report, and delete the chunks."""
         matte = self.options.matte
         excerpt = (chunks.first, chunks.last) if self.options.frames is not None else None
         unsigned = self.folder / f"joined{self.output.suffix}"
@@ -288,14 +273,14 @@ class _Job:
             files = [self.output if file == unsigned else self.output / file.name for file in joined.files]
             names = {self.output: [file.name for file in files]} if is_folder(self.output) else {}
             names |= {matte: [file.name for file in chunks.mattes]} if matte is not None else {}
-            make_room(self.output, matte, self.folder, names)
+            clear_earlier_render(self.output, matte, self.folder, names)
             is_changed = len(chunks.untouched) < joined.frames
             claim = Claim(self.weights_sha256, self.records.hashes, is_changed=is_changed)
             with Stamp(claim, self.footage.path, signer) as stamp:
                 for file, signed in zip(joined.files, files, strict=True):
                     stamp.sign(file, signed)
         finally:
-            clear_joined(unsigned)  # a whole render without its signature is not left behind
+            clear_joined(unsigned)  # never leave an unsigned render behind
         if matte is not None:
             for file in chunks.mattes:
                 write_atomic(matte / file.name, file.read_bytes())
@@ -311,7 +296,7 @@ class _Job:
             "notes": list(render.notes),
             "fingerprint": render.fingerprint,
         }
-        write_atomic(report_of(self.output), json.dumps(report, indent=1))
+        write_atomic(report_path(self.output), json.dumps(report, indent=1))
         clear(self.place)
         clear_abandoned(self.place.parent)
         events(Result(STEP, self.output))

@@ -1,11 +1,7 @@
-"""Where a render goes: never over what it is made from, never among the pictures of another one.
+"""Output paths of a render: it must not overwrite its inputs, or mix with other pictures.
 
-- `check_output`: refuses such a place before any work; `made_from` helps to say what must stay
-- `make_room`: an earlier render gives way to a new one
-- `stamps`, `is_intact`: by which what was written is known again
-
-A file is a render's own where its report knows it by name, size and time of change, or where a note in the workspace
-says that a merge which was killed had begun to write it. What is not is never replaced.
+Only files of an earlier render are ever replaced: those listed in its report with the same name, size and modification
+time, and those that a killed merge had begun to write according to a note in the workspace.
 """
 
 import hashlib
@@ -22,28 +18,28 @@ from visagist.media import Footage
 from visagist.media.sequence import IMAGE_SUFFIXES
 from visagist.provenance import sidecar
 
-NOTE = "writing.json"  # beside the chunks: names of the files that are being written, by folder
+NOTE = "writing.json"  # beside the chunks: names of files being written, by folder
 Stamps = dict[str, list[int]]
 
 
 def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequence[Path]) -> None:
-    """Refuse an output that would overwrite what it is made from or a stranger's file, or mix with pictures there.
+    """Refuse an output that would overwrite its inputs or unrelated files, or mix with other pictures.
 
     Args:
         output: the render: a file, or a folder for an image sequence.
-        matte: folder of the mattes, where they are wanted.
-        workspace: of the merge.
-        inputs: what must stay as it is: files, and folders with all that is in them.
+        matte: folder of the mattes, if requested.
+        workspace: workspace of the merge.
+        inputs: files and folders that must not be changed.
 
     Raises:
-        OutputError: it would; the message names the file and the remedy.
+        OutputError: the output is refused.
     """
     check_name(output)
     if output.is_dir() and not is_folder(output):
-        raise OutputError(f"{output}: is a folder, and the render a file; choose another --output")
+        raise OutputError(f"{output}: is a folder, but the render is a file; choose another --output")
     folders = [(output, "--output")] if is_folder(output) else []
     folders += [(matte, "--matte")] if matte is not None else []
-    beside = [output, report_of(output), output.with_name(output.name + ".toml"), sidecar(output)]
+    beside = [output, report_path(output), output.with_name(output.name + ".toml"), sidecar(output)]
     written = [(path, "--output") for path in beside] + folders
     known = [(path, option, _names(path), _names_above(path)) for path, option in written]
     for given in inputs:
@@ -54,44 +50,44 @@ def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequ
                 place = output if option == "--output" else path
                 raise OutputError(f"{place}: would overwrite {given}{how}, {_made_from_it(option)}")
             if above & names:
-                raise OutputError(f"{path}: lies in {given}, {_made_from_it(option)}")
+                raise OutputError(f"{path}: is inside {given}, {_made_from_it(option)}")
     homes = {given.parent: given for given in inputs}
     for folder, option in folders:
         if _names(folder) & _names(workspace):
             raise OutputError(f"{folder}: is the --workspace; choose another {option}")
         if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder}: is a file, and pictures go into a folder; choose another {option}")
+            raise OutputError(f"{folder}: is a file, but pictures need a folder; choose another {option}")
         for home, given in homes.items():
             if _names(folder) & _names(home):
-                raise OutputError(f"{folder}: holds {given.name}, {_made_from_it(option)} with a folder of its own")
+                raise OutputError(f"{folder}: contains {given.name}, {_made_from_it(option)} with a folder of its own")
     mixed = [output, output.parent] if output.suffix.lower() in IMAGE_SUFFIXES else [output]
     if matte is not None and any(_names(matte) & _names(path) for path in mixed):
-        raise OutputError(f"{matte}: would hold both render and mattes; choose another --matte")
-    place = place_of(workspace, output)
+        raise OutputError(f"{matte}: would contain both render and mattes; choose another --matte")
+    place = unfinished_folder(workspace, output)
     for folder, option in folders:
         _own_pictures(folder, option, output, place)
     _own_file(output, place)
 
 
-def made_from(footage: Iterable[Footage], records: Records) -> list[Path]:
-    """The files of footage, and of consent records with their reference pictures."""
+def input_files(footage: Iterable[Footage], records: Records) -> list[Path]:
+    """All files of the footage, the consent records, and their reference pictures."""
     files = [file for clip in footage for file in clip.files or (clip.path,)]
     for path, record in ((records.source_path, records.source), (records.target_path, records.target)):
         files += [path, *(path.parent / picture.path for picture in record.pictures)]
     return files
 
 
-def make_room(output: Path, matte: Path | None, chunks: Path, names: Mapping[Path, Sequence[str]]) -> None:
-    """Delete the pictures of an earlier render, once a note says which files are on their way.
+def clear_earlier_render(output: Path, matte: Path | None, chunks: Path, names: Mapping[Path, Sequence[str]]) -> None:
+    """Note which files will be written, and delete the pictures of an earlier render.
 
     Args:
         output: as in `check_output`.
-        matte: the same.
+        matte: as in `check_output`.
         chunks: folder of this merge's chunks, for the note.
-        names: of the pictures that will be written, by folder; these are the output, the matte, both or none.
+        names: names of the pictures that will be written, by folder.
 
     Raises:
-        OutputError: other files have come since `check_output`, or one cannot be written or deleted.
+        OutputError: unrelated files were added since `check_output`, or a file cannot be written or deleted.
     """
     options = {folder: "--matte" if folder == matte else "--output" for folder in names}
     old = {folder: _own_pictures(folder, option, output, chunks.parent) for folder, option in options.items()}
@@ -101,23 +97,23 @@ def make_room(output: Path, matte: Path | None, chunks: Path, names: Mapping[Pat
         note[_key(output.parent)] = [*note.get(_key(output.parent), []), output.name]
     write_atomic(chunks / NOTE, json.dumps(note))
     for folder, files in old.items():
-        torn = [*folder.glob(".*.part.png"), *folder.glob(".*.part.exr")]  # by a kill
+        torn = [*folder.glob(".*.part.png"), *folder.glob(".*.part.exr")]  # left by a killed merge
         for file in (*files, *torn):
             try:
                 sidecar(file).unlink(missing_ok=True)
                 file.unlink()
             except OSError as error:
-                raise OutputError(f"{file}: of an earlier render, cannot be deleted ({error.strerror})") from error
+                raise OutputError(f"{file}: cannot delete this file of an earlier render ({error.strerror})") from error
 
 
 def stamps(files: Iterable[Path]) -> Stamps:
-    """Size and time of change, by name, of the files that are there."""
+    """Size and modification time of existing files, by name."""
     found = {file.name: file.stat() for file in files if file.is_file()}
     return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
 
 
 def is_intact(folder: Path, stamped: Stamps) -> bool:
-    """Whether a folder still holds all files that were stamped, as they were; no if there were none."""
+    """Whether all stamped files are unchanged; False if there are none."""
     return bool(stamped) and stamps(folder / name for name in stamped) == stamped
 
 
@@ -126,31 +122,27 @@ def is_folder(output: Path) -> bool:
     return not output.suffix
 
 
-def report_of(output: Path) -> Path:
-    """Beside the render: what was done, and the frames that were left as they are."""
+def report_path(output: Path) -> Path:
+    """Path of the report beside a render."""
     return output.with_name(output.name + ".json")
 
 
 def read_report(output: Path) -> dict[str, Any]:
-    """What the report beside a render says; nothing where there is none, or something else has its name."""
+    """The report beside a render; empty if there is none or the file is not a report."""
     try:
-        found = json.loads(report_of(output).read_text(encoding="utf-8"))
+        found = json.loads(report_path(output).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 
 
-def place_of(workspace: Path, output: Path) -> Path:
-    """What is kept on the way to this output, and to no other one: it is one merge's at a time."""
+def unfinished_folder(workspace: Path, output: Path) -> Path:
+    """Folder in the workspace for unfinished work on this output, used by one merge at a time."""
     return workspace / CHUNKS / hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:16]
 
 
 def _own_pictures(folder: Path, option: str, output: Path, place: Path) -> list[Path]:
-    """The pictures in a folder, all of which earlier merges of this output left there.
-
-    Raises:
-        OutputError: one of them is another one, or was changed.
-    """
+    """The pictures in a folder; raises `OutputError` unless all are unchanged since earlier merges of this output."""
     pictures = [file for file in sorted(folder.iterdir()) if _is_picture(file)] if folder.is_dir() else []
     stamped = read_report(output).get("matte" if option == "--matte" else "files", {})
     begun = _noted(place, folder)
@@ -158,22 +150,18 @@ def _own_pictures(folder: Path, option: str, output: Path, place: Path) -> list[
     if foreign:
         count = f"{len(foreign)} pictures" if len(foreign) > 1 else "a picture"
         raise OutputError(
-            f"{folder}: holds {count} that no earlier merge left there as now found ({foreign[0].name}); move what is "
-            f"there away, or choose another {option}"
+            f"{folder}: contains {count} that no earlier merge wrote in this form ({foreign[0].name}); move the "
+            f"contents away, or choose another {option}"
         )
     return pictures
 
 
 def _own_file(output: Path, place: Path) -> None:
-    """Refuse to replace a file that is not an earlier render.
-
-    Raises:
-        OutputError: it is not.
-    """
+    """Raise `OutputError` if the output exists and is not an unchanged earlier render."""
     if output.is_file() and not _is_own(output, read_report(output).get("files", {}), _noted(place, output.parent)):
         raise OutputError(
-            f"{output}: is there already, and no earlier merge left it there as now found; move it away, or choose "
-            "another --output"
+            f"{output}: already exists, and no earlier merge wrote it in this form; move it away, or choose another "
+            "--output"
         )
 
 
@@ -182,12 +170,12 @@ def _is_picture(file: Path) -> bool:
 
 
 def _is_own(file: Path, stamped: Stamps, begun: set[str]) -> bool:
-    """Whether a file is as a finished merge left it, or one of those that a killed merge had begun to write."""
+    """Whether a file is unchanged since a finished merge, or was being written by a killed one."""
     return file.name in begun or (file.name in stamped and stamps([file]) == {file.name: stamped[file.name]})
 
 
 def _noted(place: Path, folder: Path) -> set[str]:
-    """Names of pictures that merges of one output had begun to write into a folder when they were killed."""
+    """Names of pictures in a folder that killed merges of one output had begun to write."""
     notes = [json.loads(note.read_text(encoding="utf-8")) for note in place.glob(f"*/{NOTE}")]
     return {name for note in notes for name in note.get(_key(folder), [])}
 
@@ -201,12 +189,12 @@ def _made_from_it(option: str) -> str:
 
 
 def _names_above(path: Path) -> set[Path | tuple[int, int]]:
-    """The names of all folders that a path lies in."""
+    """Identities of all folders that contain a path; see `_names`."""
     return {name for folder in path.resolve().parents for name in _names(folder)}
 
 
 def _names(path: Path) -> set[Path | tuple[int, int]]:
-    """What a file or folder can be known by, whatever links lead to it; two that share one are the same."""
+    """Identities of a file or folder, independent of links; equal files share at least one."""
     resolved = path.resolve()
     try:
         stat = resolved.stat()

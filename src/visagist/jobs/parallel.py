@@ -1,4 +1,4 @@
-"""Jobs that run at the same time and report their progress as one."""
+"""Parallel jobs that report their progress as one."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from visagist.core.events import Event, EventCallback, Progress
 
-AT_ONCE = 4  # jobs; each holds some forty frames
+MAX_JOBS = 4  # each holds about forty frames in memory
 T = TypeVar("T")
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: another job failed, or the user ended it
+class _Stopped(Exception):  # noqa: N818 - not an error: another job failed, or the user interrupted
     pass
 
 
@@ -33,7 +33,7 @@ class _Merged:
             if isinstance(event, Progress):
                 self.done[job] = event.done
                 if event.done == event.total:
-                    self.totals[job] = event.total  # a job knows better at its end than the file at its start
+                    self.totals[job] = event.total  # more accurate than the estimate from the file's header
                 known = [total for total in self.totals if total is not None]
                 total = sum(known) if len(known) == len(self.totals) else None
                 event = Progress(event.step, sum(self.done), total, event.unit)
@@ -43,14 +43,14 @@ class _Merged:
 def run_together(
     jobs: Sequence[Callable[[EventCallback], T]], totals: Sequence[int | None], events: EventCallback
 ) -> list[T]:
-    """Run jobs, as many at once as there are cores, up to `AT_ONCE`.
+    """Run jobs in parallel, one per core, up to `MAX_JOBS` at a time.
 
-    When one fails, or the user interrupts, the others end at their next event.
+    If one fails, or the user interrupts, the others end at their next event.
 
     Args:
-        jobs: each takes a callback and must call it often, with the progress of one and the same step.
-        totals: units of each job, None where unknown.
-        events: receives the total progress, and all other events as they are.
+        jobs: each takes a callback and must call it often; all report progress of the same step.
+        totals: units of each job, None if unknown.
+        events: callback receiving the total progress, and all other events unchanged.
 
     Returns:
         The results, in the order of the jobs.
@@ -59,7 +59,7 @@ def run_together(
         The first exception of a job.
     """
     merged = _Merged(events, totals)
-    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1), "jobs") as pool:
+    with ThreadPoolExecutor(min(MAX_JOBS, os.cpu_count() or 1), "jobs") as pool:
         futures = [
             pool.submit(job, lambda event, number=number: merged.take(number, event)) for number, job in enumerate(jobs)
         ]

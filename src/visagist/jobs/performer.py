@@ -1,4 +1,4 @@
-"""The performer in a target: the faces of each frame, and which of the people is changed."""
+"""The performer in a target: face tables, and the choice of the identity to change."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +15,13 @@ STEP = "merge"
 
 
 def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events: EventCallback) -> FaceTable:
-    """The target's face table, read from the workspace or written to it.
+    """The target's face table, read from the workspace or created there.
 
     Raises:
-        DamagedError: frames were lost and `allow_damaged` is off.
+        DamagedError: frames are lost and `allow_damaged` is off.
     """
     path = _table(footage, workspace)
-    waiting = Note(STEP, f"waiting for another merge with this workspace, which is looking at {footage.path.name}")
+    waiting = Note(STEP, f"waiting for another merge with this workspace, which is analyzing {footage.path.name}")
     with wait_for(path.with_suffix(".lock"), lambda: events(waiting)):
         table = analyze(footage, path, options=_search(options), on_event=events)
     _check_whole(footage, table, options)
@@ -29,10 +29,10 @@ def find_faces(footage: Footage, workspace: Path, options: MergeOptions, events:
 
 
 def known_faces(footage: Footage, workspace: Path, options: MergeOptions) -> FaceTable | None:
-    """The table that `find_faces` would return, if the workspace has it; the footage is not read.
+    """The table that `find_faces` would return if it is in the workspace, or None; the footage is not read.
 
     Raises:
-        DamagedError: frames were lost and `allow_damaged` is off.
+        DamagedError: frames are lost and `allow_damaged` is off.
     """
     table = known_table(footage, _table(footage, workspace), _search(options))
     if table is not None:
@@ -43,12 +43,12 @@ def known_faces(footage: Footage, workspace: Path, options: MergeOptions) -> Fac
 def choose_performer(
     target: Path, table: FaceTable, options: MergeOptions, workspace: Path, events: EventCallback
 ) -> int | None:
-    """The identity that is changed; None if the performer is in no frame and `allow_no_face` is on.
+    """The identity to change; None if no frame shows the performer and `allow_no_face` is on.
 
     Raises:
-        NoFaceError: the performer is in no frame.
-        SeveralError: the target shows several people and none was chosen; `people.png` in the workspace shows them.
-        SubjectError: the target shows people, but not the one that was chosen by number.
+        NoFaceError: no frame shows the performer.
+        SeveralError: the target shows several people and none was chosen; see `people.png` in the workspace.
+        SubjectError: the target shows people, but not the one chosen by number.
     """
     people = table.identities()
     if options.target_identity is not None and people and options.target_identity not in people:
@@ -60,13 +60,13 @@ def choose_performer(
         raise SeveralError(f"{target}: {error}: --target-identity NUMBER or --target-reference PICTURE") from error
     except NoFaceError as error:
         if not options.allow_no_face:
-            raise NoFaceError(f"{target}: {error}; --allow-no-face passes the target through untouched") from error
-        events(Warned(STEP, "the performer is in no frame; all pass through untouched, as --allow-no-face asks"))
+            raise NoFaceError(f"{target}: {error}; --allow-no-face copies the target unchanged") from error
+        events(Warned(STEP, "no frame shows the performer; all frames stay unchanged (--allow-no-face)"))
         return None
 
 
 def performer_of(table: FaceTable, performer: int | None, options: MergeOptions) -> Callable[[int], Face | str]:
-    """A function from a frame's index to the performer's face, or to the reason why there is none."""
+    """A function from a frame index to the performer's face, or to the reason why there is none."""
 
     def face_of(index: int) -> Face | str:
         faces = table.faces_of(index)
@@ -92,5 +92,5 @@ def _table(footage: Footage, workspace: Path) -> Path:
 def _check_whole(footage: Footage, table: FaceTable, options: MergeOptions) -> None:
     if table.lost and not options.allow_damaged:
         raise DamagedError(
-            f"{footage.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged goes on without them"
+            f"{footage.path}: damaged ({table.lost} frames cannot be decoded); --allow-damaged continues without them"
         )

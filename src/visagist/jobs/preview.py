@@ -1,4 +1,4 @@
-"""Previews of a merge: a few frames before and after, with their masks, on one signed sheet."""
+"""Previews of a merge: a few frames before, after and with their masks, on a signed sheet."""
 
 import json
 import re
@@ -21,9 +21,9 @@ from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matri
 from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.jobs.consent_checks import Records, covered_by_hash
 from visagist.jobs.merge import check_morph
-from visagist.jobs.output_paths import check_output, made_from, report_of, stamps
+from visagist.jobs.output_paths import check_output, input_files, report_path, stamps
 from visagist.jobs.performer import choose_performer, known_faces, performer_of
-from visagist.jobs.workspace import claim_folder
+from visagist.jobs.workspace import create_folder
 from visagist.media import Footage, Frame, Reader, footage_sha256, note_reading, probe_shot, write_picture
 from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
@@ -37,21 +37,16 @@ MAX_FRAMES = 24
 
 @dataclass(frozen=True)
 class Preview:
-    """A signed sheet.
+    """A signed sheet."""
 
-    Attributes:
-        path: the PNG.
-        frames: number of frames on it.
-    """
-
-    path: Path
-    frames: int
+    path: Path  # the PNG
+    frames: int  # number of frames on it
 
     def __fspath__(self) -> str:
         return str(self.path)
 
     def as_text(self) -> str:
-        """The sheet's path."""
+        """The path of the sheet."""
         return str(self.path)
 
     def as_json(self) -> dict[str, Any]:
@@ -74,30 +69,29 @@ def preview(
 ) -> Preview:
     """Merge a few frames and write them as a signed sheet: before, after, mask.
 
-    If the workspace holds the target's face table from a merge or a swap, the sheet shows what a merge with that
-    workspace and these options makes of the frames. Otherwise only these frames are analysed, without tracking and
-    smoothing, and the performer is the person in `target_reference`, or else the one most similar to the performer
-    that the run was trained on; frames in which nobody is recognised stay as they are. Other frames may then show
-    other people, so the target's hash does not bind its consent record; reference pictures do, and so does the hash of
-    footage that the run was trained on and that showed the performer alone.
+    If the workspace contains the target's face table from a merge or a swap, the sheet shows what a merge with that
+    workspace and these options would render. Otherwise only these frames are analysed, without tracking and smoothing,
+    and the performer is the person in `target_reference`, or else the one most similar to the performer that the run
+    was trained on; frames in which the performer is not recognised stay unchanged. In that case, consent is checked by
+    reference pictures, because other frames may show other people; the hash of the target is sufficient only if the
+    run was trained on it and it showed the performer alone.
 
     Args:
         target: footage of the performer.
         output: the sheet, `.png`.
         run: a training run, its folder or its weights file.
         frames: numbers and ranges such as `5,10-12`, counted from 0, at most 24 frames.
-        source_consent: consent record of the person whose face appears.
+        source_consent: consent record of the subject whose face appears.
         target_consent: consent record of the performer.
-        workspace: of a merge or swap of the target; default the folder that contains the run, which is that of its
-            swap.
+        workspace: workspace of a merge or swap of the target; default the folder that contains the run.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
         options: as for `merge`; `target_identity` needs the face table.
         on_event: callback receiving progress and notes.
 
     Raises:
-        ConfigError: `frames` is malformed, the output is no PNG, or `target_identity` is given without a table.
+        ConfigError: `frames` is malformed, the output is not a PNG, or `target_identity` is given without a face table.
         NoFaceError: none of the frames shows the performer.
-        SeveralError: the table shows several people and none was chosen.
+        SeveralError: the face table shows several people and none was chosen.
         SubjectError: the performer cannot be determined.
         ConsentError: a record is missing, or of another person.
         VisagistError: as `merge`.
@@ -105,27 +99,27 @@ def preview(
     target, output, options, events = Path(target), Path(output), options or MergeOptions(), on_event or silent
     wanted = parse_frames(frames)
     if output.suffix.lower() != ".png":
-        raise ConfigError(f"{output}: a preview is a .png file")
+        raise ConfigError(f"{output}: a preview must be a .png file")
     records = Records.load(source_consent, target_consent)
     footage = probe_shot(target, rate=options.rate)
     note_reading([footage], STEP, events)
     workspace = Path(run).parent if workspace is None else Path(workspace)
     given = [Path(path) for path in (run, options.target_reference) if path is not None]
-    check_output(output, None, workspace, [*made_from([footage], records), *given])
+    check_output(output, None, workspace, [*input_files([footage], records), *given])
     trained = TrainedNetwork.open(run, device)
     records.check_trained(trained, options.subject)
     check_morph(options.morph, trained)
     whole = known_faces(footage, workspace, options)
     if whole is None and options.target_identity is not None:
         raise ConfigError(
-            f"--target-identity needs the face table of a merge, and {workspace} has none of {target.name}: give the "
-            "--workspace of one, or --target-reference PICTURE"
+            f"--target-identity needs the face table of a merge, but {workspace} has none for {target.name}; give the "
+            "--workspace of a merge, or --target-reference PICTURE"
         )
     shown = _read(footage, wanted, options, whole is None or not whole.lost, events)
     if whole is not None:
         table, performer = whole, choose_performer(target, whole, options, workspace, events)
     else:
-        table = _look_at(shown, footage)
+        table = _analyzed(shown, footage)
         performer = _recognised(table, trained, options, target, events)
     face_of = performer_of(table, performer, options)
     faces = {frame.index: face_of(frame.index) for frame in shown}
@@ -139,7 +133,7 @@ def preview(
     inspect_footage(shown, str(target))
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
-    claim_folder(output.parent)
+    create_folder(output.parent)
     with tempfile.TemporaryDirectory(prefix="visagist-") as private:
         unsigned = Path(private) / "sheet.png"
         write_picture(unsigned, np.rint(sheet * 255).astype(np.uint8))
@@ -158,17 +152,17 @@ def preview(
             **options.model_dump(),
         },
     )
-    write_atomic(report_of(output), json.dumps({"files": stamps([output])}))  # so that the next preview may replace it
+    write_atomic(report_path(output), json.dumps({"files": stamps([output])}))  # lets the next preview replace it
     events(Result(STEP, output))
     return Preview(output, len(merged))
 
 
 def merge_sheet(merged: Sequence[Merged], faces: dict[int, Face | str]) -> NDArray[np.float32]:
-    """Rows of before, after and mask, each `SIDE` px square around the head; the whole frame where there is no face.
+    """Rows of before, after and mask, each `SIDE` px square around the head, or of the whole frame without a face.
 
     Args:
         merged: the frames.
-        faces: the performer's face by frame number, or the reason why there is none.
+        faces: by frame index, the performer's face, or the reason why there is none.
 
     Returns:
         `(rows * SIDE, 3 * SIDE, 3)` float32 sRGB in [0, 1].
@@ -213,7 +207,7 @@ def parse_frames(text: str) -> list[int]:
 
 
 def _read(footage: Footage, wanted: list[int], options: MergeOptions, seek: bool, events: EventCallback) -> list[Frame]:
-    """The frames of these numbers."""
+    """Read the frames with these indices."""
     spans = [(number, number) for number in wanted] if seek else [(wanted[0], wanted[-1])]
     shown: list[Frame] = []
     for first, last in spans:
@@ -224,12 +218,12 @@ def _read(footage: Footage, wanted: list[int], options: MergeOptions, seek: bool
                     events(Progress(STEP, len(shown), len(wanted)))
     missing = sorted(set(wanted) - {frame.index for frame in shown})
     if missing:
-        raise FootageError(f"{footage.path}: has no frame {missing[0]}; --preview goes beyond its end")
+        raise FootageError(f"{footage.path}: has no frame {missing[0]}; --preview exceeds its end")
     return shown
 
 
-def _look_at(shown: list[Frame], footage: Footage) -> FaceTable:
-    """What single frames show, with each face as a track of its own, and the people told apart by their faces alone."""
+def _analyzed(shown: list[Frame], footage: Footage) -> FaceTable:
+    """Face table of single frames, with each face as a track of its own, clustered by embeddings alone."""
     found = [face for frame in shown for face in describe(frame)]
     metadata = {
         "footage_sha256": footage_sha256(footage),
@@ -243,18 +237,18 @@ def _look_at(shown: list[Frame], footage: Footage) -> FaceTable:
 
 
 def _covered_unseen(footage_sha256: str, trained: TrainedNetwork, target: Path, records: Records) -> set[str]:
-    """The hash of footage of which only single frames were looked at, if the run knows that it shows one person.
+    """The hash of footage of which only single frames were analysed, if the run states that it shows one person alone.
 
     Raises:
-        ConsentError: it does not, and the record has no pictures either.
+        ConsentError: it does not, and the record has no pictures.
     """
     if any(origin.is_alone and footage_sha256 in origin.footage for origin in trained.origins.values()):
         return {footage_sha256}
     if not records.target.pictures:
         raise ConsentError(
             f"{records.target_path} (--target-consent): has no reference pictures, and a few frames of {target.name} "
-            "do not tell whether it shows one person alone, without which its hash binds nobody; give the --workspace "
-            "of a merge of it, or a record with pictures (`visagist consent new --picture`)"
+            "do not show whether it contains one person alone, so its hash does not identify the person; give the "
+            "--workspace of a merge of it, or a record with pictures (`visagist consent new --picture`)"
         )
     return set()
 
@@ -262,7 +256,7 @@ def _covered_unseen(footage_sha256: str, trained: TrainedNetwork, target: Path, 
 def _recognised(
     table: FaceTable, trained: TrainedNetwork, options: MergeOptions, target: Path, events: EventCallback
 ) -> int:
-    """The performer among the people of single frames, by the reference picture or else by the run's origins."""
+    """The performer's identity in single frames, by the reference picture or else by the run's origins."""
     people = table.identities()
     if not people:
         raise NoFaceError(f"{target}: none of the frames shows a face; choose others")
@@ -275,15 +269,15 @@ def _recognised(
     known = [np.array(origin.centroid, np.float32) for origin in origins if origin.centroid]
     remedy = "choose the performer with --target-reference PICTURE"
     if not known:
-        raise SubjectError(f"{trained.path}: does not say whose face it was trained on; {remedy}")
+        raise SubjectError(f"{trained.path}: has no embedding of the performer it was trained on; {remedy}")
     likeness = {number: max(float(table.identity_embedding(number) @ one) for one in known) for number in people}
     best = max(people, key=lambda number: likeness[number])
     if likeness[best] < SAME_PERSON_SIMILARITY:
         raise NoFaceError(
-            f"{target}: none of the frames shows the performer that the run was trained on (greatest similarity "
-            f"{likeness[best]:.2f}, required {SAME_PERSON_SIMILARITY}); choose other frames, or {remedy}"
+            f"{target}: none of the frames shows the performer that the run was trained on (highest similarity "
+            f"{likeness[best]:.2f}, at least {SAME_PERSON_SIMILARITY} required); choose other frames, or {remedy}"
         )
     if len(people) > 1:
-        seen = f"the frames show {len(people)} people; changed is the one whom the run was trained on"
-        events(Note(STEP, f"{seen}. A merge asks for --target-identity or --target-reference"))
+        seen = f"the frames show {len(people)} people; the one most similar to the run's performer is changed"
+        events(Note(STEP, f"{seen}. A merge requires --target-identity or --target-reference"))
     return best

@@ -1,4 +1,4 @@
-"""A whole production: extract, train, merge and sign, each step resumable."""
+"""A complete swap: extract, train, merge and sign, with each step resumable."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from visagist.faceset import Faceset, is_alone
 from visagist.jobs.consent_checks import Records, check_footage
 from visagist.jobs.extract import ExtractOptions, extract_faceset
 from visagist.jobs.merge import Render, check_frames, merge
-from visagist.jobs.output_paths import check_output, made_from
+from visagist.jobs.output_paths import check_output, input_files
 from visagist.jobs.train import train
 from visagist.jobs.workspace import (
     CALL,
@@ -26,7 +26,7 @@ from visagist.jobs.workspace import (
     SOURCE,
     TABLES,
     TARGET,
-    claim_folder,
+    create_folder,
     default_workspace,
 )
 from visagist.media import EncodeOptions, Footage, find_footage, note_reading, probe_shot
@@ -66,10 +66,10 @@ def swap(
     Args:
         source: footage of the subject whose face will appear, a file or a folder.
         target: footage of the performer.
-        output: `.mp4`, `.mov`, `.mkv`, or a folder for a sequence: of OpenEXR where the target is OpenEXR, else PNG.
+        output: `.mp4`, `.mov`, `.mkv`, or a folder for an image sequence (OpenEXR if the target is, else PNG).
         source_consent: consent record of the subject in `source`.
         target_consent: consent record of the performer.
-        workspace: folder of the production; default `OUTPUT.workspace` beside the output.
+        workspace: folder for facesets, run and unfinished work; default `OUTPUT.workspace` beside the output.
         iterations: total training iterations; raise them to continue a finished training.
         minutes: total training time instead.
         model: architecture of the network.
@@ -109,15 +109,15 @@ def swap(
     select_device(training.device)
     pictures = [path for path in (subject.reference, merging.target_reference) if path is not None]
     parts = [workspace / name for name in (SOURCE, TARGET, RUN, TABLES, SAFEGUARD, CHUNKS)]
-    check_output(output, merging.matte, workspace, [*made_from([*clips, footage], records), *pictures, *parts])
+    check_output(output, merging.matte, workspace, [*input_files([*clips, footage], records), *pictures, *parts])
     _check_apart([*clips, footage], workspace)
     if not output.exists():  # a finished render needs no pictures
         check_reference(subject.reference, subject.identity)
         check_reference(merging.target_reference, merging.target_identity)
     if isinstance(training.start, Path) and not (workspace / RUN / RECORD).exists():
         read_record(training.start)
-    claim_folder(workspace)
-    claim_folder(output.parent)
+    create_folder(workspace)
+    create_folder(output.parent)
     call = {
         "source": source,
         "target": target,
@@ -127,7 +127,7 @@ def swap(
         "workspace": workspace,
         "reference": subject.reference,
         "identity": subject.identity,
-        # What a preset leaves open is decided when the run begins, and written down there.
+        # Options that a preset leaves open are decided when the run starts, and saved there.
         **training.model_dump(exclude_unset=training.preset is not None),
         **merging.model_dump(),
         **encoding.model_dump(),
@@ -154,7 +154,7 @@ def swap(
     if is_done and output.exists():
         return finish(workspace / RUN)
     faces_source = _extract_source(clips, workspace, subject, events)
-    # The hash of footage that shows several people does not say which of them consented.
+    # The hash of footage that shows several people does not say who of them consented.
     covered = set(faces_source.footage_hashes) if is_alone(faces_source) else set()
     records.check_source(covered, faces_source.centroid())
     try:
@@ -162,11 +162,11 @@ def swap(
     except NoFaceError as error:
         if merging.allow_no_face:
             return finish(None)
-        raise NoFaceError(f"{error}; --allow-no-face passes it through untouched") from error
+        raise NoFaceError(f"{error}; --allow-no-face copies it unchanged") from error
     (footage_sha256,) = faces_target.footage_hashes
     records.check_target({footage_sha256} if is_alone(faces_target) else set(), faces_target.centroid())
     check_footage(footage, footage_sha256, workspace / SAFEGUARD)
-    done.unlink(missing_ok=True)  # from here on the run may be between two lengths
+    done.unlink(missing_ok=True)  # the run may now be extended and is not finished until it is merged
     train(faces_source, faces_target, workspace / RUN, options=training, on_event=events)
     render = finish(workspace / RUN)
     write_atomic(done, stamps)
@@ -174,13 +174,13 @@ def swap(
 
 
 def _check_apart(footage: list[Footage], workspace: Path) -> None:
-    """Refuse footage inside a folder that the swap writes to."""
+    """Raise `OutputError` for footage inside a folder that the swap writes to."""
     for name in (SOURCE, TARGET, RUN):
         home = (workspace / name).resolve()
         for clip in footage:
             if home in (clip.path.resolve(), *clip.path.resolve().parents):
                 raise OutputError(
-                    f"{clip.path}: lies where the swap would put its own {name}; choose another --workspace"
+                    f"{clip.path}: is where the swap would write its own {name}; choose another --workspace"
                 )
 
 
@@ -205,7 +205,7 @@ def _extract_target(footage: Footage, workspace: Path, merging: MergeOptions, ev
         raise SeveralError(f"{error}: --target-identity NUMBER or --target-reference PICTURE") from error
     if len(faceset.footage_hashes) != 1:
         raise FacesetError(
-            f"{faceset.path}: holds crops of other footage than {footage.path}, whom a swap would be trained on; move "
-            "them away, or call train and merge one by one"
+            f"{faceset.path}: also contains crops of footage other than {footage.path}; move them away, or run train "
+            "and merge separately"
         )
     return faceset

@@ -1,4 +1,4 @@
-"""Training on facesets: checks, locks and signed previews around `visagist.training`."""
+"""Public training functions: checks, locks and signed previews around `visagist.training`."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -47,22 +47,22 @@ def train(
         target: faceset of the performer whose face is to be replaced.
         run: folder of the run. An unfinished run is continued. A finished one is left as it is, or extended from the
             start of its cool-down if more iterations or minutes are asked for.
-        others: facesets of more subjects by name; each identity can then be swapped onto the target.
+        others: facesets of more subjects by name, any of whom can then be swapped onto the target.
         iterations: total iterations of the run.
         minutes: total training time of the run instead; 8.5 for a new run with neither.
         model: architecture, such as `visage` (the default) or `df`.
         device: `auto`, `cpu`, `mps`, `cuda` or `cuda:N`.
-        options: all other settings; for an existing run the same, except for its length, device and intervals.
+        options: all other settings; of an existing run, only length, device and intervals may change.
         on_event: callback receiving progress, metrics and warnings.
 
     Returns:
-        The run, with statistics; give it to `merge` or `evaluate`.
+        The run with its statistics, for `merge` and `evaluate`.
 
     Raises:
         FacesetError: a folder is not a faceset, or has too few crops.
-        RunError: the run is of other facesets, other options or another format, has trained longer than is asked, or is
-            being trained by another process; or another process of this training has ended.
-        CollapseError: the training went wrong too often, or collapsed.
+        RunError: the run has other facesets, other options or another format, is longer than requested, or is being
+            trained by another process; or another process of this training has ended.
+        CollapseError: the training diverged too often, or collapsed.
         OutputError: the run cannot be written.
         ConfigError: an unknown model, setting or device, a setting given twice, too little memory, or `run` is one of
             the facesets.
@@ -73,7 +73,7 @@ def train(
     run = Path(run)
     for name, folder in folders.items():
         if run.resolve() == folder.resolve():
-            raise ConfigError(f"{run}: is the {name} faceset; a run needs a folder of its own")
+            raise ConfigError(f"{run}: is the {name} faceset; choose a separate folder for the run")
 
     def count() -> int:
         return sum(len(Faceset.open(folder)) for folder in folders.values())
@@ -97,33 +97,34 @@ def pretrain(
     options: TrainOptions | None = None,
     on_event: EventCallback | None = None,
 ) -> Run:
-    """Train a network on many subjects, for other runs to start from (`TrainOptions.start`).
+    """Train a network on many subjects, as the start of other runs (`TrainOptions.start`).
 
     Arguments and errors not listed are those of `train`.
 
     Args:
         facesets: folder with one faceset per subject, at any depth; or a single faceset of many subjects.
-        run: folder of the run, outside of `facesets`.
+        run: folder of the run, outside `facesets`.
         options: all other settings; a run that starts from this one needs the same model, settings and coverage.
 
     Raises:
         FacesetError: there is no faceset or only one subject, facesets are nested, or a crop is damaged.
-        ConfigError: also for a loss of the swap, or if the run would lie among the facesets.
+        ConfigError: a loss needs two identities, or the run would be inside `facesets`.
     """
     options = combine(options, TrainOptions, iterations=iterations, minutes=minutes, model=model, device=device)
     folder, run = Path(facesets), Path(run)
     if losses := options.losses.of_swap:
         name = losses[0]
         raise ConfigError(
-            f"{name} needs a swap of one subject for another, and both identities of a pretraining are everyone; leave "
-            f"--losses.{name.replace('_', '-')} at 0, and give it in the training that starts from this run"
+            f"{name} needs two different identities, but both identities of a pretraining are all subjects; leave "
+            f"--losses.{name.replace('_', '-')} at 0, and set it in the training that starts from this run"
         )
     if options.augmentation.driven:
         raise ConfigError(
-            "--augmentation.driven needs two identities, and both of a pretraining are everyone; leave it out"
+            "--augmentation.driven needs two different identities, but both of a pretraining are all subjects; leave "
+            "it out"
         )
     if run.resolve().is_relative_to(folder.resolve()):
-        raise ConfigError(f"{run}: lies in {folder}, where its previews would be taken for crops; put it elsewhere")
+        raise ConfigError(f"{run}: is inside {folder}, where its previews would be read as crops; put it elsewhere")
 
     def count() -> int:
         return sum(len(Faceset.open(each)) for each in facesets_in(folder))
@@ -147,12 +148,12 @@ def _train(
     given: dict[str, Any],
     on_event: EventCallback | None,
 ) -> Run:
-    """Check the options, load crops and train; `given` are the arguments to save in the file `call`."""
+    """Check options, load crops and train; `given` are the arguments to save in the file `call`."""
     with exclusive(run, on_event) as (world, events):
         options = checked_options(options, run, identities, count, events)
         crops = load(options, configure(options.model, options.settings).size, events)
         training = prepare(crops, run, options, events, preview_signer() if world.is_main else None)
-        # Only now that everything is accepted: a refused call must not replace the one that made the run.
+        # Saved only now that everything is accepted: a refused call must not replace the one that made the run.
         if world.is_main:
             save_call(call, {**given, "output": run, **training.options.model_dump()})
         return train_run(training)

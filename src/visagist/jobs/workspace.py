@@ -1,12 +1,12 @@
-"""The folder of a production.
+"""The workspace of a swap or merge.
 
 OUTPUT.workspace/
   visagist.toml    the resolved call of `swap`; `visagist swap --config` repeats it
-  done.json        what the finished render was made from
+  done.json        inputs of the finished render
   source/ target/  facesets
   run/             training run
-  tables/          faces of each frame of the target
-  safeguard/       targets that passed the safeguard
+  tables/          face tables of the target
+  safeguard/       marks of targets that passed the safeguard
   merge/           chunks of unfinished renders
 """
 
@@ -16,7 +16,7 @@ from visagist.core.errors import OutputError
 
 CALL, DONE = "visagist.toml", "done.json"
 SOURCE, TARGET, RUN = "source", "target", "run"
-TABLES, SAFEGUARD, CHUNKS = "tables", "safeguard", "merge"  # of a merge; no output may lie in them
+TABLES, SAFEGUARD, CHUNKS = "tables", "safeguard", "merge"  # of a merge; no output may be inside them
 
 
 def default_workspace(output: Path) -> Path:
@@ -30,21 +30,13 @@ def default_workspace(output: Path) -> Path:
 
 
 def check_name(output: Path) -> None:
-    """Refuse an output such as `.` or `..`, after which nothing beside it can be named.
-
-    Raises:
-        OutputError: it has no name.
-    """
+    """Raise `OutputError` for an output without a name, such as `.` or `..`."""
     if output.name in ("", ".."):
-        raise OutputError(f"{output}: has no name of its own; give a file, or a folder by its name")
+        raise OutputError(f"{output}: has no name; give the name of a file or folder")
 
 
-def claim_folder(folder: Path) -> None:
-    """Create a folder, so that one that cannot be created is found before the work.
-
-    Raises:
-        OutputError: it cannot be created.
-    """
+def create_folder(folder: Path) -> None:
+    """Create a folder; raises `OutputError` if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

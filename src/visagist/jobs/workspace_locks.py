@@ -1,9 +1,6 @@
-"""Folders of a workspace that several merges share, one process at a time in each.
+"""Locks and cleaning of a workspace that several merges share.
 
-- `hold`: the folder of one render's chunks; whoever comes second is refused
-- `wait_for`: work that the second one needs not do again, such as the look at the target; the second one waits
-- `clear`, `clear_joined`, `clear_abandoned`: away with what is done with, or that nobody came back for
-The lock's file is beside the folder, not in it, because it stays when the lock ends.
+Lock files are beside the folders they lock, because they remain when the lock is released.
 """
 
 import re
@@ -18,63 +15,63 @@ from filelock import Timeout
 from visagist.core.errors import OutputError
 from visagist.core.locks import lock
 
-ABANDONED_S = 7 * 24 * 3600.0  # without any change
+ABANDONED_S = 7 * 24 * 3600.0  # time without any change
 
 
 @contextmanager
-def hold(folder: Path, output: Path) -> Iterator[None]:
-    """Make a folder and keep other processes out of it for the time of the block; afterwards it is gone if empty.
+def locked_folder(folder: Path, output: Path) -> Iterator[None]:
+    """Create and lock a folder for the duration of the block, and delete it afterwards if it is empty.
 
     Args:
-        folder: of the chunks of `output`.
+        folder: folder of the chunks of `output`.
         output: the render, for the message.
 
     Raises:
-        OutputError: another process holds the folder, or it cannot be made or locked.
+        OutputError: another process has locked the folder, or it cannot be created or locked.
     """
     try:
         mine = lock(_lock_file(folder), wait=False)
     except Timeout as error:
         raise OutputError(
-            f"{output}: another merge is writing it (with workspace {folder.parents[1]}); wait for its end, or give "
-            "another --output"
+            f"{output}: another merge is writing it (with workspace {folder.parents[1]}); wait for it to finish, or "
+            "choose another --output"
         ) from error
     with mine:
         try:
             folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{folder}: cannot be made ({error.strerror}); choose another --workspace") from error
+            raise OutputError(f"{folder}: cannot be created ({error.strerror}); choose another --workspace") from error
         try:
             yield
         finally:
-            with suppress(OSError):  # not empty: chunks to go on with
+            with suppress(OSError):  # not empty: it contains chunks to continue with
                 folder.rmdir()
 
 
 @contextmanager
-def wait_for(file: Path, tell: Callable[[], None]) -> Iterator[None]:
-    """Wait until no other process has this lock file, then have it for the time of the block.
+def wait_for(file: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Lock a file for the duration of the block, after waiting for other processes to release it.
 
     Args:
-        file: of the lock; empty, and left where it is.
-        tell: called once, if there is something to wait for.
+        file: the lock file; it is not deleted.
+        on_wait: called once if the lock is not free.
 
     Raises:
-        OutputError: it cannot be made or locked.
+        OutputError: the file cannot be created or locked.
     """
     try:
         mine = lock(file, wait=False)
     except Timeout:
-        tell()
+        on_wait()
         mine = lock(file, wait=True)
     with mine:
         yield
 
 
 def clear(folder: Path) -> None:
-    """Delete all chunks in a folder that this process holds, those of earlier calls with other options too.
+    """Delete all chunks in a folder locked by this process, including those of earlier calls with other options.
 
-    What cannot be deleted is no reason for a render to fail; it counts as abandoned later.
+    Errors are ignored: a finished render must not fail, and `clear_abandoned` deletes the rest later.
     """
     for chunks in folder.iterdir():
         if chunks.is_dir():
@@ -82,7 +79,7 @@ def clear(folder: Path) -> None:
 
 
 def clear_joined(joined: Path) -> None:
-    """Delete what the chunks were joined into, a file or a folder of pictures; nothing if it is not there."""
+    """Delete the joined chunks, a file or a folder of pictures, if they exist."""
     if joined.is_dir():
         shutil.rmtree(joined, ignore_errors=True)
     else:
@@ -90,23 +87,23 @@ def clear_joined(joined: Path) -> None:
 
 
 def clear_abandoned(merges: Path) -> None:
-    """Delete the folders of interrupted merges in which nothing has changed for a week, and which nobody holds.
+    """Delete folders of interrupted merges that have not changed for a week and are not locked.
 
-    Only what is named as such a folder (`output_paths.place_of`) is ours: a production may have a `merge` of its own.
+    Only folders named as by `output_paths.unfinished_folder`: the user may have a folder `merge` of their own.
     """
     for folder in merges.iterdir():
         is_ours = re.fullmatch("[0-9a-f]{16}", folder.name) and folder.is_dir() and not folder.is_symlink()
         if not is_ours or time.time() - _changed(folder) < ABANDONED_S:
             continue
-        # held, or of another user
+        # skipped if locked, or owned by another user
         with suppress(Timeout, OutputError), lock(_lock_file(folder), wait=False):
             shutil.rmtree(folder, ignore_errors=True)
-            with suppress(OSError):  # Windows keeps a file that is open; there filelock deletes it
+            with suppress(OSError):  # Windows refuses to delete an open file; filelock deletes it there
                 _lock_file(folder).unlink()
 
 
 def _changed(folder: Path) -> float:
-    """When anything in a folder last changed, s since 1970; never, where it goes away while it is looked at."""
+    """Last modification of anything in a folder, s since 1970; the current time if it disappears meanwhile."""
     try:
         return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
     except OSError:

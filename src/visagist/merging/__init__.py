@@ -1,4 +1,4 @@
-"""Predicted faces into frames: pixels only. Files, consent and signatures belong to `visagist.jobs`."""
+"""Compositing of predicted faces into frames: pixels only, without files, consent or signatures (`visagist.jobs`)."""
 
 from visagist.merging.options import MergeOptions
 

@@ -1,7 +1,6 @@
-"""Compositing: the difference between predicted and original face is added to the frame.
+"""Compositing: frame + unwarp(mask) * (unwarp(face) - frame), added to the frame's own planes inside one rectangle.
 
-frame + unwarp(mask) x (unwarp(face) - frame), on the frame's own planes and inside one rectangle. Nothing outside the
-rectangle is converted, and inside it a sample changes only where the mask is above 0.
+Samples outside the rectangle are never converted; inside it, a sample changes only where the mask is above 0.
 """
 
 import cv2
@@ -10,8 +9,7 @@ from numpy.typing import NDArray
 
 from visagist.media import Frame, Region
 
-# Below this weight a change cannot reach half a code value at 16 bit that anybody would see; cutting it keeps the
-# rectangle tight and the samples around it untouched.
+# Weights below this make no visible difference. Zeroing them leaves the samples around the face untouched.
 MIN_WEIGHT = 1 / 512
 
 
@@ -21,14 +19,14 @@ def composite(
     """Add the difference between `face` and the frame, weighted by `mask`.
 
     Args:
-        frame: the target's frame.
-        face: `(S, S, 3)` float32 sRGB in [0, 1], the face to be shown.
+        frame: frame of the target.
+        face: `(S, S, 3)` float32 sRGB in [0, 1].
         mask: `(S, S)` float32 in [0, 1], 0 at its border.
-        matrix: `(2, 3)`, frame pixels to crop pixels.
+        matrix: `(2, 3)`, frame px to crop px.
 
     Returns:
-        The new frame; the mask as `(h, w)` float32 within the rectangle that was touched; and that rectangle, None
-        when the mask lies outside the frame (the frame is then the same object).
+        The new frame; the mask as `(h, w)` float32 within the changed rectangle; and that rectangle. If the mask lies
+        outside the frame, the rectangle is None and the frame is returned as it was.
     """
     region = _footprint(frame, mask, matrix)
     if region is None:

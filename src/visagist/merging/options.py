@@ -1,4 +1,4 @@
-"""Options of a merge."""
+"""Options for merging."""
 
 import re
 from pathlib import Path

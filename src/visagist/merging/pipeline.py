@@ -1,9 +1,4 @@
-"""Frames in, merged frames out, with decoder, network and compositing at work at the same time.
-
-- `Predictor`: what a trained run offers
-- `merge_frames`: the generator that the public merge, the previews and the benchmarks run on
-- `Untouched`: why a frame went through as it was
-"""
+"""The merge as a generator from frames to merged frames; decoding, prediction and compositing run concurrently."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -25,11 +20,11 @@ from visagist.merging.options import MergeOptions
 from visagist.merging.strays import without_strays
 
 COMPOSITORS = 2  # threads; more than the cores of a small machine gains nothing
-BATCH = 16  # faces that go through the network at a time
+BATCH = 16  # frames whose faces are predicted together
 
 
 class Predictor(Protocol):
-    """A trained network, as merging needs it."""
+    """The interface of a trained network that merging uses."""
 
     @property
     def coverage(self) -> Coverage: ...
@@ -42,7 +37,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Untouched:
-    """A frame that was passed through, and why."""
+    """A frame that was passed through unchanged, and the reason."""
 
     frame: int
     reason: str
@@ -65,9 +60,9 @@ class _Job:
 
     matrix: NDArray[np.float64]  # (2, 3) frame px -> crop px
     crop: NDArray[np.float32]  # (R, R, 3)
-    hull: NDArray[np.float32]  # (R, R) as far up the forehead as is replaced
+    hull: NDArray[np.float32]  # (R, R) landmark hull, including the part of the forehead that is replaced
     outline: NDArray[np.float32]  # (R, R) the whole face
-    eyes: float  # px, the row of the outer corners
+    eyes: float  # px, row of the outer eye corners
 
 
 def merge_frames(
@@ -80,16 +75,16 @@ def merge_frames(
 
     Args:
         frames: the target's frames, usually a `media.Reader`, which decodes in a thread of its own.
-        face_of: the performer's face in a frame by its index, or the reason why there is none.
-        predictor: the trained network; `options.subject` is painted. None: no frame is changed.
-        options: how the face goes in.
+        face_of: from a frame index to the performer's face, or to the reason why there is none.
+        predictor: the trained network, which predicts `options.subject`; None leaves all frames unchanged.
+        options: mask, colour transfer and other settings of the compositing.
     """
     with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
         waiting: deque[Future[Merged]] = deque()
         for batch in _batches(frames, face_of, predictor, options):
             jobs = [job for _, job in batch if isinstance(job, _Job)]
             predictions = iter(()) if predictor is None or not jobs else _predict(jobs, predictor, options)
-            # The last batch was composited while this one went through the network.
+            # The previous batch was composited while this one was predicted.
             while waiting:
                 yield waiting.popleft().result()
             for frame, job in batch:
@@ -110,8 +105,8 @@ def _batches(
             batch.append((frame, face if isinstance(face, str) else "no trained run was given"))
         else:
             batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor, options)))
-        # At fixed frame numbers, so that a merge that was killed forms the batches that it would have formed: how a
-        # network's sums are rounded depends on how many faces it sees at once.
+        # Batches end at fixed frame numbers, so that a resumed merge forms the same batches as an uninterrupted one:
+        # the rounding in a network depends on the batch size.
         if len(batch) == BATCH or frame.index % BATCH == BATCH - 1:
             yield batch
             batch = []

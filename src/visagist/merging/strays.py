@@ -1,4 +1,4 @@
-"""Withdraw the mask where the prediction shows background at the rim of the face."""
+"""Removal of mask areas where the prediction shows background, hair or clothing at the edge of the face."""
 
 import cv2
 import numpy as np
@@ -6,55 +6,56 @@ from numpy.typing import NDArray
 
 from visagist.merging.masks import Image, Mask
 
-STRAY = (0.05, 0.15)  # by how much farther from skin, R'G'B' distance: still skin, no skin any more
-STRAY_REACH = 0.06  # of the crop's side, deviation: where the face's colours at a place of the rim are taken from
-STRAY_DEPTH = 0.12  # of the crop's side: how far inside the outline strays are looked for
-STRAY_SOFT = 0.008  # of the crop's side, deviation
-STRAY_GAIN = 2.0
+# Lengths are fractions of the crop's side; colour distances are in R'G'B' of [0, 1].
+SKIN_DISTANCES = (0.05, 0.15)  # excess distance from skin colour at which the mask starts to fade, and at which it ends
+COLOR_SIGMA = 0.06  # neighbourhood from which the skin colour near a pixel is estimated
+MAX_DEPTH = 0.12  # search depth inside the outline
+BLUR_SIGMA = 0.008  # blur of pictures and of the result
+GAIN = 2.0
 
 
 def without_strays(mask: Mask, predicted: Image, original: Image, outline: Mask, eyes: float) -> Mask:
-    """The mask without what does not belong to the face at its rim beside cheeks and jaw: background, hair, a collar.
+    """Remove background, hair and clothing from the mask where they appear beside cheeks and jaw.
 
-    Both people's faces are laid upon each other by eyes and nose. Where the source's is narrower, the network paints
-    what lies beside it, and its own mask, learnt from landmarks, does not tell. There the frame's own skin is better.
-    So the mask is withdrawn where the prediction is stranger to the face further in than the frame's own picture is;
-    only near the outline and below the eyes, because further in and higher up mouth and brows rightly differ.
+    Faces are aligned by eyes and nose, so if the source's face is narrower than the target's, the network predicts
+    what lies beside it, and the learned mask does not exclude that. The frame's own skin is better there: the mask is
+    lowered where the prediction differs from the skin colour nearby more than the frame does. This applies near the
+    outline and below the eyes only; elsewhere, brows and mouth are expected to differ.
 
     Args:
         mask: `(S, S)` float32 in [0, 1].
-        predicted: `(S, S, 3)` float32 R'G'B' in [0, 1], matched in colour.
-        original: the same of the frame.
-        outline: `(S, S)` float32 in [0, 1], the whole face.
-        eyes: px, the row below which it is done.
+        predicted: `(S, S, 3)` float32 R'G'B' in [0, 1], after the colour transfer.
+        original: `(S, S, 3)`, the same region of the frame.
+        outline: `(S, S)` float32 in [0, 1], hull of the whole face.
+        eyes: px, row of the outer eye corners.
 
     Returns:
         `(S, S)` float32 in [0, 1], nowhere above `mask`.
     """
     side = len(mask)
-    depth = cv2.distanceTransform((outline > 0.5).astype(np.uint8), cv2.DIST_L2, 3) / (STRAY_DEPTH * side)
+    depth = cv2.distanceTransform((outline > 0.5).astype(np.uint8), cv2.DIST_L2, 3) / (MAX_DEPTH * side)
     painted, shown = (
-        np.asarray(cv2.GaussianBlur(picture, (0, 0), STRAY_SOFT * side), np.float32)
+        np.asarray(cv2.GaussianBlur(picture, (0, 0), BLUR_SIGMA * side), np.float32)
         for picture in (predicted, original)
     )
-    low, high = STRAY
+    low, high = SKIN_DISTANCES
     inner = depth > 1
     usual = np.median(painted[inner], 0) if inner.any() else painted.mean((0, 1))
-    skin = _spread(predicted, inner & (_distance(painted, usual) < high), side)  # neither brows, eyes nor lips
-    face = _spread(predicted, inner, side)  # what is near, whatever it is: a beard goes on to the rim
-    strange = np.minimum(_distance(painted, skin), _distance(painted, face)) - _distance(shown, skin)
-    stray = np.clip((strange - low) / (high - low), 0, 1) * np.clip(2 - 2 * depth, 0, 1)
-    stray *= np.clip((np.arange(side)[:, None] - eyes) / (STRAY_DEPTH * side), 0, 1)
-    stray = cv2.GaussianBlur(stray.astype(np.float32), (0, 0), STRAY_SOFT * side)
-    return (mask * (1 - np.clip(STRAY_GAIN * stray, 0, 1))).astype(np.float32)
+    skin = _local_color(predicted, inner & (_distance(painted, usual) < high), side)  # without brows, eyes and lips
+    face = _local_color(predicted, inner, side)  # of skin or beard, which may reach the edge
+    excess = np.minimum(_distance(painted, skin), _distance(painted, face)) - _distance(shown, skin)
+    stray = np.clip((excess - low) / (high - low), 0, 1) * np.clip(2 - 2 * depth, 0, 1)
+    stray *= np.clip((np.arange(side)[:, None] - eyes) / (MAX_DEPTH * side), 0, 1)
+    stray = cv2.GaussianBlur(stray.astype(np.float32), (0, 0), BLUR_SIGMA * side)
+    return (mask * (1 - np.clip(GAIN * stray, 0, 1))).astype(np.float32)
 
 
-def _spread(picture: Image, where: NDArray[np.bool_], side: int) -> Image:
-    """At each pixel the mean colour of `where` nearby, `(S, S, 3)`."""
+def _local_color(picture: Image, where: NDArray[np.bool_], side: int) -> Image:
+    """Mean colour of the nearby pixels in `where`, `(S, S, 3)`."""
     weight = where.astype(np.float32)
-    share = cv2.GaussianBlur(weight, (0, 0), STRAY_REACH * side) + np.float32(1e-6)
+    share = cv2.GaussianBlur(weight, (0, 0), COLOR_SIGMA * side) + np.float32(1e-6)
     return np.asarray(
-        cv2.GaussianBlur(picture * weight[..., None], (0, 0), STRAY_REACH * side) / share[..., None], np.float32
+        cv2.GaussianBlur(picture * weight[..., None], (0, 0), COLOR_SIGMA * side) / share[..., None], np.float32
     )
 
 

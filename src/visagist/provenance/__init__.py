@@ -1,4 +1,4 @@
-"""Where renders come from and what they are: consent, content credentials, verification, and the safeguard."""
+"""Consent records, content credentials, their verification, and the safeguard against intimate imagery."""
 
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ __all__ = [
     "verify",
 ]
 
-# These need media and onnxruntime, for which `verify` does not wait.
+# Imported lazily, because these need media and onnxruntime, and `verify` does not.
 __getattr__ = lazy_names(
     __name__,
     {

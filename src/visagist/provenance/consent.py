@@ -1,11 +1,7 @@
-"""Consent records: who agreed to what, on which ground, and what ties the record to the person.
+"""Consent records: who agreed to what, on which legal basis, and what binds the record to the person.
 
-- `new_consent`: write a record, a commented TOML file, with a random id
-- `load_consent`: read one; `record_sha256`: the hash of its bytes, which the credentials of a render state
-- `check_person`: whether footage shows the person of the record
-
-A record states a person's agreement; it cannot prove it. What is checked is that it is complete, that it speaks of an
-adult, and that the faces at hand are the ones that it is bound to: by hashes of footage, or by reference pictures.
+A record states an agreement but cannot prove it. visagist checks that the record is complete, that the person is an
+adult, and that the footage shows the person it is bound to, by hashes of footage or by reference pictures.
 """
 
 import datetime
@@ -31,30 +27,30 @@ Basis = Literal["self", "signed-release", "licensed-performer", "estate", "resea
 SHA256 = r"^[0-9a-f]{64}$"
 
 SAME_PERSON = 0.5
-"""SFace cosine from which on two faces count as one person. On 47 real faces the least of the same person was 0.66
-and the highest of two persons 0.35; this is the middle. A very small, blurred or profile face can fall below it; give
-another reference picture then. It does not tell twins apart."""
+"""Minimum SFace cosine of two faces of the same person. Over 47 real faces, the minimum for the same person was 0.66
+and the maximum for different people 0.35. Very small, blurred or profile faces can fall below it; give another
+reference picture then. Twins cannot be distinguished."""
 
 _FIELDS: dict[str, str] = {
     "version": "Version of this format.",
-    "id": "Random; stands for the person where the name should not.",
-    "name": "Name or pseudonym. It stays in this file and goes into no render.",
-    "adult": "The person is of age. Records that do not say so are refused.",
-    "basis": "Ground of the consent: self, signed-release, licensed-performer, estate, research-corpus or synthetic.",
+    "id": "Random; identifies the person where the name should not be used.",
+    "name": "Name or pseudonym. It stays in this file and does not enter any render.",
+    "adult": "The person is an adult. Records without this are refused.",
+    "basis": "Legal basis: self, signed-release, licensed-performer, estate, research-corpus or synthetic.",
     "statement": "What was agreed or licensed, in plain words.",
     "date": "Day of the agreement; for a corpus, of its publication.",
     "scope": "What the face may be used for.",
     "document_sha256": "SHA-256 of the signed document, which is kept elsewhere.",
     "footage_sha256": (
-        "SHA-256 of each footage file or photo that shows this person and nobody else; of an image sequence, of its "
-        "pictures' SHA-256 in order."
+        "SHA-256 of each footage file or photo that shows this person alone; for an image sequence, of its pictures' "
+        "SHA-256 in order."
     ),
-    "pictures": "Pictures that show this person and nobody else; paths are relative to this file.",
+    "pictures": "Pictures that show this person alone; paths are relative to this file.",
 }
 
 
 class Picture(Settings):
-    """A reference picture: its path relative to the record, and the hash of its bytes."""
+    """A reference picture: path relative to the record, and hash of its bytes."""
 
     path: str = Field(min_length=1)
     sha256: str = Field(pattern=SHA256)
@@ -68,7 +64,7 @@ class Picture(Settings):
 
 
 class Consent(Settings):
-    """A consent record. What binds it to the person is `pictures`, `footage_sha256`, or both."""
+    """A consent record, bound to the person by `pictures`, `footage_sha256`, or both."""
 
     version: Literal[1] = Field(description=_FIELDS["version"])
     id: str = Field(pattern=r"^[0-9a-f]{32}$", description=_FIELDS["id"])
@@ -92,7 +88,7 @@ class Consent(Settings):
     @field_validator("date")
     @classmethod
     def _is_past(cls, date: datetime.date) -> datetime.date:
-        if date > datetime.date.today() + datetime.timedelta(days=1):  # a day for time zones
+        if date > datetime.date.today() + datetime.timedelta(days=1):  # one day of tolerance for time zones
             raise PydanticCustomError("date", "{date} lies in the future", {"date": date.isoformat()})
         return date
 
@@ -107,9 +103,7 @@ class Consent(Settings):
     @model_validator(mode="after")
     def _binds(self) -> "Consent":
         if not self.footage_sha256 and not self.pictures:
-            raise PydanticCustomError(
-                "binding", "binds to nobody: footage_sha256 or pictures must tie the record to the person"
-            )
+            raise PydanticCustomError("binding", "is not bound to a person: footage_sha256 or pictures must be given")
         return self
 
 
@@ -127,25 +121,26 @@ def new_consent(
     document: StrPath | None = None,
     embed: Callable[[Path], Sequence[NDArray[np.floating]]],
 ) -> Consent:
-    """Write a new record for a person, after a look at its pictures: each must show exactly one face.
+    """Write a consent record for one person. Each reference picture must show exactly one face.
 
     Args:
         path: the record, a new `.toml` file.
         name: name or pseudonym.
-        adult: whether the person is of age; a record needs `True`.
-        basis: ground of the consent.
+        adult: whether the person is an adult; must be True.
+        basis: legal basis of the consent.
         statement: what was agreed.
         scope: what the face may be used for.
         date: day of the agreement; default today.
-        pictures: pictures that show this person alone; they stay where they are.
-        footage: footage files, or image sequences as folders or patterns, that show this person alone; whether they do
-            is found when the record is used.
-        document: the signed document, of which only the hash is kept.
-        embed: a function from a picture file to the embeddings of all faces in it; `visagist.new_consent` has it.
+        pictures: pictures that show this person alone; the record refers to them where they are.
+        footage: footage files, or image sequences as folders or patterns, that show this person alone; this is checked
+            when the record is used.
+        document: the signed document, of which only the hash is stored.
+        embed: from a picture file to the embeddings of all faces in it; already bound in `visagist.new_consent`.
 
     Raises:
-        ConsentError: the file exists, a picture does not show one face, a file cannot be read, or a field is refused.
-        FootageError: a picture is none, or footage is missing or none.
+        ConsentError: the file exists, a picture does not show exactly one face, a file cannot be read, or a field is
+            invalid.
+        FootageError: a picture or footage is missing or not readable as such.
         OutputError: the record cannot be written.
     """
     path, pictures = Path(path), [Path(picture) for picture in pictures]
@@ -173,14 +168,14 @@ def new_consent(
 
 
 def load_consent(path: StrPath) -> Consent:
-    """Read a record. Its pictures are looked at by `check_person`.
+    """Read a consent record; `check_person` checks its pictures.
 
     Args:
         path: the record, a TOML file.
 
     Raises:
-        ConsentError: it is missing, is no TOML, lacks a field, has a wrong one, is not of an adult, or binds to
-            nobody.
+        ConsentError: the file is missing or not TOML, a field is missing or invalid, the person is not an adult, or
+            the record is not bound to a person.
     """
     try:
         return Consent.load(Path(path))
@@ -198,9 +193,9 @@ def record_sha256(path: StrPath) -> str:
 
 
 def commented(record: Consent) -> str:
-    """A record as TOML, each field below what it means."""
+    """A record as TOML, with a comment above each field."""
     values = record.model_dump(exclude_none=True)
-    lines = ["# Consent record for visagist. Any change of this file changes its hash, which renders state."]
+    lines = ["# Consent record for visagist. Any change to this file changes its hash, which renders state."]
     for field, meaning in _FIELDS.items():  # tables come last in TOML, and `pictures` is one
         if values.get(field) in (None, ()):
             lines += ["", f"# {meaning}", f"# {field} = not given"]
@@ -211,10 +206,10 @@ def commented(record: Consent) -> str:
 
 
 def same_person(embeddings: NDArray[np.floating], embedding: NDArray[np.floating]) -> float:
-    """The best cosine of `embedding` with any of `embeddings`; from `SAME_PERSON` on it is the same person.
+    """Maximum cosine of `embedding` with any of `embeddings`; at least `SAME_PERSON` for the same person.
 
     Args:
-        embeddings: `(N, D)`, N >= 1, any length but zero.
+        embeddings: `(N, D)`, N >= 1, of non-zero length.
         embedding: `(D,)`.
 
     >>> same_person(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([0.6, 0.8]))
@@ -232,31 +227,31 @@ def check_person(
     embedding: NDArray[np.floating] | None,
     embed: Callable[[Path], Sequence[NDArray[np.floating]]],
 ) -> None:
-    """Check that footage shows the person of a record: all of it is covered by hash, or its face is that of a picture.
+    """Check that footage shows the person of a record, by its hash or by comparison with the reference pictures.
 
     Args:
         record: the record.
-        folder: the record's folder, which the paths of its pictures start from.
-        footage_sha256s: hashes of all footage files in question; may be empty where only faces are at hand.
-        embedding: `(128,)` SFace embedding of the person in the footage, such as the mean over its tracks; None if
-            there is none.
-        embed: from a picture to the SFace embeddings of all faces in it; called only where hashes do not settle it.
+        folder: folder of the record, to which the paths of pictures are relative.
+        footage_sha256s: hashes of all footage files; empty if hashes cannot identify the person.
+        embedding: `(128,)` SFace embedding of the person in the footage; None if there is none.
+        embed: from a picture to the SFace embeddings of all faces in it; called only if hashes are not sufficient.
 
     Raises:
-        ConsentError: a picture is missing, altered, or does not show exactly one face; or the person is another one.
+        ConsentError: a picture is missing, was changed, or does not show exactly one face; or the footage shows another
+            person.
     """
     for picture in record.pictures:
         file = folder / picture.path
         if not file.is_file():
             raise ConsentError(f"{file}: the reference picture of the consent record is missing; put it back")
         if _hash(file) != picture.sha256:
-            raise ConsentError(f"{file}: the reference picture is not the one of the consent record; put that one back")
+            raise ConsentError(f"{file}: the reference picture was changed; restore the one of the consent record")
     uncovered = footage_sha256s - set(record.footage_sha256)
     if footage_sha256s and not uncovered:
         return
     count = f"{len(uncovered)} of {len(footage_sha256s)} footage files not covered by hash"
     if not footage_sha256s:
-        count = "the footage shows several people, so that its hash does not tell who agreed"
+        count = "the footage shows several people, so its hash does not say who agreed"
     count = f"consent record of '{record.name}': {count}"
     remedy = "give the record of the person shown, or make one with `visagist consent new`"
     if not record.pictures:
@@ -268,7 +263,7 @@ def check_person(
     if not best >= SAME_PERSON:  # NaN is no match
         raise ConsentError(
             f"consent record of '{record.name}': the footage shows another person (similarity {best:.2f} to the "
-            f"reference pictures, at least {SAME_PERSON} is asked); {remedy}"
+            f"reference pictures, at least {SAME_PERSON} required); {remedy}"
         )
 
 

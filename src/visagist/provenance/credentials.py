@@ -1,15 +1,11 @@
-"""Signing renders, previews and sheets with C2PA content credentials.
-
-- `Claim`: what is stated of a file: which model, which consent records
-- `Stamp`: signs files of one claim and one target; `sign` does it for one file
-- `EMBEDS`, `SIDECARS`: which files carry their credentials inside and which have them beside, in `FILE.c2pa`
+"""Signing of renders, previews and sheets with C2PA content credentials.
 
 The credentials state that a face was replaced by a trained model (IPTC: composite with trained algorithmic media), in
-which target, by which version, with which model and under which consent records. They hold no picture, no name of a
-person and no name of a file. (Credentials that the target brought along are kept whole, as C2PA asks.)
+which target, by which version of visagist, with which model and under which consent records. They contain no picture
+and no name of a person or file; credentials that the target already had are kept whole, as C2PA requires.
 
-Signing needs no network: no timestamp authority is asked, no remote manifest fetched. Files are streamed and may be
-larger than 4 GB; c2pa then takes 0.6 GB of memory and, for its temporary files, as much room as the file.
+Signing works offline, without a timestamp authority. Files are streamed and may be larger than 4 GB; c2pa then takes
+0.6 GB of memory, and as much temporary disk space as the file.
 """
 
 import io
@@ -45,8 +41,8 @@ EMBEDS = {
 }
 SIDECARS = {".mkv": "video/x-matroska", ".exr": "image/x-exr"}
 
-# Thumbnails would be pictures of people; the automatic actions would state a second "opened" beside ours; the
-# network is never asked. Verifying right after signing would read every file once more.
+# No thumbnails, which would be pictures of people; no automatic actions, which would add a second "opened"; no network;
+# and no verification after signing, which would read every file once more.
 SETTINGS: dict[str, Any] = {
     "core": {"allowed_network_hosts": []},
     "verify": {
@@ -65,7 +61,7 @@ SETTINGS: dict[str, Any] = {
     },
 }
 
-_TARGET = "target"  # the ingredient's label and instance id: says its part and nothing of the file
+_TARGET = "target"  # label and instance id of the ingredient, which reveal nothing of the file
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _BUFFER = 1 << 20  # bytes
 _SPOOL_FROM = 512 << 20  # bytes; c2pa keeps smaller files in memory while it signs
@@ -73,29 +69,23 @@ _SPOOL_FROM = 512 << 20  # bytes; c2pa keeps smaller files in memory while it si
 
 @dataclass(frozen=True)
 class Claim:
-    """What the credentials state. Hashes only, so that nothing personal can slip in.
+    """Contents of the credentials: hashes only, so that no personal data can enter."""
 
-    Attributes:
-        model_sha256: hexadecimal SHA-256 of the weights file; None for a preview of a model that is still in training.
-        consents: hexadecimal SHA-256 of the bytes of each consent record, source first.
-        is_changed: False for a target in which nobody was found to be changed: encoded again and nothing else.
-    """
-
-    model_sha256: str | None
-    consents: tuple[str, ...]
-    is_changed: bool = True
+    model_sha256: str | None  # 64 hex digits, of the weights file; None for a model that is still in training
+    consents: tuple[str, ...]  # 64 hex digits, of the bytes of each consent record, source first
+    is_changed: bool = True  # False if no face was changed and the target was only encoded again
 
     def __post_init__(self) -> None:
         for value in (*self.consents, *([] if self.model_sha256 is None else [self.model_sha256])):
             if not _SHA256.fullmatch(value):
-                raise CredentialsError(f"a claim holds SHA-256 hashes of 64 lower-case hex digits, not '{value}'")
+                raise CredentialsError(f"a claim takes SHA-256 hashes of 64 lower-case hex digits, not '{value}'")
 
 
 class Stamp:
     """Signs any number of files that share a claim and a target.
 
-    The target is looked at once (credentials that it carries are checked, which reads all of it), so that the frames
-    of a sequence cost a few milliseconds each.
+    The target and its credentials are read only once, so that signing the frames of a sequence takes a few milliseconds
+    each.
 
         with Stamp(claim, target, Signer.default()) as stamp:
             for unsigned, output in frames:
@@ -106,13 +96,13 @@ class Stamp:
         """Prepare to sign.
 
         Args:
-            claim: what is stated.
-            parent: the target that was changed, a file or the folder of a sequence; None for a file that only shows
-                synthetic faces, such as a preview, which is then stated as created instead of edited.
-            signer: whose key.
+            claim: contents of the credentials.
+            parent: the changed target, a file or the folder of a sequence; None for a file without a target, such as a
+                preview, which is then stated as created instead of edited.
+            signer: key and certificate.
 
         Raises:
-            CredentialsError: the key or the certificate is refused.
+            CredentialsError: c2pa refuses the key or the certificate.
         """
         self._stack = ExitStack()
         try:
@@ -132,33 +122,30 @@ class Stamp:
         self.close()
 
     def close(self) -> None:
-        """Let go of the key."""
+        """Release the signer."""
         self._stack.close()
 
     def sign(self, unsigned: Path, output: Path) -> Path:
-        """Sign `unsigned` into `output` and delete it.
+        """Sign `unsigned` into `output`, delete `unsigned` and return `output`.
 
-        `output` appears whole and signed or not at all; a sidecar is in place before the file that it belongs to.
-        After an error `unsigned` is still there and `output` is what it was.
+        `output` appears complete and signed or not at all, and a sidecar is written before its file. After an error,
+        both files are as they were.
 
         Args:
-            unsigned: a finished file in the format that `output`'s suffix says.
+            unsigned: a finished file in the format of `output`'s suffix.
             output: the signed file; its suffix must be in `EMBEDS` or `SIDECARS`.
 
-        Returns:
-            `output`.
-
         Raises:
-            CredentialsError: the suffix is another one, both are the same file, or c2pa refuses it.
+            CredentialsError: the suffix is not supported, both are the same file, or c2pa refuses the file.
             OutputError: the output cannot be written, or the disk is full.
         """
         suffix = output.suffix.lower()
         if suffix not in EMBEDS and suffix not in SIDECARS:
             raise CredentialsError(f"{output}: cannot be signed; use one of {', '.join([*EMBEDS, *SIDECARS])}")
         if not unsigned.is_file():
-            raise CredentialsError(f"{unsigned}: there is no such file to sign")
+            raise CredentialsError(f"{unsigned}: no such file to sign")
         if output.exists() and unsigned.samefile(output):
-            raise CredentialsError(f"{output}: an unsigned file may not have the final name; give it another one")
+            raise CredentialsError(f"{output}: an unsigned file must not have the final name; choose another one")
         _check_room(unsigned, output)
         try:
             with c2pa.Builder(self._manifest, context=self._context) as builder, atomic(output) as signed:
@@ -177,19 +164,19 @@ class Stamp:
         return output
 
     def _write(self, builder: c2pa.Builder, format: str, unsigned: Path, signed: Path) -> bytes:  # noqa: A002
-        # c2pa reads and writes 8 KB at a time, each through Python
+        # c2pa reads and writes 8 KB at a time through Python
         with unsigned.open("rb", _BUFFER) as source, signed.open("w+b", _BUFFER) as target:
             watched = _Watched(target)
             try:
                 return builder.sign(self._signer, format, source, watched)
             except c2pa.C2paError:
-                if watched.error is not None:  # the library only says that a write failed, not why
+                if watched.error is not None:  # c2pa does not say why a write failed
                     raise watched.error from None
                 raise
 
 
 class _Watched:
-    """The file that c2pa writes to, keeping the operating system's own error for the message."""
+    """File object for c2pa that keeps the operating system's error for the message."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -230,7 +217,7 @@ def sign(unsigned: Path, output: Path, claim: Claim, parent: Path | None, signer
 
 
 def sidecar(path: Path) -> Path:
-    """Where the credentials of a file lie that cannot carry them inside.
+    """Path of the credentials of a file that cannot embed them.
 
     >>> sidecar(Path("render.mkv")).name
     'render.mkv.c2pa'
@@ -258,7 +245,7 @@ def _manifest(claim: Claim, *, edited: bool) -> dict[str, Any]:
 
 
 def _ingredient(parent: Path, manifest: dict[str, Any], context: c2pa.Context) -> bytes:
-    """The target as an ingredient, in c2pa's archive form, with the credentials that it carries."""
+    """The target as an ingredient in c2pa's archive format, with its own credentials."""
     stated = {"relationship": "parentOf", "instance_id": _TARGET, "label": _TARGET}
     archive = io.BytesIO()
     kind = EMBEDS.get(parent.suffix.lower())
@@ -269,7 +256,7 @@ def _ingredient(parent: Path, manifest: dict[str, Any], context: c2pa.Context) -
                 builder.write_ingredient_archive(_TARGET, archive)
                 return archive.getvalue()
             except c2pa.C2paError:
-                archive = io.BytesIO()  # another container than its name says, or broken credentials: without them
+                archive = io.BytesIO()  # wrong suffix or broken credentials: add the target without them
     with c2pa.Builder(manifest, context=context) as builder:
         builder.add_ingredient(stated, "application/octet-stream", io.BytesIO())
         builder.write_ingredient_archive(_TARGET, archive)
@@ -277,15 +264,15 @@ def _ingredient(parent: Path, manifest: dict[str, Any], context: c2pa.Context) -
 
 
 def _check_room(unsigned: Path, output: Path) -> None:
-    """c2pa writes a large file once more among the temporary files; say so before it fails in there."""
+    """Check the space for c2pa's temporary copy of a large file before it runs out."""
     size = unsigned.stat().st_size
     temporary = Path(tempfile.gettempdir())
     if size < _SPOOL_FROM:
         return
-    shared = temporary.stat().st_dev == unsigned.stat().st_dev  # where the output, as a rule, is written as well
+    shared = temporary.stat().st_dev == unsigned.stat().st_dev  # usually the disk of the output, too
     needed = size * (2 if shared else 1)
     if shutil.disk_usage(temporary).free < needed:
         raise OutputError(
-            f"{output}: signing needs {needed / 1e9:.1f} GB of room in {temporary}; free some, or set TMPDIR to "
+            f"{output}: signing needs {needed / 1e9:.1f} GB of free space in {temporary}; free some, or set TMPDIR to "
             "another disk"
         )

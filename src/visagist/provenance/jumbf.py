@@ -1,13 +1,11 @@
-"""The signer's certificate out of a C2PA manifest store.
+"""Extracts the signer's certificate from a C2PA manifest store.
 
-c2pa-python tells a signer's name and serial number, which anybody can copy, but not the certificate. A manifest store
-is nested JUMBF boxes (ISO 19566-5); the claim's signature is a COSE_Sign1 structure (RFC 9052) in CBOR (RFC 8949), and
-the certificate chain is its header 33 (`x5chain`, RFC 9360).
+c2pa-python returns the signer's name and serial number, which anyone can copy, but not the certificate. A manifest
+store consists of nested JUMBF boxes (ISO 19566-5); the signature of a claim is a COSE_Sign1 structure (RFC 9052) in
+CBOR (RFC 8949), with the certificate chain in its header 33 (`x5chain`, RFC 9360).
 
-- `signing_certificate`: from the bytes of a store and the label of a manifest to the certificate's DER
-
-Everything is required to be there exactly once: a store with two of anything could show one to the library that
-checks the signature and the other to this reader.
+Every part must occur exactly once: otherwise a store could present one part to the library that checks the signature,
+and another to this reader.
 """
 
 from collections.abc import Iterator
@@ -19,7 +17,7 @@ _DEPTH = 32  # nested CBOR items and boxes; real stores have fewer than ten
 
 
 def signing_certificate(store: bytes, manifest: str) -> bytes | None:
-    """DER of the certificate whose key signed `manifest`; None where it cannot be told without doubt.
+    """DER of the certificate that signed `manifest`; None unless it is unambiguous.
 
     Args:
         store: a C2PA manifest store, one JUMBF superbox.
@@ -46,7 +44,7 @@ def _leaf(cose: Any) -> bytes | None:
     protected, unprotected = cose[0], cose[1]
     headers = [_decode(protected) if protected else {}, unprotected]
     chains = [header[X5CHAIN] for header in headers if X5CHAIN in header]
-    # before C2PA 1.4 the header had a name in the unprotected map
+    # before C2PA 1.4: a named header in the unprotected map
     chains += [header["x5chain"] for header in headers if "x5chain" in header]
     (chain,) = chains
     leaf = chain[0] if isinstance(chain, list) else chain
@@ -54,7 +52,7 @@ def _leaf(cose: Any) -> bytes | None:
 
 
 def _split(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and payload of each box in a row of boxes."""
+    """Type and payload of each of several consecutive boxes."""
     at = 0
     while at < len(data):
         size, kind, start = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8], at + 8
@@ -63,13 +61,13 @@ def _split(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         elif size == 0:
             size = len(data) - at
         if size < start - at or at + size > len(data):
-            raise ValueError("box runs over its parent")
+            raise ValueError("box extends beyond its parent")
         yield kind, data[start : at + size]
         at += size
 
 
 def _described(superbox: bytes) -> tuple[tuple[bytes, str], bytes]:
-    """(Four-letter type, label) and the remaining boxes of a superbox."""
+    """(Four-letter type, label) of a superbox, and its remaining content."""
     size = int.from_bytes(superbox[:4], "big")
     if superbox[4:8] != b"jumd" or not 25 <= size <= len(superbox):
         raise ValueError("superbox without a description")
@@ -83,7 +81,7 @@ def _boxes(data: bytes) -> list[bytes]:
 
 
 def _children(superbox: bytes) -> list[tuple[bytes, str, bytes]]:
-    """Type, label and payload of each superbox inside one."""
+    """Type, label and payload of each superbox inside a superbox."""
     _, contents = _described(superbox)
     return [(*_described(payload)[0], payload) for payload in _boxes(contents)]
 
@@ -91,12 +89,12 @@ def _children(superbox: bytes) -> list[tuple[bytes, str, bytes]]:
 def _decode(data: bytes) -> Any:
     item, end = _item(data, 0, 0)
     if end != len(data):
-        raise ValueError("bytes after the item")
+        raise ValueError("trailing bytes")
     return item
 
 
 def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
-    """The CBOR item at `at` and where it ends; definite lengths only, which is what C2PA's COSE uses."""
+    """The CBOR item at `at`, and its end; definite lengths only, as used in C2PA."""
     if depth > _DEPTH:
         raise ValueError("nested too deeply")
     major, low = data[at] >> 5, data[at] & 31
@@ -131,7 +129,7 @@ def _item(data: bytes, at: int, depth: int) -> tuple[Any, int]:
             key, at = _item(data, at, depth + 1)
             item, at = _item(data, at, depth + 1)
             if key in pairs:
-                raise ValueError("key twice")
+                raise ValueError("duplicate key")
             pairs[key] = item
         return pairs, at
     if major == 6:

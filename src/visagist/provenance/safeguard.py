@@ -1,12 +1,7 @@
-"""A gate against intimate imagery: the target of a merge is looked at before a face is put into it.
+"""Safeguard against intimate imagery: the target of a merge is inspected before any face is changed.
 
-- `Safeguard`: sees frames as they come by, in a pass that somebody else runs
-- `inspect_footage`: a pass of its own
-- `refuses`: the rule, on probabilities
-
-A classifier (NSFW MobileNetV2, from nsfwjs, MIT) sees two whole frames a second; never face crops, which it mistakes.
-The rule refused none of 48 benign clips. It is a gate against misuse, not a guarantee. For a still, of which there is
-one frame only, it must be surer.
+A classifier (NSFW MobileNetV2 from nsfwjs, MIT) sees two whole frames per second, never face crops, which it
+misclassifies. The rule refused none of 48 benign clips. It hinders misuse but is no guarantee.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -20,7 +15,7 @@ from numpy.typing import NDArray
 from visagist.core.errors import SafeguardError
 from visagist.zoo.sessions import session
 
-INTERVAL = Fraction(1, 2)  # seconds between the frames that are looked at
+INTERVAL_S = Fraction(1, 2)  # between sampled frames
 SIDE = 224  # px
 LIKELY, LIKELY_SHARE, LIKELY_FRAMES = 0.7, 0.1, 2
 SURE, SURE_IN_A_ROW = 0.85, 3
@@ -28,7 +23,7 @@ _HENTAI, _PORN = 1, 3  # of drawing, hentai, neutral, porn, sexy
 
 
 class SeenFrame(Protocol):
-    """What is needed of a frame; `visagist.media.Frame` has it."""
+    """The part of `visagist.media.Frame` that is used here."""
 
     @property
     def time(self) -> Fraction: ...
@@ -40,10 +35,10 @@ class SeenFrame(Protocol):
 
 
 def refuses(probabilities: Sequence[float]) -> bool:
-    """Whether footage is refused, by the probability of intimate imagery in each sampled frame, in order.
+    """Whether footage is refused, given the probability of intimate imagery in each sampled frame, in order.
 
-    At least two frames, and at least a tenth of all, exceed 0.7; or three in a row exceed 0.85; or there are fewer than
-    three, as of a still, and all exceed 0.85.
+    It is refused if at least two frames, and at least a tenth of all, exceed 0.7; if three consecutive frames exceed
+    0.85; or if there are fewer than three frames, as in a still, and all exceed 0.85.
 
     >>> refuses([0.1, 0.75, 0.8]), refuses([0.1, 0.75, 0.2])
     (True, False)
@@ -70,67 +65,61 @@ def intimacy(rgb: NDArray[np.uint8]) -> float:
         rgb: `(h, w, 3)` uint8 R'G'B', upright.
 
     Raises:
-        WeightsError: the classifier is missing or was altered.
+        WeightsError: the classifier is missing or was changed.
     """
-    small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)  # squashed, not cut
+    small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)  # squeezed, not cropped
     (probabilities,) = session("safeguard").run(["probs"], {"image": small[None]})
     return float(np.asarray(probabilities)[0, [_HENTAI, _PORN]].sum())
 
 
 class Safeguard:
-    """Looks at every half second of frames that come by in order, and judges at the end.
+    """Samples two frames per second of footage that is read elsewhere, in order, and decides at the end.
 
-    safeguard = Safeguard()
-    for frame in reader:
-        safeguard.see(frame)
-        ...
-    safeguard.finish()
+        safeguard = Safeguard()
+        for frame in reader:
+            safeguard.see(frame)
+            ...
+        safeguard.finish()
+
+    Args:
+        classify: from a whole frame, `(h, w, 3)` uint8 R'G'B', to the probability of intimate imagery.
+        name: name of the footage, for the message.
     """
 
     def __init__(self, classify: Callable[[NDArray[np.uint8]], float] = intimacy, name: str = "the footage") -> None:
-        """Begin.
-
-        Args:
-            name: of the footage, for the refusal.
-            classify: from a whole frame, `(h, w, 3)` uint8 R'G'B', to the probability of intimate imagery.
-        """
-        self.probabilities: list[float] = []  # of the frames looked at
+        self.probabilities: list[float] = []  # of the sampled frames
         self._classify, self._name = classify, name
         self._due: Fraction | None = None
 
     def see(self, frame: SeenFrame) -> None:
-        """Look at a frame, if its turn has come; otherwise this costs nothing.
+        """Classify a frame if the next sample is due.
 
         Raises:
-            SafeguardError: three frames in a row are surely intimate imagery; waiting for the end would change nothing.
+            SafeguardError: three consecutive samples exceed 0.85, which settles the decision early.
         """
         if self._is_due(frame.time):
-            # a thumbnail whose shorter side is still 224 px, so that the squashing stays an area average
+            # a thumbnail whose shorter side is still 224 px, so that squeezing it remains an area average
             long_side = -(-SIDE * max(frame.width, frame.height) // min(frame.width, frame.height))
             self._take(self._classify(frame.thumbnail(long_side)[0]))
 
     def see_picture(self, time: Fraction | float, rgb: NDArray[np.uint8]) -> None:
-        """The same for a whole frame as `(h, w, 3)` uint8 R'G'B' at `time` in seconds."""
+        """As `see`, for a whole frame as `(h, w, 3)` uint8 R'G'B' at `time` in seconds."""
         if self._is_due(Fraction(time)):
             self._take(self._classify(rgb))
 
     def finish(self) -> None:
-        """Judge what was seen.
-
-        Raises:
-            SafeguardError: the footage is refused.
-        """
+        """Raise `SafeguardError` if the footage is refused."""
         if refuses(self.probabilities):
             likely = sum(value > LIKELY for value in self.probabilities)
             raise SafeguardError(
-                f"{self._name}: seems to show intimate imagery ({likely} of {len(self.probabilities)} frames looked "
-                "at); visagist puts no face into such footage"
+                f"{self._name}: seems to show intimate imagery ({likely} of {len(self.probabilities)} sampled frames); "
+                "visagist does not change faces in such footage"
             )
 
     def _is_due(self, time: Fraction) -> bool:
         if self._due is not None and time < self._due:
             return False
-        self._due = time + INTERVAL
+        self._due = time + INTERVAL_S
         return True
 
     def _take(self, probability: float) -> None:
@@ -142,14 +131,14 @@ class Safeguard:
 def inspect_footage(
     frames: Iterable[SeenFrame | tuple[Fraction | float, NDArray[np.uint8]]], name: str = "the footage"
 ) -> Safeguard:
-    """Look at all of some footage.
+    """Run the safeguard over whole footage.
 
     Args:
         frames: a `visagist.media.Reader`, or pairs of time in seconds and `(h, w, 3)` uint8 R'G'B', in order.
-        name: of the footage, for the refusal.
+        name: name of the footage, for the message.
 
     Returns:
-        What was seen, when there is nothing to refuse.
+        The safeguard with the sampled probabilities, if the footage is not refused.
 
     Raises:
         SafeguardError: the footage is refused.

@@ -1,11 +1,8 @@
-"""Who signs: a key, its certificate, and the list of signers that a user knows.
+"""Signing keys, their certificates, and the user's list of known signers.
 
-- `Signer`: an ES256 key and an X.509 certificate; `Signer.default` makes them on first use, `Signer.load` reads others
-- `fingerprint`: SHA-256 of a certificate's DER, which is what identifies a signer here
-- `known_signers`, `add_known_signer`, `remove_known_signer`: the user's list; one's own key is always on it
-
-The certificate is self-signed: it says that two renders come from the same hand, not whose hand that is. It names
-nobody. People who exchange renders compare fingerprints over another channel and add them to their lists.
+Certificates are self-signed and contain no name: they show that two renders have the same signer, but not who it is.
+People who exchange renders compare fingerprints (SHA-256 of the certificate's DER) over another channel and add them to
+their lists.
 """
 
 import datetime
@@ -31,13 +28,13 @@ from visagist.core.settings import Settings, read_toml
 
 YEARS = 10
 _CLAIM_SIGNING = ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # C2PA 2.2's own purpose
-_DOCUMENT_SIGNING = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # what earlier validators look for
+_DOCUMENT_SIGNING = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # expected by earlier validators
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Signer:
-    """A private key (PEM, PKCS 8) and its certificate (PEM, the chain after it if there is one)."""
+    """A private key (PEM, PKCS #8) and its certificate (PEM, followed by its chain, if any)."""
 
     key: bytes = field(repr=False)
     certificate: bytes
@@ -45,14 +42,14 @@ class Signer:
 
     @classmethod
     def default(cls) -> Self:
-        """The signer that `config.toml` of the config folder names, else the user's own, made there on first use.
+        """The signer named in `config.toml` of the config folder, or else the user's own, created on first use.
 
             [signer]
             key = "/secrets/key.pem"
             certificate = "/secrets/certificate.pem"
 
         Raises:
-            CredentialsError: it is there but cannot be used (damaged, expired).
+            CredentialsError: the key or certificate is damaged or expired.
             OutputError: the config folder cannot be written.
         """
         given = _configured()
@@ -65,15 +62,15 @@ class Signer:
 
     @classmethod
     def load(cls, key: Path, certificate: Path) -> Self:
-        """A signer from files.
+        """Load a signer from files.
 
         Args:
             key: PEM of an unencrypted P-256 private key.
-            certificate: PEM of its certificate, first, and of those that lead to a root, if any.
+            certificate: PEM of its certificate, followed by its chain, if any.
 
         Raises:
-            CredentialsError: a file is missing or is no such thing, they do not belong together, or the certificate
-                is not valid today.
+            CredentialsError: a file is missing or malformed, key and certificate do not match, or the certificate is
+                not valid today.
         """
         try:
             key_pem, chain_pem = key.read_bytes(), certificate.read_bytes()
@@ -105,7 +102,7 @@ class Signer:
 
 
 def default_folder() -> Path:
-    """Where the user's own key and certificate lie."""
+    """Folder of the user's own key and certificate."""
     return config_dir() / "signer"
 
 
@@ -121,13 +118,13 @@ def fingerprint(certificate: bytes) -> str:
 
 
 def make_signer(folder: Path) -> None:
-    """Make a key (mode 0600) and a certificate for ten years in `folder`, unless another process just did.
+    """Create a key (mode 0600) and a certificate for ten years in `folder`, unless another process just did.
 
-    Both are written into a folder beside, which is then renamed: a rename onto a folder that is not empty fails, so
-    that of two processes one wins, the other uses its key, and no pair is ever half there.
+    Both are written to a temporary folder, which is then renamed. Renaming onto a folder that is not empty fails, so of
+    two processes one wins and the other uses its key.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the folder cannot be written.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -136,7 +133,7 @@ def make_signer(folder: Path) -> None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=".signer-", dir=folder.parent))  # mode 0700
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be made ({error.strerror}); set VISAGIST_CONFIG_DIR") from error
+        raise OutputError(f"{folder}: cannot be created ({error.strerror}); set VISAGIST_CONFIG_DIR") from error
     try:
         for name, data in (("key.pem", pem), ("certificate.pem", certificate)):
             descriptor = os.open(temporary / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -153,9 +150,9 @@ def make_signer(folder: Path) -> None:
 
 
 def make_certificate(key: ec.EllipticCurvePrivateKey, now: datetime.datetime) -> bytes:
-    """PEM of a self-signed certificate that meets C2PA's profile for claim signing, valid ten years from `now`.
+    """PEM of a self-signed certificate that conforms to C2PA's profile for claim signing, valid ten years from `now`.
 
-    It starts a day early, for clocks that are slow, and names no person and no machine.
+    It starts one day early, in case of slow clocks, and contains no name of a person or machine.
     """
     name = x509.Name(
         [x509.NameAttribute(NameOID.ORGANIZATION_NAME, "visagist"), x509.NameAttribute(NameOID.COMMON_NAME, "signer")]
@@ -193,7 +190,7 @@ def make_certificate(key: ec.EllipticCurvePrivateKey, now: datetime.datetime) ->
 
 
 class KnownSigners(Settings):
-    """The file `known_signers.toml`: fingerprint to a note of whose it is."""
+    """The file `known_signers.toml`: notes by fingerprint."""
 
     version: Literal[1] = 1
     signers: dict[str, str] = Field(default_factory=dict)
@@ -208,14 +205,13 @@ class KnownSigners(Settings):
 
 
 def known_signers() -> dict[str, str]:
-    """Fingerprint to note, of all signers that the user knows; the own ones are noted as `this user`.
+    """Notes on all known signers by fingerprint; the user's own signers have the note `this user`.
 
-    One's own are the signer of `config.toml` and the one that was made on first use: what it signed before another one
-    was configured is one's own, too.
+    The user's own are the signer in `config.toml` and the one created on first use, if any.
 
     Raises:
-        ConfigError: the list, or `config.toml`, is not TOML or holds something that is no fingerprint.
-        CredentialsError: one's own certificate is there but cannot be read, or `config.toml` names one that is not.
+        ConfigError: the list or `config.toml` is not TOML, or an entry is not a fingerprint.
+        CredentialsError: a certificate of the user is missing or cannot be read.
     """
     signers = _read_known().signers
     given, made = _configured(), default_folder() / "certificate.pem"
@@ -224,14 +220,14 @@ def known_signers() -> dict[str, str]:
 
 
 def add_known_signer(entry: str, note: str) -> None:
-    """Put a fingerprint on the user's list.
+    """Add a fingerprint to the user's list.
 
     Args:
         entry: the fingerprint, 64 hexadecimal digits; colons and capitals are accepted.
-        note: whose it is.
+        note: who the signer is.
 
     Raises:
-        ConfigError: it is no fingerprint, or the list cannot be read.
+        ConfigError: it is not a fingerprint, or the list cannot be read.
         OutputError: the list cannot be written.
     """
     normal = entry.replace(":", "").strip().lower()
@@ -240,7 +236,7 @@ def add_known_signer(entry: str, note: str) -> None:
 
 
 def remove_known_signer(entry: str) -> None:
-    """Take a fingerprint off the user's list.
+    """Remove a fingerprint from the user's list.
 
     Args:
         entry: the fingerprint, as in `add_known_signer`.
@@ -256,13 +252,13 @@ def remove_known_signer(entry: str) -> None:
 
 
 def _configured() -> tuple[Path, Path] | None:
-    """Paths of key and certificate in `config.toml`, if it names any."""
+    """Paths of key and certificate in `config.toml`, if given."""
     config = config_dir() / "config.toml"
     given = read_toml(config).get("signer") if config.is_file() else None
     if given is None:
         return None
     if not isinstance(given, dict) or set(given) != {"key", "certificate"} or not _are_texts(given.values()):
-        raise CredentialsError(f"{config}: [signer] needs key and certificate, two paths of PEM files")
+        raise CredentialsError(f"{config}: [signer] needs key and certificate, paths of two PEM files")
     return Path(given["key"]), Path(given["certificate"])
 
 
@@ -292,5 +288,5 @@ def _read_known() -> KnownSigners:
 
 def _remedy(certificate: Path) -> str:
     if certificate.parent == default_folder():
-        return f"move {certificate.parent} away and a new key is made (its fingerprint will be another one)"
-    return "renew it or give another one"
+        return f"move {certificate.parent} away to create a new key (with a new fingerprint)"
+    return "renew it or use another one"

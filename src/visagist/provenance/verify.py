@@ -1,14 +1,10 @@
-"""What a file's content credentials say, and whether they still fit the file.
+"""Verification of content credentials.
 
-- `verify`: a file, or a folder of frames, to a `Verification`
-- `VERDICTS`: the five answers, from best to worst
+A verdict is about bytes and keys: the file is what a certain key signed, or it is not. Whether to trust the owner of
+the key, identified by its fingerprint, is up to the reader. Certificates that are self-signed or have expired since are
+no sign of tampering; a hash or signature that does not match is.
 
-A verdict is about bytes and keys: the file is what a certain key signed, or it is not. Whether to believe the owner of
-that key is for the reader to judge; the key's fingerprint is what to compare. The certificates are self-signed and on
-no public trust list, which c2pa would call untrusted; that, and a certificate that has expired since, is no sign of
-tampering. Any hash or signature that does not fit is.
-
-Each frame of a sequence is signed by itself: frames that were left out or put in another order are not noticed.
+Each frame of a sequence is signed individually, so missing or reordered frames are not detected.
 """
 
 import io
@@ -40,7 +36,7 @@ TAMPERED: Verdict = "tampered"
 NO_EVIDENCE: Verdict = "no evidence"
 VERDICTS: tuple[Verdict, ...] = (KNOWN, UNKNOWN, OTHER, NO_EVIDENCE, TAMPERED)
 
-# What c2pa reports as a failure although the file is what was signed.
+# Failures reported by c2pa although the file is what was signed.
 _HARMLESS = frozenset(
     {
         "signingCredential.untrusted",
@@ -50,8 +46,8 @@ _HARMLESS = frozenset(
         "timeStamp.outsideValidity",
     }
 )
-# A C2PA manifest's own boxes, and the box that holds one in MP4 and MOV: what is left of credentials that no longer
-# read. There are several in every manifest, so that no small damage hides them all.
+# Boxes of a C2PA manifest, and the box that contains it in MP4 and MOV: remains of damaged credentials. Every manifest
+# has several, so that small damage does not hide all of them.
 _BOX = re.compile(rb"jumdc2(?:pa|ma|um|cl|as|cs)\x00\x11\x00\x10\x80\x00\x00\xaa\x008\x9bq")
 _MP4_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,41 +55,23 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Verification:
-    """The answer for one file, or for all files of a folder together.
-
-    Attributes:
-        path: what was looked at.
-        verdict: one of `VERDICTS`; for a folder the worst of its files.
-        fingerprint: SHA-256 of the signer's certificate; None without a signature that names one.
-        signer: the user's own note on a known signer.
-        calls_itself: the name in the certificate, which nobody checked.
-        tool: claim generator and version, as stated.
-        actions: the actions stated, first to last, such as `c2pa.edited`.
-        synthetic: a trained model is stated to have made part of it.
-        model_sha256: the model's hash, as stated by visagist.
-        consents: hashes of the consent records, source first, as stated by visagist.
-        parent: the changed target is among the ingredients.
-        problems: why it is tampered, or what else to know.
-        sidecar: where the credentials were found, if beside the file.
-        files: number of files that the verdict covers.
-        worst: names of up to ten files of a folder that have its verdict, when not all have.
-    """
+    """Result for a file, or for all files of a folder together."""
 
     path: Path
-    verdict: Verdict
-    fingerprint: str | None = None
-    signer: str | None = None
-    calls_itself: str | None = None
-    tool: str | None = None
-    actions: tuple[str, ...] = ()
-    synthetic: bool = False
-    model_sha256: str | None = None
-    consents: tuple[str, ...] = ()
-    parent: bool = False
-    problems: tuple[str, ...] = ()
-    sidecar: Path | None = None
-    files: int = 1
-    worst: tuple[str, ...] = ()
+    verdict: Verdict  # for a folder, the worst of its files
+    fingerprint: str | None = None  # SHA-256 of the signer's certificate, if the signature contains one
+    signer: str | None = None  # the user's note on a known signer
+    calls_itself: str | None = None  # name in the certificate, unverified
+    tool: str | None = None  # claim generator and version, as stated
+    actions: tuple[str, ...] = ()  # as stated, first to last, such as `c2pa.edited`
+    synthetic: bool = False  # whether part of the file is stated to be made by a trained model
+    model_sha256: str | None = None  # as stated by visagist
+    consents: tuple[str, ...] = ()  # hashes of the consent records, source first, as stated by visagist
+    parent: bool = False  # whether the target is among the ingredients
+    problems: tuple[str, ...] = ()  # reasons for the verdict "tampered", and other remarks
+    sidecar: Path | None = None  # file that the credentials were read from, if not embedded
+    files: int = 1  # number of files that the verdict covers
+    worst: tuple[str, ...] = ()  # names of up to ten files with the folder's verdict, if others have a better one
 
     @property
     def ok(self) -> bool:
@@ -101,19 +79,19 @@ class Verification:
         return self.verdict in (KNOWN, UNKNOWN, OTHER)
 
     def as_json(self) -> dict[str, Any]:
-        """The answer as plain values."""
+        """The result as plain values."""
         values = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
         return {**values, "ok": self.ok}
 
     def as_text(self) -> str:
-        """The answer in lines for people."""
+        """The result as lines of text."""
         lines = [f"{self.path}: {self.verdict}"]
         if self.files > 1:
             lines.append(f"  files      {self.files}")
         lines += [f"  worst      {name}" for name in self.worst]
         if self.fingerprint is not None:
             lines.append(f"  signer     {self.fingerprint}")
-            unchecked = f"not on your list; calls itself '{self.calls_itself}', which nobody checked"
+            unchecked = f"not on your list; calls itself '{self.calls_itself}' (unverified)"
             lines.append(f"             {unchecked if self.signer is None else f'known to you as: {self.signer}'}")
         if self.tool is not None:
             lines.append(f"  tool       {self.tool}")
@@ -133,14 +111,14 @@ class Verification:
 def verify(path: StrPath) -> Verification:
     """Check the content credentials of a file, or of every picture and video in a folder.
 
-    Credentials are looked for inside, then in `FILE.c2pa`, then beside under the file's name with the suffix `.c2pa`
-    if no other file goes by that name. Nothing is fetched from the network.
+    Credentials are read from the file itself, from `FILE.EXT.c2pa`, or from `FILE.c2pa` if it belongs to no other file.
+    Nothing is fetched from the network.
 
     Args:
         path: a file, or the folder of an image sequence.
 
     Raises:
-        CredentialsError: there is no such file, it cannot be read, or the folder holds nothing that can be signed.
+        CredentialsError: the file is missing or cannot be read, or the folder contains no picture or video.
         ConfigError: the user's list of known signers cannot be read.
     """
     path, known = Path(path), known_signers()
@@ -151,13 +129,13 @@ def verify(path: StrPath) -> Verification:
         files = [file for file in files if not file.name.startswith(".")]
         if not files:
             raise CredentialsError(f"{path}: no picture or video in this folder; give the render")
-        return _together(path, [_verify_file(file, known, context) for file in files])
+        return _combined(path, [_verify_file(file, known, context) for file in files])
 
 
-def _together(folder: Path, found: Sequence[Verification]) -> Verification:
-    """One answer for a folder: the worst verdict, and of the rest what all files agree on."""
+def _combined(folder: Path, found: Sequence[Verification]) -> Verification:
+    """The result for a folder: the worst verdict, and other values where all files agree."""
     verdict = VERDICTS[max(VERDICTS.index(one.verdict) for one in found)]
-    alike = [one for one in found if one.verdict == verdict]
+    worst = [one for one in found if one.verdict == verdict]
 
     def agreed(name: str, otherwise: Any) -> Any:
         values = {getattr(one, name) for one in found}
@@ -181,23 +159,23 @@ def _together(folder: Path, found: Sequence[Verification]) -> Verification:
         parent=all(one.parent for one in found),
         problems=agreed("problems", ()) if len(counts) == 1 else mixed,
         files=len(found),
-        worst=tuple(one.path.name for one in alike[:10]) if len(alike) < len(found) else (),
+        worst=tuple(one.path.name for one in worst[:10]) if len(worst) < len(found) else (),
     )
 
 
 def _verify_file(path: Path, known: dict[str, str], context: c2pa.Context) -> Verification:
     try:
         with path.open("rb") as file:
-            return _look(path, file, known, context)
+            return _read(path, file, known, context)
     except OSError as error:
         raise CredentialsError(f"{path}: cannot be read ({error.strerror})") from error
 
 
-def _look(path: Path, file: io.BufferedReader, known: dict[str, str], context: c2pa.Context) -> Verification:
-    # the format is left to c2pa, which goes by the content: a renamed file keeps its credentials
+def _read(path: Path, file: io.BufferedReader, known: dict[str, str], context: c2pa.Context) -> Verification:
+    # c2pa detects the format from the content, so that renamed files keep their credentials
     try:
         with c2pa.Reader(None, file, context=context) as reader:
-            return _judge(path, reader, known, None)
+            return _verified(path, reader, known, None)
     except c2pa.C2paError as error:
         unread = str(error)
     beside = _find_sidecar(path)
@@ -206,7 +184,7 @@ def _look(path: Path, file: io.BufferedReader, known: dict[str, str], context: c
             file.seek(0)
             kind = {**EMBEDS, **SIDECARS}.get(path.suffix.lower(), "application/octet-stream")
             with c2pa.Reader(kind, file, beside.read_bytes(), context=context) as reader:
-                return _judge(path, reader, known, beside)
+                return _verified(path, reader, known, beside)
         except c2pa.C2paError as error:
             problem = f"the credentials in {beside.name} cannot be read ({error})"
             return Verification(path, TAMPERED, problems=(problem,), sidecar=beside)
@@ -219,7 +197,7 @@ def _find_sidecar(path: Path) -> Path | None:
     own = sidecar(path)
     if own.is_file():
         return own
-    shared = path.with_suffix(".c2pa")  # how other tools name it
+    shared = path.with_suffix(".c2pa")  # as named by other tools
     if shared == path or not shared.is_file():
         return None
     namesakes = [other for other in path.parent.iterdir() if other.stem == path.stem and other not in (path, shared)]
@@ -233,8 +211,8 @@ def _has_remains(file: io.BufferedReader) -> bool:
         return data.find(_MP4_BOX) >= 0 or _BOX.search(data) is not None
 
 
-def _judge(path: Path, reader: c2pa.Reader, known: dict[str, str], beside: Path | None) -> Verification:
-    """The answer for credentials that could be read."""
+def _verified(path: Path, reader: c2pa.Reader, known: dict[str, str], beside: Path | None) -> Verification:
+    """The result for credentials that could be read."""
     found: dict[str, Any] = json.loads(reader.json())
     label = str(found.get("active_manifest"))
     manifest = found.get("manifests", {}).get(label)
@@ -275,7 +253,7 @@ def _judge(path: Path, reader: c2pa.Reader, known: dict[str, str], beside: Path 
 
 
 def _problems(found: dict[str, Any]) -> tuple[str, ...]:
-    """What does not fit, once each; a state of `Invalid` for which c2pa gives no reason is a problem too."""
+    """Distinct validation failures; a state of `Invalid` without a reason counts as one."""
     results = found.get("validation_results", {})
     deltas = [delta.get("validationDeltas", {}) for delta in results.get("ingredientDeltas", [])]
     statuses = list(found.get("validation_status", []))
@@ -289,7 +267,7 @@ def _problems(found: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _plain(text: object) -> str:
-    """Text from a file without what could steer a terminal.
+    """Text from a file, without control characters for the terminal.
 
     >>> _plain("a" + chr(27) + "[2Jb")
     'a?[2Jb'
@@ -309,7 +287,7 @@ def _is_synthetic(action: dict[str, Any]) -> bool:
 
 
 def _signer(reader: c2pa.Reader, label: str, manifest: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Fingerprint of the certificate, and the name in it."""
+    """Fingerprint of the certificate, and its name."""
     info = manifest.get("signature_info") or {}
     name = info.get("common_name") or info.get("issuer")
     store = io.BytesIO()
@@ -324,5 +302,5 @@ def _signer(reader: c2pa.Reader, label: str, manifest: dict[str, Any]) -> tuple[
         serial = x509.load_der_x509_certificate(certificate).serial_number
     except ValueError:
         return None, name
-    # the certificate that c2pa checked the signature with, or none
+    # only if it is the certificate that c2pa checked the signature with
     return (fingerprint(certificate) if str(serial) == info.get("cert_serial_number") else None), name

@@ -1,7 +1,6 @@
-"""Metrics: what an evaluation measures, one family per file.
+"""Metrics, one family per file: a `Metric` or a tuple of them, registered here or by an entry point of the same kind.
 
-A file registers a `Metric` or a tuple of them. An entry point of the group `visagist.metrics` is the same: its object
-is a `Metric` or a tuple of them. Report, JSON, docs and tests take theirs from `all_metrics`.
+Report, JSON, docs and tests list what `all_metrics` returns.
 """
 
 from visagist.core.errors import ConfigError
@@ -12,10 +11,10 @@ METRICS: Registry[Metric | tuple[Metric, ...]] = Registry("metric", "visagist.ev
 
 
 def all_metrics() -> tuple[Metric, ...]:
-    """Every metric by its `order`, including those of other distributions.
+    """All metrics sorted by `order`, including those of other distributions.
 
     Raises:
-        ConfigError: two metrics have the same name, or an entry point is no metric.
+        ConfigError: two metrics have the same name, or an entry point is not a metric.
     """
     found: dict[str, Metric] = {}
     for part_name, part in METRICS.items():

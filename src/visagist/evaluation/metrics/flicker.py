@@ -1,48 +1,47 @@
-"""Flicker: whether the judged face is as steady as the target's.
+"""Flicker: whether the evaluated face is as steady as the target's.
 
-The change between two frames is compared after the target's optical flow has been taken out: what moves as the target
-moves leaves as little as the target does. The residual is softened first, so that noise and skin texture, of which a
-softer render has less, count little.
+Compares the change between two frames after compensating for the target's optical flow. The residual is blurred first,
+so that noise and skin texture, of which a softer render has less, hardly count.
 """
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from visagist.evaluation.evaluation_data import Case
+from visagist.evaluation.evaluation_data import EvaluationData
 from visagist.evaluation.metric import Metric
 from visagist.evaluation.metrics import METRICS
 
-SOFT = 0.01  # of the crop's side, sigma
-FLOOR = 0.25  # code values, added on both sides: in a still picture nothing smaller is seen
-MAX_SIDE = 224  # px; larger crops are halved, the residual is softened by more than that anyway
-FINEST_SCALE = 1  # halvings at which the flow is searched last
-MIN_MASK = 8  # of 255; the soft edge belongs to the mask
+RESIDUAL_SIGMA = 0.01  # of the crop's side
+FLOOR = 0.25  # code values added to both errors; smaller changes are invisible
+MAX_SIDE = 224  # px; larger crops are halved, because the residual is blurred by more than that anyway
+FINEST_SCALE = 1  # finest level of the flow's pyramid
+MIN_MASK = 8  # of 255; includes the soft edge
 MARGIN = 0.08  # of the crop's side, around the mask
-MIN_SEEN = 0.25  # of the mask, in both frames
-MIN_FLOW_SIDE = 32  # px; below 16 OpenCV crashes the process
+MIN_SEEN = 0.25  # fraction of the mask that must be visible in both frames
+MIN_FLOW_SIDE = 32  # px; OpenCV crashes below 16
 
 Luma = NDArray[np.uint8]
 Flow = NDArray[np.float32]
 
 
 def backward_flow(before: Luma, after: Luma) -> tuple[Flow, NDArray[np.bool_]]:
-    """Where each pixel of a picture was in the one before.
+    """Position of each pixel in the previous picture.
 
-    Dense inverse search (Kroeger et al. 2016), and the way there and back as a check (Sundaram et al. 2010).
+    Dense inverse search (Kroeger et al. 2016) with a forward-backward check (Sundaram et al. 2010).
 
     Args:
         before: `(h, w)`, both sides at least `MIN_FLOW_SIDE` px.
         after: `(h, w)`.
 
     Returns:
-        `(h, w, 2)` places in `before`, px, and `(h, w)` whether the pixel is seen in both.
+        `(h, w, 2)` positions in `before`, px, and `(h, w)` whether the pixel is visible in both.
     """
-    before, after = np.ascontiguousarray(before), np.ascontiguousarray(after)  # the search takes no other
+    before, after = np.ascontiguousarray(before), np.ascontiguousarray(after)  # required by the search
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     search.setFinestScale(FINEST_SCALE)
     back = np.asarray(search.calc(after, before, None), np.float32)  # type: ignore[call-overload]
-    search.setFinestScale(FINEST_SCALE + 1)  # for the check, where half a pixel is near enough
+    search.setFinestScale(FINEST_SCALE + 1)  # half a pixel is accurate enough for the check
     forth = np.asarray(search.calc(before, after, None), np.float32)  # type: ignore[call-overload]
     rows, columns = np.indices(after.shape, np.float32)
     places = back + np.dstack([columns, rows])
@@ -54,30 +53,30 @@ def backward_flow(before: Luma, after: Luma) -> tuple[Flow, NDArray[np.bool_]]:
 def warp_errors(
     before: NDArray[np.float32], after: NDArray[np.float32], places: Flow, region: NDArray[np.bool_], sigma: float
 ) -> NDArray[np.float64]:
-    """Mean |softened residual| `(C,)` within a region of C pictures `(h, w, C)` that move by one flow.
+    """Mean absolute blurred residual `(C,)` within a region of C pictures that share one flow.
 
     Args:
-        before: the pictures.
-        after: the next ones.
-        places: `(h, w, 2)`, as `backward_flow` gives them.
-        region: `(h, w)`, True somewhere.
-        sigma: px, of the softening.
+        before: `(h, w, C)`.
+        after: `(h, w, C)`, the next frame.
+        places: `(h, w, 2)`, positions in `before` as returned by `backward_flow`.
+        region: `(h, w)`, not empty.
+        sigma: px, of the blur.
     """
     residual = cv2.GaussianBlur(after - _moved(before, places), (0, 0), sigma)
     return np.abs(residual[region]).mean(0).astype(np.float64)
 
 
-def flicker(case: Case) -> NDArray[np.float64]:
-    """`(N,)`: warp error from the frame before, judged over target; NaN where no frame of the shot goes before."""
-    values = np.full(len(case.frames), np.nan)
-    shrink = 2 if case.size > MAX_SIDE else 1
-    for i in np.flatnonzero(case.follows[1:]) + 1:
-        # of either frame: a face that comes or goes is flicker too
-        masked = np.maximum(case.masks[i], case.masks[i - 1])[::shrink, ::shrink] >= MIN_MASK
+def flicker(data: EvaluationData) -> NDArray[np.float64]:
+    """Warp error `(N,)` from the previous frame, evaluated over target; NaN in the first frame of a shot."""
+    values = np.full(len(data.frames), np.nan)
+    shrink = 2 if data.size > MAX_SIDE else 1
+    for i in np.flatnonzero(data.follows[1:]) + 1:
+        # The union, because a face that appears or disappears is flicker too.
+        masked = np.maximum(data.masks[i], data.masks[i - 1])[::shrink, ::shrink] >= MIN_MASK
         if not masked.any():
             continue
-        window = _window(masked, round(MARGIN * case.size / shrink))
-        pairs = [(_luma(case.target.crops[k], shrink), _luma(case.judged.crops[k], shrink)) for k in (i - 1, i)]
+        window = _window(masked, round(MARGIN * data.size / shrink))
+        pairs = [(_luma(data.target.crops[k], shrink), _luma(data.evaluated.crops[k], shrink)) for k in (i - 1, i)]
         lumas = [[luma[window] for luma in pair] for pair in pairs]
         if min(lumas[0][0].shape) < MIN_FLOW_SIDE:
             continue
@@ -85,22 +84,22 @@ def flicker(case: Case) -> NDArray[np.float64]:
         region = masked[window] & is_seen
         if region.sum() < MIN_SEEN * masked.sum():
             continue
-        before, after = (np.dstack(pair).astype(np.float32) for pair in lumas)  # (h, w, 2): target, judged
-        target, judged = warp_errors(before, after, places, region, SOFT * case.size / shrink)
-        values[i] = (judged + FLOOR) / (target + FLOOR)
+        before, after = (np.dstack(pair).astype(np.float32) for pair in lumas)  # (h, w, 2): target, evaluated
+        target, evaluated = warp_errors(before, after, places, region, RESIDUAL_SIGMA * data.size / shrink)
+        values[i] = (evaluated + FLOOR) / (target + FLOOR)
     return values
 
 
 def _luma(crop: NDArray[np.uint8], shrink: int) -> Luma:
     luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     if shrink > 1:
-        side = -(-len(luma) // shrink)  # as many as every second pixel of the mask
+        side = -(-len(luma) // shrink)  # size of the mask after slicing
         luma = cv2.resize(luma, (side, side), interpolation=cv2.INTER_AREA)
     return luma.astype(np.uint8, copy=False)
 
 
 def _window(masked: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
-    """The rectangle around a mask, with a margin."""
+    """Bounding box of a mask with a margin."""
     rows, columns = np.flatnonzero(masked.any(1)), np.flatnonzero(masked.any(0))
     return (
         slice(max(0, int(rows[0]) - margin), int(rows[-1]) + margin + 1),
@@ -118,13 +117,13 @@ FLICKER = Metric(
     title="Flicker",
     unit="",
     better="lower",
-    formula="w(judged) / w(target), w = mean inside the mask of |frame - frame before, moved by the optical flow "
-    f"of the target|, luma, softened by a Gaussian of {100 * SOFT:g} % of the crop's side, + {FLOOR} code values; "
-    "without pixels that are not seen in both frames (the flow there and back must agree)",
+    formula="w(evaluated) / w(target), w = mean inside the mask of |frame - frame before, moved by the optical flow "
+    f"of the target|, luma, blurred by a Gaussian of {100 * RESIDUAL_SIGMA:g} % of the crop's side, + {FLOOR} code "
+    "values; over pixels visible in both frames (forward and backward flow must agree)",
     source="warp error of Lai et al. 2018, Learning blind video temporal consistency; flow: dense inverse search, "
     "Kroeger et al. 2016; check: Sundaram et al. 2010",
-    fooled_by="blur, which also takes away what the target itself has of noise and grain: a soft face may have "
-    "less than 1. A target with much noise or flickering light hides the render's. The unswapped target has 1.",
+    fooled_by="blur, which also removes noise and grain that the target has: a soft face may have less than 1. A noisy "
+    "target, or one with flickering light, hides flicker of the render. The unswapped target has 1.",
     measure=flicker,
     aim=1.2,
     order=70,

@@ -1,7 +1,4 @@
-"""Time curves as SVG: a report needs no plotting library for lines.
-
-Colours are those of Okabe and Ito, which people with any colour vision tell apart; dashes tell them apart in grey.
-"""
+"""Curves over time as SVG, in the colour-blind safe palette of Okabe and Ito, with dashes for greyscale prints."""
 
 import math
 from collections.abc import Sequence
@@ -16,15 +13,15 @@ from numpy.typing import NDArray
 from visagist.evaluation.formatting import number
 
 WIDTH, HEIGHT = 700, 190
-LEFT, RIGHT, TOP, BOTTOM = 46, 146, 16, 24  # margins; the right one holds the names of the lines
-MAX_SPANS = 2  # by which a baseline may stretch the scale, in spans of what the render and the aim need
-BEYOND = 40  # px beyond the scale, to which a line is drawn unseen
+LEFT, RIGHT, TOP, BOTTOM = 46, 146, 16, 24  # px, margins; the right one holds the names of the lines
+MAX_SPANS = 2  # by how many spans of render and aim a baseline may extend the scale
+BEYOND = 40  # px beyond the scale at which lines are clipped
 LABEL_HEIGHT = 13  # px
 
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A curve over the frames: `(N,)`, NaN where there is nothing."""
+    """A named curve over the frames: `(N,)`, NaN where not measured."""
 
     name: str
     values: NDArray[np.float64]
@@ -40,17 +37,17 @@ def curve_svg(
     aim_name: str,
     worst: int | None,
 ) -> Markup:
-    """Curves over time, as one `<svg>` element without any outside reference.
+    """Curves over time, as one self-contained `<svg>` element.
 
     Args:
-        title: what is measured, for screen readers.
-        frames: `(N,)` index of each entry in the target, rising; a larger step than usual breaks the lines.
-        follows: `(N,)` whether the entry before is the frame before, in the same shot; a new shot breaks them too.
+        title: title for screen readers.
+        frames: `(N,)` frame indices, increasing; a larger step than usual breaks the lines.
+        follows: `(N,)` whether the previous entry is the previous frame of the same shot; a new shot breaks the lines.
         times: `(N,)` s.
         lines: the render's first, then the baselines'.
-        aims: values at which a line is drawn across.
-        aim_name: label of the last of these.
-        worst: frame that is marked as the worst of the first line, with a link to its picture, `#frame-12`.
+        aims: values marked by horizontal lines.
+        aim_name: label of the last aim.
+        worst: frame to mark as the worst of the first line, with a link to its picture, `#frame-12`.
     """
     start, end = float(times[0]), float(times[-1])
     low, high = value_range([line.values for line in lines], aims)
@@ -85,7 +82,7 @@ def curve_svg(
     names: list[tuple[float, str, str]] = [(y, "aim", aim_name) for y in down(np.array(aims[-1:], np.float64))]
     box = f"{LEFT} {TOP} {right - LEFT} {bottom - TOP}"
     parts.append(
-        f'<svg x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}" viewBox="{box}">'  # cuts lines off
+        f'<svg x="{LEFT}" y="{TOP}" width="{right - LEFT}" height="{bottom - TOP}" viewBox="{box}">'  # clips the lines
     )
     for i in reversed(range(len(lines))):  # the render last, above the others
         y = np.clip(down(lines[i].values), TOP - BEYOND, bottom + BEYOND)
@@ -101,11 +98,11 @@ def curve_svg(
         mark = f'<circle class="worst" cx="{at:.1f}" cy="{y:.1f}" r="4.5"><title>worst: frame {worst}</title></circle>'
         parts.append(f'<a href="#frame-{worst}">{mark}</a>')
     parts.append("</svg>")
-    return Markup("".join(parts))  # all text in it is escaped above
+    return Markup("".join(parts))  # all text was escaped above
 
 
 def stretches(frames: NDArray[np.int64], follows: NDArray[np.bool_], values: NDArray[np.float64]) -> list[slice]:
-    """Where `values` run without a break: neither NaN, nor a larger step of `frames` than usual, nor a new shot.
+    """Slices of `values` without a break: without NaN, a larger step of `frames` than usual, or a new shot.
 
     >>> frames, follows = np.array([0, 1, 2, 8, 9]), np.array([False, True, True, False, True])
     >>> stretches(frames, follows, np.array([1.0, 1.0, np.nan, 1.0, 1.0]))
@@ -121,7 +118,7 @@ def stretches(frames: NDArray[np.int64], follows: NDArray[np.bool_], values: NDA
 
 
 def value_range(curves: Sequence[NDArray[np.float64]], aims: Sequence[float]) -> tuple[float, float]:
-    """The scale: all of the render and the aims, and what does not flatten those of the baselines.
+    """Range of the scale: covers the render and the aims, and the baselines as far as they do not flatten the curves.
 
     >>> low, high = value_range([np.array([1.0, 2.0]), np.array([50.0])], [1.5])
     >>> low < 1 < 2 < high < 5
@@ -143,7 +140,7 @@ def value_range(curves: Sequence[NDArray[np.float64]], aims: Sequence[float]) ->
 
 
 def nice_ticks(low: float, high: float, count: int) -> tuple[list[float], int]:
-    """About `count` round values between `low` and `high`, and their decimals.
+    """About `count` round values between `low` and `high`, and their number of decimals.
 
     >>> nice_ticks(0.0, 1.0, 4)
     ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], 1)
@@ -166,13 +163,13 @@ def _step(frames: NDArray[np.int64]) -> float:
 
 
 def _gaps(frames: NDArray[np.int64], x: NDArray[np.float64]) -> list[tuple[float, float]]:
-    """Where no frame was judged, in px."""
+    """Ranges without evaluated frames, in px."""
     after = np.flatnonzero(np.diff(frames) > 1.5 * _step(frames))
     return [(float(x[i]), float(x[i + 1])) for i in after]
 
 
 def _path(x: NDArray[np.float64], y: NDArray[np.float64], part: slice) -> str:
-    """A stretch as a path; one that is denser than pixels keeps the lowest and highest value of each."""
+    """An SVG path; where points are denser than pixels, only the minimum and maximum of each pixel are kept."""
     across, down = x[part], y[part]
     bins = max(1, math.ceil(float(across[-1] - across[0])))
     if len(across) > 4 * bins:
@@ -189,7 +186,7 @@ def _beyond(values: NDArray[np.float64], low: float, high: float) -> str:
 
 
 def _spread(names: Sequence[tuple[float, str, str]], top: float, bottom: float) -> list[tuple[float, str, str]]:
-    """Names moved apart so that none covers another, as near to their lines as that allows."""
+    """Labels moved apart so that none overlap, as close to their lines as possible."""
     placed: list[tuple[float, str, str]] = []
     for y, kind, name in sorted(names):
         placed.append((max(y, top if not placed else placed[-1][0] + LABEL_HEIGHT), kind, name))

@@ -1,8 +1,7 @@
-"""The report of an evaluation: one HTML file that fetches nothing.
+"""The report of an evaluation: a self-contained HTML file, rendered from `report.html.jinja`.
 
-The page is `report.html.jinja` with `report.css` and `report.js` inside; its content policy forbids anything else. The
-pictures show synthetic faces: they are one JPEG with content credentials, embedded once and shown piece by piece. The
-same evaluation gives the same page, except for the signature in that JPEG.
+Its content security policy allows only the embedded style and script. All pictures are on one JPEG sheet, signed as
+showing synthetic faces; apart from that signature, the same evaluation gives the same page.
 """
 
 import base64
@@ -33,17 +32,17 @@ from visagist.provenance import Claim, Signer, sign
 
 FOLDER = Path(__file__).parent
 MAX_SIDE = 320  # px of a picture on the page
-GUTTER = 8  # px between pictures: a block of JPEG, so that none bleeds into its neighbour
-STRIPS_PER_ROW = 4  # of the sheet
-MAX_RANGES = 60  # of one flag's reason
-MAX_VALUES = 8  # of one setting
+GUTTER = 8  # px between pictures: one JPEG block, so that none bleeds into its neighbour
+STRIPS_PER_ROW = 4  # on the sheet
+MAX_RANGES = 60  # listed per reason of a flag
+MAX_VALUES = 8  # listed per setting
 
 NO_SCORE = (
-    "No single number here is the quality of the swap: each measure is fooled by something, and each baseline wins "
-    "some of them. Read the columns together, and look at the pictures."
+    "No single number describes the quality of a swap: each metric can be fooled, and each baseline wins some of them. "
+    "Read the columns together, and look at the pictures."
 )
 ARROWS = {"higher": "↑", "lower": "↓", "one": "→ 1", "neither": ""}
-BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is right", "neither": "no better side"}
+BETTER = {"higher": "higher is better", "lower": "lower is better", "one": "1 is ideal", "neither": "neither is better"}
 UNITS = {"": "none (a ratio or a cosine)", "°": "degrees"}
 OTHER_TITLES = {"ssim": ("SSIM", ""), "psnr": ("PSNR", "dB"), "ms_ssim": ("MS-SSIM", ""), "flicker": ("Flicker", "")}
 CREDENTIALS = {
@@ -51,24 +50,24 @@ CREDENTIALS = {
     "calls_itself": "calls itself (unchecked)",
     "parent": "target among the ingredients",
 }
-NO_CREDENTIALS = ("path", "ok", "files", "worst", "sidecar")  # of the verification: about the file
+NO_CREDENTIALS = ("path", "ok", "files", "worst", "sidecar")  # fields of the verification that the page leaves out
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """All pictures of a page in one signed JPEG."""
+    """All pictures of the page in one signed JPEG."""
 
     data: bytes
     width: int  # px
     height: int
-    side: int  # px of a picture; the render's is `side` right of the target's
-    places: Mapping[int, tuple[int, int]]  # frame to x, y of the target's picture
+    side: int  # px of a picture; the render's is `side` px to the right of the target's
+    places: Mapping[int, tuple[int, int]]  # from the frame index to x, y of the target's picture
     fingerprint: str  # of the signer
 
     @property
     def uri(self) -> str:
-        """The JPEG as a `data:` address."""
+        """The JPEG as a `data:` URI."""
         return "data:image/jpeg;base64," + base64.b64encode(self.data).decode()
 
 
@@ -76,7 +75,7 @@ def write_report(evaluation: Evaluation, path: Path) -> None:
     """Write `report_html` to `path`, atomically.
 
     Raises:
-        OutputError: the file, or the user's config folder with the key, cannot be written.
+        OutputError: the file, or the config folder with the user's key, cannot be written.
         CredentialsError: the user's key cannot sign.
     """
     write_atomic(path, report_html(evaluation))
@@ -86,7 +85,7 @@ def report_html(evaluation: Evaluation) -> str:
     """The whole report as one HTML page.
 
     Raises:
-        OutputError: the user's config folder, which gets a key on first use, cannot be written.
+        OutputError: the user has no key yet, and the config folder cannot be written.
         CredentialsError: the user's key cannot sign.
     """
     environment = Environment(
@@ -133,11 +132,11 @@ def report_html(evaluation: Evaluation) -> str:
 
 
 def contact_sheet(strips: Sequence[Strip], provenance: Mapping[str, Any]) -> Sheet:
-    """Before and after of every strip as one JPEG, signed as showing synthetic faces.
+    """Target and render of every strip in one JPEG, signed as showing synthetic faces.
 
     Args:
-        strips: one or more; of a frame that occurs twice the first strip counts.
-        provenance: of the render; the sheet states the same model and consent records.
+        strips: one or more; if a frame occurs twice, the first strip is used.
+        provenance: credentials of the render; the sheet states the same model and consent records.
     """
     side = min(MAX_SIDE, max(strip.render.shape[0] for strip in strips))
     unique = list({strip.frame: strip for strip in reversed(strips)}.values())[::-1]
@@ -168,12 +167,12 @@ class _Cell:
     value: str
     interval: str = ""
     p95: str = ""
-    why: str = ""  # it is missing
+    why: str = ""  # reason for a missing value
 
 
 @dataclass(frozen=True)
 class _Row:
-    """Everything the page says about one metric."""
+    """One metric in the table."""
 
     metric: Metric
     cells: tuple[_Cell, ...]  # one per column
@@ -187,7 +186,7 @@ def _row(evaluation: Evaluation, metric: Metric) -> _Row:
     figures = [column.figures.get(metric.name) for column in evaluation.columns]
     places = decimals([figure.value for figure in figures if figure is not None])
     render = figures[0] or Figure(math.nan, math.nan, math.nan, math.nan, 0)
-    if render.count:  # a baseline without a value is then left out on purpose, not for lack of a face
+    if render.count:  # baselines without a value were then left out on purpose, not because no face was found
         figures = [None if figure is not None and figure.count == 0 else figure for figure in figures]
     worst = next((strip.frame for strip in evaluation.strips if metric.name in strip.worst_in), None)
     return _Row(
@@ -206,7 +205,7 @@ def _curve(evaluation: Evaluation, metric: Metric, worst: int | None) -> Markup 
     if not any(np.isfinite(line.values).any() for line in lines):
         return None
     is_one = metric.better == "one" and metric.aim is None
-    aims, aim_name = ((1.0,), "1 is right") if is_one else (bounds(metric), "aim")
+    aims, aim_name = ((1.0,), "1 is ideal") if is_one else (bounds(metric), "aim")
     return curve_svg(
         metric.title, evaluation.frames, evaluation.follows, evaluation.times, lines, aims, aim_name, worst
     )
@@ -225,25 +224,25 @@ def _cell(figure: Figure | None, places: int) -> _Cell:
 
 
 def _baselines(evaluation: Evaluation) -> list[tuple[str, str, str]]:
-    """Of each baseline its name, what it is, and where it beats the render."""
+    """Name, description and won metrics of each baseline."""
     rows: list[tuple[str, str, str]] = []
     for column in evaluation.columns[1:]:
         won = "; ".join(metric.title for metric in evaluation.wins(column.name))
         beats = f"Better than this render in: {won or 'nothing'}."
         if column.name == NOISE:
-            beats = "A render at this level is as good as the detectors can tell."
+            beats = "A render at this level is as good as the detectors can measure."
         rows.append((column.name, BASELINES.get(column.name, ""), beats))
     return rows
 
 
 def _other_rows(figures: Mapping[str, Figure]) -> list[tuple[str, str, _Cell]]:
-    """Title, unit and cell of figures that no `Metric` describes."""
+    """Title, unit and cell of figures that are not of a `Metric`."""
     named = [(*OTHER_TITLES.get(name, (name, "")), figure) for name, figure in figures.items()]
     return [(title, unit, _cell(figure, decimals([figure.value]))) for title, unit, figure in named]
 
 
 def _pairs(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
-    """Names and values that are not empty; names of what lies deeper are joined by dots."""
+    """Names and values that are not empty; nested names are joined by dots."""
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):

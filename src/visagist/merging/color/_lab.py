@@ -1,24 +1,24 @@
-"""Statistics in CIE Lab, which `reinhard` and `mean` share."""
+"""Colour statistics in CIE Lab, shared by `reinhard` and `mean`."""
 
 import cv2
 import numpy as np
 
 from visagist.merging.color import Image, Mask
 
-MIN_PIXELS = 16  # under the mask; fewer have no statistics
+MIN_PIXELS = 16  # inside the mask
 
 
 def match_lab(predicted: Image, original: Image, mask: Mask, ratio_limits: tuple[float, float]) -> Image:
-    """Give `predicted` the mean that `original` has under the mask, and its deviation as far as the limits allow.
+    """Match the mean and standard deviation of `predicted` to those of `original` inside the mask.
 
     Args:
         predicted: `(H, W, 3)` float32 sRGB in [0, 1].
-        original: the same.
+        original: `(H, W, 3)` float32 sRGB in [0, 1].
         mask: `(H, W)` float32 in [0, 1].
-        ratio_limits: of the two deviations' ratio.
+        ratio_limits: lower and upper limit of the factor by which deviations are scaled.
 
     Returns:
-        `(H, W, 3)` float32 sRGB in [0, 1]; `predicted` itself where the mask covers fewer than 16 pixels.
+        `(H, W, 3)` float32 sRGB in [0, 1]; `predicted` itself if the mask covers fewer than 16 pixels.
     """
     inside = mask > 0.5
     if inside.sum() < MIN_PIXELS:

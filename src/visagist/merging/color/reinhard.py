@@ -3,9 +3,8 @@
 from visagist.merging.color import COLOR, Image, Mask
 from visagist.merging.color._lab import match_lab
 
-# A beard on one of the two faces widens the deviation by half and more. That is not contrast of the other face: matched
-# in full, skin becomes glaring and eyes black. Limited to this ratio, one swap went from SFace .726 to .730, flicker
-# from 2.4 to 2.0, seam from 2.8 to 2.6 (limit 2).
+# A beard on one of the faces increases its deviation by half or more. Matched in full, that would make the skin of the
+# other glaring and its eyes black.
 RATIO_LIMITS = (0.8, 1.25)
 
 
@@ -13,7 +12,7 @@ RATIO_LIMITS = (0.8, 1.25)
 def reinhard(predicted: Image, original: Image, mask: Mask) -> Image:
     """Match mean and deviation in CIE Lab (Reinhard et al. 2001).
 
-    "Color Transfer between Images", in Lab (D65) instead of their lαβ and with a limited ratio of the deviations.
+    "Color Transfer between Images", in Lab (D65) instead of their lαβ, and with a limited ratio of deviations.
 
     >>> import numpy as np
     >>> rng = np.random.default_rng(0)

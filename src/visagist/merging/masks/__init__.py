@@ -1,8 +1,7 @@
-"""Masks: where the predicted face replaces the frame's own, one mask per file.
+"""Masks of the merge, one per file: where the predicted face replaces the frame.
 
-A mask is a function of `MaskInput` that returns `(S, S)` float32 in [0, 1]: 1 inside, 0 outside, with or without a soft
-edge. It changes none of its arguments. Afterwards `feather` pulls the edge in and softens it. The first line of the
-docstring is its description in the docs.
+A mask is a function of `MaskInput`, without side effects, that returns `(S, S)` float32 in [0, 1]: 1 inside, 0 outside.
+The merge feathers it afterwards. The first line of the function's docstring is its description in the docs.
 """
 
 from collections.abc import Callable
@@ -19,22 +18,13 @@ Mask = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class MaskInput:
-    """What is known of one face, in the crop that the network sees; S is the side of the crop.
+    """Input of a mask function: one face in the network's crop of side S."""
 
-    Attributes:
-        hull: `(S, S)` float32 in [0, 1], hull of the target's landmarks, up the forehead as far as `--mask-forehead`.
-        learned: `(S, S)` float32 in [0, 1], the mask that the network drew with the face; outside of it the network
-            drew the source's background.
-        predicted: `(S, S, 3)` float32 sRGB in [0, 1], the face that the network drew.
-        original: the same, the face in the frame.
-        erode: per cent of S by which the mask is to be pulled in; negative to push it out.
-    """
-
-    hull: Mask
-    learned: Mask
-    predicted: Image
-    original: Image
-    erode: float
+    hull: Mask  # (S, S) hull of the target's landmarks, up the forehead as far as `--mask-forehead`
+    learned: Mask  # (S, S) predicted by the network; outside of it, the network predicts the source's background
+    predicted: Image  # (S, S, 3) sRGB in [0, 1]
+    original: Image  # (S, S, 3) sRGB in [0, 1], the same region of the frame
+    erode: float  # % of S by which to shrink the mask; negative to grow it
 
 
 MASKS: Registry[Callable[[MaskInput], Mask]] = Registry(

@@ -6,5 +6,5 @@ from visagist.merging.masks.shape import grow, sharpen
 
 @MASKS.register
 def combined(face: MaskInput) -> Mask:
-    """Inside the landmark hull and inside the mask that the network drew; only the hull is eroded."""
+    """Inside both the landmark hull and the mask predicted by the network; only the hull is eroded."""
     return grow(face.hull, -face.erode) * sharpen(face.learned)

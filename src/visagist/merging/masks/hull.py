@@ -6,5 +6,5 @@ from visagist.merging.masks.shape import grow
 
 @MASKS.register
 def hull(face: MaskInput) -> Mask:
-    """Inside the landmark hull; for networks that were trained without a mask."""
+    """Inside the landmark hull; for networks trained without a mask."""
     return grow(face.hull, -face.erode)

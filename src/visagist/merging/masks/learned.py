@@ -6,5 +6,5 @@ from visagist.merging.masks.shape import grow, sharpen
 
 @MASKS.register
 def learned(face: MaskInput) -> Mask:
-    """Inside the mask that the network drew, as far as it goes; `--mask-forehead` has no effect."""
+    """Inside the mask predicted by the network; `--mask-forehead` has no effect."""
     return grow(sharpen(face.learned), -face.erode)

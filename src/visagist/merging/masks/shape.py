@@ -1,4 +1,4 @@
-"""Operations on masks: grow, sharpen, feather. Sizes are in per cent of the side: alike at every resolution."""
+"""Operations on masks. Sizes are percentages of the side, and thus independent of the resolution."""
 
 import cv2
 import numpy as np
@@ -7,14 +7,14 @@ from visagist.merging.masks import Mask
 
 
 def grow(mask: Mask, percent: float) -> Mask:
-    """Grow a mask by so many per cent of its side, shrink it where negative.
+    """Grow a mask, or shrink it if `percent` is negative.
 
     Args:
-        mask: `(S, S)` float32 in [0, 1]. Outside of it counts as 0.
+        mask: `(S, S)` float32 in [0, 1]; everything beyond its border counts as 0.
         percent: of S.
     """
     side = len(mask)
-    radius = round(2 * abs(percent * side / 100))  # half pixels: at 128 px a whole one is much
+    radius = round(2 * abs(percent * side / 100))  # in half pixels: at 128 px, whole ones are too coarse
     if radius == 0:
         return mask
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
@@ -25,16 +25,16 @@ def grow(mask: Mask, percent: float) -> Mask:
 
 
 def sharpen(learned: Mask) -> Mask:
-    """A mask that a network drew, whose edge is blurred, with a steeper edge in the same place."""
+    """Steepen the blurred edge of a mask predicted by a network, without moving it."""
     return np.clip((learned - 0.25) * 2.0, 0.0, 1.0).astype(np.float32)
 
 
 def feather(mask: Mask, percent: float) -> Mask:
-    """Soften the edge of a mask towards the inside, and let it end before the border of the crop.
+    """Soften the edge of a mask towards the inside, and fade it out before the border of the crop.
 
     Args:
         mask: `(S, S)` float32 in [0, 1].
-        percent: visible width of the soft edge in per cent of S, 0 or more.
+        percent: visible width of the soft edge in % of S, 0 or more.
 
     Returns:
         `(S, S)` float32 in [0, 1], exactly 0 at the border.
@@ -47,13 +47,13 @@ def feather(mask: Mask, percent: float) -> Mask:
     """
     side = len(mask)
     mask = grow(mask, -percent / 2).copy()
-    # A mask that is cut by the crop must fade out too, else the crop's edge shows as a straight line.
+    # A mask cut off by the crop must fade out too, or the crop's border shows as a straight line.
     margin = max(1, round(percent / 2 * side / 100))
     mask[:margin], mask[-margin:], mask[:, :margin], mask[:, -margin:] = 0, 0, 0, 0
-    sigma = percent * side / 100 / 4  # +-2 sigma is what the eye sees of the ramp
+    sigma = percent * side / 100 / 4  # +-2 sigma of the ramp are visible
     if sigma > 0.3:
         radius = max(1, min(margin, round(2.5 * sigma)))
         soft = cv2.GaussianBlur(mask, (2 * radius + 1, 2 * radius + 1), sigma)
-        mask = np.clip(soft, 0, 1).astype(np.float32)  # it rounds above 1
+        mask = np.clip(soft, 0, 1).astype(np.float32)  # rounding exceeds 1
     mask[0], mask[-1], mask[:, 0], mask[:, -1] = 0, 0, 0, 0
     return mask
