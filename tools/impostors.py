@@ -1,16 +1,16 @@
-"""The file of strangers that an evaluation compares a likeness with.
+"""Writes the embeddings of unrelated people by which identity metrics are calibrated.
 
     python tools/impostors.py src/visagist/evaluation/impostors.json PERSON=FOOTAGE...
 
-FOOTAGE is a clip, or a folder of clips, that shows PERSON alone. `VIEWS` frames, spread evenly over each clip's length
-and over the clips, are embedded by dlib's network. Only people of the GRID corpus (CC BY 4.0) may come into the
-package. It was made by
+FOOTAGE is a clip, or a folder of clips, that shows PERSON alone. `VIEWS` frames, spread evenly over the clips, are
+embedded by dlib's network. Only people of the GRID corpus (CC BY 4.0) may be included in the package. The bundled file
+was written by
 
     python tools/impostors.py src/visagist/evaluation/impostors.json \\
         s1=src/visagist/demo/footage/source sbia1a=src/visagist/demo/footage/target/sbia1a.mpg \\
         brbk7n=GRID/brbk7n.mpg lbbc2a=GRID/lbbc2a.mpg sbwe5n=GRID/sbwe5n.mpg
 
-with the three clips that LipNet carries in evaluation/samples/GRID (github.com/rizkiarm/LipNet, commit bec592aa).
+with the three clips that LipNet contains in evaluation/samples/GRID (github.com/rizkiarm/LipNet, commit bec592aa).
 """
 
 import json
@@ -24,7 +24,7 @@ from visagist.evaluation.embedder import embed_independent
 from visagist.faces import describe
 from visagist.media import Reader, probe
 
-VIEWS = 8  # of each person
+VIEWS = 8  # per person
 ORIGIN = (
     "dlib_resnet128 embeddings of speakers of the GRID audiovisual sentence corpus (Cooke, Barker, Cunningham, Shao "
     "2006, doi 10.5281/zenodo.3625687), CC BY 4.0; people are named by a clip that shows them"
@@ -55,7 +55,7 @@ def main(output: Path, people: dict[str, Path]) -> None:
     """Write the file."""
     found = {name: views(footage) for name, footage in people.items()}
     text = json.dumps({"version": 1, "origin": ORIGIN, "people": found}, separators=(",", ":"))
-    output.write_text(text.replace('{"clip"', '\n{"clip"') + "\n", "utf-8")  # one view a line
+    output.write_text(text.replace('{"clip"', '\n{"clip"') + "\n", "utf-8")  # one view per line
 
 
 if __name__ == "__main__":

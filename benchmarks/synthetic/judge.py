@@ -1,9 +1,7 @@
-"""From a bench to what the metrics look at.
+"""Converts a synthetic bench to the input of the metrics.
 
-- `judge`: the case of a bench, and every swap as the detectors see it
-
-Target and source go through the public analysis and extraction, as files do; the swaps are cropped and looked at as
-`visagist evaluate` does it, but with the true mask.
+Target and source go through the public analysis and extraction; the swaps are cropped and observed as in
+`visagist evaluate`, but with the true mask.
 """
 
 from fractions import Fraction
