@@ -1,9 +1,10 @@
-"""Write the file of impostors that an evaluation compares a likeness with.
+"""Write the embeddings of unrelated people by which identity metrics are calibrated.
 
     python tools/impostors.py src/visagist/evaluation/impostors.json PERSON=FOOTAGE...
 
-FOOTAGE is a clip, or a folder of clips, that shows only PERSON. `VIEWS` frames, spread evenly over the clips, are
-embedded by dlib's network. The package may only contain people of the GRID corpus (CC BY 4.0). Its file was made by
+FOOTAGE is a clip, or a folder of clips, that shows PERSON alone. `VIEWS` frames, spread evenly over the clips, are
+embedded by dlib's network. Only people of the GRID corpus (CC BY 4.0) may be included in the package. The bundled file
+was written by
 
     python tools/impostors.py src/visagist/evaluation/impostors.json \\
         s1=src/visagist/demo/footage/source sbia1a=src/visagist/demo/footage/target/sbia1a.mpg \\

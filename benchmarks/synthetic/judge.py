@@ -1,9 +1,7 @@
-"""From a bench to what the metrics look at.
+"""Converts a synthetic bench to the input of the metrics.
 
-- `judge`: the case of a bench, and every swap as the detectors see it
-
-Target and source go through the public analysis and extraction, as files do; the swaps are cropped and looked at as
-`visagist evaluate` does it, but with the true mask.
+Target and source go through the public analysis and extraction; the swaps are cropped and observed as in
+`visagist evaluate`, but with the true mask.
 """
 
 from fractions import Fraction
@@ -25,14 +23,14 @@ from visagist.media import find_footage, frame_from_rgb, write_picture
 
 
 def judge(bench: Bench, folder: Path) -> tuple[EvaluationData, dict[str, FaceObservations]]:
-    """The case whose target is the bench's, and what each of its swaps looks like.
+    """Evaluation data of a bench, and the observations of each of its swaps.
 
     Args:
-        bench: what is evaluated.
-        folder: an empty one, for files on the way.
+        bench: the bench.
+        folder: an empty folder for intermediate files.
 
     Returns:
-        a case that judges the perfect swap; appearances by the names of the swaps.
+        Data that evaluates the perfect swap; observations by the names of the swaps.
     """
     (target,) = find_footage(_written(bench.target.frames, folder / "target"), rate=Fraction(RATE))
     table = analyze(target, folder / "target.parquet")

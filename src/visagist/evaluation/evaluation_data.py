@@ -93,7 +93,7 @@ class EvaluationData:
         pairs = zip(self.matrices, landmarks[:, :, :2].astype(np.float64), strict=True)
         return np.stack([transform(matrix, points) for matrix, points in pairs])
 
-    def evaluating(self, other: FaceObservations) -> Self:
+    def with_evaluated(self, other: FaceObservations) -> Self:
         """The same data with `other` in place of the evaluated observations."""
         return replace(self, evaluated=other)
 
