@@ -6,12 +6,9 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, Sequence[str]]) -> Callable[[str], Any]:
-    """Build the `__getattr__` of a package.
+    """Build the `__getattr__` of a package from the names that each of its modules provides.
 
-    Args:
-        package: full name of the package.
-        modules: names provided by each module, relative to the package. No name may equal that of a module, which
-            would shadow it once imported.
+    No name may equal that of a module, which would shadow it once imported.
     """
     home = {name: f"{package}.{module}" for module, names in modules.items() for name in names}
 

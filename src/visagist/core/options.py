@@ -9,12 +9,7 @@ S = TypeVar("S", bound=Settings)
 
 
 def combine(options: S | None, cls: type[S], **given: Any) -> S:
-    """Merge keyword arguments into an options object.
-
-    Args:
-        options: the caller's `options=`; None for the defaults of `cls`.
-        cls: class of the options.
-        given: keyword arguments named like its fields; None if not given.
+    """Merge keyword arguments into `options`, or into the defaults of `cls`; arguments that are None do not count.
 
     Raises:
         ConfigError: a setting is given twice or has an invalid value.

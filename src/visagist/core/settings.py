@@ -23,9 +23,9 @@ def shown(group: str | None = None, *, first: bool = False, unit: str | None = N
     """Presentation of a setting in `--help` and forms, for use in `Annotated`.
 
     Args:
-        group: panel title; defaults to that of the class.
-        first: show before the Advanced panels, because most people need it.
-        unit: unit of the value, such as `px`, shown after the range.
+        group: panel title; by default that of the class.
+        first: show before the Advanced panels.
+        unit: unit shown after the range, such as `px`.
     """
     extra = {"group": group, "advanced": not first, "unit": unit}
     return Field(json_schema_extra={name: value for name, value in extra.items() if value is not None})

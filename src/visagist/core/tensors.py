@@ -44,11 +44,7 @@ def load_notes(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
 
 
 def load_tensors(path: Path, remedy: str = REMEDY) -> dict[str, Tensor]:
-    """Read the tensors of a file written by `save_tensors`, to the CPU.
-
-    Args:
-        path: the file.
-        remedy: advice in the error message if the file is damaged.
+    """Read the tensors of a file written by `save_tensors` to the CPU; errors suggest `remedy`.
 
     Raises:
         RunError: the file is missing, damaged, or has another format version.
