@@ -1,4 +1,4 @@
-"""Faults that the stability checks must notice, and what is none."""
+"""Faults that the stability checks must detect, and harmless curves."""
 
 import json
 import math
@@ -100,4 +100,4 @@ def test_variation_is_the_ratio_of_deviations_under_the_weights() -> None:
     one = torch.rand(1, 3, 8, 8).expand(4, -1, -1, -1)
     faces, everywhere = torch.rand(4, 3, 8, 8), torch.ones(4, 1, 8, 8)
     assert output_variation(one, faces, everywhere) == 0
-    assert output_variation(faces, one, everywhere) == 1  # the real faces tell nothing
+    assert output_variation(faces, one, everywhere) == 1  # without variation of real faces, there is no ratio
