@@ -134,7 +134,7 @@ def test_a_plateau_begins_the_cool_down(crops: People, options: Make, tmp_path: 
     run = train_crops(crops, tmp_path / "plateau", options(**UNTIL_PLATEAU), on_event=events.append)
     assert run.iterations == 23
     notes = [event.message for event in events if isinstance(event, Note)]
-    assert any(note.startswith("no gain in the last 15 iterations, expected gain of an hour") for note in notes)
+    assert any(note.startswith("no gain in the last 15 iterations, expected gain from another hour") for note in notes)
     record = RunRecord.read(tmp_path / "plateau")
     assert (record.plateau, record.plan.cool_down_start, record.plan.total) == (16, 16, 23)
     planned = options(iterations=23, schedule={"warm_up": 0}, **OFTEN)

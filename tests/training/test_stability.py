@@ -69,7 +69,7 @@ def test_a_collapse_of_one_identity_is_noticed() -> None:
     for iteration in (100, 200):
         assert watch.check(iteration, {"variation_source": 0.8, "variation_target": 0.7}) is None
     for count in range(COLLAPSE_PATIENCE):
-        assert "predicted as target" in str(
+        assert "faces of target" in str(
             watch.check(300 + 100 * count, {"variation_source": 0.8, "variation_target": 0.02})
         )
         assert (watch.collapsed, watch.last_good) == (count + 1, 200)
