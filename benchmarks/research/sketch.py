@@ -113,7 +113,7 @@ def main() -> None:
                 trainer.step(100 + 3 * turn + i)
                 if turn:  # the first turn warms up
                     seconds[name].append(time.perf_counter() - start)
-    print(f"{compute}, {torch.get_num_threads()} threads, {arguments.batch} faces an iteration\n")
+    print(f"{compute}, {torch.get_num_threads()} threads, {arguments.batch} faces per iteration\n")
     print(f"{'model':10} {'faces/s':>8} {'ms/iteration':>13} {'M parameters':>13} {'G mult/face':>12}")
     for name, values in seconds.items():
         network, middle = trainers[name].network, median(values)

@@ -1,7 +1,7 @@
-"""Clips of synthetic people whose right swap is known, and that swap made worse in known ways.
+"""Clips of synthetic people with a known exact swap, and known degradations of that swap.
 
 - `PEOPLE`: who there is
-- `Take`: how somebody moves; `talk` makes one
+- `Take`: the motion of a head; `talk` creates one
 - `Clip`: frames with their truth; `film` shoots one
 - `Bench`: a target, the exact swap, degradations of it, and footage of the source; `build` makes it
 - `DEGRADATIONS`: what each one does
@@ -22,7 +22,7 @@ from benchmarks.synthetic.model import IDENTITIES, HeadModel, identity
 from benchmarks.synthetic.paint import Floats, Head, Look, dress, lay, stretch, transplant
 from benchmarks.synthetic.scene import Photograph, Placement, Scene, encoded, photograph, scene
 
-DRAW = 1  # seed of the identity coefficients: source, performer and stranger are little alike
+DRAW = 1  # seed of the identity coefficients: source, performer and impostor differ clearly
 WORKERS = 2
 RATE = 25  # frames/s
 GRAIN = 0.004  # deviation of the sensor's noise, of white
@@ -61,7 +61,7 @@ SOURCE, PERFORMER, STRANGER = "Ada", "Finn", "Cleo"
 
 @dataclass(frozen=True)
 class Take:
-    """N frames of somebody who talks."""
+    """Motion of a talking head over N frames."""
 
     placements: tuple[Placement, ...]
     expressions: tuple[Mapping[str, float], ...]
@@ -92,7 +92,7 @@ class Bench:
 
 
 def talk(count: int, seed: int) -> Take:
-    """Somebody who talks, blinks, looks about and turns the head a little."""
+    """A head that talks, blinks, looks around and turns slightly."""
     generator = np.random.default_rng(seed)
     times = np.arange(count) / RATE
 

@@ -1,7 +1,7 @@
 """The head model: ICT-FaceKit's mesh, its identities and its expressions.
 
 - `HeadModel`: mesh, deltas, landmarks; `load` it, `find` where it lies
-- `Shape`: the vertices of somebody's head at rest, and how they move with an expression
+- `Shape`: the vertices of a head at rest, and their movement with an expression
 - `PARTS`: which vertices are skin, mouth, teeth, eyes
 
 Li et al. 2020, "Learning formation of physically-based face attributes" (ICT-FaceKit, MIT). Twenty of its hundred
@@ -55,7 +55,7 @@ class HeadModel:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """Somebody's head."""
+    """A head."""
 
     model: HeadModel
     rest: NDArray[np.float32]  # (V, 3) cm
@@ -106,7 +106,7 @@ def identity(model: HeadModel, coefficients: NDArray[np.floating]) -> Shape:
 
 
 def _turn(aside: float, up: float) -> NDArray[np.float32]:
-    """The rotation `(3, 3)` of an eye that looks to the right of the picture and up by these angles (radians)."""
+    """The `(3, 3)` rotation of an eye by these angles (radians): to the right of the image, and up."""
     a, u = np.cos(aside), np.cos(up)
     b, v = np.sin(aside), np.sin(up)
     about_y, about_x = np.array([[a, 0, b], [0, 1, 0], [-b, 0, a]]), np.array([[1, 0, 0], [0, u, v], [0, -v, u]])

@@ -7,7 +7,7 @@
 - `lay`: one person's head where another's is
 - `transplant`: one person's face on another's head, which is what a perfect swap shows
 
-Everything is a function of the place on the mean head, so one landmark has the same paint on everybody, and no texel
+Everything is a function of the place on the mean head, so one landmark has the same paint on every head, and no texel
 depends on the resolution. Noise is a sum of cosines with wavelengths that a frame can hold.
 """
 
@@ -40,7 +40,7 @@ EYES, LIPS, MOUTH = (range(36, 42), range(42, 48)), range(48, 60), range(60, 68)
 
 @dataclass(frozen=True)
 class Look:
-    """A person's colours; colours are linear RGB."""
+    """Colours of a person, in linear RGB."""
 
     seed: int
     skin: tuple[float, float, float]
@@ -69,7 +69,7 @@ class Canvas:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Somebody, ready to be seen."""
+    """A person, ready to be rendered."""
 
     shape: Shape
     canvas: Canvas
@@ -138,7 +138,7 @@ def paint(canvas: Canvas, model: HeadModel, look: Look) -> Floats:
         atlas[texels] = np.column_stack([colour, gloss])
     atlas[..., :3] *= canvas.open[..., None]
     atlas[..., 3] *= canvas.open**2
-    return atlas[canvas.nearest]  # beyond the rim of a patch its colour goes on: look-ups there are bilinear
+    return atlas[canvas.nearest]  # the colour continues beyond the edge of a patch, for bilinear look-ups
 
 
 def dress(model: HeadModel, canvas: Canvas, shape: Shape, look: Look) -> Head:

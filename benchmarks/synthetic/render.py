@@ -28,7 +28,7 @@ NEAR = 0.4  # cm that may lie before a visible point: lips and lids that touch i
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole at the origin that looks along z at a square picture."""
+    """A pinhole camera at the origin with its axis along z and a square image."""
 
     size: int  # px
     focal: float  # px

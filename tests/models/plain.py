@@ -1,4 +1,4 @@
-"""The SAEHD family's blocks in plain PyTorch and in NCHW, and counts of parameters, to compare networks with."""
+"""References for networks: the SAEHD family's blocks in plain PyTorch and NCHW, and parameter counts."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def plain_shuffle(x: Tensor) -> Tensor:
-    """Twice the side by PyTorch's own operation, which wants the channel slowest."""
+    """Pixel shuffle with the channel fastest; PyTorch's has it slowest."""
     return F.pixel_shuffle(x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2), 2)
 
 
@@ -20,7 +20,7 @@ def plain_residual(state: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
 
 
 def conv(side: int, inputs: int, outputs: int) -> int:
-    """Parameters of a convolution."""
+    """Number of parameters of a convolution."""
     return side**2 * inputs * outputs + outputs
 
 

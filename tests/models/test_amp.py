@@ -1,4 +1,4 @@
-"""`amp`: its mixtures of inters, at merge and in training, and that both inters train."""
+"""`amp`: mixtures of inters at merge and in training, and gradients of both inters."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def network() -> Amp:
     return made
 
 
-def drawn(seed: int) -> torch.Generator:
+def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
@@ -30,7 +30,7 @@ def test_sizes_that_make_no_network_are_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0, -0.1, 1.5, float("nan")])
-def test_a_share_that_is_no_chance_is_refused(share: float) -> None:
+def test_an_invalid_share_is_refused(share: float) -> None:
     with pytest.raises(ConfigError, match=r"share .* above 0 and at most 1"):
         create("amp", ("a", "b"), **TINY, share=share)
 
@@ -44,7 +44,7 @@ def test_factor_takes_that_part_of_the_channels_from_the_source(network: Amp) ->
             assert torch.equal(ours, expected)
 
 
-def test_factors_at_both_ends_are_the_two_people(network: Amp) -> None:
+def test_factors_0_and_1_are_the_two_identities(network: Amp) -> None:
     latent = network.encode(torch.rand(1, 3, 64, 64))
     assert torch.equal(network.decode_morphed(latent, "source", 1)[0], network.decode(latent, "source")[0])
     assert torch.equal(network.decode_morphed(latent, "source", 0)[0], network.decode(latent, "target")[0])
@@ -60,10 +60,10 @@ def test_a_factor_outside_0_to_1_is_refused(network: Amp, factor: float) -> None
 def test_training_mixes_by_the_generator_alone_and_each_sample_anew(network: Amp) -> None:
     latent = network.encode(torch.rand(1, 3, 64, 64)).expand(3, -1)
     torch.manual_seed(1)
-    first, _ = network.decode_in_training(latent, "source", drawn(5))
+    first, _ = network.decode_in_training(latent, "source", seeded(5))
     torch.manual_seed(2)
-    again, _ = network.decode_in_training(latent, "source", drawn(5))
-    other, _ = network.decode_in_training(latent, "source", drawn(6))
+    again, _ = network.decode_in_training(latent, "source", seeded(5))
+    other, _ = network.decode_in_training(latent, "source", seeded(6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert not torch.allclose(first[0], first[1])  # the same face, another mixture
@@ -73,7 +73,7 @@ def test_training_takes_whole_channels_of_one_inter_or_the_other(network: Amp) -
     seen: list[torch.Tensor] = []
     network.decoder.register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0]))
     latent = network.encode(torch.rand(64, 3, 64, 64))
-    network.decode_in_training(latent, "source", drawn(0))
+    network.decode_in_training(latent, "source", seeded(0))
     own, target = (inter(latent) for inter in network.inters)
     from_own, from_target = ((seen[0] == code).all((2, 3)) for code in (own, target))  # (64, 8)
     assert (from_own ^ from_target).all()
@@ -82,43 +82,43 @@ def test_training_takes_whole_channels_of_one_inter_or_the_other(network: Amp) -
 
 
 @pytest.mark.parametrize("share", [0.25, 0.9])
-def test_share_is_how_much_of_the_source_a_training_picture_gets(share: float) -> None:
+def test_share_is_the_fraction_of_source_channels_in_training(share: float) -> None:
     network = create("amp", ("source", "target"), **TINY, share=share)
     assert isinstance(network, Amp)
     seen: list[torch.Tensor] = []
     network.decoder.register_forward_hook(lambda _layer, inputs, _output: seen.append(inputs[0]))
     latent = network.encode(torch.rand(64, 3, 64, 64))
-    network.decode_in_training(latent, "source", drawn(0))
+    network.decode_in_training(latent, "source", seeded(0))
     taken = (seen[0] == network.inters[0](latent)).all((2, 3))
     assert taken.float().mean() == pytest.approx(share, abs=0.1)
 
 
 def test_the_target_is_always_wholly_the_target(network: Amp) -> None:
     latent = network.encode(torch.rand(2, 3, 64, 64))
-    generator = drawn(0)
+    generator = seeded(0)
     state = generator.get_state()
     assert torch.equal(network.decode_in_training(latent, "target", generator)[0], network.decode(latent, "target")[0])
     assert torch.equal(generator.get_state(), state)
 
 
-def test_a_third_person_is_mixed_with_the_target_too() -> None:
+def test_a_third_identity_is_mixed_with_the_target_too() -> None:
     network = create("amp", ("source", "target", "other"), **TINY)
     assert isinstance(network, Amp)
     latent = network.encode(torch.rand(2, 3, 64, 64))
-    rgb, _ = network.decode_in_training(latent, "other", drawn(0))
+    rgb, _ = network.decode_in_training(latent, "other", seeded(0))
     rgb.mean().backward()
     reached = [all(w.grad is not None for w in inter.parameters()) for inter in network.inters]
     assert reached == [False, True, True]
 
 
-def test_both_inters_train_where_the_well_known_implementation_left_them_at_their_random_start() -> None:
+def test_both_inters_are_trained_unlike_in_deepfacelab() -> None:
     torch.manual_seed(0)
     network = create("amp", ("source", "target"), **{**TINY, "inter": 64})
     assert isinstance(network, Amp)
     before = [{name: w.detach().clone() for name, w in inter.named_parameters()} for inter in network.inters]
     faces = F.interpolate(torch.rand(12, 3, 4, 4), size=64, mode="bilinear")  # a channel left out six times: 1.6 %
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-    generator = drawn(0)
+    generator = seeded(0)
     for step in range(3):
         parts = network.encode(faces).split(6)
         pictures = [

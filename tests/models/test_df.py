@@ -1,4 +1,4 @@
-"""`df`: its published size, and its whole forward against plain PyTorch in the other memory layout."""
+"""`df`: its published number of parameters, and its forward pass against plain PyTorch in NCHW."""
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def test_has_exactly_the_published_number_of_parameters() -> None:
     assert network.config == DfConfig()
 
 
-def test_a_person_more_is_a_decoder_more() -> None:
+def test_a_further_identity_adds_a_decoder() -> None:
     with torch.device("meta"):
         two, three = (create("df", people) for people in (("a", "b"), ("a", "b", "c")))
     assert count(three) - count(two) == 19_136_000
@@ -49,4 +49,4 @@ def test_computes_what_plain_pytorch_does_in_nchw() -> None:
     drawn = network(faces, "b")
     assert torch.allclose(drawn[0], rgb, atol=1e-5)
     assert torch.allclose(drawn[1], mask, atol=1e-5)
-    assert rgb.std() > 0.01  # not the same grey twice
+    assert rgb.std() > 0.01  # not just grey

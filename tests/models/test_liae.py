@@ -1,4 +1,4 @@
-"""`liae`: which inters draw whom, and its size."""
+"""`liae`: the inters of each identity, and parameter counts."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def test_source_is_ab_twice_and_the_others_are_their_own_and_ab(network: Liae) -
             assert torch.equal(drawn, expected)
 
 
-def test_decoding_a_person_trains_ab_and_their_own_inter_only(network: Liae) -> None:
+def test_decoding_an_identity_trains_ab_and_its_own_inter_only(network: Liae) -> None:
     trained = {"ann": {0}, "bob": {0, 1}, "cat": {0, 2}}
     for name, expected in trained.items():
         network.zero_grad()
@@ -46,7 +46,7 @@ def test_inters_give_twice_the_latent_and_the_decoder_takes_two_of_them() -> Non
     assert network.decoder.state_dict()["ups.0.conv.weight"].shape == (4 * 8 * 64, 1024, 3, 3)
 
 
-def test_a_person_more_is_an_inter_more() -> None:
+def test_a_further_identity_adds_an_inter() -> None:
     with torch.device("meta"):
         two, three = (create("liae", people) for people in (("a", "b"), ("a", "b", "c")))
     assert isinstance(two, Liae)

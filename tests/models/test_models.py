@@ -1,4 +1,4 @@
-"""Every architecture keeps the contract of `Swapper`, at sizes that are quick to compute."""
+"""Every architecture fulfils the interface of `Swapper`, at small sizes."""
 
 from dataclasses import asdict
 from itertools import pairwise
@@ -70,13 +70,13 @@ def test_weights_belong_to_the_identity_in_their_name(name: str, weight: str) ->
     assert (network.owner_of(weight), network.owner_of(other)) == ("ann", "bob")
 
 
-def test_the_people_share_the_latent_and_differ_in_the_picture(network: Swapper) -> None:
+def test_identities_share_the_latent_and_differ_in_the_result(network: Swapper) -> None:
     latent = network.encode(torch.rand(2, 3, network.size, network.size))
     assert len(latent) == 2
     assert not torch.equal(network.decode(latent, "ann")[0], network.decode(latent, "bob")[0])
 
 
-def test_only_amp_draws_in_training_what_it_draws_nowhere_else(network: Swapper) -> None:
+def test_only_amp_decodes_differently_in_training(network: Swapper) -> None:
     latent = network.encode(torch.rand(2, 3, network.size, network.size))
     generator = torch.Generator().manual_seed(0)
     state = generator.get_state()
@@ -87,8 +87,8 @@ def test_only_amp_draws_in_training_what_it_draws_nowhere_else(network: Swapper)
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("name", ["amp", "df", "liae", "original", "quick", "visage"])
-def test_convolutions_get_and_give_the_layout_of_the_weights(name: str, layout: torch.memory_format) -> None:
-    """For speed; another architecture need not."""
+def test_convolutions_keep_the_memory_format_of_the_weights(name: str, layout: torch.memory_format) -> None:
+    """For speed; not required of other architectures."""
     network = create(name, ("ann", "bob"), **SMALL[name])
     network.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
     left: list[str] = []
@@ -106,7 +106,7 @@ def test_convolutions_get_and_give_the_layout_of_the_weights(name: str, layout: 
     assert left == []
 
 
-def test_the_layout_changes_no_picture(network: Swapper) -> None:
+def test_the_memory_format_does_not_change_the_result(network: Swapper) -> None:
     faces = torch.rand(2, 3, network.size, network.size)
     drawn: list[torch.Tensor] = []
     for layout in (torch.contiguous_format, torch.channels_last):
@@ -146,7 +146,7 @@ def test_three_identities_have_three_decoders() -> None:
 
 def test_depth_to_space_is_pixel_shuffle_with_the_channel_fastest() -> None:
     x = torch.rand(2, 4 * 9, 5, 7)
-    slowest = x.unflatten(1, (9, 4)).transpose(1, 2).flatten(1, 2)  # pixel_shuffle wants the channel slowest
+    slowest = x.unflatten(1, (9, 4)).transpose(1, 2).flatten(1, 2)  # pixel_shuffle has the channel slowest
     assert torch.equal(depth_to_space(x, 3), F.pixel_shuffle(slowest, 3))
 
 
@@ -166,12 +166,12 @@ def test_depth_to_space_is_the_same_in_both_layouts() -> None:
 
 
 @pytest.mark.parametrize("identities", [(), ("one",), ("same", "same")])
-def test_fewer_than_two_people_are_refused(identities: tuple[str, ...]) -> None:
+def test_fewer_than_two_identities_are_refused(identities: tuple[str, ...]) -> None:
     with pytest.raises(ConfigError, match="two or more"):
         create("quick", identities)
 
 
-def test_wrong_names_are_refused_with_those_that_exist(network: Swapper) -> None:
+def test_unknown_names_are_refused_with_the_available_ones(network: Swapper) -> None:
     with pytest.raises(ConfigError, match=r"slow.*original.*quick"):
         create("slow", ("a", "b"))
     with pytest.raises(ConfigError, match="latent"):
@@ -181,14 +181,14 @@ def test_wrong_names_are_refused_with_those_that_exist(network: Swapper) -> None
 
 
 @pytest.mark.parametrize("settings", [{"latent": -5}, {"latent": "many"}, {"size": 100}, {"encoder": [1, 2]}])
-def test_settings_that_make_no_network_are_refused(settings: dict[str, object]) -> None:
+def test_invalid_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="quick"):
         configure("quick", settings)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES.names)
-def test_sizes_that_hold_no_window_of_structural_similarity_are_refused(name: str) -> None:
-    """Training at 16 px ended in its first iteration."""
+def test_sizes_below_the_window_of_structural_similarity_are_refused(name: str) -> None:
+    """Regression: training at 16 px failed in its first iteration."""
     with pytest.raises(ConfigError, match="size"):
         create(name, ("ann", "bob"), **{**SMALL[name], "size": 16})
 
@@ -208,7 +208,7 @@ def test_sizes_that_hold_no_window_of_structural_similarity_are_refused(name: st
         ("quick", {"encoder": "8,8,wide"}, "encoder.2: .*integer.*wide"),
     ],
 )
-def test_settings_that_make_no_network_are_refused_with_what_would(
+def test_invalid_settings_are_refused_with_the_valid_range(
     name: str, settings: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=f"model '{name}': {message}"):
@@ -221,6 +221,6 @@ def test_the_narrowest_networks_draw(name: str, settings: dict[str, object]) -> 
     assert network(torch.rand(1, 3, 32, 32), "ann")[0].shape == (1, 3, 32, 32)
 
 
-def test_settings_come_as_text_and_lists_too() -> None:
+def test_settings_can_be_text_or_lists() -> None:
     config = configure("quick", {"latent": "64", "encoder": [32, 48, 64]})
     assert config == configure("quick", {"latent": 64, "encoder": (32, 48, 64)})

@@ -1,4 +1,4 @@
-"""What the SAEHD family shares, against plain PyTorch in the other memory layout, NumPy, and counts made by hand."""
+"""The SAEHD family's blocks against plain PyTorch in NCHW, NumPy and hand-computed parameter counts."""
 
 from itertools import pairwise
 
@@ -35,14 +35,14 @@ def seed() -> None:
 
 
 @pytest.mark.parametrize("options", ["x", "uu", "UD", "u-d"])
-def test_other_letters_are_refused_with_those_that_exist(options: str) -> None:
+def test_unknown_options_are_refused_with_the_valid_ones(options: str) -> None:
     with pytest.raises(ConfigError, match="u, d, t and c"):
         create("df", ("a", "b"), options=options)
 
 
 @pytest.mark.parametrize("model", ["df", "liae"])
 @pytest.mark.parametrize(
-    ("size", "options", "said"),
+    ("size", "options", "expected"),
     [
         (48, "", "multiple of 16 from 64 to 640, such as 64"),
         (100, "", "such as 96 or 112"),
@@ -51,16 +51,14 @@ def test_other_letters_are_refused_with_those_that_exist(options: str) -> None:
         (-64, "", "such as 64"),
     ],
 )
-def test_sizes_that_make_no_network_are_refused_with_those_that_do(
-    model: str, size: int, options: str, said: str
-) -> None:
-    with pytest.raises(ConfigError, match=f"model '{model}': size {size} .*{said}"):
+def test_invalid_sizes_are_refused_with_valid_ones(model: str, size: int, options: str, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"model '{model}': size {size} .*{expected}"):
         create(model, ("a", "b"), size=size, options=options)
 
 
 @pytest.mark.parametrize("model", ["df", "liae", "amp"])
 @pytest.mark.parametrize("setting", [{"latent": 0}, {"encoder": -1}, {"decoder": 5000}, {"mask": 0}])
-def test_widths_that_make_no_network_are_refused_with_the_range(model: str, setting: dict[str, object]) -> None:
+def test_invalid_widths_are_refused_with_the_range(model: str, setting: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=f"model '{model}': {next(iter(setting))} .*from 1 to 4096"):
         create(model, ("a", "b"), **setting)
 
@@ -88,7 +86,7 @@ def test_unit_norm_of_a_half_precision_row_is_as_good_as_of_float32() -> None:
 
 
 def test_option_u_makes_the_latent_blind_to_contrast() -> None:
-    # without a bias a network of leaky ReLUs is linear in the strength of its input: only u takes that out
+    # without biases, a network of leaky ReLUs scales with its input unless u normalises it
     faces = torch.rand(1, 3, 64, 64)
     plain, normed = (Encoder(4, Variant.parse("df", options)) for options in ("", "u"))
     for encoder in (plain, normed):
@@ -203,7 +201,9 @@ def test_the_largest_and_the_smallest_size_fit_together() -> None:
     ],
 )
 @pytest.mark.parametrize(("model", "options"), [*((m, o) for m in ("df", "liae") for o in OPTIONS), ("amp", "")])
-def test_no_block_leaves_the_layout(model: str, options: str, dtype: torch.dtype, layout: torch.memory_format) -> None:
+def test_no_block_changes_the_memory_format(
+    model: str, options: str, dtype: torch.dtype, layout: torch.memory_format
+) -> None:
     network = create(model, ("a", "b"), **TINY, **({} if model == "amp" else {"options": options}))
     network.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
     seen: set[str] = set()
@@ -211,7 +211,10 @@ def test_no_block_leaves_the_layout(model: str, options: str, dtype: torch.dtype
 
     def check(layer: torch.nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
         seen.add(type(layer).__name__)
-        for x in (*(inputs if isinstance(layer, torch.nn.Conv2d) else ()), output):  # codes become pictures in blocks
+        for x in (
+            *(inputs if isinstance(layer, torch.nn.Conv2d) else ()),
+            output,
+        ):  # latents are reshaped inside blocks
             if not x.is_contiguous(memory_format=layout):
                 left.append(f"{layer} {tuple(x.shape)} {x.stride()}")
 
@@ -229,7 +232,7 @@ def test_no_block_leaves_the_layout(model: str, options: str, dtype: torch.dtype
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
-def test_gradients_stay_in_the_layout(layout: torch.memory_format) -> None:
+def test_gradients_keep_the_memory_format(layout: torch.memory_format) -> None:
     network = create("df", ("a", "b"), **TINY, options="d")
     network.to(memory_format=layout)  # pyright: ignore[reportCallIssue] - missing in torch's stubs
     left: list[str] = []
@@ -241,7 +244,7 @@ def test_gradients_stay_in_the_layout(layout: torch.memory_format) -> None:
             if not gradient.is_contiguous(memory_format=layout):
                 left.append(str(layer))
 
-        drawn.register_hook(check_gradient)  # a backward hook of the layer would forbid to overwrite its output
+        drawn.register_hook(check_gradient)  # a backward hook of the layer would not allow in-place operations
 
     for layer in network.modules():
         if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 3:
@@ -264,7 +267,7 @@ def test_compiles_as_one_graph_and_changes_no_input(model: str) -> None:
 
 
 @pytest.mark.parametrize("options", ["", "u", "dt", "c"])
-def test_signals_keep_their_strength_at_the_start(options: str) -> None:
+def test_initialization_preserves_the_signal(options: str) -> None:
     network = create("df", ("a", "b"), latent=64, encoder=16, decoder=16, mask=8, options=options)
     deviations: list[float] = []
     for layer in network.modules():
@@ -276,7 +279,7 @@ def test_signals_keep_their_strength_at_the_start(options: str) -> None:
     assert (rgb - 0.5).abs().mean() < 0.2
 
 
-def test_starts_anew() -> None:
+def test_initialization_sets_every_weight() -> None:
     decoder, variant = Decoder(4, 4, 2, Variant.parse("df", "d")), Variant.parse("df", "d")
     initialize_(decoder, variant)
     assert all(torch.isfinite(weight).all() for weight in decoder.parameters())

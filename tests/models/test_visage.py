@@ -1,4 +1,4 @@
-"""`visage`: its whole forward against plain PyTorch in the other memory layout, its levels, and what a person costs."""
+"""`visage`: its forward pass against plain PyTorch in NCHW, its levels, and the cost of an identity."""
 
 from typing import Any
 
@@ -23,16 +23,16 @@ TINY: dict[str, Any] = {
 
 
 def plain(state: dict[str, Tensor], x: Tensor, person: int, rank: int) -> Tensor:
-    """What `Visage(...)(x, person)` should draw with the settings of `TINY`, RGB and mask."""
+    """Reference for `Visage` with the settings of `TINY`: RGB and mask, `(B, 4, R, R)`."""
 
     def conv(name: str, x: Tensor, number: int | None = None, stride: int = 1) -> Tensor:
         weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
         if number is not None and rank:
-            bend = f"bends.{person}.{number}"
+            adapter = f"bends.{person}.{number}"
             _, i, k, _ = weight.shape
-            matrix = torch.einsum("or,rn->on", state[f"{bend}.left"], state[f"{bend}.right"])
+            matrix = torch.einsum("or,rn->on", state[f"{adapter}.left"], state[f"{adapter}.right"])
             weight = weight + torch.stack([row.view(k, k, i).permute(2, 0, 1) for row in matrix])
-            bias = bias + state[f"{bend}.bias"]
+            bias = bias + state[f"{adapter}.bias"]
         return F.conv2d(x, weight, bias, stride, weight.shape[-1] // 2)
 
     def leaky(x: Tensor) -> Tensor:
@@ -74,14 +74,14 @@ def test_computes_what_plain_pytorch_does_in_nchw(rank: int) -> None:
     for person, name in enumerate("ab"):
         drawn = torch.cat(network(faces, name), 1)
         assert torch.allclose(drawn, plain(network.state_dict(), faces, person, rank), atol=1e-5)
-        assert drawn.std() > 0.01  # not the same grey twice
+        assert drawn.std() > 0.01  # not just grey
 
 
 @pytest.mark.parametrize(
     ("size", "side", "levels"),
     [(64, 4, 4), (128, 8, 4), (192, 12, 4), (240, 15, 4), (256, 8, 5), (448, 14, 5), (512, 8, 6), (640, 10, 6)],
 )
-def test_a_larger_face_gets_further_levels_of_half_the_width(size: int, side: int, levels: int) -> None:
+def test_larger_faces_have_extra_levels_of_half_the_width(size: int, side: int, levels: int) -> None:
     with torch.device("meta"):
         network = create("visage", ("a", "b"), size=size)
         assert isinstance(network, Visage)
@@ -93,21 +93,21 @@ def test_a_larger_face_gets_further_levels_of_half_the_width(size: int, side: in
     assert widths == [384, 256, 128, 64, 32, 16][:levels]
 
 
-def test_with_a_rank_a_person_more_costs_a_fraction_of_a_decoder() -> None:
+def test_with_low_rank_adapters_an_identity_costs_a_fraction_of_a_decoder() -> None:
     with torch.device("meta"):
-        own, bent = (
+        separate, adapted = (
             [count(create("visage", people, rank=rank)) for people in (("a", "b"), ("a", "b", "c"))] for rank in (0, 16)
         )
-    assert (bent[1] - bent[0]) * 8 < own[1] - own[0]
+    assert (adapted[1] - adapted[0]) * 8 < separate[1] - separate[0]
 
 
-def test_bends_tell_people_apart_from_the_first_step_and_are_theirs_alone() -> None:
+def test_adapters_distinguish_identities_from_the_start_and_belong_to_one_each() -> None:
     torch.manual_seed(0)
     network = create("visage", ("a", "b"), **TINY, rank=3)
     latent = network.encode(torch.rand(4, 3, 64, 64))
     drawn = {name: network.decode(latent, name)[0] for name in "ab"}
-    between_people = (drawn["a"] - drawn["b"]).std()
-    assert between_people > (drawn["a"] - drawn["a"].mean(0)).std()  # more than between faces of one person
+    between_identities = (drawn["a"] - drawn["b"]).std()
+    assert between_identities > (drawn["a"] - drawn["a"].mean(0)).std()  # more than between faces of one identity
     drawn["b"].mean().backward()
     moved = {name for name, weight in network.named_parameters() if weight.grad is not None and weight.grad.any()}
     assert any(name.startswith("bends.1.") for name in moved)
@@ -128,6 +128,6 @@ def test_bends_tell_people_apart_from_the_first_step_and_are_theirs_alone() -> N
         ({"rank": -1}, "rank -1 must be from 0"),
     ],
 )
-def test_settings_that_make_no_network_are_refused_with_the_range(settings: dict[str, object], message: str) -> None:
+def test_invalid_settings_are_refused_with_the_range(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         configure("visage", settings)

@@ -1,4 +1,4 @@
-"""Two people of coloured blobs, a network small enough to train in a second, and ways to end its training."""
+"""Crops of coloured blobs, a network that trains in a second, and ways to interrupt its training."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ from visagist.training import Crops, TrainOptions
 SIZE, MARGIN = 32, 1.25
 
 
-def people(seed: int, count: int = 24, size: int = SIZE) -> Crops:
-    """Blobs that move a little from crop to crop, in colours of their own; the hull is a disc."""
+def blob_crops(seed: int, count: int = 24, size: int = SIZE) -> Crops:
+    """Blobs that move slightly from crop to crop, in colours that depend on the seed; the hull is a disc."""
     generator = np.random.default_rng(seed)
     side = int(size * MARGIN)
     y, x = np.mgrid[:side, :side] / side
@@ -36,16 +36,16 @@ def people(seed: int, count: int = 24, size: int = SIZE) -> Crops:
 
 @pytest.fixture(scope="session")
 def source() -> Crops:
-    return people(1)
+    return blob_crops(1)
 
 
 @pytest.fixture(scope="session")
 def target() -> Crops:
-    return people(2)
+    return blob_crops(2)
 
 
 def small_options(**changes: object) -> TrainOptions:
-    """Options of a small training; give what should differ, None for the default."""
+    """Options of a small training with changes; None selects the default."""
     settings = {"size": SIZE, "encoder": [8, 16, 16], "latent": 16, "shared": 8, "decoder": [16, 16, 8, 8]}
     base: dict[str, object] = {
         "model": "quick",
@@ -67,13 +67,13 @@ def small_options(**changes: object) -> TrainOptions:
 
 @pytest.fixture(scope="session")
 def options() -> Callable[..., TrainOptions]:
-    """`small_options`."""
+    """The function `small_options`."""
     return small_options
 
 
 @pytest.fixture(scope="session")
 def crops(source: Crops, target: Crops) -> dict[str, Crops]:
-    """Both people, without embeddings: validation then takes a tenth of the time."""
+    """Both identities without embeddings, which makes validation ten times as fast."""
     return {"source": replace(source, centroid=()), "target": replace(target, centroid=())}
 
 
@@ -82,7 +82,7 @@ def weights(run: Path) -> bytes:
 
 
 def contents(run: Path) -> dict[Path, bytes]:
-    """Every file of a run by its name, except the log and what a kill left half-written."""
+    """All files of a run by name, except logs, locks and partial files."""
     found = (path for path in run.rglob("*") if path.is_file())
     kept = (
         path for path in found if path.suffix != ".lock" and path.name != "events.jsonl" and ".part" not in path.name
@@ -91,7 +91,7 @@ def contents(run: Path) -> dict[Path, bytes]:
 
 
 def ending(error: type[BaseException], *iterations: int) -> Callable[[Event], None]:
-    """A callback that raises after some iterations: KeyboardInterrupt like Ctrl-C, anything else like a crash."""
+    """A callback that raises after these iterations: KeyboardInterrupt like Ctrl-C, other errors like a crash."""
 
     def end(event: Event) -> None:
         if isinstance(event, Progress) and event.done in iterations:
@@ -101,12 +101,12 @@ def ending(error: type[BaseException], *iterations: int) -> Callable[[Event], No
 
 
 class Killed(BaseException):
-    """In place of a SIGKILL: nothing handles it."""
+    """Stands in for SIGKILL; no code handles it."""
 
 
 @contextmanager
 def killed_before(change: int) -> Iterator[None]:
-    """Let a block make so many changes to files (a rename or deletion each), and none from then on."""
+    """Allow `change` renames or deletions of files in the block, and raise `Killed` at the next."""
     left = change
 
     def limited(method: Callable[..., object]) -> Callable[..., object]:
@@ -126,12 +126,15 @@ def killed_before(change: int) -> Iterator[None]:
 
 
 def killed_at_each_change(begun: Path | None, folder: Path, act: Callable[[Path], object]) -> tuple[list[Path], Path]:
-    """Let copies of a run in `folder` be killed before another change to a file each; and the first that is not.
+    """Run `act` on copies of a run, each killed before another change to a file.
 
     Args:
         begun: the run; None for a new one.
-        folder: of the copies.
-        act: what changes a run.
+        folder: for the copies.
+        act: changes a run.
+
+    Returns:
+        The killed copies, and the first copy that completed.
     """
     killed: list[Path] = []
     while True:

@@ -1,4 +1,4 @@
-"""All losses together: each has its weight, its time and its part of the network."""
+"""The criterion: weights of the losses, when they act, and which weights they train."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.models.test_models import SMALL
-from tests.training.conftest import people, small_options
+from tests.training.conftest import blob_crops, small_options
 from tests.training.trainers import EVERY_LOSS, FINISHING, FLOAT32, new_trainer, only
 from visagist.core.errors import ConfigError
 from visagist.models import ARCHITECTURES, create
@@ -41,8 +41,8 @@ def test_a_weight_scales_its_loss_and_no_other(name: str) -> None:
 
 
 @pytest.mark.parametrize("model", sorted(ARCHITECTURES))
-def test_losses_of_the_swap_teach_what_decodes_alone(model: str) -> None:
-    """The inters of liae and amp, through which the target's looks would pass, must not learn from them either."""
+def test_losses_of_the_swap_train_the_decoder_only(model: str) -> None:
+    """Neither do they train the inters of liae and amp, which would pass on the target's appearance."""
     options = small_options(model=model, settings=SMALL[model])
     trainer = new_trainer(options.model_copy(update={"losses": only("background_style")}), FINISHING)
     losses(trainer)["background_style"].backward()
@@ -70,7 +70,7 @@ def test_finishing_losses_act_during_the_cool_down() -> None:
     assert set(trainer.discriminator_losses) == {"gan", "true_face"}
 
 
-def test_the_stability_check_sees_what_acts_all_the_time() -> None:
+def test_the_stability_check_uses_losses_that_always_act() -> None:
     trainer = new_trainer(small_options(losses={**LATE, "identity": 1.0, "squared": 1.0}), FINISHING)
     loss = trainer.step(0)
     always = [part.item() for name, part in trainer.losses.items() if name in {*BASE, "squared"}]
@@ -120,7 +120,7 @@ def test_the_discriminator_has_the_channels_and_the_patch_asked_for() -> None:
 
 
 def test_unmasked_discriminators_see_the_whole_picture() -> None:
-    """In masked training what lies outside the hull must not tell predicted faces from real ones."""
+    """In masked training, pixels outside the hull must not distinguish predicted from real faces."""
     for masked in (True, False):
         trainer = new_trainer(small_options(losses={"gan": 1.0, "gan_dims": 4, "masked": masked}), FINISHING)
         trainer.criterion.adversaries["gan"].mean_squares.fill_(1)
@@ -139,7 +139,7 @@ def test_the_target_is_predicted_as_each_other_identity_in_turn() -> None:
 
 
 def test_the_identity_loss_needs_embeddings_and_a_face() -> None:
-    nameless = IdentityDataset(replace(people(1), centroid=()), 0.2, FLOAT32.device)
+    nameless = IdentityDataset(replace(blob_crops(1), centroid=()), 0.2, FLOAT32.device)
     datasets = {"source": nameless, "target": nameless}
     with pytest.raises(ConfigError, match="source"):
         Trainer(datasets, small_options(losses={"identity": 0.1}), FINISHING, FLOAT32)

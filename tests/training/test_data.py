@@ -15,7 +15,7 @@ CPU = torch.device("cpu")
 
 
 def numbered(count: int, **changes: object) -> Crops:
-    """Crops whose red channel is their number."""
+    """Crops with their index as the red channel."""
     images = np.zeros((count, 20, 20, 3), np.uint8)
     images[..., 0] = np.arange(count)[:, None, None]
     return replace(Crops(images, np.full((count, 20, 20), 255, np.uint8)), **changes)
@@ -64,7 +64,7 @@ def test_fingerprint_changes_with_a_pixel_and_with_what_is_held_out() -> None:
     assert len({crops.fingerprint, other.fingerprint, numbered(10, validation=2).fingerprint}) == 3
 
 
-def test_all_steps_of_yaw_that_have_crops_are_drawn_equally_often() -> None:
+def test_all_non_empty_yaw_bins_are_drawn_equally_often() -> None:
     yaws = np.array([*np.linspace(-9, 9, 30), -120, -85, 42, 44, 46, 49, *[70] * 9], np.float32)
     dataset = IdentityDataset(numbered(45, yaws=yaws), 0.2, CPU, yaw_bins=18)  # the last 9 are held out
     drawn = dataset.draw(12_000, torch.Generator().manual_seed(0))
@@ -72,17 +72,17 @@ def test_all_steps_of_yaw_that_have_crops_are_drawn_equally_often() -> None:
     assert part[36:].sum() == 0
     steps = [part[:15].sum(), part[15:30].sum(), part[30:32].sum(), part[32:36].sum()]
     torch.testing.assert_close(torch.stack(steps), torch.full((4,), 0.25).double(), atol=0.02, rtol=0)
-    torch.testing.assert_close(part[32:36], torch.full((4,), 1 / 16).double(), atol=0.01, rtol=0)  # alike within one
+    torch.testing.assert_close(part[32:36], torch.full((4,), 1 / 16).double(), atol=0.01, rtol=0)  # equal within a bin
     again = [dataset.draw(99, torch.Generator().manual_seed(0)).tolist() for _ in range(2)]
     assert again[0] == again[1]
 
 
-def test_one_step_of_yaw_weighs_all_crops_alike() -> None:
+def test_one_yaw_bin_gives_all_crops_the_same_weight() -> None:
     torch.testing.assert_close(yaw_weights(torch.tensor([-80.0, 0, 3, 90]), 1), torch.full((4,), 0.25).double())
 
 
 @pytest.mark.parametrize("yaws", [None, np.full(10, np.nan, np.float32)])
-def test_even_yaws_of_crops_with_unknown_pose_are_refused(yaws: np.ndarray | None) -> None:
+def test_yaw_bins_of_crops_with_unknown_pose_are_refused(yaws: np.ndarray | None) -> None:
     crops = numbered(10, yaws=yaws)
     IdentityDataset(crops, 0.1, CPU)
     with pytest.raises(ConfigError, match=r"--augmentation\.yaw-bins"):

@@ -1,6 +1,6 @@
-"""One training by two processes: it follows one process, stops and goes back as one, and outlives the death of a rank.
+"""Training by two processes: the same result as one, joint stops and rollbacks, and a killed rank.
 
-What needs two processes that both live runs in one pair of them, for starting one takes seconds.
+Everything that needs two living processes runs in the same pair, since starting one takes seconds.
 """
 
 import os
@@ -37,7 +37,7 @@ import visagist.core.device
 import visagist.training.train
 from tests.faceset.blobs import write_faceset
 from tests.models.test_models import SMALL
-from tests.training.conftest import people, small_options
+from tests.training.conftest import blob_crops, small_options
 from tests.training.test_distributed import ONE_GRADIENT
 from tests.training.trainers import EVERY_LOSS, FINISHING, gradients, learning_from, new_trainer
 from visagist.core.errors import RunError
@@ -54,11 +54,11 @@ task, folder = sys.argv[1], Path(sys.argv[2])
 batch = Trainer.batch
 
 def train(name, events=silent, **changes):
-    # without embeddings: validation then takes a tenth of the time
-    crops = {"source": replace(people(1), centroid=()), "target": replace(people(2), centroid=())}
+    # without embeddings, which makes validation ten times as fast
+    crops = {"source": replace(blob_crops(1), centroid=()), "target": replace(blob_crops(2), centroid=())}
     return train_crops(crops, folder / name, small_options(batch=6, **changes), on_event=events)
 
-def poison(*iterations):  # (iteration, attempt) whose batch is not a number
+def poison(*iterations):  # NaN batches at (iteration, attempt)
     def poisoned(trainer, now):
         seen, truth = batch(trainer, now)
         return (seen * float("nan") if (now, trainer.attempt) in iterations else seen), truth
@@ -114,7 +114,7 @@ if task == "all":
         assert len(warned) == world.is_main, warned
         Trainer.batch = batch
         assert train("killed").resumed_at == 4
-        # The first process alone sees a plateau, at iteration 16; both go back to it, whatever failed before.
+        # Only the first process sees a plateau, at iteration 16; both go back to it, whatever failed before.
         visagist.training.train.validate = lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95}
         poison((15, 0), (17, 1))
         said = []
@@ -135,14 +135,14 @@ else:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of the script and of what it leaves behind."""
+    """Folder of the script and its output."""
     path = tmp_path_factory.mktemp("runs")
     (path / "rank.py").write_text(RANK)
     return path
 
 
 def begin(folder: Path, rank: int, port: int) -> subprocess.Popen[str]:
-    """One rank, as torchrun would start it, but nobody looks after it."""
+    """Start one rank as torchrun would, but unsupervised."""
     known = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"}
     where = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "PYTHONPATH": ROOT}
     command = [sys.executable, folder / "rank.py", "killed", folder]
@@ -151,24 +151,24 @@ def begin(folder: Path, rank: int, port: int) -> subprocess.Popen[str]:
 
 @pytest.fixture(scope="module")
 def killed(folder: Path) -> str:
-    """What the first rank said when the second was killed."""
+    """Output of the first rank after the second was killed."""
     with socket.socket() as listener:
         listener.bind(("localhost", 0))
         port = listener.getsockname()[1]
     first, second = (begin(folder, rank, port) for rank in (0, 1))
     with first, second:
         assert second.wait(60) == -signal.SIGKILL
-        said, _ = first.communicate(timeout=10)  # seconds: it must not wait for the time-out
+        output, _ = first.communicate(timeout=10)  # seconds; it must not wait for the timeout
     assert first.returncode == 3
     state = read_state(folder / "killed" / "checkpoints")
     assert state is not None
     assert state.latest == 4
-    return said
+    return output
 
 
 @pytest.fixture(scope="module")
 def pair(folder: Path, killed: str) -> Path:
-    """What two processes that torchrun started have left behind, the run of before among it, continued."""
+    """Output of two processes started by torchrun, which also continue the killed run."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT}
     done = subprocess.run(
@@ -179,7 +179,7 @@ def pair(folder: Path, killed: str) -> Path:
 
 
 def saved(pair: Path, name: str) -> dict[str, Tensor]:
-    """What both ranks saved, the same to the bit."""
+    """Tensors saved by both ranks, after checking that they are equal."""
     first, second = (load_tensors(pair / f"{name}-{rank}") for rank in range(2))
     assert first.keys() == second.keys()
     assert [key for key, tensor in first.items() if not torch.equal(tensor, second[key])] == []
@@ -191,21 +191,21 @@ def test_two_ranks_have_the_gradients_of_one_with_the_whole_batch(pair: Path, mo
     assert_same_gradients(gradients(learning_from(loss, 1, model)), saved(pair, f"{model}-{loss}"), loss)
 
 
-def test_ranks_that_draw_at_random_apart_stay_one_network(pair: Path) -> None:
+def test_ranks_with_different_random_numbers_keep_the_same_weights(pair: Path) -> None:
     saved(pair, "apart")
     draws = [
         torch.rand(9, generator=World(rank, 3).rank_generator(torch.Generator().manual_seed(0))) for rank in range(3)
     ]
-    assert torch.equal(draws[0], torch.rand(9, generator=torch.Generator().manual_seed(0)))  # as one process alone
+    assert torch.equal(draws[0], torch.rand(9, generator=torch.Generator().manual_seed(0)))  # as a single process
     assert not any(torch.isin(draws[i], draws[j]).any() for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
-def test_both_stop_on_a_signal_to_one_and_continue_exactly(pair: Path) -> None:
+def test_a_signal_to_one_rank_stops_both_and_they_resume_exactly(pair: Path) -> None:
     assert weights(pair / "stopped") == weights(pair / "unbroken")
 
 
-def test_both_go_back_together(pair: Path) -> None:
-    """Only the second rank had a batch that was not a number; what was asserted there is in `RANK`."""
+def test_both_ranks_roll_back_together(pair: Path) -> None:
+    """Only the second rank had a NaN batch; `RANK` has the assertions on both."""
     state = read_state(pair / "poisoned" / "checkpoints")
     assert state is not None
     assert (state.latest, state.attempt, state.rate) == (12, 1, 0.5)
@@ -217,7 +217,9 @@ def test_one_rank_killed_ends_the_other_and_the_same_command_continues(killed: s
 
 
 @pytest.mark.parametrize(("counts", "parts", "ranks"), [((5, 3), 3, 1), ((4, 5, 4), 3, 1), ((9, 8, 7), 2, 3)])
-def test_faces_are_shared_out_evenly_and_all_of_them_once(counts: tuple[int, ...], parts: int, ranks: int) -> None:
+def test_every_face_is_assigned_once_and_parts_have_equal_sizes(
+    counts: tuple[int, ...], parts: int, ranks: int
+) -> None:
     found = [split_batch(counts, parts, World(rank, ranks)) for rank in range(ranks)]
     assert sorted(row for own, _ in found for row in own) == list(range(sum(counts)))
     for own, mine in found:
@@ -232,7 +234,7 @@ def test_faces_are_shared_out_evenly_and_all_of_them_once(counts: tuple[int, ...
     assert max(sizes) - min(sizes) <= len(counts)
 
 
-def test_a_batch_with_too_few_faces_for_all_is_refused_with_what_would_do() -> None:
+def test_a_batch_with_too_few_faces_is_refused_with_the_size_that_works() -> None:
     with pytest.raises(ConfigError, match=r"5 \+ 3 faces .* 4 processes .* 2 parts .* 3 times as large.* at most 3"):
         split_batch((5, 3), 2, World(0, 4))
 
@@ -240,19 +242,15 @@ def test_a_batch_with_too_few_faces_for_all_is_refused_with_what_would_do() -> N
 def test_without_torchrun_nothing_is_shared() -> None:
     with join_processes() as world:
         assert world == World(0, 1)
-        assert (world.any(True), world.broadcast_number(7), world.broadcast_text("text"), world.is_main) == (
-            True,
-            7,
-            "text",
-            True,
-        )
+        assert (world.any(True), world.is_main) == (True, True)
+        assert (world.broadcast_number(7), world.broadcast_text("text")) == (7, "text")
         x = torch.ones(3)
         world.sum_in_place([x])
         assert x.tolist() == [1, 1, 1]
         assert own_device("cuda:1") == "cuda:1"
 
 
-def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but RANK, LOCAL_RANK missing"), join_processes():

@@ -1,4 +1,4 @@
-"""Driven faces in training: the input shows the next identity, a source's truth the target's expressions."""
+"""Driven faces in training: the input shows the next identity, a source's ground truth an expression of the target."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ STILL = {"rotate": 0, "scale": 0, "shift": 0, "warp": 0, "color": 0, "palette": 
 
 @pytest.fixture(scope="module")
 def faces(crops: dict[str, Crops]) -> dict[str, Crops]:
-    """The people of blobs, with landmarks that lie on a grid."""
+    """Crops of blobs, with landmarks on a grid."""
     line = np.linspace(0.2, 0.8, 22)
     grid = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)[:478].astype(np.float32)
     return {name: replace(each, landmarks=np.repeat(grid[None], len(each.images), 0)) for name, each in crops.items()}
@@ -65,17 +65,17 @@ def test_a_shut_mouth_takes_on_a_smile_and_stays_shut(faces: dict[str, Crops]) -
     rest = torch.rand(1, 478, 2, generator=torch.Generator().manual_seed(0)).repeat(24, 1, 1)
     rest[:, UPPER_LIP] = rest[:, LOWER_LIP]
     talking = rest.clone()
-    talking[::4, LOWER_LIP, 1] += 0.2  # speaks in a fourth of the frames, smiles in the others
+    talking[::4, LOWER_LIP, 1] += 0.2  # speaks in a quarter of the frames, smiles in the others
     talking[torch.arange(24) % 4 > 0, MOUTH_CORNER] -= 0.1
     source, target = (
         IdentityDataset(replace(each, landmarks=landmarks.numpy()), 0.2, torch.device("cpu"))
         for each, landmarks in zip(faces.values(), (rest, talking), strict=True)
     )
     found = random_expressions(rest[:20], source, target, torch.Generator().manual_seed(1)) - rest[:20]
-    strengths = found[:, MOUTH_CORNER, 0] / (-0.1 * 0.25)  # a smile lies a fourth of it above the mean
+    strengths = found[:, MOUTH_CORNER, 0] / (-0.1 * 0.25)  # a smile is a quarter of it above the mean
     assert (strengths > 0).all()
     assert strengths.max() > 0.8
-    assert (found[:, LOWER_LIP, 1] < 0).all()  # the mean mouth is open: shut is what these frames are
+    assert (found[:, LOWER_LIP, 1] < 0).all()  # the mean mouth is open, these frames are shut
 
 
 def test_half_of_the_faces_are_driven_unless_that_is_impossible(

@@ -1,4 +1,4 @@
-"""Plateaus that must be found and gains that must not be given up under noise, and trainings that stop on one."""
+"""Plateaus and gains under noise, and trainings that stop on a plateau."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def validations(count: int) -> Array:
 
 
 def saturating(count: int) -> Array:
-    """A curve whose distance from its limit halves every 3000 iterations, after a power law's fast start."""
+    """A saturating curve: a fast power-law start, then half the distance to the limit every 3000 iterations."""
     at = validations(count)
     return 0.97 - 0.5 * at**-0.5 - 0.02 * 0.5 ** (at / 3000)
 
@@ -41,7 +41,7 @@ def noise(count: int, deviation: float, seed: int, memory: float = 0.0) -> Array
 
 
 def stops_at(curve: Array) -> int | None:
-    """The first validation at which a training would be stopped."""
+    """Index of the first validation that would stop a training."""
     at = validations(len(curve))
     for count in range(2, len(curve) + 1):
         if outlook(at[:count].tolist(), curve[:count, None]).is_plateau:
@@ -56,12 +56,12 @@ def test_a_plateau_is_found_through_noise(memory: float) -> None:
     assert without is not None
     found = [stops_at(curve + noise(150, 0.0005, seed, memory)) for seed in range(8)]
     assert sum(stop is not None for stop in found) >= 7
-    assert np.median([stop or 150 for stop in found]) >= without  # noise delays a stop, it does not hasten it
+    assert np.median([stop or 150 for stop in found]) >= without  # noise must only delay a stop
 
 
 @pytest.mark.parametrize(("deviation", "memory"), [(0.0005, 0.0), (0.0005, 0.5), (0.002, 0.0), (0.001, 0.5)])
-def test_slow_but_real_gains_are_not_given_up(deviation: float, memory: float) -> None:
-    """0.004 for every doubling, 0.0023 for half as much again: more than twice the least gain."""
+def test_slow_gains_are_no_plateau(deviation: float, memory: float) -> None:
+    """0.004 per doubling is 0.0023 for 50 % more iterations, more than twice the minimum gain."""
     slow = 0.9 + 0.004 * np.log2(validations(80))
     assert not any(stops_at(slow + noise(80, deviation, seed, memory)) for seed in range(8))
 
@@ -119,7 +119,7 @@ def test_validations_of_a_log_are_those_of_the_latest_pass(tmp_path: Path) -> No
 
 @pytest.fixture
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics of validation faces that gain nothing."""
+    """Validation metrics without any gain."""
     monkeypatch.setattr("visagist.training.train.validate", lambda *_: {"ssim_source": 0.9, "ssim_target": 0.95})
 
 
@@ -129,17 +129,17 @@ UNTIL_PLATEAU = {"iterations": 200, "until": "plateau", "schedule": {"warm_up": 
 
 @pytest.mark.usefixtures("flat")
 def test_a_plateau_begins_the_cool_down(crops: People, options: Make, tmp_path: Path) -> None:
-    """16 validations are enough to tell; the cool-down takes the last 0.3 of the training."""
+    """16 validations suffice; the cool-down takes the last 30 % of the training."""
     events: list[Event] = []
     run = train_crops(crops, tmp_path / "plateau", options(**UNTIL_PLATEAU), on_event=events.append)
     assert run.iterations == 23
     notes = [event.message for event in events if isinstance(event, Note)]
-    assert any(note.startswith("no gain in the last 15 iterations, expected gain of an hour") for note in notes)
+    assert any(note.startswith("no gain in the last 15 iterations, expected gain from another hour") for note in notes)
     record = RunRecord.read(tmp_path / "plateau")
     assert (record.plateau, record.plan.cool_down_start, record.plan.total) == (16, 16, 23)
     planned = options(iterations=23, schedule={"warm_up": 0}, **OFTEN)
     train_crops(crops, tmp_path / "planned", planned)
-    assert weights(tmp_path / "plateau") == weights(tmp_path / "planned")  # which cools down from 16, too
+    assert weights(tmp_path / "plateau") == weights(tmp_path / "planned")  # with a cool-down from 16, too
     longer = options(**{**UNTIL_PLATEAU, "until": "end", "iterations": 30})
     assert train_crops(crops, tmp_path / "plateau", longer).iterations == 30
     train_crops(crops, tmp_path / "longer", longer)
@@ -187,7 +187,7 @@ def test_validations_of_the_warm_up_do_not_count(crops: People, options: Make, t
 
 
 @pytest.mark.usefixtures("flat")
-def test_without_being_asked_a_plateau_is_only_reported(crops: People, options: Make, tmp_path: Path) -> None:
+def test_without_until_plateau_it_is_only_reported(crops: People, options: Make, tmp_path: Path) -> None:
     events: list[Event] = []
     asked = options(iterations=25, schedule={"warm_up": 0}, **OFTEN)
     assert train_crops(crops, tmp_path, asked, on_event=events.append).iterations == 25

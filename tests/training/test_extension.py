@@ -1,4 +1,4 @@
-"""Runs whose length changes: extended once or twice, shortened, and killed on the way."""
+"""Changes of a run's length: extended once or twice, shortened, and killed meanwhile."""
 
 import shutil
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Train = Callable[..., bytes]
 
 @pytest.fixture(scope="module")
 def train(crops: People, options: Make) -> Train:
-    """Train a run to a length, and return its weights file; all lengths have the same warm-up."""
+    """Train a run to a length and return its weights; all lengths have the same warm-up."""
 
     def train(run: Path, iterations: int | None, stop: int | None = None, **changes: object) -> bytes:
         asked = options(iterations=iterations, **{"schedule": {"warm_up": 2}, **changes})
@@ -38,7 +38,7 @@ def train(crops: People, options: Make) -> Train:
 
 @pytest.fixture(scope="module")
 def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 12 iterations, whose cool-down began at 8."""
+    """A run of 12 iterations with a cool-down from 8."""
     run = tmp_path_factory.mktemp("finished")
     train(run, 12)
     return run
@@ -46,13 +46,13 @@ def finished(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def extended(finished: Path, tmp_path: Path) -> Path:
-    """A copy of that run, to be extended."""
+    """A copy of that run."""
     return shutil.copytree(finished, tmp_path / "extended")
 
 
 @pytest.fixture(scope="module")
 def long(train: Train, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Weights of a run that was planned with 24 iterations."""
+    """Weights of a run planned with 24 iterations."""
     return train(tmp_path_factory.mktemp("long"), 24)
 
 
@@ -94,7 +94,7 @@ def test_until_an_extension_ends_the_finished_weights_are_those_of_the_run(
     assert [event.done for event in events if isinstance(event, Progress)] == list(range(9, 19))
     (note,) = [event.message for event in events if isinstance(event, Note)]
     assert "from iteration 8 to 24, with a cool-down from 17" in note
-    assert train(extended, 24, stop=20) == finished  # neither does continuing replace them
+    assert train(extended, 24, stop=20) == finished  # resuming does not replace them, either
     assert train(extended, 24) == long
     before = contents(extended)
     assert train(extended, 24) == long
@@ -118,7 +118,7 @@ def test_an_extension_is_extended_before_it_has_ended(
 
 @pytest.mark.parametrize("stop", [5, 8, 10])
 def test_an_unfinished_run_is_extended(stop: int, train: Train, tmp_path: Path, long: bytes) -> None:
-    """Before, at and inside its cool-down."""
+    """Before, at the start of and during its cool-down."""
     train(tmp_path, 12, stop=stop)
     train(tmp_path, 24, stop=min(stop, 8) + 1)
     assert read_record(tmp_path).iteration == min(stop, 8) + 1  # it has no finished weights to keep
@@ -127,7 +127,7 @@ def test_an_unfinished_run_is_extended(stop: int, train: Train, tmp_path: Path, 
 
 @pytest.mark.parametrize("stop", [5, 7, 19])
 def test_an_unfinished_run_is_shortened(stop: int, train: Train, tmp_path: Path) -> None:
-    """Before its cool-down and inside it; as if it had been planned so, if its new cool-down had not begun yet."""
+    """Before and during its cool-down; like a run planned so, if the new cool-down has not started."""
     length = {5: 9, 7: 9, 19: 22}[stop]
     train(tmp_path / "run", 24, stop=stop)
     train(tmp_path / "run", length)
@@ -156,10 +156,10 @@ def test_without_a_length_a_run_keeps_the_one_it_has(extended: Path, train: Trai
 
 
 @pytest.mark.parametrize("stop", [10, None])
-def test_a_length_that_was_asked_for_by_mistake_is_taken_back(
+def test_an_extension_can_be_undone(
     stop: int | None, crops: People, options: Make, train: Train, finished: Path, tmp_path: Path
 ) -> None:
-    """Of a run in its cool-down and of a finished one, whenever it is killed before the next save."""
+    """For a run in its cool-down and a finished one, killed at any change before the next save."""
 
     def ask(run: Path) -> None:
         with pytest.raises(ZeroDivisionError):
@@ -188,7 +188,7 @@ def test_how_often_a_run_is_saved_and_validated_may_change_on_the_way(
 def test_killed_before_any_write_an_extension_ends_like_a_longer_run(
     crops: People, options: Make, finished: Path, train: Train, tmp_path: Path
 ) -> None:
-    """And at no time are weights those of a run that is neither finished nor extended."""
+    """The weights are always those of a finished or of an extended run."""
     longer = train(tmp_path / "longer", 15)
 
     def extend(run: Path) -> None:
@@ -220,14 +220,14 @@ def test_a_run_without_the_checkpoint_of_its_cool_down_cannot_be_extended(
 def test_a_cool_down_that_begins_while_the_loss_jumps_is_extended_from_before(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing is saved then."""
+    """Nothing is saved during a jump."""
     due = TrainingRun.is_save_due
     monkeypatch.setattr(TrainingRun, "is_save_due", lambda self: self.iteration != 8 and due(self))
     train(tmp_path / "run", 12, save_every=3)
     assert train(tmp_path / "run", 24) == train(tmp_path / "long", 24)
 
 
-def test_minutes_are_those_of_the_run_in_all(crops: People, options: Make, tmp_path: Path) -> None:
+def test_minutes_are_a_total_of_the_run(crops: People, options: Make, tmp_path: Path) -> None:
     def train(**length: float) -> int:
         return train_crops(crops, tmp_path, options(**length)).iterations
 
@@ -238,14 +238,14 @@ def test_minutes_are_those_of_the_run_in_all(crops: People, options: Make, tmp_p
     with pytest.raises(RunError, match=r"more than --minutes 0\.01"):
         train(minutes=0.01)
     assert train(iterations=more + 2) == more + 2
-    with pytest.raises(RunError, match=r"more than --minutes 0\.0001"):  # measured: the run was counted in iterations
+    with pytest.raises(RunError, match=r"more than --minutes 0\.0001"):  # timed, since the run has iterations
         train(minutes=0.0001)
 
 
 def test_a_length_without_room_for_a_cool_down_is_refused_with_the_least(
     crops: People, options: Make, train: Train, tmp_path: Path
 ) -> None:
-    """An extension that was stopped and shortened ended at once, its finished weights replaced by uncooled ones."""
+    """Regression: a stopped and shortened extension replaced finished weights by ones without a cool-down."""
     train(tmp_path, 8)
     with pytest.raises(KeyboardInterrupt):
         asked = options(iterations=40, schedule={"warm_up": 2})

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.training.conftest import ending, people, weights
+from tests.training.conftest import blob_crops, ending, weights
 from visagist.core.errors import ConfigError, RunError
 from visagist.models.bundle import TrainedNetwork
 from visagist.training import Crops, TrainOptions, train_crops
@@ -22,10 +22,10 @@ People = dict[str, Crops]
 
 @pytest.fixture(scope="module")
 def three(crops: People) -> People:
-    return {**crops, "anna": people(3)}
+    return {**crops, "anna": blob_crops(3)}
 
 
-def test_three_identities_are_learnt_and_told_apart(three: People, options: Make, tmp_path: Path) -> None:
+def test_three_identities_are_learnt_and_distinguished(three: People, options: Make, tmp_path: Path) -> None:
     long = options(iterations=150, batch=6, save_every=150, preview_every=150)
     metrics = train_crops(three, tmp_path, long, sign=shutil.copyfile).metrics
     assert {"ssim_source", "ssim_target", "ssim_anna", "similarity_anna"} <= set(metrics)
@@ -59,7 +59,7 @@ def test_a_run_of_three_continues_with_the_same_three(
     with pytest.raises(RunError, match="source, target, anna, not source, target"):
         train_crops(crops, run, options())
     with pytest.raises(RunError, match="another anna faceset"):
-        train_crops({**crops, "anna": people(4)}, run, options())
+        train_crops({**crops, "anna": blob_crops(4)}, run, options())
     train_crops(three, run, options())
     assert weights(run) == weights(tmp_path / "unbroken")
     with pytest.raises(RunError, match=r"'bert'.*source, target, anna"):
@@ -80,6 +80,6 @@ def test_every_identity_is_in_every_batch(batch: int, identities: int, faces: tu
 
 
 def test_a_batch_without_a_face_of_each_identity_is_refused(crops: People, options: Make, tmp_path: Path) -> None:
-    many = {**crops, **{f"p{i}": people(i, 8) for i in range(3, 6)}}
+    many = {**crops, **{f"p{i}": blob_crops(i, 8) for i in range(3, 6)}}
     with pytest.raises(ConfigError, match=r"batch of 4 .* 5 identities"):
         train_crops(many, tmp_path, options(batch=4))

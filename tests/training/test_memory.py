@@ -1,4 +1,4 @@
-"""The estimate of a training's memory, against torch's own accounts and against processes that train."""
+"""The estimate of a training's memory, against torch's statistics and real training processes."""
 
 import math
 import re
@@ -46,28 +46,28 @@ def plain() -> int:
 
 
 def many(count: int, side: int) -> Crops:
-    """Crops all alike."""
+    """Identical crops."""
     return Crops(np.zeros((count, side, side, 3), np.uint8), np.full((count, side, side), 255, np.uint8))
 
 
 TRAINS = """
 import sys
 from pathlib import Path
-from tests.training.conftest import people
+from tests.training.conftest import blob_crops
 from visagist.core.device import available_memory, container_left, peak_memory, select_device
 from visagist.models import configure
 from visagist.training import TrainOptions, train_crops
 
 options = TrainOptions.model_validate_json(sys.argv[1])
 size = configure(options.model, options.settings).size
-train_crops({"source": people(1, size=size), "target": people(2, size=size)}, Path(sys.argv[2]), options)
+train_crops({"source": blob_crops(1, size=size), "target": blob_crops(2, size=size)}, Path(sys.argv[2]), options)
 print(peak_memory(select_device("cpu").device))
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no count of resident memory there")
 def test_a_process_takes_what_was_estimated_and_not_much_less(tmp_path: Path) -> None:
-    """The gaps that a discriminator leaves in the heap included; they were not, and it took 1.6 times as much."""
+    """Regression: gaps that a discriminator leaves in the heap made it 1.6 times the estimate."""
     options = small_options(
         settings={**small_options().settings, "size": 64},
         batch=32,
@@ -100,7 +100,7 @@ def test_every_loss_is_estimated_and_can_be_trained_with_afterwards(name: str, p
 
 
 def test_the_upper_bound_is_above_the_estimate_or_unknown() -> None:
-    """It is taken in place of the estimate where memory abounds; networks of losses are beyond it."""
+    """It replaces the estimate if there is plenty of memory, except for losses that use networks."""
     for settings, batch in (({"encoder": 256, "decoder": 8, "mask": 4}, 2), ({"encoder": 4, "decoder": 256}, 32)):
         options = small_options(
             model="df",
@@ -140,7 +140,7 @@ class PluginConfig:
 
 
 class Plugin(Swapper):
-    """A network that visagist has never seen, with attention and a buffer."""
+    """A third-party network with attention and a buffer."""
 
     Config = PluginConfig
     learning_rate = 1e-3
@@ -200,7 +200,7 @@ def test_a_pool_that_serves_two_identities_counts_once(tmp_path: Path, monkeypat
     assert train_crops({"source": pool, "target": pool}, tmp_path / "run", options).iterations == 1
 
 
-ON_A_GPU = Compute(torch.device("cuda"), torch.bfloat16, torch.channels_last)  # need not be there
+ON_A_GPU = Compute(torch.device("cuda"), torch.bfloat16, torch.channels_last)  # need not be available
 LARGE = TrainOptions.model_validate({"model": "df", "settings": {"size": 256, "encoder": 128}, "batch": 32})
 
 
@@ -234,7 +234,7 @@ def test_running_out_of_memory_names_what_fits_and_what_a_run_may_change() -> No
 
 
 def test_ledger_counts_what_a_real_forward_saves() -> None:
-    """Torch's own hook for saved tensors, on real tensors, is the reference for activations."""
+    """The reference for activations is torch's hook for saved tensors, on real tensors."""
     torch.manual_seed(0)
     layers = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Tanh(), nn.Conv2d(8, 8, 3), nn.Tanh())
     mine = {weight.untyped_storage().data_ptr() for weight in layers.parameters()}

@@ -31,7 +31,7 @@ def options_of(name: str, **changes: object) -> OptimizerOptions:
     return OptimizerOptions.model_validate({"name": name, **changes})
 
 
-# The papers, line by line. `rates` change from step to step; schedule-free returns x, which predictions use.
+# The algorithms of the papers; `rates` vary per step. Schedule-free returns x, which predictions use.
 
 
 def adamw(w: Array, gradients: list[Array], rates: list[float], b1: float, b2: float, decay: float) -> Array:
@@ -97,7 +97,7 @@ def test_optimizer_follows_its_paper(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_betas_are_those_that_were_asked_for(name: str) -> None:
+def test_given_betas_are_used(name: str) -> None:
     optimizer = create_optimizer([torch.zeros(1, requires_grad=True)], options_of(name, betas=(0.5, 0.6)), 0.1, FLOAT32)
     assert optimizer.param_groups[0]["betas"] == (0.5, 0.6)
 
@@ -123,9 +123,9 @@ def test_learning_rate_dropout_lets_the_rest_of_the_weights_step(name: str) -> N
         weight.grad = torch.ones(200, 100)
         optimizer_step(optimizer, [weight], options, iteration)
         stepped.append(weight.detach() != before)
-        assert torch.equal(stepped_tensor(optimizer, weight) != path, stepped[-1])  # what stays, stays in z as well
+        assert torch.equal(stepped_tensor(optimizer, weight) != path, stepped[-1])  # dropped in z as well
     assert all(abs(moved.float().mean().item() - 0.3) < 0.02 for moved in stepped)
-    assert abs((stepped[0] & stepped[1]).float().mean().item() - 0.09) < 0.02  # drawn anew
+    assert abs((stepped[0] & stepped[1]).float().mean().item() - 0.09) < 0.02  # independent draws
 
 
 def test_a_random_mask_is_independent_and_in_the_weights_layout() -> None:

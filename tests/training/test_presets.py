@@ -1,4 +1,4 @@
-"""Presets: what they fill, by which device and memory, and that a run keeps what it was started with."""
+"""Presets: options they fill by device and memory, and runs that keep them."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def peak(**changes: object) -> int:
 
 @pytest.mark.parametrize("compute", [CPU, CUDA])
 @pytest.mark.parametrize("model", ARCHITECTURES.names)
-def test_what_an_architecture_has_for_presets_makes_a_network(model: str, compute: Compute) -> None:
+def test_preset_settings_of_each_architecture_are_valid(model: str, compute: Compute) -> None:
     for preset in ("draft", "final"):
         found = resolved(asked(preset, model=model), compute=compute)
         assert found.model == model
@@ -47,12 +47,12 @@ def test_what_an_architecture_has_for_presets_makes_a_network(model: str, comput
 
 
 @pytest.mark.parametrize(("preset", "model"), [("draft", "visage"), ("standard", "df"), ("final", "df")])
-def test_on_a_gpu_there_is_arithmetic_to_spend(preset: str, model: str) -> None:
+def test_gpus_get_models_with_more_arithmetic(preset: str, model: str) -> None:
     assert resolved(asked(preset), compute=CUDA).model == model
     assert resolved(asked(preset), compute=CPU).model == "visage"
 
 
-def test_what_is_given_wins_in_nested_settings_too() -> None:
+def test_given_options_win_in_nested_settings_too() -> None:
     own = {"losses": {"gan": 0.0, "dssim": 2.0}, "settings": {"size": 192, "latent": 64}, "batch": 6, "save_every": 7}
     found = resolved(asked("final", model="liae", iterations=9, **own))
     assert (found.losses.gan, found.losses.weight("dssim"), found.losses.weight("focal_frequency")) == (0, 2, 50)
@@ -128,7 +128,7 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
     assert "--augmentation.warp-grids 3 --augmentation.warp-grids 5 --augm" in note
     assert "save-every" not in note  # which was given
 
-    monkeypatch.setattr(presets, "available_memory", lambda _: 1)  # no memory at all: nothing is derived anew
+    monkeypatch.setattr(presets, "available_memory", lambda _: 1)  # no memory, so a new choice would fail
     assert train_crops(crops, run, asked("final", device="cpu")).resumed_at == 4
     assert train_crops(crops, run, asked("final", **{**OPEN, "iterations": 5})).iterations == 5
     for other, changed in (
@@ -148,16 +148,16 @@ def test_run_keeps_what_it_began_with_and_its_config_repeats_it(
 
 
 def parsed(*arguments: str) -> TrainOptions:
-    """The options of a call of `visagist train`, as the command line hands them on."""
+    """The options that `visagist train` passes on."""
     got: list[TrainOptions] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(app, "config", app.config)  # put back afterwards
+        patch.setattr(app, "config", app.config)  # restored afterwards
         patch.setattr("visagist.train", lambda *_, options, **__: got.append(options))
         app.meta(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     return got[0]
 
 
-def test_the_command_line_hands_on_only_what_was_given(tmp_path: Path) -> None:
+def test_the_command_line_passes_on_only_given_options(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text('preset = "final"\nbatch = 4\n[losses]\ngan = 0.1\n')
     options = parsed(

@@ -1,4 +1,4 @@
-"""Pretraining on many identities: what it holds out, what it gives to runs of two, and what it refuses."""
+"""Pretraining on many identities: validation, runs that start from it, and errors."""
 
 import shutil
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.faceset.blobs import write_faceset
-from tests.training.conftest import people
+from tests.training.conftest import blob_crops
 from visagist.core.errors import ConfigError, FacesetError, RunError
 from visagist.core.tensors import load_tensors
 from visagist.faceset import Faceset, Record
@@ -28,13 +28,13 @@ IDENTITIES = 10
 @pytest.fixture(scope="module")
 def pool() -> Crops:
     """Ten identities, two of them held out."""
-    everybody = [people(seed) for seed in range(100, 100 + IDENTITIES)]
-    who = np.repeat(np.arange(IDENTITIES), [len(crops.images) for crops in everybody])
+    identities = [blob_crops(seed) for seed in range(100, 100 + IDENTITIES)]
+    who = np.repeat(np.arange(IDENTITIES), [len(crops.images) for crops in identities])
     order, held_out = hold_out_identities(who, 0.2)
     return Crops(
-        np.concatenate([crops.images for crops in everybody])[order],
-        np.concatenate([crops.hulls for crops in everybody])[order],
-        tuple(name for crops in everybody for name in crops.footage),
+        np.concatenate([crops.images for crops in identities])[order],
+        np.concatenate([crops.hulls for crops in identities])[order],
+        tuple(name for crops in identities for name in crops.footage),
         people=IDENTITIES,
         validation=held_out,
     )
@@ -45,7 +45,7 @@ def pretrained(pool: Crops, options: Make, tmp_path_factory: pytest.TempPathFact
     run = tmp_path_factory.mktemp("pretrained")
     asked = options(iterations=60, save_every=60, preview_every=60)
     metrics = train_crops({"source": pool, "target": pool}, run, asked).metrics
-    assert not any(name.startswith("similarity") for name in metrics)  # there is nobody to be like
+    assert not any(name.startswith("similarity") for name in metrics)  # a pool has no mean embedding
     return run
 
 
@@ -85,7 +85,7 @@ def test_a_pool_is_held_once_for_both_identities(pool: Crops, options: Make, tmp
     assert datasets["source"].validation == pool.validation == 2 * len(pool.images) // IDENTITIES
 
 
-def test_a_pretraining_predicts_nobody_in_particular(pretrained: Path) -> None:
+def test_a_pretraining_draws_no_particular_subject(pretrained: Path) -> None:
     network = TrainedNetwork.open(pretrained, "cpu")
     for name in ("source", "target"):
         assert not network.origins[name].centroid
@@ -93,7 +93,7 @@ def test_a_pretraining_predicts_nobody_in_particular(pretrained: Path) -> None:
             network.origin(name)
 
 
-def test_people_in_one_faceset_are_told_apart(tmp_path: Path) -> None:
+def test_people_in_one_faceset_are_distinguished(tmp_path: Path) -> None:
     both = write_faceset(tmp_path / "both", 1, 10)
     with pytest.raises(FacesetError, match="no two people can be distinguished"):
         load_pool(both, "full", 32, 1.25, 0.06)
@@ -106,7 +106,7 @@ def test_people_in_one_faceset_are_told_apart(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pool.images, whole[[*range(9), *range(10, 21), 9, 21]])
 
 
-def test_tracks_of_a_person_come_together_and_those_without_embeddings_stay_apart(tmp_path: Path) -> None:
+def test_tracks_of_a_person_are_clustered_and_those_without_embeddings_are_not(tmp_path: Path) -> None:
     record = Faceset.open(write_faceset(tmp_path / "anna", 1, 1)).records[0]
     generator = np.random.default_rng(0)
 
@@ -131,7 +131,7 @@ def test_folders_that_are_no_facesets_are_refused_by_name(tmp_path: Path) -> Non
     (anna / "notes").mkdir()
     assert facesets_in(tmp_path) == [anna, bert]
     crop = bert / "003.png"
-    crop.write_bytes(crop.read_bytes()[:-400])  # whose record is whole
+    crop.write_bytes(crop.read_bytes()[:-400])  # its record is complete
     with pytest.raises(FacesetError, match=r"bert/003\.png: damaged"):
         load_pool(tmp_path, "full", 32, 1.25, 0.06)
     shutil.copytree(anna, bert / "more")

@@ -1,4 +1,4 @@
-"""The range test of learning rates, on a function whose best rate is known and on a network."""
+"""The learning rate range test, on a quadratic with a known best rate and on a network."""
 
 import math
 

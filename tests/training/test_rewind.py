@@ -1,4 +1,4 @@
-"""Going back to a checkpoint of a run by hand."""
+"""Going back to a checkpoint of a run on request."""
 
 import shutil
 from collections.abc import Callable
@@ -16,7 +16,10 @@ from visagist.training.run import run_lock
 
 Make = Callable[..., TrainOptions]
 People = dict[str, Crops]
-KEPT = {"backup_every": 3, "backups": 2}  # beside the last two checkpoints, and that of the cool-down's beginning
+KEPT = {
+    "backup_every": 3,
+    "backups": 2,
+}  # in addition to the last two checkpoints and the one at the start of the cool-down
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +73,7 @@ def test_the_command_goes_back(run: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_rewind_that_is_killed_is_finished_by_rewinding_or_training(
     finishes: str, crops: People, options: Make, finished: Path, tmp_path: Path
 ) -> None:
-    """Of a run whose extension has not ended, so that its weights are still those of before."""
+    """For a run with an unfinished extension, which still has its earlier weights."""
     extended = shutil.copytree(finished, tmp_path / "extended")
     asked = options(iterations=30, **KEPT)
     with pytest.raises(KeyboardInterrupt):
@@ -92,7 +95,7 @@ def test_a_rewind_that_is_killed_is_finished_by_rewinding_or_training(
 
 @pytest.mark.parametrize("name", ["state.json", "00000012.safetensors"])
 @pytest.mark.parametrize("is_there", [True, False])
-def test_an_earlier_checkpoint_takes_the_place_of_a_damaged_one(
+def test_an_earlier_checkpoint_replaces_a_damaged_one(
     name: str, is_there: bool, crops: People, options: Make, finished: Path, run: Path
 ) -> None:
     file = run / "checkpoints" / name

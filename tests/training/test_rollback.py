@@ -1,4 +1,4 @@
-"""Trainings that go wrong: where they are rolled back to, and when they are given up."""
+"""Failing trainings: where they roll back to, and when they give up."""
 
 import math
 import shutil
@@ -27,7 +27,7 @@ Poison = Callable[..., None]
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> Poison:
-    """Batches that are not finite, or that are all noise, at one iteration in the first `times` attempts."""
+    """Scale the ground truth of one iteration, by default to NaN, in the first `times` attempts."""
     batch = Trainer.batch
 
     def put(at: int, times: int = 1, factor: float = math.nan) -> None:
@@ -44,7 +44,7 @@ def warnings(events: list[Event]) -> list[str]:
     return [event.message for event in events if isinstance(event, Warned)]
 
 
-def went_back_to(events: list[Event]) -> list[int]:
+def rollbacks_to(events: list[Event]) -> list[int]:
     return [int(message.partition("back to iteration ")[2].split()[0]) for message in warnings(events)]
 
 
@@ -78,9 +78,9 @@ def test_a_training_goes_back_to_the_last_checkpoint_with_half_the_rate(
     poison(at, factor=factor)
     events: list[Event] = []
     run = train_crops(crops, tmp_path, options(preview_every=4), on_event=events.append)
-    assert went_back_to(events) == [to]
+    assert rollbacks_to(events) == [to]
     assert done(events) == [*range(1, at + 1), *range(to + 1, 13)]
-    assert validated(events) == [4, 8, 12]  # nothing that was done is done again
+    assert validated(events) == [4, 8, 12]  # no validation is repeated
     assert run.rollbacks == state(tmp_path).attempt == 1
     assert state(tmp_path).rate == 0.5
     last = next(event for event in reversed(events) if isinstance(event, Metric) and event.step == "train")
@@ -141,7 +141,7 @@ def test_a_discriminator_that_is_not_finite_is_noticed_before_it_is_saved(
     events: list[Event] = []
     asked = options(iterations=6, losses={"gan": 0.01, "gan_dims": 4}, schedule={"cool_down": 1.0})
     run = train_crops(crops, tmp_path, asked, on_event=events.append)
-    assert (run.rollbacks, went_back_to(events)) == (1, [0])
+    assert (run.rollbacks, rollbacks_to(events)) == (1, [0])
     assert "iteration 4" in warnings(events)[0]
 
 
@@ -154,12 +154,12 @@ def test_from_a_checkpoint_that_fails_twice_a_training_goes_to_the_one_before(
     def look(event: Event) -> None:
         events.append(event)
         if isinstance(event, Warned):
-            to = went_back_to(events)[-1]
+            to = rollbacks_to(events)[-1]
             assert read_record(tmp_path).iteration == to
-            assert saved_iterations(tmp_path / "checkpoints")[-1] == to  # nothing is left of a future that will not be
+            assert saved_iterations(tmp_path / "checkpoints")[-1] == to  # later checkpoints are deleted
 
     run = train_crops(crops, tmp_path, options(save_every=2, backup_every=6), on_event=look)
-    assert (run.iterations, run.rollbacks, went_back_to(events)) == (12, 2, [6, 4])
+    assert (run.iterations, run.rollbacks, rollbacks_to(events)) == (12, 2, [6, 4])
 
 
 def test_a_training_that_keeps_going_wrong_is_given_up_with_its_weights_kept(
@@ -172,12 +172,12 @@ def test_a_training_that_keeps_going_wrong_is_given_up_with_its_weights_kept(
         CollapseError, match=r"wrong 4 times, last at iteration 7: .*the weights of iteration 4 are kept"
     ):
         train_crops(crops, tmp_path, asked, on_event=events.append)
-    assert went_back_to(events) == [6, 4, 6]
+    assert rollbacks_to(events) == [6, 4, 6]
     assert read_record(tmp_path).iteration == state(tmp_path).latest == 4
     events.clear()
-    with pytest.raises(CollapseError):  # nor is it tried again without end
+    with pytest.raises(CollapseError):  # a repeated call does not retry forever
         train_crops(crops, tmp_path, asked, on_event=events.append)
-    assert (done(events), went_back_to(events)) == ([5, 6], [])
+    assert (done(events), rollbacks_to(events)) == ([5, 6], [])
 
 
 def test_killed_while_it_goes_back_a_training_ends_the_same(
@@ -217,7 +217,7 @@ def test_an_interruption_changes_nothing_about_where_a_training_goes_back_to(
 def test_ctrl_c_while_a_training_goes_back_saves_nothing(
     crops: People, options: Make, tmp_path: Path, poison: Poison, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The weights are not finite then."""
+    """The weights are not finite at that moment."""
     poison(6)
     whole = train_crops(crops, tmp_path / "whole", options())
 
@@ -232,12 +232,12 @@ def test_ctrl_c_while_a_training_goes_back_saves_nothing(
     assert (cut.rollbacks, cut.weights_sha256) == (1, whole.weights_sha256)
 
 
-COLLAPSING = 100  # from this iteration on, all faces of the source are predicted alike
+COLLAPSING = 100  # from this iteration on, all predicted faces of the source are the same
 
 
 @pytest.fixture(scope="module")
 def well(crops: People, options: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that has learnt to tell faces apart, interrupted before it collapses."""
+    """A run that predicts different faces, interrupted before it collapses."""
     run = tmp_path_factory.mktemp("well")
     with pytest.raises(KeyboardInterrupt):
         train_crops(crops, run, collapsing(options), on_event=ending(KeyboardInterrupt, COLLAPSING - 1))
@@ -277,7 +277,7 @@ def collapse(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_training_that_collapses_is_given_up_after_three_confirmations(
     stops: tuple[int, ...], crops: People, options: Make, well: Path, tmp_path: Path
 ) -> None:
-    """Ctrl-C saves what has collapsed, and the last good checkpoint is still there."""
+    """Ctrl-C saves the collapsed state, but the last good checkpoint is kept."""
     run = shutil.copytree(well, tmp_path / "run")
     events: list[Event] = []
 
@@ -297,14 +297,14 @@ def test_a_training_that_collapses_is_given_up_after_three_confirmations(
 
 
 @pytest.mark.usefixtures("collapse")
-def test_a_collapse_that_is_gone_back_on_is_no_confirmation(
+def test_a_collapse_before_a_rollback_is_no_confirmation(
     crops: People, options: Make, well: Path, tmp_path: Path, poison: Poison
 ) -> None:
-    """As if the training had been started again there."""
+    """As if the training had restarted there."""
     run = shutil.copytree(well, tmp_path / "run")
     poison(112)
     events: list[Event] = []
     with pytest.raises(CollapseError):
         train_crops(crops, run, collapsing(options), on_event=events.append)
-    assert went_back_to([event for event in events if "back" in getattr(event, "message", "")]) == [100]
+    assert rollbacks_to([event for event in events if "back" in getattr(event, "message", "")]) == [100]
     assert validated(events) == [100, 110, 110, 120, 130]

@@ -1,4 +1,4 @@
-"""Faults that the stability checks must notice, and what is none."""
+"""Faults that the stability checks must detect, and harmless curves."""
 
 import json
 import math
@@ -69,7 +69,7 @@ def test_a_collapse_of_one_identity_is_noticed() -> None:
     for iteration in (100, 200):
         assert watch.check(iteration, {"variation_source": 0.8, "variation_target": 0.7}) is None
     for count in range(COLLAPSE_PATIENCE):
-        assert "predicted as target" in str(
+        assert "faces of target" in str(
             watch.check(300 + 100 * count, {"variation_source": 0.8, "variation_target": 0.02})
         )
         assert (watch.collapsed, watch.last_good) == (count + 1, 200)
@@ -100,4 +100,4 @@ def test_variation_is_the_ratio_of_deviations_under_the_weights() -> None:
     one = torch.rand(1, 3, 8, 8).expand(4, -1, -1, -1)
     faces, everywhere = torch.rand(4, 3, 8, 8), torch.ones(4, 1, 8, 8)
     assert output_variation(one, faces, everywhere) == 0
-    assert output_variation(faces, one, everywhere) == 1  # the real faces tell nothing
+    assert output_variation(faces, one, everywhere) == 1  # without variation of real faces, there is no ratio

@@ -1,4 +1,4 @@
-"""Whole trainings with a small network: what they leave, exact resume, and what is refused."""
+"""Complete trainings of a small network: output, exact resume, and errors."""
 
 import json
 import os
@@ -32,7 +32,7 @@ from visagist.training.training_run import TrainingRun
 Make = Callable[..., TrainOptions]
 People = dict[str, Crops]
 
-EVERYTHING = {  # whatever has a state of its own
+EVERYTHING = {  # everything with its own state
     "losses": {"gan": 0.1, "gan_dims": 4, "gan_noise": 0.1, "true_face": 0.01, "face_style": 1.0},
     "optimizer": {"lr_dropout": 0.3, "accumulate": 2},
     "batch": 6,
@@ -51,7 +51,7 @@ def validated(events: list[Event]) -> list[int]:
 
 @pytest.fixture(scope="module")
 def unbroken(crops: People, options: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of 12 iterations in one go."""
+    """An uninterrupted run of 12 iterations."""
     run = tmp_path_factory.mktemp("unbroken")
     train_crops(crops, run, options())
     return run
@@ -149,7 +149,7 @@ def test_interrupted_and_continued_ends_like_an_unbroken_run(
 def test_killed_before_any_write_and_started_again_ends_like_an_unbroken_run(
     crops: People, options: Make, tmp_path: Path
 ) -> None:
-    """Including the first save, and those that delete older checkpoints."""
+    """Including the first save and deletions of older checkpoints."""
 
     def train(run: Path) -> None:
         train_crops(crops, run, options(iterations=6, save_every=3), sign=shutil.copyfile)
@@ -158,7 +158,7 @@ def test_killed_before_any_write_and_started_again_ends_like_an_unbroken_run(
     assert len(killed) >= 12  # the record; tensors and state of 0, 3, 4 and 6; weights of 3, 4 and 6
     for run in killed:
         train(run)
-        assert contents(whole).items() <= contents(run).items()  # the last deletions may be left undone
+        assert contents(whole).items() <= contents(run).items()  # the last deletions may be missing
 
 
 KILLED = """
@@ -174,7 +174,7 @@ def kill(event):
     if isinstance(event, Progress) and event.done == 7:
         os.kill(os.getpid(), signal.SIGKILL)
 
-crops = {"source": people.people(1), "target": people.people(2)}
+crops = {"source": people.blob_crops(1), "target": people.blob_crops(2)}
 train_crops(crops, Path(sys.argv[2]), people.small_options(), on_event=kill)
 """
 
@@ -198,7 +198,7 @@ def test_a_killed_process_leaves_a_run_that_continues_exactly(
 
 
 class Signalled(Trainer):
-    """Gets signals in the middle of its third step."""
+    """Receives signals during its third step."""
 
     signals: tuple[int, ...] = ()
 
@@ -211,7 +211,7 @@ class Signalled(Trainer):
 
 @pytest.fixture
 def signals(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Signals that a training gets, whose SIGTERM is that of the command line."""
+    """Signals for a training, with the command line's handler of SIGTERM."""
 
     def send(*numbers: int) -> None:
         monkeypatch.setattr("visagist.training.setup.Trainer", Signalled)
@@ -247,7 +247,7 @@ def test_signals_are_answered_after_the_iteration_with_everything_saved(
         train_crops(crops, tmp_path, options(save_every=100), on_event=events.append)
     assert not str(stopped.value)  # nothing was lost
     kinds = [type(event) for event in events if not isinstance(event, Metric)][-4:]
-    assert kinds == [Progress, Progress, Note, Progress]  # announced before the third iteration had ended
+    assert kinds == [Progress, Progress, Note, Progress]  # announced before the end of the third iteration
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
     monkeypatch.undo()
     assert train_crops(crops, tmp_path, options()).resumed_at == 3
@@ -418,7 +418,7 @@ def test_options_that_make_another_network_are_refused_by_name(
     assert contents(unbroken) == before
 
 
-def test_a_default_that_is_spelled_out_is_the_same_option(crops: People, options: Make, unbroken: Path) -> None:
+def test_an_explicit_default_is_the_same_option(crops: People, options: Make, unbroken: Path) -> None:
     settings = {**options().settings, "encoder": (8, 16, 16)}
     asked = options(learning_rate=0.001, settings=settings, device="auto", save_every=7)
     assert train_crops(crops, unbroken, asked).resumed_at == 12
@@ -484,11 +484,11 @@ def test_a_run_predicts_with_the_averaged_weights(
     with pytest.raises(RunError, match="32, 32"):
         network.predict(torch.rand(1, 3, 64, 64), "source")
     with pytest.raises(ConfigError, match="source, target"):
-        network.predict(faces, "nobody")
+        network.predict(faces, "unknown")
 
 
 @pytest.mark.parametrize(("cool_down", "warned"), [(0.0, True), (0.5, False)])
-def test_finishing_losses_that_never_act_are_said(
+def test_finishing_losses_without_effect_give_a_warning(
     crops: People, options: Make, tmp_path: Path, cool_down: float, warned: bool
 ) -> None:
     events: list[Event] = []
@@ -498,7 +498,7 @@ def test_finishing_losses_that_never_act_are_said(
     assert any("background_style" in message for message in said) == warned
 
 
-def test_iterations_are_said_in_time_once_measured(crops: People, options: Make, tmp_path: Path) -> None:
+def test_iterations_are_reported_as_time_once_measured(crops: People, options: Make, tmp_path: Path) -> None:
     events: list[Event] = []
     train_crops(crops, tmp_path, options(iterations=30, preview_every=30), on_event=events.append)
     said = [event.message for event in events if isinstance(event, Note) and "iterations take about" in event.message]

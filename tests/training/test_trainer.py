@@ -1,4 +1,4 @@
-"""One training in memory: what an iteration computes, exact resume, and batches in parts."""
+"""One training in memory: the result of an iteration, exact resume, and batches in parts."""
 
 import math
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.models.test_models import SMALL
-from tests.training.conftest import people, small_options
+from tests.training.conftest import blob_crops, small_options
 from tests.training.trainers import (
     EVERY_LOSS,
     FINISHING,
@@ -70,7 +70,7 @@ def test_an_iteration_is_torchs_adamw_on_the_weighted_losses() -> None:
     [*(("quick", name) for name in DEFAULT_BETAS), *((name, "adamw") for name in ("amp", "liae", "visage"))],
 )
 def test_a_restored_training_continues_exactly(model: str, optimizer: str, tmp_path: Path) -> None:
-    """With everything that has a memory or draws at random, through the file that a checkpoint is."""
+    """With everything that is stateful or random, through a checkpoint file."""
     options = small_options(
         model=model,
         settings=SMALL[model],
@@ -82,7 +82,7 @@ def test_a_restored_training_continues_exactly(model: str, optimizer: str, tmp_p
     for iteration in range(2):
         unbroken.step(iteration)
     save_tensors(tmp_path / "state", unbroken.tensors(), {})
-    other.step(5)  # what it did before must not matter
+    other.step(5)  # earlier steps must not matter
     kept = load_tensors(tmp_path / "state")
     other.restore(kept)
     for iteration in range(2, 4):
@@ -135,7 +135,7 @@ def test_a_loss_that_is_not_finite_is_noticed(value: float) -> None:
 
 @pytest.mark.parametrize(("model", "dtype"), [*((name, None) for name in sorted(SMALL)), ("df", torch.bfloat16)])
 def test_recomputed_blocks_give_the_same_weights(model: str, dtype: torch.dtype | None) -> None:
-    """To the bit: the same operations on the same numbers, and what amp draws at random is not drawn again."""
+    """Bit by bit: the same operations on the same numbers; amp draws its random numbers only once."""
     plain, recomputed = (
         new_trainer(
             small_options(model=model, settings=SMALL[model], checkpointing=on),
@@ -168,7 +168,7 @@ def test_a_network_without_blocks_to_recompute_is_refused(monkeypatch: pytest.Mo
 def test_a_network_of_three_identities_is_trained_and_predicts_each(model: str, tmp_path: Path) -> None:
     size = SMALL[model]["size"]
     assert isinstance(size, int)
-    crops = {name: people(i, 10, size) for i, name in enumerate(NAMES)}
+    crops = {name: blob_crops(i, 10, size) for i, name in enumerate(NAMES)}
     options = small_options(model=model, settings=SMALL[model], batch=6, iterations=2)
     run = train_crops(crops, tmp_path, options)
     assert {f"ssim_{name}" for name in NAMES} <= set(run.metrics)

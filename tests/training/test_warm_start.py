@@ -1,4 +1,4 @@
-"""Runs that start from another run's weights, identities that join, and parts that stay as they are."""
+"""Runs that start from another run's weights, added identities, and frozen parts."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.models.test_models import SMALL
-from tests.training.conftest import ending, people, weights
+from tests.training.conftest import blob_crops, ending, weights
 from visagist.core.errors import ConfigError, RunError
 from visagist.core.events import Event, Note
 from visagist.core.tensors import load_tensors
@@ -32,7 +32,7 @@ def finished(crops: People, options: Make, tmp_path_factory: pytest.TempPathFact
 def test_an_identity_joins_and_the_others_stay_as_they_are(model: str, options: Make, tmp_path: Path) -> None:
     network, size = {"model": model, "settings": SMALL[model]}, SMALL[model]["size"]
     assert isinstance(size, int)
-    crops = {name: people(seed, 8, size) for seed, name in enumerate(("source", "target", "anna"))}
+    crops = {name: blob_crops(seed, 8, size) for seed, name in enumerate(("source", "target", "anna"))}
     two = {name: crops[name] for name in ("source", "target")}
     finished, run, events = tmp_path / "finished", tmp_path / "joined", list[Event]()
     train_crops(two, finished, options(iterations=1, **network))
@@ -52,7 +52,7 @@ def test_an_identity_joins_and_the_others_stay_as_they_are(model: str, options: 
 
 
 def test_the_shared_inter_of_liae_stays_shared_whatever_comes_first_in_a_new_run() -> None:
-    """It has the place of the first identity."""
+    """It has the index of the first identity."""
     known = create("liae", ("source", "target"), **SMALL["liae"])
     network = create("liae", ("anna", "target", "source", "bert"), **SMALL["liae"])
     assert take_over(network, known.state_dict(), known.identities) == ("anna", "bert")
@@ -81,7 +81,7 @@ def test_a_run_that_starts_from_another_is_interrupted_and_ends_alike(
 def test_killed_before_its_first_save_a_run_continues_although_its_start_has_been_trained_on(
     crops: People, options: Make, tmp_path: Path
 ) -> None:
-    """The checkpoint of iteration 0 has all that it started from."""
+    """The checkpoint of iteration 0 contains all initial weights."""
     first, run = tmp_path / "first", tmp_path / "run"
     train_crops(crops, first, options(iterations=4))
     asked = options(start=first, iterations=6)
@@ -112,9 +112,9 @@ def test_what_does_not_fit_is_refused_before_the_run_begins(
     assert not (tmp_path / "run.toml").exists()
 
 
-def test_a_run_starts_from_the_base_unless_told_otherwise(tmp_path: Path) -> None:
-    """Every identity starts as a copy of the base's decoder, and the record does not count the base as a person."""
-    crops = {name: people(seed, 8, 128) for seed, name in enumerate(("source", "target"))}
+def test_a_run_starts_from_the_base_by_default(tmp_path: Path) -> None:
+    """Every identity starts as a copy of the base's decoder, and the record does not count the base as an identity."""
+    crops = {name: blob_crops(seed, 8, 128) for seed, name in enumerate(("source", "target"))}
     base = load_tensors(BASE_FOLDER / "visage-128-full.safetensors")
     events = list[Event]()
     started = prepare(crops, tmp_path, TrainOptions(iterations=1, device="cpu"), events.append, None)
@@ -140,12 +140,13 @@ def test_without_a_base_a_run_starts_at_random_and_says_so(
 ) -> None:
     asked = TrainOptions.model_validate({"iterations": 1, "device": "cpu", **changes})
     crops = {
-        name: people(i, 8, configure(asked.model, asked.settings).size) for i, name in enumerate(("source", "target"))
+        name: blob_crops(i, 8, configure(asked.model, asked.settings).size)
+        for i, name in enumerate(("source", "target"))
     }
     events = list[Event]()
     started = prepare(crops, tmp_path, asked, events.append, None)
     assert started.record.ancestor is None
     assert any(message in event.message for event in events if isinstance(event, Note))
     torch.manual_seed(asked.seed)
-    alike = create(asked.model, tuple(crops), **asked.settings).state_dict()
-    assert all(torch.equal(weight, alike[name]) for name, weight in started.trainer.network.state_dict().items())
+    created = create(asked.model, tuple(crops), **asked.settings).state_dict()
+    assert all(torch.equal(weight, created[name]) for name, weight in started.trainer.network.state_dict().items())

@@ -1,4 +1,4 @@
-"""Trainers in memory, and what is compared between two of them."""
+"""Trainers in memory, and comparisons between two of them."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from tests.models.test_models import SMALL
-from tests.training.conftest import people, small_options
+from tests.training.conftest import blob_crops, small_options
 from visagist.core.device import Compute
 from visagist.models import configure
 from visagist.training import TrainOptions
@@ -20,7 +20,7 @@ FLOAT32 = Compute(torch.device("cpu"), None, torch.channels_last)
 FINISHING = Plan(warm_up=0, cool_down_start=0, total=12)  # every loss acts from the start
 EVERY_LOSS = (*LOSSES.names, *ADVERSARIAL)
 
-dataset = cache(lambda seed, size: IdentityDataset(people(seed, size=size), 0.2, FLOAT32.device))
+dataset = cache(lambda seed, size: IdentityDataset(blob_crops(seed, size=size), 0.2, FLOAT32.device))
 
 
 def new_trainer(
@@ -29,19 +29,19 @@ def new_trainer(
     identities: tuple[str, ...] = ("source", "target"),
     compute: Compute = FLOAT32,
 ) -> Trainer:
-    """A trainer of people of coloured blobs."""
+    """A trainer on crops of coloured blobs."""
     size = configure(options.model, options.settings).size
     datasets = {name: dataset(i + 1, size) for i, name in enumerate(identities)}
     return Trainer(datasets, options, plan or Plan.of(options.iterations or 12, options.schedule), compute)
 
 
 def only(name: str) -> LossOptions:
-    """One loss alone, which the options of a user may not be."""
+    """A single loss, which validated options do not allow."""
     return LossOptions().model_copy(update=dict.fromkeys(LOSSES.names, 0.0) | {"gan_dims": 4, name: 1.0})
 
 
 def learning_from(loss: str, parts: int, model: str = "quick") -> Trainer:
-    """A trainer with one loss and gradients that are not clipped, of batches in so many parts."""
+    """A trainer with one loss, no gradient clipping, and batches split into parts."""
     options = small_options(
         model=model,
         settings=SMALL[model],
@@ -53,9 +53,9 @@ def learning_from(loss: str, parts: int, model: str = "quick") -> Trainer:
 
 
 def gradients(trainer: Trainer) -> dict[str, Tensor]:
-    """A tenth of the gradients of a first iteration, from AdamW's state, and the mean squares of adversaries."""
+    """A tenth of the first iteration's gradients, from AdamW's state, and the mean squares of adversaries."""
     for adversary in trainer.criterion.adversaries.values():
-        adversary.mean_squares.fill_(1)  # else it has no weight yet
+        adversary.mean_squares.fill_(1)  # otherwise its weight is still 0
     trainer.step(0)
     found = {name: each for name, each in trainer.tensors().items() if "exp_avg/" in name or name.endswith("/pulls")}
     assert found
@@ -63,7 +63,7 @@ def gradients(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def assert_same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], loss: str) -> None:
-    """Up to float32's rounding: 1e-6 of a gradient, and 1e-3 of one that comes through all of SFace."""
+    """Compare up to float32 rounding: 1e-5 relative, 1e-2 for gradients through SFace."""
     assert ours.keys() == theirs.keys()
     for part in {name.rpartition("exp_avg/")[0] for name in ours if "exp_avg/" in name}:  # the network, discriminators
         first, second = (
@@ -78,7 +78,7 @@ def assert_same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor], lo
 
 
 def assert_same_state(ours: Trainer, theirs: Trainer) -> None:
-    """To the bit."""
+    """Compare bit by bit."""
     first, second = ours.tensors(), theirs.tensors()
     assert first.keys() == second.keys()
     assert [name for name, tensor in first.items() if not torch.equal(tensor, second[name])] == []

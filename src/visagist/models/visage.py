@@ -8,7 +8,7 @@
 - With `rank` 0, each identity has a decoder. Otherwise one shared decoder has a low-rank adapter per identity and layer
   (Hu et al. 2021, "LoRA"): further identities cost little, and all learn from each other's lids, teeth and skin.
 
-What else was tried, and what it was worth, is in benchmarks/research/networks.md.
+benchmarks/research/networks.md has the ablations.
 """
 
 from collections.abc import Iterator

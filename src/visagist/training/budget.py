@@ -17,7 +17,7 @@ from visagist.training.schedule import Plan
 from visagist.training.trainer import Trainer
 
 TIMED_ITERATIONS, DISCARDED_ITERATIONS = 9, 3  # the first ones are slower
-MEASURED_AFTER = DISCARDED_ITERATIONS + TIMED_ITERATIONS  # iterations of a training whose length is given in iterations
+MEASURED_AFTER = DISCARDED_ITERATIONS + TIMED_ITERATIONS  # iterations after which a training reports its duration
 OVERHEAD = 0.05  # fraction of the time spent on checkpoints, previews and validation
 CONSTANT = Plan(warm_up=0, cool_down_start=10**6, total=10**6)  # a training before its cool-down
 COOLING = Plan(warm_up=0, cool_down_start=0, total=10**6)

@@ -110,7 +110,6 @@ def _read_header(path: Path) -> tuple[Plan, dict[str, float]]:
 
 
 def checkpoint_path(folder: Path, iteration: int) -> Path:
-    """File of a checkpoint."""
     return folder / f"{iteration:08}.safetensors"
 
 
@@ -121,7 +120,6 @@ def saved_iterations(folder: Path, until: int | None = None) -> list[int]:
 
 
 def listed(iterations: Sequence[int]) -> str:
-    """Iterations as text for a message."""
     return ", ".join(map(str, iterations)) or "none"
 
 

@@ -52,7 +52,6 @@ class World:
         return flag if self.size == 1 else bool(self._sum(torch.tensor(float(flag))) > 0)
 
     def wait(self) -> None:
-        """Wait for all ranks."""
         self.any(False)
 
     def broadcast_number(self, number: int) -> int:
@@ -128,9 +127,7 @@ def split_batch(counts: tuple[int, ...], parts: int, world: World) -> tuple[list
 
 @contextmanager
 def join_processes() -> Iterator[World]:
-    """Join the process group of `torchrun` for the duration of the block; a single rank without it.
-
-    An existing process group is used as it is.
+    """Join the process group of `torchrun`, or an existing one, for the duration of the block; otherwise a single rank.
 
     Raises:
         ConfigError: WORLD_SIZE is set but another variable is not, or this torch has no torch.distributed.

@@ -47,11 +47,7 @@ BYTES_PER_WEIGHT, BYTES_PER_PIXEL = 48, 2 * 2**10
 def check_memory(options: TrainOptions, identities: Sequence[str], compute: Compute, crops: int) -> str:
     """Check that a new training fits into memory; returns its memory as text.
 
-    Args:
-        options: of the training.
-        identities: names.
-        compute: device, precision and memory format.
-        crops: number of crops of all identities together.
+    `crops` is the number of crops of all identities together.
 
     Raises:
         ConfigError: it does not fit into the available memory.
@@ -138,14 +134,7 @@ def remedies(
     """Find changes of options with which a training fits: flags as on the command line, and the bytes they need.
 
     The first ones keep the result of the training; smaller sizes are tried only if nothing else fits.
-
-    Args:
-        options: of a training that does not fit.
-        identities: names.
-        compute: device and precision; the device need not be available.
-        crops: number of crops of all identities together.
-        needed: bytes of that training, from `estimate_memory`.
-        room: available bytes.
+    `needed` is the result of `estimate_memory`, `room` the available bytes.
     """
     fits: dict[str, int] = {}
     if room < BASE_BYTES[compute.device.type]:

@@ -71,12 +71,8 @@ def with_preset(
 ) -> TrainOptions:
     """Fill the options by their preset; without one, choose the batch size of a new run on a CPU.
 
-    Args:
-        options: fields in `model_fields_set`, also of nested options, count as given.
-        run: the run's folder; an existing run keeps its options regardless of the memory available now.
-        identities: names.
-        count_crops: counts the crops of all identities together; called only for a new run.
-        events: callback.
+    Fields in `model_fields_set`, also of nested options, count as given. An existing run keeps its options regardless
+    of the memory available now; `count_crops` is only called for a new run.
 
     Raises:
         ConfigError: no choice of the preset fits into memory, or an option is wrong.
@@ -127,12 +123,8 @@ def resolve(
 ) -> TrainOptions:
     """Fill the options of a new run by their preset.
 
-    Args:
-        options: with a preset.
-        identities: names.
-        crops: number of crops of all identities together.
-        compute: device and precision; the device need not be available.
-        room: bytes of memory, None if unknown.
+    `crops` is the number of crops of all identities together, `room` the available bytes or None if unknown; the device
+    of `compute` need not be available.
 
     Raises:
         ConfigError: no choice of the preset fits, or an option is wrong.

@@ -21,10 +21,8 @@ HEADER = 16  # px
 def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
     """A sheet with one face per row; with two identities, a face of each and the swap of the second.
 
-    `faces` are `(B, 3, R, R)` RGB in [0, 1] of each identity, the source first.
-
-    Returns:
-        `(16 + rows * R, columns * R, 3)` uint8 RGB; the first 16 lines name the columns.
+    `faces` are `(B, 3, R, R)` RGB in [0, 1] of each identity, the source first. Returns uint8 RGB
+    `(16 + rows * R, columns * R, 3)`; the first 16 lines name the columns.
     """
     if len(faces) == 2:
         count = min(len(each) for each in faces.values())

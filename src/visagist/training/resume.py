@@ -30,14 +30,10 @@ Measure = Callable[[float], int]  # minutes to iterations
 
 
 def check_same_options(run: Path, options: TrainOptions) -> TrainOptions:
-    """Check that the options are those of an existing run.
-
-    Returns:
-        The options; with `find_rate`, including the learning rate found when the run began.
+    """Check that the options are those of an existing run; with `find_rate`, returns them with the rate found earlier.
 
     Raises:
-        RunError: the run was started with other options, or is of another format.
-        ConfigError: an unknown model or setting.
+        RunError: the run was started with other options, or has another format.
     """
     if not (run / RECORD).exists():
         return options
@@ -182,11 +178,7 @@ def leave_cool_down(run: Path, record: RunRecord) -> None:
 
 
 def _resume_iteration(run: Path, state: State | None, plan: Plan) -> int:
-    """Iteration from which a run continues with a plan: its latest, or one before an earlier plan's cool-down.
-
-    Raises:
-        RunError: no checkpoint before that cool-down.
-    """
+    """Iteration from which a run continues with a plan: its latest, or one before an earlier plan's cool-down."""
     if state is None:
         return 0
     folder = run / CHECKPOINTS

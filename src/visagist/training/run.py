@@ -139,11 +139,7 @@ def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, it
 
 
 def check_untrained(run: Path) -> None:
-    """Check that a run without a state has no weights and no checkpoints, which a new training would delete.
-
-    Raises:
-        RunError: it has weights or checkpoints.
-    """
+    """Raise RunError if a run without a state has weights or checkpoints, which a new training would delete."""
     remedies: list[str] = []
     if kept := [iteration for iteration in saved_iterations(run / CHECKPOINTS) if iteration]:
         remedies.append(f"`visagist rewind {run} {kept[-1]}` brings back a checkpoint (available: {listed(kept)})")

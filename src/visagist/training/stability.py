@@ -30,7 +30,7 @@ class LossWatch:
 
     mean: float = 0.0  # running mean
     seen: float = 0.0  # number of losses so far
-    high: float = 0.0  # length of the current jump; above 0, the state may be bad and is not saved
+    high: float = 0.0  # length of the current jump; above 0, nothing is saved
     lowest: float = math.inf  # lowest running mean since the losses settled
 
     def check(self, loss: float) -> str | None:

@@ -212,7 +212,6 @@ class Trainer:
         return (seen, truth) if self.world.size == 1 else (seen[self.rows], truth[self.rows])
 
     def autocast(self) -> torch.autocast:
-        """Autocast context of the network."""
         kind, dtype = self.compute.device.type, self.compute.autocast
         return torch.autocast(kind, dtype=dtype, enabled=dtype is not None)
 

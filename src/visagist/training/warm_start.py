@@ -111,13 +111,7 @@ def describe_start(start: Start | None, options: TrainOptions, identities: tuple
 def take_over(network: Swapper, weights: Mapping[str, Tensor], identities: tuple[str, ...]) -> tuple[str, ...]:
     """Load another network's weights by identity; new identities start as copies of its last one.
 
-    Args:
-        network: changed in place.
-        weights: of a network with the same settings.
-        identities: identities of that network.
-
-    Returns:
-        The new identities.
+    `weights` and `identities` are those of a network with the same settings. Returns the new identities.
 
     Raises:
         RunError: the weights do not fit.
@@ -147,9 +141,7 @@ def _counterpart(weight: str, owner: str, identities: tuple[str, ...]) -> str:
 def frozen(network: Swapper, parts: Collection[str]) -> frozenset[str]:
     """Names of the weights to freeze.
 
-    Args:
-        network: the network.
-        parts: modules such as `encoder`, identities such as `source` for their own weights, `shared` for all others.
+    `parts` are modules such as `encoder`, identities such as `source` for their weights, or `shared` for all others.
 
     Raises:
         ConfigError: the network has no such part, or nothing would be left to train.

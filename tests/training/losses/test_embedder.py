@@ -80,7 +80,7 @@ def test_a_networks_faces_are_recognised(
 
 @pytest.mark.parametrize(("coverage", "size"), [("full", 128), ("full", 96), ("half", 256), ("whole", 448)])
 def test_the_mean_faces_points_lie_on_sfaces_template(coverage: Coverage, size: int) -> None:
-    """A ramp of x and one of y are sampled: what comes out at the template's points is where they came from."""
+    """Sampling ramps of x and y gives the source coordinates of the template's points."""
     grid, factor = aligned_grid(coverage, size)
     assert size % factor == 0
     line = (torch.arange(size) + 0.5) / size * 2 - 1  # as grid_sample counts
@@ -100,7 +100,7 @@ def test_a_coverage_without_eyes_is_refused() -> None:
 
 
 def test_gradient_of_the_identity_loss(real_faces: list[tuple[Frame, Face]]) -> None:
-    """Along its gradient a loss changes by the gradient's length."""
+    """A step along the gradient changes the loss by the gradient's norm."""
     faces, centroid = crops(real_faces[:1], "full", 128).requires_grad_(), embeddings(real_faces)[2]
     (gradient,) = torch.autograd.grad(identity_loss(faces, centroid), faces)
     step = 0.05 * gradient / gradient.norm()

@@ -1,4 +1,4 @@
-"""Relighting against SciPy, and what the loss of it asks for."""
+"""Relighting against SciPy, and the loss based on it."""
 
 from dataclasses import replace
 
@@ -55,7 +55,7 @@ def test_a_relit_face_has_the_others_light_and_its_own_features() -> None:
 
 
 def test_a_lattice_of_dark_blots_is_not_shade() -> None:
-    """An earlier loss of local colours alone was content with such a lattice."""
+    """Regression: a loss of local colours alone accepted such a lattice."""
     before, _ = pictures(64)
     mask = torch.ones(2, 1, 64, 64)
     lattice = 1 - 0.4 * (torch.arange(64) % 4 == 0)  # as dark in the mean

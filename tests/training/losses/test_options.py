@@ -1,4 +1,4 @@
-"""Options follow the registry; values that make no training are refused."""
+"""Options follow the registry; invalid values are refused."""
 
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def test_survives_toml(tmp_path: Path) -> None:
 
 
 def test_losses_of_other_distributions_that_are_off_stay_out_of_records(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run could not be read any more once a distribution was uninstalled whose loss it had not used."""
+    """Regression: a run became unreadable after uninstalling a distribution with a loss it did not use."""
     others = tuple(name for name in LOSSES.names if name != "squared")
     monkeypatch.setattr(type(LOSSES), "built_in", property(lambda _: others))
     assert "squared" not in LossOptions().model_dump()

@@ -1,4 +1,4 @@
-"""What holds for every registered loss; a new file in `losses/` is tested here without being listed."""
+"""Properties of all registered losses; new files in `losses/` are tested automatically."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ def prediction(loss: Loss) -> FacePrediction | SwapPrediction:
 
 
 def perfect(prediction: FacePrediction | SwapPrediction) -> FacePrediction | SwapPrediction:
-    """What every loss wishes for; of a swap, only a face that already looks like the identity has it."""
+    """A prediction with zero loss; for a swap, a face that already shows the identity."""
     if isinstance(prediction, FacePrediction):
         return replace(prediction, rgb=prediction.truth, mask=prediction.hull)
     one = chosen(prediction, [0])

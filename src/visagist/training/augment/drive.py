@@ -16,14 +16,10 @@ BLUR = 8  # px, size of the finest detail that takes the colour of the texture
 
 
 def move(planes: Tensor, points: Tensor, to: Tensor) -> Tensor:
-    """Warp crops so that `points` move to `to`.
+    """Warp `(B, C, S, S)` crops so that `points` move to `to`.
 
     Displacements are means over landmarks, weighted by a Gaussian of the distance (Nadaraya-Watson regression), so the
     surroundings of the face move with the nearest landmarks.
-
-    Args:
-        planes: `(B, C, S, S)`.
-        points, to: `(B, N, 2)`.
     """
     side, device = planes.shape[-1], planes.device
     cells = _centres(CELLS, device).flatten(0, 1).expand(len(planes), -1, -1)  # (B, CELLS², 2)

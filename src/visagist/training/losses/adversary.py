@@ -98,10 +98,8 @@ class Adversary:
     ) -> Tensor:
         """Compute the gradients of `discriminator_loss`; returns this process's share of the loss.
 
-        Args:
-            parts: real and predicted faces (or latents) of each part of this process's batch.
-            faces: number of real and predicted ones in the whole batch of all processes.
-            generator: on the CPU.
+        `parts` are real and predicted faces (or latents) of each part of this process's batch, `faces` their numbers in
+        the whole batch of all processes; `generator` is on the CPU.
         """
         self.network.train()
         for layer in self.network.modules():  # one power iteration per batch, not per part

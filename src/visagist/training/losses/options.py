@@ -60,7 +60,6 @@ class _LossOptions(Settings):
         return {name: value for name, value in handler(self).items() if name not in unused}
 
     def weight(self, name: str) -> float:
-        """The weight of a loss by its name."""
         return float(getattr(self, name, 0.0))
 
     @property

@@ -65,7 +65,6 @@ class Loss:
     needs_centroid: bool = False  # reads SwapPrediction.centroid
 
     def __call__(self, prediction: FacePrediction | SwapPrediction) -> Tensor:
-        """One value per face."""
         return self.function(prediction)
 
 

@@ -25,12 +25,8 @@ from visagist.training.data import Crops, crops_of
 def load_pool(folder: Path, coverage: Coverage, size: int, margin: float, part: float) -> tuple[Crops, str]:
     """Load the crops of all subjects, with a side of `size * margin`.
 
-    Args:
-        folder: contains the facesets, at any depth.
-        part: fraction of the subjects (or, with few, of each subject's crops) held out for validation.
-
-    Returns:
-        The crops, those held out last, and their description in one line.
+    `folder` contains the facesets at any depth; `part` is the fraction of the subjects (or, with few, of each subject's
+    crops) that is held out for validation. Returns the crops, those held out last, and a description in one line.
 
     Raises:
         FacesetError: no faceset or only one subject, nested facesets, or a damaged crop.
