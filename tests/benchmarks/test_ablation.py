@@ -33,8 +33,8 @@ def test_a_curve_that_follows_half_as_far_has_a_slope_of_a_half() -> None:
     assert np.isclose(slope, np.polyfit(target, noisy, 1)[0])
 
 
-def test_a_trial_plans_its_iterations_by_time_and_judges_the_swap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ablation, "JUDGED", 4)
+def test_a_trial_plans_its_iterations_by_time_and_measures_the_swap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ablation, "MOTION_CROPS", 4)
     monkeypatch.setattr(ablation, "TIMED", 2)
     datasets = random_datasets(80, torch.device("cpu"))
     for dataset in datasets.values():

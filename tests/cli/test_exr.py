@@ -95,7 +95,7 @@ def test_a_single_frame_a_video_and_a_preview(swapped: Swap, plates: Path, recor
     film = tmp_path / "out.mov"
     ended = visagist(*merge(swapped, plates, record, film))
     assert ended.code == 0, ended.err
-    assert "display-referred sRGB" in ended.out
+    assert "scene-linear values become sRGB" in ended.out
     assert probe(film).codec == "hevc"
     one = tmp_path / "one.exr"
     assert visagist(*merge(swapped, plates, record, one, "--frames", "1-1")).code == 0
@@ -106,4 +106,4 @@ def test_a_single_frame_a_video_and_a_preview(swapped: Swap, plates: Path, recor
     assert ended.code == 0, ended.err
     ended = visagist(*merge(swapped, TARGET, record, tmp_path / "video.exr", "--frames", "0-0"))
     assert ended.code == 1
-    assert "only OpenEXR targets are written as OpenEXR" in ended.err
+    assert "only OpenEXR targets can become OpenEXR" in ended.err

@@ -39,7 +39,7 @@ GIVEN: dict[str, Any] = {  # another value than the default, of every option tha
     "settings": {"size": 192, "options": "ud"},
     "schedule": {"warm_up": 5},
     "optimizer": {"name": "lion", "betas": [0.8, 0.9], "accumulate": 2},
-    "augmentation": {"flip": "source", "warp_grids": [3, 9], "color_transfer": "mkl", "yaw_bins": 18},
+    "augmentation": {"flip": "source", "warp_grids": [3, 9], "color_transfer": "mkl", "yaw_bins": 18, "driven": 0.25},
     "losses": {"masked": False, "gan_patch": 31},
 }
 BOUNDS = (annotated_types.Ge, annotated_types.Gt, annotated_types.Le, annotated_types.Lt)

@@ -169,7 +169,7 @@ def test_a_training_that_keeps_going_wrong_is_given_up_with_its_weights_kept(
     events: list[Event] = []
     asked = options(save_every=2)
     with pytest.raises(
-        CollapseError, match=r"wrong 4 times, last at iteration 7: .*the weights of iteration 4 are kept"
+        CollapseError, match=r"failed 4 times, last at iteration 7: .*the weights of iteration 4 are kept"
     ):
         train_crops(crops, tmp_path, asked, on_event=events.append)
     assert rollbacks_to(events) == [6, 4, 6]

@@ -370,7 +370,7 @@ def test_a_learning_rate_is_found_once(crops: People, options: Make, tmp_path: P
         rates = {
             event.values["learning_rate"] for event in events if isinstance(event, Metric) and event.step == "train"
         }
-        return rates, sum("suits" in event.message for event in events if isinstance(event, Note))
+        return rates, sum("suggested:" in event.message for event in events if isinstance(event, Note))
 
     (first, suggestions), (again, none) = trained(4), trained(6)
     assert (suggestions, none) == (1, 0)

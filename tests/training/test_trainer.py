@@ -112,7 +112,7 @@ def test_parts_of_a_batch_have_the_gradients_of_the_whole(name: str) -> None:
     assert_same_gradients(gradients(whole), gradients(cut), name)
     assert whole.losses.keys() == cut.losses.keys() == {name}
     torch.testing.assert_close(whole.losses, cut.losses, rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(whole.judged, cut.judged, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(whole.discriminator_losses, cut.discriminator_losses, rtol=1e-4, atol=1e-6)
 
 
 def test_more_parts_than_faces_are_refused() -> None:
