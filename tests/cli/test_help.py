@@ -6,6 +6,7 @@ import re
 from operator import getitem
 
 import pytest
+from rich.console import Console
 
 from tests.cli.test_documented import unknown
 from tests.cli.test_train_options import BOUNDS, tables
@@ -79,7 +80,7 @@ def test_augmentations_that_are_not_numbers_can_be_given() -> None:
 
 
 def help_of(command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    monkeypatch.setattr(app, "console", Console(width=WIDTH))  # an earlier test may have made the default one
     assert main([*command.split(), "--help"]) == 0
     return capsys.readouterr().out
 

@@ -31,7 +31,7 @@ def extract(
     ```
     visagist extract clips/anna/ -o faces/anna
 
-    visagist extract panel-discussion.mp4 portraits/ -o faces/bert --reference bert.jpg
+    visagist extract panel.mp4 portraits/ -o faces/bert --reference bert.jpg
     ```
 
     Parameters

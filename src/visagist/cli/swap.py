@@ -43,8 +43,8 @@ def swap(
     visagist swap clips/anna/ scene12.mov -o draft.mp4 --preset draft \\
         --source-consent anna.toml --target-consent bert.toml
 
-    visagist swap clips/anna/ scene12.mov -o final.mov --minutes 480 --frames 0-299 \\
-        --source-consent anna.toml --target-consent bert.toml
+    visagist swap clips/anna/ scene12.mov -o final.mov --minutes 480 \\
+        --frames 0-299 --source-consent anna.toml --target-consent bert.toml
     ```
 
     Parameters

@@ -31,7 +31,7 @@ def train(
     ```
     visagist train faces/anna faces/bert -o runs/anna-bert --preset draft
 
-    visagist train faces/anna faces/bert -o runs/night --minutes 480 --losses.gan 0.1
+    visagist train faces/anna faces/bert -o runs/night --minutes 480
 
     visagist train --model liae --help
     ```

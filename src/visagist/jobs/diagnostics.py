@@ -37,7 +37,7 @@ DISK_GB = 5
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
     is_well: bool
@@ -92,7 +92,7 @@ def _room() -> Iterator[Finding]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         gigabytes = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
         enough = gigabytes >= 4
-        yield Finding("memory", enough, f"{gigabytes:.0f} GB", "" if enough else "training wants 4 GB or more")
+        yield Finding("memory", enough, f"{gigabytes:.0f} GB", "" if enough else "training needs 4 GB or more")
     free = shutil.disk_usage(Path.cwd()).free / 2**30
     enough = free >= DISK_GB
     yield Finding("disk", enough, f"{free:.0f} GB free here", "" if enough else f"free {DISK_GB} GB or work elsewhere")

@@ -26,7 +26,7 @@ BLACKWELL = 10.0  # builds for CUDA 12.6 have none for it
 
 @dataclass(frozen=True)
 class Graphics:
-    """What there is of GPUs, and what PyTorch makes of it."""
+    """GPUs in this machine, and what PyTorch supports."""
 
     system: str  # as `platform.system()`
     machine: str  # as `platform.machine()`

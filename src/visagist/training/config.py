@@ -58,8 +58,8 @@ class TrainOptions(Settings):
     start: Literal["base", "none"] | Annotated[Path, AfterValidator(Path.absolute)] = "base"
     """Initial weights. `base`: the pretrained weights that ship with visagist if they fit model, size and coverage, and
     random weights otherwise. `none`: random weights. Or the folder of a run with the same model and settings: to adapt
-    a pretrained network, to continue with other options, or to add an identity with `--others` (it starts as a copy of
-    the last one)."""
+    a pretrained network, to continue with other options, or to add an identity in `train` (it starts as a copy of the
+    last one)."""
 
     freeze: tuple[str, ...] = ()
     """Weights to freeze; repeatable. Parts of the network such as `encoder`, names of identities (their own weights),

@@ -60,7 +60,7 @@ class Trainer:
         attempt: number of rollbacks; part of every seed.
         counts: faces of each identity in a batch, over all processes.
         losses: weighted losses of the latest iteration by name, scalars on the device.
-        judged: losses of the discriminators, likewise.
+        discriminator_losses: losses of the discriminators, likewise.
     """
 
     def __init__(
