@@ -92,6 +92,17 @@ def test_links_of_repository_pages_lead_to_files(page: Path) -> None:
         assert link.startswith("http") or (page.parent / link).exists(), link
 
 
+def test_the_examples_of_new_parts_run() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    examples = re.findall(r"`src/([\w/]+)\.py`[^\n]*\n\n```python\n(.*?)```", text, re.DOTALL)
+    extend = (ROOT / "docs" / "how-to" / "extend.md").read_text(encoding="utf-8")
+    examples += [("warmth", code) for code in re.findall(r"```python\n(.*?)```", extend, re.DOTALL)]
+    assert len(examples) >= 6
+    run = "\n".join(f"exec({code!r}, {{'__name__': {path.replace('/', '.')!r}}})" for path, code in examples)
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, check=False)  # they register
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_site_builds_without_a_broken_link(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="the documentation's tools are not installed: make docs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
