@@ -172,7 +172,8 @@ def _extract(
         raise NoFaceError(f"{shown}: {error}") from error
     if is_contact_sheet(faceset / SHEET_NAME):
         (faceset / SHEET_NAME).unlink()  # written by an earlier call without a choice
-    key = _key(clips, found, identity, options)
+    photos = [photo_hashes(clip) for clip in clips]
+    key = _key(clips, found, photos, identity, options)
     if _is_complete(faceset, key):
         return {}
     left_out: dict[str, int] = {}
@@ -203,8 +204,8 @@ def _extract(
     for torn in faceset.glob(".*.part.*"):
         torn.unlink()  # left by a killed call
     jobs = [
-        partial(_crop, clip, table, kept, faceset, options)
-        for clip, table, kept in zip(clips, found, chosen, strict=True)
+        partial(_crop, clip, table, hashes, kept, faceset, options)
+        for clip, table, hashes, kept in zip(clips, found, photos, chosen, strict=True)
     ]
     written = run_together(jobs, [len(kept) for kept in chosen], events)
     if any(left_out.values()):
@@ -257,7 +258,11 @@ def _analyze(clip: Footage, table: Path, options: ExtractOptions, events: EventC
 
 
 def _key(
-    clips: Sequence[Footage], found: Sequence[FaceTable], identity: int, options: ExtractOptions
+    clips: Sequence[Footage],
+    found: Sequence[FaceTable],
+    photos: Sequence[tuple[str, ...] | None],
+    identity: int,
+    options: ExtractOptions,
 ) -> dict[str, Any]:
     """Everything that determines the crops, except how the subject was chosen."""
     kept = options.model_dump(mode="json", exclude={"reference", "identity", "rate", "allow_damaged"})
@@ -265,9 +270,7 @@ def _key(
     return {
         "version": VERSION,
         "footage": [
-            digest
-            for clip, table in zip(clips, found, strict=True)
-            for digest in photo_hashes(clip) or (table.footage_sha256,)
+            digest for table, hashes in zip(found, photos, strict=True) for digest in hashes or (table.footage_sha256,)
         ],
         "models": face_models(),
         "options": {
@@ -304,13 +307,14 @@ def _other(known: dict[str, Any], key: dict[str, Any]) -> str | None:
 def _crop(
     clip: Footage,
     table: FaceTable,
+    photos: tuple[str, ...] | None,
     faces: Sequence[Face],
     faceset: Path,
     options: ExtractOptions,
     events: EventCallback,
 ) -> dict[str, Record]:
-    """Write the missing crops of one clip; returns their records by file name."""
-    digest, lost, photos = table.footage_sha256, table.lost, photo_hashes(clip)
+    """Write the missing crops of one clip or folder of `photos` (their hashes); returns their records by file name."""
+    digest, lost = table.footage_sha256, table.lost
     suffix = ".png" if options.format == "png" else ".jpg"
     missing: dict[int, list[tuple[Face, Path]]] = {}
     for face in faces:
