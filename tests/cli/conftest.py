@@ -166,13 +166,17 @@ def performer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def performer_record(performer: Path) -> Path:
-    """A consent record of that speaker, bound to the person by the picture."""
-    path = performer.with_name("record.toml")
+def write_speaker_record(path: Path, option: str, evidence: Path) -> Path:
+    """Write a consent record of the bundled target's speaker, bound by `--picture` or `--footage`."""
     made = visagist(
         "consent", "new", path, "--name", "speaker", "--adult", "--basis", "research-corpus", "--statement", "a test",
-        "--scope", "test", "--picture", performer,
+        "--scope", "test", option, evidence,
     )  # fmt: skip
     assert made.code == 0, made.err
     return path
+
+
+@pytest.fixture(scope="session")
+def performer_record(performer: Path) -> Path:
+    """A consent record of that speaker, bound to the person by the picture."""
+    return write_speaker_record(performer.with_name("record.toml"), "--picture", performer)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Swap, visagist
+from tests.cli.conftest import Swap, visagist, write_speaker_record
 from tests.media.exr import read_rgb, write_exr_file
 from visagist.demo import SOURCE_CONSENT, TARGET
 from visagist.media import Reader, probe
@@ -30,13 +30,7 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def record(plates: Path) -> Path:
-    path = plates.parent / "target.toml"
-    made = visagist(
-        "consent", "new", path, "--name", "speaker", "--adult", "--basis", "research-corpus", "--statement", "a test",
-        "--scope", "test", "--footage", plates,
-    )  # fmt: skip
-    assert made.code == 0, made.err
-    return path
+    return write_speaker_record(plates.parent / "target.toml", "--footage", plates)
 
 
 def merge(swapped: Swap, plates: Path, record: Path, output: Path, *more: str | Path) -> tuple[str | Path, ...]:

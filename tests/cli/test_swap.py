@@ -9,7 +9,15 @@ import av
 import numpy as np
 import pytest
 
-from tests.cli.conftest import Swap, first_frames, killed_when, swap_arguments, visagist, write_frames
+from tests.cli.conftest import (
+    Swap,
+    first_frames,
+    killed_when,
+    swap_arguments,
+    visagist,
+    write_frames,
+    write_speaker_record,
+)
 from visagist import new_consent
 from visagist.demo import SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.media import Reader, write_picture
@@ -239,12 +247,7 @@ def test_an_image_sequence_is_a_target(swapped: Swap, tmp_path: Path) -> None:
     with Reader(TARGET, last=5) as reader:
         for frame in reader:
             write_picture(frames / f"shot_{frame.index:04d}.png", frame.rgb())
-    record = tmp_path / "target.toml"
-    made = visagist(
-        "consent", "new", record, "--name", "speaker", "--adult", "--basis", "research-corpus", "--statement", "a test",
-        "--scope", "test", "--picture", frames / "shot_0000.png",
-    )  # fmt: skip
-    assert made.code == 0, made.err
+    record = write_speaker_record(tmp_path / "target.toml", "--picture", frames / "shot_0000.png")
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", record)
     run = swapped.workspace / "run"
     ended = visagist("merge", frames / "shot_%04d.png", "--run", run, "-o", tmp_path / "out.mp4", *consents)
@@ -255,10 +258,8 @@ def test_an_image_sequence_is_a_target(swapped: Swap, tmp_path: Path) -> None:
 def test_only_the_chosen_person_changes(
     swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path
 ) -> None:
-    output, by_hash = tmp_path / "out.mp4", tmp_path / "by_hash.toml"
-    made = visagist("consent", "new", by_hash, "--name", "speaker", "--adult", "--basis", "research-corpus",
-                    "--statement", "a test", "--scope", "test", "--footage", two_people)  # fmt: skip
-    assert made.code == 0, made.err
+    output = tmp_path / "out.mp4"
+    by_hash = write_speaker_record(tmp_path / "by_hash.toml", "--footage", two_people)
     merge = ("merge", two_people, "--run", swapped.workspace / "run", "-o", output, "--source-consent", SOURCE_CONSENT)
     several = visagist(*merge, "--target-consent", performer_record)
     assert several.code == 1
