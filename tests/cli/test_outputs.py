@@ -305,7 +305,9 @@ def test_footage_inside_the_workspace_is_refused(production: Production, tmp_pat
     for home in ("source", "run"):
         (workspace / home).mkdir(parents=True)
         inside = Path(shutil.copy(clip, workspace / home / "source.mp4"))
-        with pytest.raises(OutputError, match=r"source\.mp4: is where the swap would write .*another --workspace"):
+        with pytest.raises(
+            OutputError, match=r"source\.mp4: is inside the folder that the swap writes .*another --workspace"
+        ):
             production.swap(tmp_path / "out.mp4", source=inside, workspace=workspace)
         assert [path.name for path in (workspace / home).iterdir()] == ["source.mp4"]
         inside.unlink()

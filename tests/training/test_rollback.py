@@ -122,8 +122,8 @@ def test_a_finishing_loss_that_begins_to_act_is_no_explosion(
     assert (run.rollbacks, warnings(events)) == (0, [])
     metrics = [event.values for event in events if isinstance(event, Metric) and event.step == "train"]
     assert metrics[2]["loss"] > 2 * metrics[1]["loss"]
-    assert "loss_gan_judge" not in metrics[1]
-    assert 0 < metrics[2]["loss_gan_judge"] < 2
+    assert "loss_gan_discriminator" not in metrics[1]
+    assert 0 < metrics[2]["loss_gan_discriminator"] < 2
 
 
 def test_a_discriminator_that_is_not_finite_is_noticed_before_it_is_saved(

@@ -97,7 +97,7 @@ def test_killed_before_its_first_save_a_run_continues_although_its_start_has_bee
     ("changes", "message"),
     [
         ({"model": "original", "settings": {"size": 32, "width": 4, "latent": 8}}, "model 'quick'.*--model quick"),
-        ({"coverage": "whole"}, "its faces are 'full', here 'whole'"),
+        ({"coverage": "whole"}, "coverage 'full', here 'whole'"),
         ({"settings": {**SMALL["quick"], "latent": 8}}, r"--settings\.latent 16, here 8"),
         ({"start": Path("nowhere")}, "nowhere: no such run"),
         ({"freeze": ("inter",)}, r"no part 'inter' .* \(it has: shared, encoder, decoders, source, target\)"),

@@ -73,7 +73,7 @@ def _compute(device: str) -> Iterator[Finding]:
     found = look_for_gpus()
     remedy, problem = "", gpu_problem(found)
     if compute.device.type == "cpu" and problem is None and not cpu_has_bf16():
-        remedy = "no bf16 units (AMX, AVX512-BF16): training takes about ten times as long; a GPU helps"
+        remedy = "no bf16 units (AMX, AVX512-BF16): training takes several times as long; a GPU helps"
     name = torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else platform.machine()
     cores = f", {torch.get_num_threads()} threads" if compute.device.type == "cpu" else ""
     yield Finding("device", True, f"{compute} {name}{cores}".strip(), remedy)

@@ -185,7 +185,7 @@ def _key(folder: Path) -> str:
 
 
 def _made_from_it(option: str) -> str:
-    return f"which the render is made from; choose another {option}"
+    return f"an input of this render; choose another {option}"
 
 
 def _names_above(path: Path) -> set[Path | tuple[int, int]]:

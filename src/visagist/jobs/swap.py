@@ -180,7 +180,7 @@ def _check_apart(footage: list[Footage], workspace: Path) -> None:
         for clip in footage:
             if home in (clip.path.resolve(), *clip.path.resolve().parents):
                 raise OutputError(
-                    f"{clip.path}: is where the swap would write its own {name}; choose another --workspace"
+                    f"{clip.path}: is inside the folder that the swap writes its {name} to; choose another --workspace"
                 )
 
 

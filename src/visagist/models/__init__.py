@@ -92,7 +92,7 @@ def create(name: str, identities: tuple[str, ...], **settings: object) -> "Swapp
 
     Args:
         name: one of `ARCHITECTURES`.
-        identities: names of the identities the network can draw, two or more.
+        identities: names of the identities the network can predict, two or more.
         settings: fields of the architecture's config; the others keep their defaults.
 
     Raises:

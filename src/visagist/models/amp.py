@@ -1,8 +1,8 @@
 """`amp`: a network that morphs between the target and the source.
 
-Encoder and decoder are shared; each identity has an inter. In training, the target is drawn from its own inter, and any
-other identity from a random mixture, per sample, of channels of its own inter and the target's. So the decoder learns
-to draw mixtures, which resemble the source more the more of its channels they have. The share is chosen at merge.
+Encoder and decoder are shared; each identity has an inter. In training, the target is decoded from its own inter, and
+any other identity from a random mixture, per sample, of channels of its own inter and the target's. So the decoder
+learns mixtures, which resemble the source more the more of its channels they have. The share is chosen at merge.
 
 The blocks are those of the SAEHD family with options u, d and t. In DeepFaceLab the inters were left out of the
 trained weights and kept their random initialisation; here they are trained.
@@ -106,7 +106,7 @@ class Amp(Swapper):
         return rgb, mask
 
     def decode_in_training(self, latent: Tensor, identity: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw a latent as the target, or as another identity with some channels from the target's inter.
+        """Decode a latent as the target, or as another identity with some channels from the target's inter.
 
         Each channel of each sample comes from the identity's own inter with probability `share`.
         """
@@ -116,7 +116,7 @@ class Amp(Swapper):
         return self.decode_mixed(latent, identity, taken.to(latent.device, non_blocking=True))
 
     def decode_morphed(self, latent: Tensor, identity: str, factor: float) -> tuple[Tensor, Tensor]:
-        """Draw a latent as a mixture of the target and another identity.
+        """Decode a latent as a mixture of the target and another identity.
 
         The first channels come from the identity's inter, always the same ones, so that a video does not flicker.
         `factor` is their fraction, from 0 (the target) to 1 (the same as `decode`).
@@ -131,7 +131,7 @@ class Amp(Swapper):
         return self.decode_mixed(latent, identity, taken[None, :, None, None])
 
     def decode_mixed(self, latent: Tensor, identity: str, taken: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw a latent with some channels from the identity's inter and the rest from the target's.
+        """Decode a latent with some channels from the identity's inter and the rest from the target's.
 
         `taken` is `(B, inter, 1, 1)` or `(1, inter, 1, 1)` bool on the latent's device, true for the identity's inter.
         """

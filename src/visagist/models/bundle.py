@@ -1,6 +1,6 @@
 """A trained network on disk: weights and their record in one safetensors file.
 
-The record is part of the file, so that weights copied elsewhere still identify the subjects they draw.
+The record is part of the file, so that weights copied elsewhere still identify the subjects they reproduce.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Ancestor(Settings):
     """The run whose weights a run started from."""
 
     weights_sha256: str
-    identities: tuple[str, ...]  # that the run can draw
+    identities: tuple[str, ...]  # that the network can predict
     footage: tuple[str, ...] = ()  # SHA-256 of all footage that the run and its ancestors were trained on
 
 
@@ -158,7 +158,7 @@ class TrainedNetwork:
 
     @property
     def identities(self) -> tuple[str, ...]:
-        """Names of the identities the network can draw: source, target, others."""
+        """Names of the identities the network can predict: source, target, others."""
         return self.record.identities
 
     @property
@@ -170,7 +170,7 @@ class TrainedNetwork:
         """Origin of the crops of one identity.
 
         Raises:
-            RunError: no such identity, or the run is a pretraining, which draws no particular subject.
+            RunError: no such identity, or the run is a pretraining, which predicts no particular subject.
         """
         if identity not in self.origins:
             raise RunError(
@@ -179,7 +179,7 @@ class TrainedNetwork:
         origin = self.origins[identity]
         if origin.people > 1:
             raise RunError(
-                f"{self.path}: a pretraining on {origin.people} people draws no particular subject; train it on two "
+                f"{self.path}: a pretraining on {origin.people} people predicts no particular subject; train it on two "
                 f"subjects first: `visagist train SOURCE TARGET -o RUN --start {self.path}`"
             )
         return origin

@@ -1,9 +1,9 @@
 """SAEHD's `liae`: one shared decoder; identities differ in the inters that feed it.
 
-The inter AB is shared, the inter B belongs to the target. The target is drawn from B and AB, the source from AB twice,
-so AB learns the source and what the target has in common with it. A swap draws the target's AB twice.
+The inter AB is shared, the inter B belongs to the target. The target is decoded from B and AB, the source from AB
+twice, so AB learns the source and what the target has in common with it. A swap decodes the target's AB twice.
 
-Because one decoder draws both identities, the swap follows the target's light and face shape better than with `df`, but
+Because both identities share one decoder, the swap follows the target's light and face shape better than with `df`, but
 may resemble the source less.
 """
 

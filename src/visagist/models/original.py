@@ -3,7 +3,7 @@
 One shared encoder compresses every face through a narrow dense layer, and one decoder per identity reconstructs that
 identity's faces. The latent is too narrow to carry a face's appearance and has to serve both decoders, so it carries
 what the identities share: pose, expression, light. Encoding the target's face and decoding it with the source's decoder
-therefore draws the source with the target's expression.
+therefore predicts the source with the target's expression.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Up(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws one identity: three upscales, then RGB and mask."""
+    """Decodes as one identity: three upscales, then RGB and mask."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -112,6 +112,6 @@ class Original(Swapper):
         return self.up(match_memory_format(x, self.up.conv))  # (B, 512, size/8, size/8)
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        drawn = self.decoders[self.index(identity)](latent)  # (B, 4, size, size)
-        drawn = torch.sigmoid(drawn.float())
-        return drawn[:, :3], drawn[:, 3:]
+        decoded = self.decoders[self.index(identity)](latent)  # (B, 4, size, size)
+        decoded = torch.sigmoid(decoded.float())
+        return decoded[:, :3], decoded[:, 3:]

@@ -4,7 +4,7 @@ The structure of `original` (one encoder, one decoder per identity), designed fo
 
 - Nearly all multiplications happen at 8 to 32 px, with many channels, where convolutions run fastest.
 - Upscales are 1x1 convolutions, a ninth of the classic 3x3; the residual blocks after them mix neighbouring pixels.
-- The encoder reads patches of 4x4 pixels and the decoder draws 2x2, so only input and output have full resolution.
+- The encoder reads patches of 4x4 pixels and the decoder predicts 2x2, so only input and output have full resolution.
 - There is no normalisation: residual branches that start small train as well, and everything stays in channels_last.
 """
 
@@ -97,7 +97,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws one identity."""
+    """Decodes as one identity."""
 
     def __init__(self, config: QuickConfig) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class Quick(Swapper):
         self.initialize()
 
     def initialize(self) -> None:
-        """Draw initial weights."""
+        """Initialize the weights."""
         he_init_(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, Residual):
@@ -154,6 +154,6 @@ class Quick(Swapper):
         return self.encoder(faces)  # (B, shared, size/16, size/16)
 
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        drawn = self.decoders[self.index(identity)](latent)  # (B, 4, size, size)
-        drawn = torch.sigmoid(drawn.float())  # in float32: bf16 has 256 steps between 0.5 and 1
-        return drawn[:, :3], drawn[:, 3:]
+        decoded = self.decoders[self.index(identity)](latent)  # (B, 4, size, size)
+        decoded = torch.sigmoid(decoded.float())  # in float32: bf16 has 256 steps between 0.5 and 1
+        return decoded[:, :3], decoded[:, 3:]

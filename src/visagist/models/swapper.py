@@ -27,18 +27,18 @@ class SwapperConfig(Protocol):
 
 
 class Swapper(nn.Module):
-    """A network that draws the expression of one identity with the face of another.
+    """A network that predicts the face of one identity with the expression of another.
 
-    `encode` keeps what the identities share (expression, pose, light); `decode` draws it as one of them. A swap encodes
-    the target's face and decodes it as the source. Training minimises the difference between a face and
+    `encode` keeps what the identities share (expression, pose, light); `decode` predicts the face of one of them. A
+    swap encodes the target's face and decodes it as the source. Training minimises the difference between a face and
     `decode(encode(face), its own identity)`, so whatever `decode` needs of an identity must be in its own weights.
 
     A subclass sets `Config` and `learning_rate`, creates its layers in `__init__(identities, config)`, and implements
     `encode` and `decode`; the first line of its docstring is its description in docs/reference/networks.md. Everything
     else has a default. visagist relies on the following:
 
-    - Weights are drawn from torch's global generator, and the constructor and both methods work on the `meta` device,
-      on which memory is estimated.
+    - Weights are initialized from torch's global generator, and the constructor and both methods work on the `meta`
+      device, on which memory is estimated.
     - All state is in parameters and buffers, which are saved, averaged and distributed.
     - `encode` and `decode` are deterministic and run under autocast. `decode` returns float32 nevertheless, because the
       last sigmoid needs more than the 8 bits of bfloat16.
@@ -48,10 +48,10 @@ class Swapper(nn.Module):
         Config: the architecture's `SwapperConfig`.
         learning_rate: default learning rate with AdamW.
         tiny: config of a network that a test trains in seconds; None for the default config.
-        morphs: whether `decode_morphed` can draw mixtures of two identities.
+        morphs: whether `decode_morphed` can decode mixtures of two identities.
         per_identity_modules: names of the module lists with one module per identity, in the order of `identities`.
         checkpoint_blocks: classes of the blocks that gradient checkpointing may recompute in the backward pass.
-        identities: names of the identities the network can draw, two or more; the source first, the target second.
+        identities: names of the identities the network can predict, two or more; the source first, the target second.
         config: the network's config.
     """
 
@@ -87,7 +87,7 @@ class Swapper(nn.Module):
 
     @abstractmethod
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
-        """Draw a latent as one of `identities`.
+        """Decode a latent as one of `identities`.
 
         Returns:
             `(B, 3, R, R)` float32 RGB in [0, 1] and `(B, 1, R, R)` float32 face mask in [0, 1].
@@ -116,7 +116,7 @@ class Swapper(nn.Module):
         return self.decode(latent.detach(), identity)
 
     def decode_morphed(self, latent: Tensor, identity: str, factor: float) -> tuple[Tensor, Tensor]:
-        """Draw a latent as a mixture of two identities, for architectures with `morphs`.
+        """Decode a latent as a mixture of two identities, for architectures with `morphs`.
 
         Raises:
             ConfigError: the architecture does not morph.

@@ -3,8 +3,8 @@
 - Most of the arithmetic happens at 8 to 32 px, with many channels; above that, each doubling has one block.
 - Blocks are bottlenecks whose 3x3 convolution has half the channels, for a fifth of the cost of two plain ones. Grouped
   and depthwise convolutions save as much on paper but less when measured.
-- Upscales are 1x1 sub-pixel convolutions, and the last layer draws patches of 2x2 pixels, so only input and output have
-  full resolution. Larger faces get extra levels, each half as wide as the one before.
+- Upscales are 1x1 sub-pixel convolutions, and the last layer predicts patches of 2x2 pixels, so only input and output
+  have full resolution. Larger faces get extra levels, each half as wide as the one before.
 - With `rank` 0, each identity has a decoder. Otherwise one shared decoder has a low-rank adapter per identity and layer
   (Hu et al. 2021, "LoRA"): further identities cost little, and all learn from each other's lids, teeth and skin.
 
@@ -36,7 +36,7 @@ from visagist.models.swapper import Swapper
 SLOPE = 0.1  # of leaky ReLU
 SIZE_RANGE = (32, 640)  # px
 INPUT_PATCH = 4  # px, side of the patches that the encoder reads
-OUTPUT_PATCH = 2  # px, side of the patches that the decoder draws
+OUTPUT_PATCH = 2  # px, side of the patches that the decoder predicts
 MIN_WIDTH = 16  # channels of extra levels
 MAX_DEPTH = 32  # blocks per level
 MAX_RANK = 512
@@ -109,7 +109,7 @@ class AdaptableConv2d(nn.Conv2d):
 class LowRankAdapter(nn.Module):
     """The difference between one identity's weights of a layer and the shared ones: a low-rank matrix and a bias.
 
-    Unlike LoRA's, it starts at random. If it started at zero, all identities would be drawn the same, and the encoder
+    Unlike LoRA's, it starts at random. If it started at zero, all identities would look the same, and the encoder
     would learn to encode the identity.
     """
 
@@ -182,7 +182,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws one identity or, with adapters, the identity they belong to."""
+    """Decodes as one identity or, with adapters, as the identity they belong to."""
 
     def __init__(self, config: VisageConfig) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ class Visage(Swapper):
             )
 
     def initialize(self) -> None:
-        """Draw initial weights."""
+        """Initialize the weights."""
         he_init_(self, SLOPE)
         for layer in self.modules():
             if isinstance(layer, Block):
@@ -253,8 +253,8 @@ class Visage(Swapper):
     def decode(self, latent: Tensor, identity: str) -> tuple[Tensor, Tensor]:
         index = self.index(identity)
         if self.rank:
-            drawn = self.decoder(latent, self.bends[index])  # (B, 4, R, R)
+            decoded = self.decoder(latent, self.bends[index])  # (B, 4, R, R)
         else:
-            drawn = self.decoders[index](latent, None)
-        drawn = torch.sigmoid(drawn.float())  # in float32: bf16 has 256 steps between 0.5 and 1
-        return drawn[:, :3], drawn[:, 3:]
+            decoded = self.decoders[index](latent, None)
+        decoded = torch.sigmoid(decoded.float())  # in float32: bf16 has 256 steps between 0.5 and 1
+        return decoded[:, :3], decoded[:, 3:]

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from visagist.training.augment import Augmentation
     from visagist.training.config import TrainOptions
     from visagist.training.data import Crops
-    from visagist.training.rewinding import Rewound, rewind
+    from visagist.training.rollback import Rewound, rewind
     from visagist.training.run import Run
     from visagist.training.setup import train_crops
 
@@ -21,7 +21,7 @@ __getattr__ = lazy_names(
         "augment": ["Augmentation"],
         "config": ["TrainOptions"],
         "data": ["Crops"],
-        "rewinding": ["Rewound", "rewind"],
+        "rollback": ["Rewound", "rewind"],
         "run": ["Run"],
         "setup": ["train_crops"],
     },

@@ -30,9 +30,9 @@ def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
         swap, mask = predict(target, one)
         columns = {
             one: source,
-            f"{one} drawn": predict(source, one)[0],
+            f"{one} decoded": predict(source, one)[0],
             other: target,
-            f"{other} drawn": predict(target, other)[0],
+            f"{other} decoded": predict(target, other)[0],
             "swap": swap,
             f"swap in {other}": target + (swap - target) * mask,
             "mask": mask.expand(-1, 3, -1, -1),

@@ -90,7 +90,7 @@ def continued_record(
     """
     if set(crops) != set(record.identities):
         raise RunError(
-            f"{run}: this run is of {', '.join(record.identities)}, not {', '.join(crops)}; {OTHER_RUN_HINT}"
+            f"{run}: has the identities {', '.join(record.identities)}, not {', '.join(crops)}; {OTHER_RUN_HINT}"
         )
     for name, each in crops.items():
         if each.fingerprint != record.origins[name].fingerprint:

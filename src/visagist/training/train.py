@@ -111,7 +111,7 @@ def report(run: TrainingRun) -> None:
     metrics = {
         "loss": sum(part.item() for part in trainer.losses.values()),
         **{f"loss_{name}": part.item() for name, part in trainer.losses.items()},
-        **{f"loss_{name}_judge": part.item() for name, part in trainer.discriminator_losses.items()},
+        **{f"loss_{name}_discriminator": part.item() for name, part in trainer.discriminator_losses.items()},
         "learning_rate": trainer.rate * learning_rate(iteration - 1, trainer.plan, run.options.schedule),
         "faces_per_second": run.options.batch / seconds,
         "seconds_left": seconds * (total - iteration) * (1 + OVERHEAD),

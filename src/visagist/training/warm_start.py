@@ -78,19 +78,19 @@ def check_start(folder: Path, options: TrainOptions) -> NetworkRecord:
     record = read_record(folder)
     if record.architecture != options.model:
         raise RunError(
-            f"{folder}: a run of model '{record.architecture}', from which '{options.model}' cannot start; give "
-            f"--model {record.architecture}"
+            f"{folder}: was trained with model '{record.architecture}', and '{options.model}' cannot start from it; "
+            f"pass --model {record.architecture}"
         )
     before, now = vars(configure(options.model, record.config)), vars(configure(options.model, options.settings))
     changed = [
         f"--settings.{name} {plain(before[name])}, here {plain(now[name])}" for name in now if now[name] != before[name]
     ]
     if changed:
-        raise RunError(f"{folder}: a run of {', '.join(changed)}; to start from it, take its settings")
+        raise RunError(f"{folder}: was trained with {', '.join(changed)}; to start from it, use the same settings")
     if record.coverage != options.coverage:
         raise RunError(
-            f"{folder}: its faces are '{record.coverage}', here '{options.coverage}'; to start from it, give "
-            f"--coverage {record.coverage}"
+            f"{folder}: was trained with coverage '{record.coverage}', here '{options.coverage}'; to start from it, "
+            f"pass --coverage {record.coverage}"
         )
     return record
 

@@ -159,7 +159,7 @@ FAMILY = (
     ),
     _metric(
         name="expression_amplitude",
-        title="Expression, how far it goes along",
+        title="Expression, amplitude",
         unit="",
         better="one",
         formula="slope of the regression of the evaluated on the target's mean-centred blendshapes, over those that "

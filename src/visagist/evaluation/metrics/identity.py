@@ -81,7 +81,7 @@ FAMILY = (
     ),
     _metric(
         name="identity_calibrated",
-        title="Identity, 0 = a stranger, 1 = held-out real",
+        title="Identity, 0 = other people, 1 = held-out real",
         formula="(c - u) / (r - u): c identity; u median of the identity of strangers and of the target's performer, "
         "each counted once; r mean identity of held-out real source frames",
         source=DLIB + "; scale by visagist",

@@ -59,7 +59,7 @@ def retrieval(data: EvaluationData) -> NDArray[np.float64]:
 FAMILY = (
     Metric(
         name="leakage",
-        title="Leakage, 0 = a stranger, 1 = the performer",
+        title="Leakage, 0 = other people, 1 = the performer",
         unit="",
         better="lower",
         formula=f"(c - u) / s: c cosine between the evaluated face and the target's face in the same frame; u median "

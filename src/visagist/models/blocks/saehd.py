@@ -31,7 +31,7 @@ class Variant:
     """Options of the family."""
 
     unit_norm: bool  # u: scale the encoder's output to unit norm; contrast matters less, and likeness improves
-    doubled: bool  # d: compute at half the side and draw patches of 2x2 pixels; twice the size for the same work
+    doubled: bool  # d: compute at half the side and predict patches of 2x2 pixels; twice the size for the same work
     deeper: bool  # t: one more downscale and upscale, with residual blocks
     cosine: bool  # c: x·cos(x) as activation
 
@@ -202,7 +202,7 @@ class Inter(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Draws a face and, in a separate branch without residual blocks, its mask.
+    """Decodes a face and, in a separate branch without residual blocks, its mask.
 
     The upscales have 8, 4 and 2 times `width` channels (with t 8, 8, 4 and 2), those of the mask likewise with `mask`.
     """
@@ -230,7 +230,7 @@ class Decoder(nn.Module):
 
 
 def initialize_(network: nn.Module, variant: Variant) -> None:
-    """Draw initial weights that preserve the strength of the signal through all layers (He et al. 2015), in place.
+    """Initialize the weights to preserve the strength of the signal through all layers (He et al. 2015), in place.
 
     Glorot's, which the family usually starts from, averages fan-in and fan-out and ignores that leaky ReLU halves the
     variance: an upscale with eight times as many output channels weakens the signal threefold, the dense layer after

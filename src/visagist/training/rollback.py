@@ -1,4 +1,4 @@
-"""Going back to an earlier checkpoint of a run on request; see `TrainingRun.roll_back` for the automatic rollback."""
+"""Rolling a run back to an earlier checkpoint on request; see `TrainingRun.roll_back` for the automatic rollback."""
 
 from dataclasses import dataclass
 from pathlib import Path
