@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.classifier import classifier_of
 from tests.cli.conftest import CLIPS, Swap, first_frames, visagist, write_frames
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.faces import FaceTable, crop_matrix, picture_embeddings
 from visagist.jobs.preview import SIDE
 from visagist.media import Reader, frame_from_rgb, read_picture, write_picture
+from visagist.zoo.sessions import session
 
 
 def tiles(sheet: Path) -> np.ndarray:
@@ -62,6 +64,29 @@ def test_a_frame_of_another_person_stays_unchanged(swapped: Swap, performer_reco
     assert other[2].max() == 0
     np.testing.assert_array_equal(other[0], other[1])
     assert performer[2].max() > 0.5
+
+
+def test_each_frame_is_judged_as_a_still(
+    swapped: Swap, performer_record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One bright frame, which a classifier of brightness refuses, must not be outvoted by dark ones."""
+    footage, frames = tmp_path / "flash.mp4", first_frames(TARGET, 9)
+    write_frames(footage, [*(0.4 * frame for frame in frames[:8]), np.clip(0.4 + frames[8], 0, 1)])
+    config = tmp_path / "config"
+    config.mkdir()
+    model = classifier_of(config / "brightness.onnx", 1.2)
+    (config / "config.toml").write_text(f"[weights]\nsafeguard = '{model.as_posix()}'\n")
+    monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(config))
+    session.cache_clear()
+    sheet = tmp_path / "sheet.png"
+    ended = visagist(
+        "merge", footage, "--run", swapped.workspace / "run", "-o", sheet, "--source-consent", SOURCE_CONSENT,
+        "--target-consent", performer_record, "--preview", "2,8",
+    )  # fmt: skip
+    session.cache_clear()
+    assert ended.code == 1
+    assert "frame 8: seems to show intimate imagery" in ended.err
+    assert not sheet.exists()
 
 
 def test_with_a_workspace_the_preview_matches_the_merge(

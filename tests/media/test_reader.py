@@ -344,3 +344,14 @@ def test_no_frame_of_real_footage_is_lost(name: str, frames: int) -> None:
     assert len(read) == frames
     assert not reader.damaged
     assert reader.lost in (0, None)
+
+
+def test_a_file_named_like_a_pattern_is_read_itself(tmp_path: Path) -> None:
+    """FFmpeg would read p000.png and p001.png, while the hash in the consent record is of the file itself."""
+    for name, value in (("p000.png", 10), ("p001.png", 60), ("p%03d.png", 200)):
+        write_picture(tmp_path / name, np.full((32, 32, 3), value, np.uint8))
+    footage = probe(tmp_path / "p%03d.png")
+    assert footage.kind == "still"
+    with Reader(footage) as frames:
+        (frame,) = frames
+    assert frame.rgb().mean() * 255 == pytest.approx(200, abs=1)

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.classifier import classifier_of
 
 import visagist
 from visagist.core.errors import SafeguardError
 from visagist.media import Reader
 from visagist.provenance import Safeguard, inspect_footage, refuses
 from visagist.provenance import safeguard as room
+from visagist.zoo.sessions import session
 
 DEMO = Path(visagist.__file__).parent / "demo" / "footage"
 SHARED = Path(__file__).parents[3] / "shared" / "footage"
@@ -55,6 +57,34 @@ def test_two_frames_per_second_are_sampled() -> None:
     assert len(seen.probabilities) == 6
     seen = inspect_footage((float(index), grey) for index in range(4))  # slower than that: every frame
     assert len(seen.probabilities) == 4
+
+
+def test_a_high_rate_does_not_thin_the_samples() -> None:
+    grey = np.full((36, 64, 3), 128, np.uint8)
+    seen = inspect_footage((Fraction(index, 240), grey) for index in range(75))
+    assert len(seen.probabilities) == 5
+
+
+def test_the_classifier_takes_values_up_to_1() -> None:
+    """With values up to 255 it calls nearly every photograph a drawing."""
+    with Reader(DEMO / "target" / "sbia1a.mpg", last=0) as reader:
+        picture = np.rint(next(iter(reader)).rgb() * 255).astype(np.uint8)
+    small = cv2.resize(picture, (224, 224), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    (probabilities,) = session("safeguard").run(["probs"], {"image": small[None]})
+    assert probabilities[0].argmax() == 2  # neutral
+    assert room.intimacy(picture) == pytest.approx(probabilities[0, [1, 3]].sum(), abs=1e-6)
+
+
+def test_a_replacement_runs_in_addition_to_the_embedded_classifier(config: Path) -> None:
+    grey = np.full((224, 224, 3), 128, np.uint8)
+    embedded = room.intimacy(grey)
+    config.mkdir(exist_ok=True)
+    for share, expected in ((0.0, embedded), (1.0, 128 / 255)):  # a lenient replacement changes nothing
+        session.cache_clear()
+        model = classifier_of(config / f"{share}.onnx", share)
+        (config / "config.toml").write_text(f"[weights]\nsafeguard = '{model.as_posix()}'\n")
+        assert room.intimacy(grey) == pytest.approx(expected, abs=1e-4)
+    session.cache_clear()
 
 
 def test_clear_cases_are_refused_early() -> None:

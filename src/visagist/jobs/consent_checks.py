@@ -13,8 +13,7 @@ from visagist.core.types import StrPath
 from visagist.faces import FaceTable, picture_embeddings
 from visagist.media import Footage, Reader
 from visagist.models.bundle import TrainedNetwork
-from visagist.provenance import Consent, check_person, inspect_footage, load_consent, record_sha256
-from visagist.zoo.sessions import model_sha256
+from visagist.provenance import Consent, check_person, inspect_footage, load_consent, record_sha256, safeguard_version
 
 STEP = "consent"
 
@@ -123,7 +122,7 @@ def check_footage(footage: Footage, footage_sha256: str, folder: Path) -> None:
     Raises:
         SafeguardError: the target seems to show intimate imagery.
     """
-    note = folder / f"passed-{footage_sha256[:16]}-{model_sha256('safeguard')[:8]}"
+    note = folder / f"passed-{footage_sha256}-{safeguard_version()}"
     if footage.kind == "sequence" and footage.rate:  # the rate determines which frames are sampled
         note = note.with_name(f"{note.name}-{float(footage.rate):.3f}")
     if note.exists():

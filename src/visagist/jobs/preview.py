@@ -130,7 +130,8 @@ def preview(
     else:
         covered = _covered_unseen(table.footage_sha256, trained, target, records)
     records.check_target(covered, table.identity_embedding(performer))
-    inspect_footage(shown, str(target))
+    for frame in shown:  # as stills: chosen frames must not be outvoted by others
+        inspect_footage([frame], f"{target}, frame {frame.index}")
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
     create_folder(output.parent)

@@ -28,6 +28,8 @@ _EXIF_TURNS = {
 
 
 PLAYLISTS = frozenset(("concat", "dash", "hls", "imf"))  # FFmpeg formats that only refer to other files
+# Read the file that was hashed and nothing else: `p%03d.png` is a name, not a pattern, and nothing is fetched.
+OPEN_OPTIONS = {"pattern_type": "none", "protocol_whitelist": "file"}
 
 
 class Described(NamedTuple):
@@ -50,7 +52,7 @@ def open_container(path: Path) -> av.container.InputContainer:
         if path.stat().st_size == 0 and path.is_file():
             raise FootageError(f"{path}: the file is empty; copy or export it again")
         # The prefix keeps a name like take1:2.mov from being parsed as a URL.
-        container = av.open(f"file:{path.as_posix()}", metadata_errors="replace")
+        container = av.open(f"file:{path.as_posix()}", metadata_errors="replace", options=OPEN_OPTIONS)
     except (OSError, av_error.FFmpegError) as error:
         if isinstance(error, FileNotFoundError):
             raise FootageError(f"{path}: no such file; check the name") from error

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         new_consent,
         record_sha256,
     )
-    from visagist.provenance.safeguard import Safeguard, inspect_footage, refuses
+    from visagist.provenance.safeguard import Safeguard, inspect_footage, refuses, safeguard_version
 
 __all__ = [
     "EMBEDS",
@@ -41,6 +41,7 @@ __all__ = [
     "record_sha256",
     "refuses",
     "remove_known_signer",
+    "safeguard_version",
     "sidecar",
     "sign",
     "verify",
@@ -59,6 +60,6 @@ __getattr__ = lazy_names(
             "new_consent",
             "record_sha256",
         ),
-        "safeguard": ("Safeguard", "inspect_footage", "refuses"),
+        "safeguard": ("Safeguard", "inspect_footage", "refuses", "safeguard_version"),
     },
 )

@@ -1,6 +1,6 @@
 """Safeguard against intimate imagery: the target of a merge is inspected before any face is changed.
 
-A classifier (NSFW MobileNetV2 from nsfwjs, MIT) sees two whole frames per second, never face crops, which it
+A classifier (NSFW MobileNetV2 from nsfwjs, MIT) sees at least two whole frames per second, never face crops, which it
 misclassifies. The rule refused none of 48 benign clips. It hinders misuse but is no guarantee.
 """
 
@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist.core.errors import SafeguardError
-from visagist.zoo.sessions import session
+from visagist.zoo.sessions import MODELS, model_sha256, replacements, session
 
-INTERVAL_S = Fraction(1, 2)  # between sampled frames
+RULE = 2  # version of the sampling and the rule, for cached verdicts
+MODEL = "safeguard"
+INTERVAL_S = Fraction(1, 2)  # longest time between sampled frames
+INTERVAL_FRAMES = 15  # and most frames: image sequences can be declared to run at 240 frames per second
 SIDE = 224  # px
 LIKELY, LIKELY_SHARE, LIKELY_FRAMES = 0.7, 0.1, 2
 SURE, SURE_IN_A_ROW = 0.85, 3
@@ -61,19 +64,28 @@ def refuses(probabilities: Sequence[float]) -> bool:
 def intimacy(rgb: NDArray[np.uint8]) -> float:
     """Probability in [0, 1] that a whole frame shows intimate imagery.
 
+    The embedded classifier always runs. A user's replacement runs too, and the higher probability counts.
+
     Args:
         rgb: `(h, w, 3)` uint8 R'G'B', upright.
 
     Raises:
         WeightsError: the classifier is missing or was changed.
     """
-    small = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)  # squeezed, not cropped
-    (probabilities,) = session("safeguard").run(["probs"], {"image": small[None]})
-    return float(np.asarray(probabilities)[0, [_HENTAI, _PORN]].sum())
+    squeezed = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # not cropped
+    small = squeezed.astype(np.float32) / np.float32(255)
+    classifiers = [session(MODEL, packaged=True), *([session(MODEL)] if MODEL in replacements() else [])]
+    found = [np.asarray(each.run(["probs"], {"image": small[None]})[0])[0] for each in classifiers]
+    return max(float(probabilities[[_HENTAI, _PORN]].sum()) for probabilities in found)
+
+
+def safeguard_version() -> str:
+    """Identifies rule and classifiers, to store with verdicts."""
+    return f"{RULE}-{MODELS[MODEL].sha256[:8]}-{model_sha256(MODEL)[:8]}"
 
 
 class Safeguard:
-    """Samples two frames per second of footage that is read elsewhere, in order, and decides at the end.
+    """Samples footage that is read elsewhere, in order, every half second or 15 frames, and decides at the end.
 
         safeguard = Safeguard()
         for frame in reader:
@@ -90,6 +102,7 @@ class Safeguard:
         self.probabilities: list[float] = []  # of the sampled frames
         self._classify, self._name = classify, name
         self._due: Fraction | None = None
+        self._skipped = 0
 
     def see(self, frame: SeenFrame) -> None:
         """Classify a frame if the next sample is due.
@@ -117,9 +130,10 @@ class Safeguard:
             )
 
     def _is_due(self, time: Fraction) -> bool:
-        if self._due is not None and time < self._due:
+        self._skipped += 1
+        if self._due is not None and time < self._due and self._skipped < INTERVAL_FRAMES:
             return False
-        self._due = time + INTERVAL_S
+        self._due, self._skipped = time + INTERVAL_S, 0
         return True
 
     def _take(self, probability: float) -> None:

@@ -81,13 +81,13 @@ def replacements() -> dict[str, Path]:
     return {name: Path(path) for name, path in paths.items()}
 
 
-def locate(name: str) -> Path:
-    """Path of the model in use for `name`; embedded files are verified by hash.
+def locate(name: str, *, packaged: bool = False) -> Path:
+    """Path of the model in use for `name`, or of the embedded one; embedded files are verified by hash.
 
     Raises:
         WeightsError: the file is missing, or an embedded file was altered.
     """
-    replacement = replacements().get(name)
+    replacement = None if packaged else replacements().get(name)
     path = replacement or FOLDER / MODELS[name].file
     if not path.is_file():
         remedy = "correct its path in config.toml" if replacement else "reinstall visagist"
@@ -116,13 +116,18 @@ def _sha256_of(path: Path, _size: int, _mtime_ns: int) -> str:
 
 
 @functools.cache
-def session(name: str, threads: int = 1) -> onnxruntime.InferenceSession:
+def session(name: str, threads: int = 1, *, packaged: bool = False) -> onnxruntime.InferenceSession:
     """The CPU session of a face model, created once per process and thread count.
+
+    Args:
+        name: of the model.
+        threads: number of threads.
+        packaged: use the embedded model even if the user has replaced it; consent and safeguard rely on it.
 
     Raises:
         WeightsError: the file is missing, altered, unreadable, or has other inputs.
     """
-    path = locate(name)
+    path = locate(name, packaged=packaged)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = min(threads, os.cpu_count() or 1)
     options.inter_op_num_threads = 1
