@@ -43,6 +43,8 @@ if TYPE_CHECKING:
         known_signers,
         load_consent,
         remove_known_signer,
+        revoke_consent,
+        revoked_consents,
         verify,
     )
     from visagist.training import Run, TrainOptions, rewind
@@ -85,6 +87,8 @@ __all__ = [
     "preview",
     "probe",
     "remove_known_signer",
+    "revoke_consent",
+    "revoked_consents",
     "rewind",
     "silent",
     "swap",
@@ -118,6 +122,8 @@ _MODULES = {
         "known_signers",
         "load_consent",
         "remove_known_signer",
+        "revoke_consent",
+        "revoked_consents",
         "verify",
     ),
     "training": ("Run", "TrainOptions", "rewind"),

@@ -37,6 +37,10 @@ def test_new_and_show_print_one_json_line(tmp_path: Path) -> None:
         "scope": "a test",
         "pictures": 0,
         "footage": 1,
+        "expires": None,
+        "uses": [],
+        "targets": 0,
+        "revoked": None,
     }
 
 

@@ -42,7 +42,7 @@ from visagist.jobs.train import train
 from visagist.media import Reader, probe, write_picture
 from visagist.merging import MergeOptions
 from visagist.models.bundle import TrainedNetwork
-from visagist.provenance import record_sha256
+from visagist.provenance import read_consent
 from visagist.training import TrainOptions
 from visagist.training.data.crops import load_crops
 from visagist.zoo import sessions as weights
@@ -379,11 +379,11 @@ def interrupted_in_training(event: Event) -> None:
 
 def test_a_record_changed_during_a_merge_is_stated_as_read(production: Production, tmp_path: Path) -> None:
     paths = [Path(shutil.copy(production.record(f"{name}_hash"), tmp_path)) for name in ("source", "target")]
-    before = tuple(record_sha256(path) for path in paths)
+    before = tuple(read_consent(path)[1] for path in paths)
     records = Records.load(*paths)
     for path in paths:
         path.write_text(path.read_text() + "# another scope\n")
-    assert records.hashes == before != tuple(record_sha256(path) for path in paths)
+    assert records.hashes == before != tuple(read_consent(path)[1] for path in paths)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from visagist.provenance import Claim, Signer
+from visagist.provenance import Claim, ConsentTerms, Signer
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def signer(config: Path) -> Signer:
 @pytest.fixture
 def claim() -> Claim:
     """A claim of one model and two consent records."""
-    return Claim("ab" * 32, ("cd" * 32, "ef" * 32))
+    return Claim("ab" * 32, (ConsentTerms("cd" * 32), ConsentTerms("ef" * 32)))
 
 
 def picture(seed: int) -> np.ndarray:

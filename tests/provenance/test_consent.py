@@ -17,7 +17,7 @@ import visagist
 from visagist.core.errors import ConsentError, FootageError
 from visagist.core.files import sha256
 from visagist.media import footage_sha256, probe
-from visagist.provenance import Consent, check_person, load_consent, new_consent, record_sha256
+from visagist.provenance import Consent, check_person, load_consent, new_consent, read_consent
 from visagist.provenance.consent import SAME_PERSON, commented, same_person
 
 DEMO = Path(visagist.__file__).parent / "demo"
@@ -64,7 +64,7 @@ def test_a_new_record_reads_back_and_explains_itself(tmp_path: Path, picture: Pa
     assert record.pictures[0].path == "../pictures/front.png"
     assert record.footage_sha256 == (sha256(target),)
     assert record.document_sha256 == sha256(document)
-    assert record_sha256(path) == sha256(path)
+    assert read_consent(path)[1] == sha256(path)
     text = path.read_text(encoding="utf-8")
     assert all(f"# {field.description}\n" in text for field in Consent.model_fields.values())
     assert make(tmp_path / "y.toml", pictures=[picture]).id != record.id
@@ -176,7 +176,7 @@ def test_a_missing_field_is_named(field: str, tmp_path: Path, target: Path) -> N
     [
         ("adult = false", "adults only"),
         ("adult = 'yes'", "adult"),
-        ("version = 2", "version"),
+        ("version = 3", "version"),
         ("footage_sha256 = ['abc']", "64 lower-case hex"),
         ("unheard = 1", "unheard"),
         ("[[[", "not a TOML file"),

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from visagist.core.errors import CredentialsError, OutputError
-from visagist.provenance import Claim, Signer, Stamp, sidecar, sign, verify
+from visagist.provenance import Claim, ConsentTerms, Signer, Stamp, sidecar, sign, verify
 from visagist.provenance.credentials import SETTINGS, SYNTHETIC
 
 KINDS = [".mp4", ".mov", ".png", ".tif", ".tiff", ".jpg", ".mkv", ".exr"]
@@ -52,7 +52,7 @@ def test_every_kind_is_signed_and_verifies(
     assert found.actions == ("c2pa.opened", "c2pa.edited")
     assert found.synthetic
     assert found.parent
-    assert (found.model_sha256, found.consents) == (claim.model_sha256, claim.consents)
+    assert (found.model_sha256, found.consents) == (claim.model_sha256, tuple(each.sha256 for each in claim.consents))
     assert sidecar(output).exists() == (suffix in (".mkv", ".exr"))
     if suffix in (".mkv", ".exr"):
         assert output.read_bytes() == before
@@ -148,7 +148,7 @@ def test_a_stamp_signs_a_sequence(tmp_path: Path, write: Write, target: Path, cl
 
 def test_a_claim_takes_hashes_only() -> None:
     with pytest.raises(CredentialsError, match="Jane"):
-        Claim("ab" * 32, ("Jane Doe",))
+        Claim("ab" * 32, (ConsentTerms("Jane Doe"),))
 
 
 def test_a_refused_file_leaves_no_output(tmp_path: Path, target: Path, claim: Claim, signer: Signer) -> None:

@@ -13,9 +13,10 @@ from visagist.provenance import (
     Signer,
     add_known_signer,
     known_signers,
-    load_consent,
-    record_sha256,
+    read_consent,
     remove_known_signer,
+    revoke_consent,
+    revoked_consents,
 )
 
 app = App(name="consent")
@@ -45,6 +46,10 @@ class ShownRecord(NewRecord):
     scope: str
     pictures: int
     footage: int
+    expires: datetime.date | None = None
+    uses: tuple[str, ...] = ()
+    targets: int = 0
+    revoked: str | None = None
 
     def as_text(self) -> str:
         """A few lines of text."""
@@ -54,6 +59,10 @@ class ShownRecord(NewRecord):
                 f"  {self.name}, basis {self.basis}, {self.date}",
                 f"  {self.statement}",
                 f"  scope: {self.scope}",
+                *([f"  expires: {self.expires}"] if self.expires else []),
+                *([f"  uses: {', '.join(self.uses)}"] if self.uses else []),
+                *([f"  for {self.targets} pieces of footage only"] if self.targets else []),
+                *([f"  REVOKED: {self.revoked}"] if self.revoked else []),
                 f"  bound to the person by {self.pictures} pictures and {self.footage} footage files",
             ]
         )
@@ -94,6 +103,9 @@ def new(
     statement: str,
     scope: str,
     date: datetime.date | None = None,
+    expires: datetime.date | None = None,
+    use: Annotated[list[str] | None, Parameter(negative=())] = None,
+    target: Annotated[list[Path] | None, Parameter(negative=())] = None,
     picture: Annotated[list[Path] | None, Parameter(negative=())] = None,
     footage: Annotated[list[Path] | None, Parameter(negative=())] = None,
     document: Path | None = None,
@@ -122,6 +134,12 @@ def new(
         What the face may be used for.
     date:
         Day of the agreement, YYYY-MM-DD; by default today.
+    expires:
+        Last day on which renders may be made, YYYY-MM-DD; without it, the consent does not expire.
+    use:
+        A use that is allowed, such as film or dubbing; repeatable. Renders must then state one with `--use`.
+    target:
+        Footage that may be changed under this record; repeatable. Without it, any.
     picture:
         A picture of this person alone; repeatable.
     footage:
@@ -138,11 +156,14 @@ def new(
         statement=statement,
         scope=scope,
         date=date,
+        expires=expires,
+        uses=use or (),
+        targets=target or (),
         pictures=picture or (),
         footage=footage or (),
         document=document,
     )
-    return NewRecord(record, made.id, record_sha256(record))
+    return NewRecord(record, made.id, read_consent(record)[1])
 
 
 @app.command
@@ -158,11 +179,11 @@ def show(record: Path) -> ShownRecord:
     record:
         The record, a TOML file.
     """
-    found = load_consent(record)
+    found, digest = read_consent(record)
     return ShownRecord(
         record,
         found.id,
-        record_sha256(record),
+        digest,
         name=found.name,
         basis=found.basis,
         date=found.date,
@@ -170,7 +191,43 @@ def show(record: Path) -> ShownRecord:
         scope=found.scope,
         pictures=len(found.pictures),
         footage=len(found.footage_sha256),
+        expires=found.expires,
+        uses=found.uses,
+        targets=len(found.targets_sha256),
+        revoked=revoked_consents().get(found.id),
     )
+
+
+@dataclass(frozen=True)
+class RevokedRecord:
+    """A revoked record."""
+
+    id: str
+
+    def as_text(self) -> str:
+        """One line."""
+        return f"{self.id}: revoked; nothing is rendered under this record on this machine any more"
+
+
+@app.command
+def revoke(record: str, *, reason: str = "") -> RevokedRecord:
+    """Revoke a consent record: merging refuses it from now on, edited copies included.
+
+    Renders made before keep their signatures. The list of revoked records, `revoked.toml` in the configuration folder,
+    can be copied to other machines.
+
+    ```
+    visagist consent revoke anna.toml --reason "Anna withdrew on 3 May"
+    ```
+
+    Parameters
+    ----------
+    record:
+        The record, or its id of 32 hexadecimal digits.
+    reason:
+        A note for the list.
+    """
+    return RevokedRecord(revoke_consent(record, reason))
 
 
 @app.command

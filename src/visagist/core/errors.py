@@ -12,6 +12,10 @@ class ConfigError(VisagistError):
     """A setting or a settings file is invalid."""
 
 
+class ReadError(VisagistError):
+    """A file is missing, is not a regular file, is too large, or is not of its format."""
+
+
 class OutputError(VisagistError):
     """A result cannot be written: bad path, no permission, disk full."""
 

@@ -5,7 +5,6 @@ In the JSON schema, each setting has a `description` (the docstring below the fi
 """
 
 import re
-import tomllib
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, Validat
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from visagist.core.errors import ConfigError
+from visagist.core import read
+from visagist.core.errors import ConfigError, ReadError
 from visagist.core.files import write_atomic
 
 
@@ -117,11 +117,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file ({error})") from error
+        return read.read_toml(path)
+    except ReadError as error:
+        raise ConfigError(str(error)) from error
 
 
 def save_call(path: Path, values: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """Consent and safeguard checks for every render and preview."""
 
+import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,15 @@ from visagist.core.types import StrPath
 from visagist.faces import FaceTable, picture_embeddings
 from visagist.media import Footage, Reader
 from visagist.models.bundle import TrainedNetwork
-from visagist.provenance import Consent, check_person, inspect_footage, load_consent, record_sha256, safeguard_version
+from visagist.provenance import (
+    Consent,
+    ConsentTerms,
+    check_person,
+    check_valid,
+    inspect_footage,
+    read_consent,
+    safeguard_version,
+)
 
 STEP = "consent"
 
@@ -29,15 +38,38 @@ class Records:
     hashes: tuple[str, str]  # SHA-256 of the records' bytes at that time, source first
 
     @classmethod
-    def load(cls, source: StrPath | None, target: StrPath | None) -> "Records":
-        """Read both records.
+    def load(cls, source: StrPath | None, target: StrPath | None, use: str | None = None) -> "Records":
+        """Read both records, and check that they are valid today, for the stated use of the render.
 
         Raises:
-            ConsentError: a record is missing or invalid.
+            ConsentError: a record is missing or invalid, expired or revoked, or does not allow that use.
         """
         source, target = _both_given(source, target)
-        hashes = record_sha256(source), record_sha256(target)
-        return cls(load_consent(source), load_consent(target), source, target, hashes)
+        (source_record, one), (target_record, other) = read_consent(source), read_consent(target)
+        records = cls(source_record, target_record, source, target, (one, other))
+        records.check_valid(use, None)
+        return records
+
+    def check_valid(self, use: str | None, target_sha256: str | None) -> None:
+        """Check the terms of both records for a render made today; arguments as in `provenance.check_valid`.
+
+        Raises:
+            ConsentError: a record does not allow it.
+        """
+        sides = (("source", self.source, self.source_path), ("target", self.target, self.target_path))
+        for side, record, path in sides:
+            try:
+                check_valid(record, use=use, target_sha256=target_sha256, today=datetime.date.today())
+            except ConsentError as error:
+                raise ConsentError(f"{path} (--{side}-consent): {error}") from error
+
+    @property
+    def terms(self) -> tuple[ConsentTerms, ...]:
+        """What credentials state about the records, source first."""
+        both = zip((self.source, self.target), self.hashes, strict=True)
+        return tuple(
+            ConsentTerms(sha256, record.expires, record.uses, record.targets_sha256) for record, sha256 in both
+        )
 
     def check_trained(self, run: TrainedNetwork, person: str) -> None:
         """Check that the faces that a run was trained on are those of the source's record.

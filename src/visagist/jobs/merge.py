@@ -42,6 +42,7 @@ from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.pipeline import Untouched
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Claim, Signer, Stamp, sidecar
+from visagist.zoo.sessions import replaced_models
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def merge(
     target, output = Path(target), Path(output)
     workspace = default_workspace(output) if workspace is None else Path(workspace)
     options = combine(options, MergeOptions, frames=frames)
-    records = Records.load(source_consent, target_consent)
+    records = Records.load(source_consent, target_consent, options.use)
     footage = probe_shot(target, rate=options.rate)
     check_frames(options.frames, footage, output)
     encoding = (encoding or EncodeOptions()).resolved(footage, output)
@@ -232,6 +233,7 @@ class _Job:
             if self.network is None:
                 raise RunError(f"{target}: shows a face, but no run was given")
             self.records.check_target(covered_by_hash(table, performer), table.identity_embedding(performer))
+        self.records.check_valid(options.use, table.footage_sha256)
         check_footage(self.footage, table.footage_sha256, self.workspace / SAFEGUARD)
         first, last = frame_range(options.frames)
         last = table.frames - 1 if last is None else last
@@ -275,7 +277,13 @@ class _Job:
             names |= {matte: [file.name for file in chunks.mattes]} if matte is not None else {}
             clear_earlier_render(self.output, matte, self.folder, names)
             is_changed = len(chunks.untouched) < joined.frames
-            claim = Claim(self.weights_sha256, self.records.hashes, is_changed=is_changed)
+            claim = Claim(
+                self.weights_sha256,
+                self.records.terms,
+                is_changed=is_changed,
+                use=self.options.use,
+                replaced_models=replaced_models(),
+            )
             with Stamp(claim, self.footage.path, signer) as stamp:
                 for file, signed in zip(joined.files, files, strict=True):
                     stamp.sign(file, signed)

@@ -29,6 +29,7 @@ from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import Claim, Signer, inspect_footage, sign
+from visagist.zoo.sessions import replaced_models
 
 STEP = "preview"
 SIDE = 320  # px of each picture on the sheet
@@ -100,7 +101,7 @@ def preview(
     wanted = parse_frames(frames)
     if output.suffix.lower() != ".png":
         raise ConfigError(f"{output}: a preview must be a .png file")
-    records = Records.load(source_consent, target_consent)
+    records = Records.load(source_consent, target_consent, options.use)
     footage = probe_shot(target, rate=options.rate)
     note_reading([footage], STEP, events)
     workspace = Path(run).parent if workspace is None else Path(workspace)
@@ -130,6 +131,7 @@ def preview(
     else:
         covered = _covered_unseen(table.footage_sha256, trained, target, records)
     records.check_target(covered, table.identity_embedding(performer))
+    records.check_valid(options.use, table.footage_sha256)
     for frame in shown:  # as stills: chosen frames must not be outvoted by others
         inspect_footage([frame], f"{target}, frame {frame.index}")
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
@@ -138,7 +140,8 @@ def preview(
     with tempfile.TemporaryDirectory(prefix="visagist-") as private:
         unsigned = Path(private) / "sheet.png"
         write_picture(unsigned, np.rint(sheet * 255).astype(np.uint8))
-        sign(unsigned, output, Claim(trained.weights_sha256, records.hashes), target, Signer.default())
+        claim = Claim(trained.weights_sha256, records.terms, use=options.use, replaced_models=replaced_models())
+        sign(unsigned, output, claim, target, Signer.default())
     save_call(
         output.with_name(output.name + ".toml"),
         {

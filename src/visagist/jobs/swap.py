@@ -97,7 +97,7 @@ def swap(
         rate=merging.rate,
         deinterlace=merging.deinterlace,
     )
-    records = Records.load(source_consent, target_consent)
+    records = Records.load(source_consent, target_consent, merging.use)
     clips = find_footage(source, merging.rate)
     footage = probe_shot(target, rate=merging.rate)
     note_reading([*clips, footage], STEP, events)
@@ -165,6 +165,7 @@ def swap(
         raise NoFaceError(f"{error}; --allow-no-face copies it unchanged") from error
     (footage_sha256,) = faces_target.footage_hashes
     records.check_target({footage_sha256} if is_alone(faces_target) else set(), faces_target.centroid())
+    records.check_valid(merging.use, footage_sha256)
     check_footage(footage, footage_sha256, workspace / SAFEGUARD)
     done.unlink(missing_ok=True)  # the run may now be extended and is not finished until it is merged
     train(faces_source, faces_target, workspace / RUN, options=training, on_event=events)

@@ -19,6 +19,9 @@ else:
     MaskName = MASKS.choice
 
 
+USE = r"[a-z0-9][a-z0-9-]{0,39}"
+
+
 class MergeOptions(Settings):
     """How the predicted face is composited into the frame."""
 
@@ -74,6 +77,17 @@ class MergeOptions(Settings):
 
     allow_damaged: Annotated[bool, shown("Input footage")] = False
     """Continue without the frames of a damaged target that cannot be decoded, instead of failing."""
+
+    use: Annotated[str | None, shown("Consent")] = None
+    """What the render is for, such as film or dubbing: needed if a consent record allows certain uses only. The
+    credentials state it."""
+
+    @field_validator("use")
+    @classmethod
+    def _use(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(USE, value):
+            raise ValueError(f"'{value}' is not the name of a use: give lower-case letters, digits and hyphens")
+        return value
 
     @field_validator("frames")
     @classmethod

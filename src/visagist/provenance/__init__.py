@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from visagist.core.lazy import lazy_names
-from visagist.provenance.credentials import EMBEDS, SIDECARS, Claim, Stamp, sidecar, sign
+from visagist.provenance.credentials import EMBEDS, SIDECARS, Claim, ConsentTerms, Stamp, sidecar, sign
 from visagist.provenance.signer import Signer, add_known_signer, known_signers, remove_known_signer
 from visagist.provenance.verify import VERDICTS, Verdict, Verification, verify
 
@@ -13,9 +13,12 @@ if TYPE_CHECKING:
         Basis,
         Consent,
         check_person,
+        check_valid,
         load_consent,
         new_consent,
-        record_sha256,
+        read_consent,
+        revoke_consent,
+        revoked_consents,
     )
     from visagist.provenance.safeguard import Safeguard, inspect_footage, refuses, safeguard_version
 
@@ -27,6 +30,7 @@ __all__ = [
     "Basis",
     "Claim",
     "Consent",
+    "ConsentTerms",
     "Safeguard",
     "Signer",
     "Stamp",
@@ -34,13 +38,16 @@ __all__ = [
     "Verification",
     "add_known_signer",
     "check_person",
+    "check_valid",
     "inspect_footage",
     "known_signers",
     "load_consent",
     "new_consent",
-    "record_sha256",
+    "read_consent",
     "refuses",
     "remove_known_signer",
+    "revoke_consent",
+    "revoked_consents",
     "safeguard_version",
     "sidecar",
     "sign",
@@ -55,10 +62,14 @@ __getattr__ = lazy_names(
             "SAME_PERSON",
             "Basis",
             "Consent",
+            "ConsentTerms",
             "check_person",
             "load_consent",
             "new_consent",
-            "record_sha256",
+            "check_valid",
+            "read_consent",
+            "revoke_consent",
+            "revoked_consents",
         ),
         "safeguard": ("Safeguard", "inspect_footage", "refuses", "safeguard_version"),
     },

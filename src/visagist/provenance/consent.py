@@ -1,11 +1,13 @@
-"""Consent records: who agreed to what, on which legal basis, and what binds the record to the person.
+"""Consent records: who agreed to what, on which legal basis, until when, and what binds the record to the person.
 
-A record states an agreement but cannot prove it. visagist checks that the record is complete, that the person is an
-adult, and that the footage shows the person it is bound to, by hashes of footage or by reference pictures.
+A record states an agreement but cannot prove it. visagist checks that the record is complete and still valid, that the
+person is an adult, and that the footage shows the person it is bound to, by hashes of footage or by reference pictures.
 """
 
 import datetime
+import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
@@ -17,14 +19,18 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from visagist.core.errors import ConfigError, ConsentError
-from visagist.core.files import sha256, write_atomic
-from visagist.core.settings import Settings
+from visagist.core.errors import ConfigError, ConsentError, ReadError
+from visagist.core.files import config_dir, sha256, write_atomic
+from visagist.core.read import parse_toml, read_bytes
+from visagist.core.settings import Settings, read_toml
 from visagist.core.types import StrPath
 from visagist.media import footage_sha256, photo_hashes, probe
 
 Basis = Literal["self", "signed-release", "licensed-performer", "estate", "research-corpus", "synthetic"]
 SHA256 = r"^[0-9a-f]{64}$"
+RECORD_ID = r"^[0-9a-f]{32}$"
+VERSION = 2  # version 1 lacks expires, uses and targets_sha256, and is still read
+MAX_RECORD = 1 << 20  # bytes
 
 SAME_PERSON = 0.5
 """Minimum SFace cosine of two faces of the same person. Over 47 real faces, the minimum for the same person was 0.66
@@ -39,7 +45,10 @@ _FIELDS: dict[str, str] = {
     "basis": "Legal basis: self, signed-release, licensed-performer, estate, research-corpus or synthetic.",
     "statement": "What was agreed or licensed, in plain words.",
     "date": "Day of the agreement; for a corpus, of its publication.",
-    "scope": "What the face may be used for.",
+    "scope": "What the face may be used for, in plain words.",
+    "expires": "Last day on which renders may be made. Without it, the consent does not expire.",
+    "uses": "The only uses allowed, such as film or dubbing; each render must then state one of them with --use.",
+    "targets_sha256": "SHA-256 of the only footage that may be changed under this record.",
     "document_sha256": "SHA-256 of the signed document, which is kept elsewhere.",
     "footage_sha256": (
         "SHA-256 of each footage file or photo that shows this person alone; for an image sequence, of its pictures' "
@@ -66,14 +75,17 @@ class Picture(Settings):
 class Consent(Settings):
     """A consent record, bound to the person by `pictures`, `footage_sha256`, or both."""
 
-    version: Literal[1] = Field(description=_FIELDS["version"])
-    id: str = Field(pattern=r"^[0-9a-f]{32}$", description=_FIELDS["id"])
+    version: Literal[1, 2] = Field(description=_FIELDS["version"])
+    id: str = Field(pattern=RECORD_ID, description=_FIELDS["id"])
     name: str = Field(min_length=1, description=_FIELDS["name"])
     adult: bool = Field(strict=True, description=_FIELDS["adult"])
     basis: Basis = Field(description=_FIELDS["basis"])
     statement: str = Field(min_length=1, description=_FIELDS["statement"])
     date: datetime.date = Field(description=_FIELDS["date"])
     scope: str = Field(min_length=1, description=_FIELDS["scope"])
+    expires: datetime.date | None = Field(default=None, description=_FIELDS["expires"])
+    uses: tuple[str, ...] = Field(default=(), max_length=32, description=_FIELDS["uses"])
+    targets_sha256: tuple[str, ...] = Field(default=(), max_length=1000, description=_FIELDS["targets_sha256"])
     document_sha256: str | None = Field(default=None, pattern=SHA256, description=_FIELDS["document_sha256"])
     footage_sha256: tuple[str, ...] = Field(default=(), description=_FIELDS["footage_sha256"])
     pictures: tuple[Picture, ...] = Field(default=(), description=_FIELDS["pictures"])
@@ -92,7 +104,12 @@ class Consent(Settings):
             raise PydanticCustomError("date", "{date} lies in the future", {"date": date.isoformat()})
         return date
 
-    @field_validator("footage_sha256")
+    @field_validator("uses")
+    @classmethod
+    def _are_words(cls, uses: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_use(use) for use in uses)
+
+    @field_validator("footage_sha256", "targets_sha256")
     @classmethod
     def _are_hashes(cls, hashes: tuple[str, ...]) -> tuple[str, ...]:
         for each in hashes:
@@ -102,9 +119,22 @@ class Consent(Settings):
 
     @model_validator(mode="after")
     def _binds(self) -> "Consent":
+        if self.expires is not None and self.expires < self.date:
+            raise PydanticCustomError("expires", "expires: lies before the day of the agreement")
         if not self.footage_sha256 and not self.pictures:
             raise PydanticCustomError("binding", "is not bound to a person: footage_sha256 or pictures must be given")
         return self
+
+
+def check_use(use: str) -> str:
+    """Check the name of a use: 1 to 40 lower-case letters, digits and hyphens.
+
+    Raises:
+        ValueError: another name.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", use):
+        raise ValueError(f"'{use}' is not the name of a use: give lower-case letters, digits and hyphens, such as film")
+    return use
 
 
 def new_consent(
@@ -116,6 +146,9 @@ def new_consent(
     statement: str,
     scope: str,
     date: datetime.date | None = None,
+    expires: datetime.date | None = None,
+    uses: Sequence[str] = (),
+    targets: Sequence[StrPath] = (),
     pictures: Sequence[StrPath] = (),
     footage: Sequence[StrPath] = (),
     document: StrPath | None = None,
@@ -131,6 +164,9 @@ def new_consent(
         statement: what was agreed.
         scope: what the face may be used for.
         date: day of the agreement; default today.
+        expires: last day on which renders may be made; default no end.
+        uses: the only uses allowed, such as `film`; a render must then state one of them.
+        targets: the only footage that may be changed under this record; default any.
         pictures: pictures that show this person alone; the record refers to them where they are.
         footage: footage files, or image sequences as folders or patterns, that show this person alone; this is checked
             when the record is used.
@@ -147,7 +183,7 @@ def new_consent(
     if path.exists():
         raise ConsentError(f"{path}: exists already; a record is never overwritten, choose another name")
     values: dict[str, Any] = {
-        "version": 1,
+        "version": VERSION,
         "id": secrets.token_hex(16),
         "name": name,
         "adult": adult,
@@ -155,9 +191,13 @@ def new_consent(
         "statement": statement,
         "date": date or datetime.date.today(),
         "scope": scope,
+        "uses": list(uses),
+        "targets_sha256": [digest for file in targets for digest in _footage_hashes(Path(file))],
         "footage_sha256": [digest for file in footage for digest in _footage_hashes(Path(file))],
         "pictures": [{"path": _relative(file, path.parent), "sha256": _hash(file)} for file in pictures],
     }
+    if expires is not None:
+        values["expires"] = expires
     if document is not None:
         values["document_sha256"] = _hash(Path(document))
     record = _parse(values, path)
@@ -177,19 +217,93 @@ def load_consent(path: StrPath) -> Consent:
         ConsentError: the file is missing or not TOML, a field is missing or invalid, the person is not an adult, or
             the record is not bound to a person.
     """
+    return read_consent(path)[0]
+
+
+def read_consent(path: StrPath) -> tuple[Consent, str]:
+    """A consent record and the SHA-256 of the bytes it was parsed from.
+
+    Raises:
+        ConsentError: as `load_consent`.
+    """
+    path = Path(path)
     try:
-        return Consent.load(Path(path))
-    except ConfigError as error:
+        data = read_bytes(path, MAX_RECORD)
+        return Consent.parse(parse_toml(data, path), path), hashlib.sha256(data).hexdigest()
+    except (ConfigError, ReadError) as error:
         raise ConsentError(f"{error}; correct it, or write one with `visagist consent new`") from error
 
 
-def record_sha256(path: StrPath) -> str:
-    """Hexadecimal SHA-256 of a record's bytes.
+def revoke_consent(record: StrPath, reason: str = "") -> str:
+    """Revoke a consent record on this machine: no render is made under it from now on, nor under edited copies of it.
+
+    Renders made before remain signed. The list is `revoked.toml` in the user's configuration folder, which can be
+    copied to other machines.
+
+    Args:
+        record: the record, or its id of 32 hexadecimal digits.
+        reason: a note for the list.
+
+    Returns:
+        The id of the record.
 
     Raises:
-        ConsentError: it cannot be read.
+        ConsentError: not a record, or not an id.
+        OutputError: the list cannot be written.
+        ConfigError: the list cannot be read.
     """
-    return _hash(Path(path))
+    number = str(record) if re.fullmatch(RECORD_ID, str(record)) else load_consent(record).id
+    note = f"{datetime.date.today().isoformat()} {reason}".strip()
+    write_atomic(_revocations(), tomli_w.dumps({**revoked_consents(), number: note}))
+    return number
+
+
+def revoked_consents() -> dict[str, str]:
+    """Day and reason of revocation by record id, from the user's list.
+
+    Raises:
+        ConfigError: the list is damaged.
+    """
+    path = _revocations()
+    if not path.exists():
+        return {}
+    found = read_toml(path)
+    for number, note in found.items():
+        if not re.fullmatch(RECORD_ID, number) or not isinstance(note, str):
+            raise ConfigError(f"{path}: '{number}' is not the id of a record with a note; correct the line")
+    return found
+
+
+def _revocations() -> Path:
+    return config_dir() / "revoked.toml"
+
+
+def check_valid(record: Consent, *, use: str | None, target_sha256: str | None, today: datetime.date) -> None:
+    """Check that a record allows a render: not revoked, not expired, and the use and the target are in its scope.
+
+    Args:
+        record: the record.
+        use: the stated use of the render, if any.
+        target_sha256: hash of the footage to be changed; None if not known yet.
+        today: day of the render.
+
+    Raises:
+        ConsentError: it does not allow it.
+        ConfigError: the list of revoked records is damaged.
+    """
+    name = f"consent record of '{record.name}'"
+    if record.id in (revoked := revoked_consents()):
+        raise ConsentError(f"{name}: revoked on {revoked[record.id]}; nothing may be rendered under it any more")
+    if record.expires is not None and today > record.expires:
+        raise ConsentError(f"{name}: expired on {record.expires}; agree on a new one and record it")
+    if record.uses and use not in record.uses:
+        stated = "states none" if use is None else f"states '{use}'"
+        raise ConsentError(
+            f"{name}: allows the uses {', '.join(record.uses)} only, but this render {stated}; pass one of them with "
+            "--use"
+        )
+    if record.targets_sha256 and target_sha256 is not None and target_sha256 not in record.targets_sha256:
+        raise ConsentError(f"{name}: covers other footage only; this target is not in its targets_sha256")
 
 
 def commented(record: Consent) -> str:

@@ -8,6 +8,7 @@ Signing works offline, without a timestamp authority. Files are streamed and may
 0.6 GB of memory, and as much temporary disk space as the file.
 """
 
+import datetime
 import io
 import re
 import shutil
@@ -68,15 +69,28 @@ _SPOOL_FROM = 512 << 20  # bytes; c2pa keeps smaller files in memory while it si
 
 
 @dataclass(frozen=True)
+class ConsentTerms:
+    """What the credentials state about a consent record: its hash and its limits, nothing about the person."""
+
+    sha256: str  # of the record's bytes
+    expires: datetime.date | None = None
+    uses: tuple[str, ...] = ()
+    targets_sha256: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Claim:
-    """Contents of the credentials: hashes only, so that no personal data can enter."""
+    """Contents of the credentials: hashes, dates and names of uses, so that no personal data can enter."""
 
     model_sha256: str | None  # 64 hex digits, of the weights file; None for a model that is still in training
-    consents: tuple[str, ...]  # 64 hex digits, of the bytes of each consent record, source first
+    consents: tuple[ConsentTerms, ...]  # source first
     is_changed: bool = True  # False if no face was changed and the target was only encoded again
+    use: str | None = None  # of the render, as stated by whoever made it
+    replaced_models: tuple[str, ...] = ()  # `NAME SHA-256` of face models that the user has replaced
 
     def __post_init__(self) -> None:
-        for value in (*self.consents, *([] if self.model_sha256 is None else [self.model_sha256])):
+        hashes = [value for each in self.consents for value in (each.sha256, *each.targets_sha256)]
+        for value in (*hashes, *([] if self.model_sha256 is None else [self.model_sha256])):
             if not _SHA256.fullmatch(value):
                 raise CredentialsError(f"a claim takes SHA-256 hashes of 64 lower-case hex digits, not '{value}'")
 
@@ -232,7 +246,15 @@ def _manifest(claim: Claim, *, edited: bool) -> dict[str, Any]:
         actions: Sequence[Any] = [opened, edited_by_us if claim.is_changed else {"action": "c2pa.transcoded"}]
     else:
         actions = [{"action": "c2pa.created", "digitalSourceType": SYNTHETIC}]
-    render: dict[str, Any] = {"consent_sha256": list(claim.consents)}
+    render: dict[str, Any] = {
+        "signed_on": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "consent_sha256": [terms.sha256 for terms in claim.consents],
+        "consents": [_stated(terms) for terms in claim.consents],
+    }
+    if claim.use is not None:
+        render["use"] = claim.use
+    if claim.replaced_models:
+        render["replaced_models"] = list(claim.replaced_models)
     if claim.model_sha256 is not None:
         render["model_sha256"] = claim.model_sha256
     return {
@@ -242,6 +264,13 @@ def _manifest(claim: Claim, *, edited: bool) -> dict[str, Any]:
             {"label": ASSERTION, "data": render, "created": True},
         ],
     }
+
+
+def _stated(terms: ConsentTerms) -> dict[str, Any]:
+    limits: dict[str, Any] = {"uses": list(terms.uses), "targets_sha256": list(terms.targets_sha256)}
+    if terms.expires is not None:
+        limits["expires"] = terms.expires.isoformat()
+    return {"sha256": terms.sha256, **{name: value for name, value in limits.items() if value}}
 
 
 def _ingredient(parent: Path, manifest: dict[str, Any], context: c2pa.Context) -> bytes:

@@ -67,6 +67,9 @@ class Verification:
     synthetic: bool = False  # whether part of the file is stated to be made by a trained model
     model_sha256: str | None = None  # as stated by visagist
     consents: tuple[str, ...] = ()  # hashes of the consent records, source first, as stated by visagist
+    terms: tuple[str, ...] = ()  # limits of each record, and whether they held on the day of signing, as stated
+    use: str | None = None  # what the file is for, as stated
+    replaced_models: tuple[str, ...] = ()  # face models other than those that ship with visagist, as stated
     parent: bool = False  # whether the target is among the ingredients
     problems: tuple[str, ...] = ()  # reasons for the verdict "tampered", and other remarks
     sidecar: Path | None = None  # file that the credentials were read from, if not embedded
@@ -99,7 +102,13 @@ class Verification:
             lines.append(f"  actions    {', '.join(self.actions)}" + (" (synthetic)" if self.synthetic else ""))
         if self.model_sha256 is not None:
             lines.append(f"  model      {self.model_sha256}")
-        lines += [f"  consent    {consent}" for consent in self.consents]
+        for number, consent in enumerate(self.consents):
+            lines.append(f"  consent    {consent}")
+            if self.terms[number : number + 1] not in ((), ("",)):
+                lines.append(f"             {self.terms[number]}")
+        if self.use is not None:
+            lines.append(f"  use        {self.use}")
+        lines += [f"  replaced   {model}" for model in self.replaced_models]
         if self.actions:
             lines.append(f"  target     {'among the ingredients' if self.parent else 'none stated'}")
         if self.sidecar is not None:
@@ -156,6 +165,9 @@ def _combined(folder: Path, found: Sequence[Verification]) -> Verification:
         synthetic=any(one.synthetic for one in found),
         model_sha256=agreed("model_sha256", None),
         consents=agreed("consents", ()),
+        terms=agreed("terms", ()),
+        use=agreed("use", None),
+        replaced_models=agreed("replaced_models", ()),
         parent=all(one.parent for one in found),
         problems=agreed("problems", ()) if len(counts) == 1 else mixed,
         files=len(found),
@@ -246,6 +258,9 @@ def _verified(path: Path, reader: c2pa.Reader, known: dict[str, str], beside: Pa
         synthetic=any(_is_synthetic(action) for action in actions),
         model_sha256=next(iter(_hashes(stated.get("model_sha256"))), None),
         consents=_hashes(stated.get("consent_sha256")),
+        terms=_terms(stated),
+        use=_plain(stated["use"]) if isinstance(stated.get("use"), str) else None,
+        replaced_models=tuple(_plain(each) for each in _list(stated.get("replaced_models"))),
         parent=any(each.get("relationship") == "parentOf" for each in manifest.get("ingredients", [])),
         problems=problems,
         sidecar=beside,
@@ -279,6 +294,28 @@ def _hashes(value: Any) -> tuple[str, ...]:
     return tuple(each for each in (value if isinstance(value, list) else [value]) if _SHA256.fullmatch(str(each)))
 
 
+def _terms(stated: dict[str, Any]) -> tuple[str, ...]:
+    """The limits of each consent record, and whether they held; empty for a record without limits."""
+    signed_on, use = str(stated.get("signed_on", "")), stated.get("use")
+    found: list[str] = []
+    for each in _list(stated.get("consents")):
+        terms: dict[str, Any] = each if isinstance(each, dict) else {}
+        parts: list[str] = []
+        if isinstance(expires := terms.get("expires"), str):
+            held = "valid" if signed_on <= expires else "expired"  # both are ISO dates
+            parts.append(f"expires {expires}: {held} when signed on {signed_on or 'an unknown day'}")
+        if uses := [str(one) for one in _list(terms.get("uses"))]:
+            parts.append(f"uses {', '.join(uses)}: {'kept' if use in uses else 'not kept'}")
+        if targets := _list(terms.get("targets_sha256")):
+            parts.append(f"limited to {len(targets)} pieces of footage")
+        found.append(_plain("; ".join(parts)))
+    return tuple(found)
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _is_synthetic(action: dict[str, Any]) -> bool:
     return str(action.get("digitalSourceType", "")).rsplit("/", 1)[-1].lower() in (
         SYNTHETIC.rsplit("/", 1)[-1].lower(),
@@ -300,7 +337,7 @@ def _signer(reader: c2pa.Reader, label: str, manifest: dict[str, Any]) -> tuple[
         return None, name
     try:
         serial = x509.load_der_x509_certificate(certificate).serial_number
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None, name
     # only if it is the certificate that c2pa checked the signature with
     return (fingerprint(certificate) if str(serial) == info.get("cert_serial_number") else None), name

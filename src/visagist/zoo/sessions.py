@@ -110,6 +110,15 @@ def model_sha256(name: str) -> str:
     return _sha256_of(path, stat.st_size, stat.st_mtime_ns)
 
 
+def replaced_models() -> tuple[str, ...]:
+    """Name and SHA-256 of each model that the user has replaced.
+
+    Raises:
+        WeightsError: a replacement file is missing.
+    """
+    return tuple(f"{name} {model_sha256(name)}" for name in sorted(replacements()))
+
+
 @functools.cache
 def _sha256_of(path: Path, _size: int, _mtime_ns: int) -> str:
     return sha256(path)  # cached until size or time changes

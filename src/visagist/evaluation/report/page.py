@@ -28,7 +28,7 @@ from visagist.evaluation.report.curves import Line, curve_svg
 from visagist.evaluation.result import BASELINES, NOISE, Evaluation, Strip, grouped_flags
 from visagist.evaluation.thresholds import Standing, aim_text, bounds, standing
 from visagist.media import write_picture
-from visagist.provenance import Claim, Signer, sign
+from visagist.provenance import Claim, ConsentTerms, Signer, sign
 
 FOLDER = Path(__file__).parent
 MAX_SIDE = 320  # px of a picture on the page
@@ -150,7 +150,7 @@ def contact_sheet(strips: Sequence[Strip], provenance: Mapping[str, Any]) -> She
         pixels[y : y + side, x : x + 2 * side] = np.hstack([_fit(strip.target, side), _fit(strip.render, side)])
     hashes = [str(value) for value in (provenance.get("model_sha256"), *(provenance.get("consents") or ()))]
     model, *consents = [value if SHA256.fullmatch(value) else None for value in hashes]
-    claim = Claim(model, tuple(value for value in consents if value))
+    claim = Claim(model, tuple(ConsentTerms(value) for value in consents if value))
     signer = Signer.default()
     with tempfile.TemporaryDirectory(prefix="visagist-") as private:
         unsigned, signed = Path(private) / "unsigned.jpg", Path(private) / "sheet.jpg"

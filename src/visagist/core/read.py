@@ -1,0 +1,143 @@
+"""Readers with limits: what comes from a file is hostile until it is parsed.
+
+They open regular files only (a FIFO would block forever), check sizes before they allocate, and raise `ReadError`,
+which names the file. Callers add the remedy.
+"""
+
+import errno
+import json
+import os
+import re
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any, NoReturn
+
+from visagist.core.errors import ReadError
+
+MAX_TEXT = 64 << 20  # bytes of JSON, TOML and event logs
+MAX_DEPTH = 64  # of nested JSON arrays and objects, and of TOML arrays and tables
+MAX_DIGITS = 18  # of integers: all fit into 64 bits
+
+_NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+', re.DOTALL)
+
+
+def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytes:
+    """Contents of a regular file.
+
+    Args:
+        path: the file; links to regular files are followed.
+        limit: maximum size in bytes.
+
+    Raises:
+        ReadError: it is missing, unreadable, no regular file, or too large.
+    """
+    try:
+        # O_NONBLOCK: otherwise opening a FIFO waits for its other end.
+        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+            _check_regular(path, os.fstat(file.fileno()))
+            data = file.read(limit + 1)  # the size in its entry may be out of date
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if len(data) > limit:
+        raise ReadError(f"{path}: larger than {limit >> 20} MB, which no such file is")
+    return data
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path that a library will open is a regular file.
+
+    Raises:
+        ReadError: it is missing, or something else, such as a FIFO or a device.
+    """
+    try:
+        _check_regular(path, path.stat())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def read_text(path: Path, limit: int = MAX_TEXT) -> str:
+    """Contents of a UTF-8 file; errors as for `read_bytes`, and for other encodings."""
+    return _decoded(read_bytes(path, limit), path)
+
+
+def read_json(path: Path, limit: int = MAX_TEXT) -> Any:
+    """Contents of a JSON file; errors as for `read_bytes` and `parse_json`."""
+    return parse_json(read_bytes(path, limit), path)
+
+
+def read_toml(path: Path, limit: int = MAX_TEXT) -> dict[str, Any]:
+    """Contents of a TOML file; errors as for `read_bytes` and `parse_toml`."""
+    return parse_toml(read_bytes(path, limit), path)
+
+
+def parse_json(data: bytes | str, where: Path | str) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ReadError: it is not JSON, is nested too deeply, or has a number that is not finite or not of 64 bits; `where`
+            is named.
+    """
+    text = _decoded(data, where)
+    _check_depth(text, where)
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"{constant} is not a number")
+
+    def finite(digits: str) -> float:
+        value = float(digits)
+        return value if abs(value) != float("inf") else refuse(digits[:20])
+
+    try:
+        return json.loads(text, parse_constant=refuse, parse_int=_integer, parse_float=finite)
+    except ValueError as error:
+        raise ReadError(f"{where}: not valid JSON ({error})") from error
+
+
+def parse_toml(data: bytes | str, where: Path | str) -> dict[str, Any]:
+    """Parse TOML.
+
+    Raises:
+        ReadError: it is not TOML, or is nested too deeply; `where` is named.
+    """
+    text = _decoded(data, where)
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise ReadError(f"{where}: not valid TOML (nested too deeply)") from error
+    except ValueError as error:  # also of integers with thousands of digits
+        raise ReadError(f"{where}: not a TOML file ({error})") from error
+
+
+def _decoded(data: bytes | str, where: Path | str) -> str:
+    try:
+        return data if isinstance(data, str) else data.decode()
+    except UnicodeDecodeError as error:
+        raise ReadError(f"{where}: not UTF-8 text (byte {error.start})") from error
+
+
+def _check_depth(text: str, where: Path | str) -> None:
+    """Check the nesting before parsing, because Python's parser is recursive."""
+    depth = 0
+    for bracket in _NOT_BRACKETS.sub("", text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise ReadError(f"{where}: not valid JSON (nested too deeply)")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > MAX_DIGITS + 1:
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
+
+
+def _check_regular(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        raise ReadError(f"{path}: is {kinds.get(stat.S_IFMT(found.st_mode), 'a device')}, not a file")
+
+
+def _unreadable(path: Path, error: OSError) -> ReadError:
+    if error.errno == errno.ENOENT:
+        return ReadError(f"{path}: no such file")
+    return ReadError(f"{path}: cannot be read ({error.strerror})")
