@@ -1,11 +1,14 @@
 """Tensors in safetensors files, written atomically, with JSON notes in the header."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from visagist.core.errors import RunError
@@ -28,6 +31,16 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) 
             safetensors.torch.save_file(plain, temporary, {"visagist": json.dumps({"format": FORMAT, **notes})})
         except safetensors.SafetensorError as error:  # raised by safetensors on a full disk
             raise OSError(0, str(error), str(temporary)) from error
+
+
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, types, shapes and values, independent of the order."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def load_notes(path: Path, remedy: str = REMEDY) -> dict[str, Any]:

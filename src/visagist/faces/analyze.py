@@ -136,13 +136,14 @@ def describe(frame: Frame, options: AnalyzeOptions | None = None) -> list[Face]:
     return [_described(frame, Sighting(-1, mesh, np.nan, wants_embedding=True)) for mesh in meshes]
 
 
-def picture_embeddings(path: Path) -> list[np.ndarray]:
-    """The embeddings `(128,)` of the faces in a picture file, most confident first.
+def picture_embeddings(path: Path, *, packaged: bool = False) -> list[np.ndarray]:
+    """The embeddings `(128,)` of the faces in a picture file, most confident first; `packaged` as in `embed`.
 
     Raises:
         FootageError: the file is not a picture.
     """
-    return [face.embedding for face in describe(frame_from_rgb(read_picture(path))) if face.embedding is not None]
+    frame = frame_from_rgb(read_picture(path))
+    return [embed(frame, face.landmarks, packaged=packaged) for face in describe(frame)]
 
 
 def _described(frame: Frame, sighting: Sighting) -> Face:

@@ -32,6 +32,7 @@ from visagist.faces.subject import SHEET_NAME
 from visagist.faceset.extraction import Extraction, ExtractSummary
 from visagist.faceset.record import SUFFIXES, VERSION, Record, read_crop, read_record
 from visagist.media import frame_from_rgb
+from visagist.zoo.sessions import replacements
 
 INDEX = "index.parquet"
 LOAD_THREADS = 2
@@ -115,18 +116,19 @@ class Faceset:
         return tuple(sorted({record.footage_sha256 for record in self.records}))
 
     def centroid(self) -> NDArray[np.float32]:
-        """The subject's unit-length mean embedding `(128,)`, weighted by quality.
+        """The subject's unit-length mean embedding `(128,)` by the embedded SFace model, weighted by quality.
 
-        Computed from the records or, if none has an embedding, from a sample of the pictures.
+        Computed from the records, or from a sample of the pictures if no record has an embedding or the user has
+        replaced the model.
 
         Raises:
             FacesetError: a sampled crop is damaged.
         """
         vectors = [(record, np.array(record.embedding)) for record in self.records if record.embedding]
-        if not vectors:
+        if not vectors or "sface" in replacements():
             step = max(1, len(self) // CENTROID_CROPS)
             sample = [read_crop(path) for path in self.files[::step]]
-            vectors = [(r, embed(frame_from_rgb(pixels), np.array(r.landmarks))) for r, pixels in sample]
+            vectors = [(r, embed(frame_from_rgb(pixels), np.array(r.landmarks), packaged=True)) for r, pixels in sample]
         weights = [embedding_weight(np.array(r.pose), r.score, r.width, r.sharpness) for r, _ in vectors]
         return mean_embedding(np.stack([vector for _, vector in vectors]), np.array(weights))
 

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from visagist.core.files import write_atomic
 from visagist.core.types import StrPath
 from visagist.faces import FaceTable, picture_embeddings
 from visagist.media import Footage, Reader
-from visagist.models.bundle import TrainedNetwork
+from visagist.models.bundle import RETRAINED, TrainedNetwork
 from visagist.provenance import (
     Consent,
     ConsentTerms,
@@ -92,6 +93,15 @@ class Records:
             )
         # The hash of footage that shows several people does not say who of them agreed.
         self.check_source(set(origin.footage) if origin.is_alone else set(), origin.centroid)
+        for earlier in run.record.shown(person)[1:]:
+            try:
+                self.check_source(set(earlier.footage) if earlier.is_alone else set(), earlier.centroid)
+            except ConsentError as error:
+                raise ConsentError(
+                    f"{run.path}: its '{person}' started from weights that show someone else, and they were not "
+                    f"retrained since ({run.record.iteration} iterations, of which {RETRAINED} are needed without "
+                    f"--freeze); {error}"
+                ) from error
 
     def check_source(self, footage_sha256s: set[str], centroid: Sequence[float] | NDArray[np.floating]) -> None:
         """Check that the source's faces are those of its record.
@@ -132,7 +142,7 @@ def _check(record: Consent, path: Path, side: str, footage_sha256s: set[str], em
             path.parent,
             footage_sha256s=footage_sha256s,
             embedding=embedding if embedding.size else None,
-            embed=picture_embeddings,
+            embed=partial(picture_embeddings, packaged=True),
         )
     except ConsentError as error:
         raise ConsentError(f"{path} (--{side}-consent): {error}") from error

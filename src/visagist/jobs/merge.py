@@ -8,9 +8,13 @@ import functools
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from visagist import __version__
 from visagist.core.errors import ConfigError, FootageError, OutputError, RunError
@@ -19,10 +23,22 @@ from visagist.core.files import write_atomic
 from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
+from visagist.faces import Face
 from visagist.faces.analyze import face_models
 from visagist.faces.subject import check_reference
 from visagist.jobs.chunks import ChunkRenderer, Chunks
 from visagist.jobs.consent_checks import Records, check_footage, covered_by_hash
+from visagist.jobs.likeness import (
+    FIRST_FRAMES,
+    check_likeness,
+    known_people,
+    performer_embedding,
+    person_of,
+    predicted,
+    read_frames,
+    rendered,
+    sample_faces,
+)
 from visagist.jobs.output_paths import (
     check_output,
     clear_earlier_render,
@@ -37,7 +53,7 @@ from visagist.jobs.output_paths import (
 from visagist.jobs.performer import STEP, choose_performer, find_faces, performer_of
 from visagist.jobs.workspace import CHUNKS, SAFEGUARD, TABLES, create_folder, default_workspace
 from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, locked_folder
-from visagist.media import EncodeOptions, Footage, join, note_reading, probe_shot
+from visagist.media import EncodeOptions, Footage, join, note_reading, probe, probe_shot
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.pipeline import Untouched
 from visagist.models.bundle import TrainedNetwork
@@ -232,15 +248,24 @@ class _Job:
         if performer is not None:
             if self.network is None:
                 raise RunError(f"{target}: shows a face, but no run was given")
-            self.records.check_target(covered_by_hash(table, performer), table.identity_embedding(performer))
+            seen = performer_embedding(self.footage, table, performer, deinterlace=options.deinterlace)
+            self.records.check_target(covered_by_hash(table, performer), seen)
+        else:
+            seen = None
         self.records.check_valid(options.use, table.footage_sha256)
         check_footage(self.footage, table.footage_sha256, self.workspace / SAFEGUARD)
         first, last = frame_range(options.frames)
         last = table.frames - 1 if last is None else last
         _check_last(last, table.frames, self.footage, options.frames)
+        face_of = performer_of(table, performer, options)
+        check = self.likeness_check(seen, events)
+        if self.network is not None and performer is not None:
+            faces = sample_faces(first, min(last, first + FIRST_FRAMES - 1), face_of)
+            frames = read_frames(self.footage, faces, seek=not table.lost, deinterlace=options.deinterlace)
+            check(predicted(frames, faces, self.network, options), str(self.network.path))
         renderer = ChunkRenderer(
             footage=self.footage,
-            face_of=performer_of(table, performer, options),
+            face_of=face_of,
             predictor=self.network,
             options=options,
             encoding=self.encoding,
@@ -248,7 +273,19 @@ class _Job:
             # If frames are lost, only sequential reading numbers frames as in the table.
             seek=not table.lost,
         )
-        return self.seal(renderer.render(first, last, events), signer, events)
+        return self.seal(renderer.render(first, last, events), signer, face_of, check, events)
+
+    def likeness_check(
+        self, performer: NDArray[np.floating] | None, events: EventCallback
+    ) -> Callable[[NDArray[np.floating] | None, str], None]:
+        """`likeness.check_likeness` with everybody whose face this render could show."""
+        if self.network is None:
+            return lambda shown, what: None
+        subject, path = self.options.subject, self.records.source_path
+        person = person_of(self.records.source, path, self.network, subject)
+        folders = (self.workspace, path.parent, self.records.target_path.parent)
+        others = known_people(self.network, subject, path, folders)
+        return lambda shown, what: check_likeness(shown, person, others, performer, what, events)
 
     def finished(self) -> Render | None:
         """The result of a finished merge, whose report (written last) matches the key and all files."""
@@ -263,7 +300,14 @@ class _Job:
         untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
         return Render(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
 
-    def seal(self, chunks: Chunks, signer: Signer, events: EventCallback) -> Render:
+    def seal(
+        self,
+        chunks: Chunks,
+        signer: Signer,
+        face_of: Callable[[int], Face | str],
+        check: Callable[[NDArray[np.floating] | None, str], None],
+        events: EventCallback,
+    ) -> Render:
         """Join, sign and rename; then write mattes, call and report, and delete the chunks."""
         matte = self.options.matte
         excerpt = (chunks.first, chunks.last) if self.options.frames is not None else None
@@ -272,6 +316,10 @@ class _Job:
             joined = join(chunks.files, unsigned, self.footage, self.encoding, frames=excerpt)
             for note in joined.notes:
                 events(Note(STEP, note))
+            untouched = {entry.frame for entry in chunks.untouched}
+            faces = sample_faces(chunks.first, chunks.last, lambda i: "untouched" if i in untouched else face_of(i))
+            sampled = read_frames(probe(unsigned), [i - chunks.first for i in faces], seek=True, deinterlace=False)
+            check(rendered(sampled, list(faces.values())), str(self.output))
             files = [self.output if file == unsigned else self.output / file.name for file in joined.files]
             names = {self.output: [file.name for file in files]} if is_folder(self.output) else {}
             names |= {matte: [file.name for file in chunks.mattes]} if matte is not None else {}
@@ -292,15 +340,15 @@ class _Job:
         if matte is not None:
             for file in chunks.mattes:
                 write_atomic(matte / file.name, file.read_bytes())
-        untouched = tuple(chunks.untouched)
-        render = Render(self.output, joined.frames, untouched, joined.notes, signer.fingerprint)
+        left = tuple(chunks.untouched)
+        render = Render(self.output, joined.frames, left, joined.notes, signer.fingerprint)
         save_call(self.output.with_name(self.output.name + ".toml"), self.call)
         report = {
             "key": self.key,
             "files": stamps([*files, *map(sidecar, files)]),
             "matte": stamps(matte / file.name for file in chunks.mattes) if matte is not None else {},
             "frames": render.frames,
-            "untouched": [asdict(entry) for entry in untouched],
+            "untouched": [asdict(entry) for entry in left],
             "notes": list(render.notes),
             "fingerprint": render.fingerprint,
         }

@@ -20,6 +20,7 @@ from visagist.core.types import StrPath
 from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe
 from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.jobs.consent_checks import Records, covered_by_hash
+from visagist.jobs.likeness import check_likeness, known_people, performer_embedding, person_of, predicted, sample_faces
 from visagist.jobs.merge import check_morph
 from visagist.jobs.output_paths import check_output, input_files, report_path, stamps
 from visagist.jobs.performer import choose_performer, known_faces, performer_of
@@ -130,10 +131,25 @@ def preview(
         covered = covered_by_hash(whole, performer)
     else:
         covered = _covered_unseen(table.footage_sha256, trained, target, records)
-    records.check_target(covered, table.identity_embedding(performer))
+    seen = performer_embedding(footage, table, performer, deinterlace=options.deinterlace)
+    records.check_target(covered, seen)
     records.check_valid(options.use, table.footage_sha256)
     for frame in shown:  # as stills: chosen frames must not be outvoted by others
         inspect_footage([frame], f"{target}, frame {frame.index}")
+    sampled = sample_faces(wanted[0], wanted[-1], lambda index: faces.get(index, "not shown"))
+    check_likeness(
+        predicted([frame for frame in shown if frame.index in sampled], sampled, trained, options),
+        person_of(records.source, records.source_path, trained, options.subject),
+        known_people(
+            trained,
+            options.subject,
+            records.source_path,
+            (workspace, records.source_path.parent, records.target_path.parent),
+        ),
+        seen,
+        str(trained.path),
+        events,
+    )
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
     create_folder(output.parent)

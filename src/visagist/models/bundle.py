@@ -3,6 +3,7 @@
 The record is part of the file, so that weights copied elsewhere still identify the subjects they reproduce.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from torch import Tensor
 from visagist.core.device import Compute, select_device
 from visagist.core.errors import RunError
 from visagist.core.settings import Settings
-from visagist.core.tensors import load_hashed, load_notes, save_tensors
+from visagist.core.tensors import load_hashed, load_notes, save_tensors, tensors_sha256
 from visagist.core.types import Coverage, StrPath
 from visagist.models import Swapper, create
 
 WEIGHTS = "weights.safetensors"  # in a run's folder
-FORMAT = 2  # of the record; format 1 had none
+FORMAT = 3  # of the record; only the bases that ship with the package, which have a hash of their own, may have 2
+BASE_FORMAT = 2
+RETRAINED = 1000  # iterations after which trained weights show their own subject, not that of the run they started from
 
 
 class Origin(Settings):
@@ -39,6 +42,7 @@ class Ancestor(Settings):
 
     weights_sha256: str
     identities: tuple[str, ...]  # that the network can predict
+    shown: dict[str, tuple[Origin, ...]] = Field(default_factory=dict)  # people that each identity's weights may show
     footage: tuple[str, ...] = ()  # SHA-256 of all footage that the run and its ancestors were trained on
 
 
@@ -52,7 +56,21 @@ class NetworkRecord(Settings):
     identities: tuple[str, ...]  # the source first, the target second
     origins: dict[str, Origin]  # by identity
     ancestor: Ancestor | None = None
+    retrained: tuple[str, ...] = ()  # identities whose weights no longer show the people of the ancestor
     iteration: int  # training iteration of the weights
+    weights_sha256: str = ""  # of the tensors, see `tensors_sha256`
+
+    def shown(self, identity: str) -> tuple[Origin, ...]:
+        """The people that an identity's weights may show: its own first, then those of the runs it started from.
+
+        An identity starts from the ancestor's weights of the same name, or else of its last identity. Pools of many
+        people, as in a pretraining, show nobody in particular and are left out.
+        """
+        inherited: tuple[Origin, ...] = ()
+        if self.ancestor is not None and identity not in self.retrained:
+            known = self.ancestor.identities
+            inherited = self.ancestor.shown.get(identity if identity in known else known[-1], ())
+        return tuple(origin for origin in (self.origins[identity], *inherited) if origin.people == 1)
 
 
 def save_network(path: Path, tensors: dict[str, Tensor], record: NetworkRecord) -> None:
@@ -61,7 +79,23 @@ def save_network(path: Path, tensors: dict[str, Tensor], record: NetworkRecord) 
     Raises:
         OutputError: the file cannot be written, or the disk is full.
     """
+    record = record.model_copy(update={"weights_sha256": tensors_sha256(tensors)})
     save_tensors(path, tensors, {"record_format": FORMAT, "record": record.model_dump(mode="json", exclude_none=True)})
+
+
+def check_weights(tensors: Mapping[str, Tensor], record: NetworkRecord, file: Path) -> None:
+    """Check that tensors are those that a record describes, and finite.
+
+    Raises:
+        RunError: they are not.
+    """
+    if tensors_sha256(tensors) != record.weights_sha256:
+        raise RunError(
+            f"{file}: its weights are not those that its record describes; delete it and run `visagist train` again, "
+            "which restores it from the checkpoint of its run"
+        )
+    if bad := [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]:
+        raise RunError(f"{file}: weights that are not finite numbers ({bad[0]}); go back with `visagist rewind`")
 
 
 def read_record(path: StrPath) -> NetworkRecord:
@@ -95,7 +129,7 @@ def weights_file(path: StrPath) -> Path:
 
 def _record(notes: dict[str, Any], file: Path) -> NetworkRecord:
     found = notes.get("record_format", notes.get("format"))
-    if found != FORMAT:
+    if found not in (FORMAT, BASE_FORMAT):
         raise RunError(
             f"{file}: weights format {found}, this visagist reads {FORMAT}; train into another run "
             "folder (for a swap: another --workspace), or use the visagist that wrote them"
@@ -137,6 +171,12 @@ class TrainedNetwork:
         compute = select_device(device)
         tensors, notes, digest = load_hashed(file)
         record = _record(notes, file)
+        if not record.weights_sha256:
+            raise RunError(
+                f"{file}: has no hash of its weights, as written by earlier versions of visagist; train into another "
+                "run folder (for a swap: another --workspace)"
+            )
+        check_weights(tensors, record, file)
         network = create(record.architecture, record.identities, **record.config)
         try:
             network.load_state_dict(tensors)

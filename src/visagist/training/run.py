@@ -27,6 +27,7 @@ from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, Origin, sav
 from visagist.training.checkpoint import listed, saved_iterations
 from visagist.training.config import TrainOptions
 from visagist.training.schedule import Plan
+from visagist.training.warm_start import retrained
 
 FORMAT = 2
 RECORD, EVENTS, LOCK = "run.toml", "events.jsonl", "train.lock"
@@ -133,6 +134,7 @@ def save_weights(run: Path, average: Mapping[str, Tensor], record: RunRecord, it
         identities=record.identities,
         origins=record.origins,
         ancestor=record.ancestor,
+        retrained=retrained(options, record.identities, iteration) if record.ancestor else (),
         iteration=iteration,
     )
     save_network(run / WEIGHTS, dict(average), network)

@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from visagist.core.errors import ConfigError, RunError, WeightsError
 from visagist.core.tensors import load_hashed
-from visagist.models import Swapper, configure
-from visagist.models.bundle import Ancestor, NetworkRecord, read_record, weights_file
+from visagist.models import Swapper, configure, create
+from visagist.models.bundle import RETRAINED, Ancestor, NetworkRecord, check_weights, read_record, weights_file
 from visagist.training.config import TrainOptions, plain
 
 BASE_FOLDER = Path(__file__).parent / "base"
@@ -61,10 +62,16 @@ def start_from(source: Path, options: TrainOptions) -> Start:
     earlier = record.ancestor.footage if record.ancestor else ()
     footage = {name: None for origin in record.origins.values() for name in origin.footage}
     weights, _, digest = load_hashed(weights_file(source))
-    if record.identities == (BASE,) and digest != BASES.get(source.stem):
-        raise WeightsError(f"{source}: not the base that ships with visagist; reinstall visagist")
+    if record.identities == (BASE,):
+        if digest != BASES.get(source.stem):
+            raise WeightsError(f"{source}: not the base that ships with visagist; reinstall visagist")
+    else:
+        check_weights(weights, record, weights_file(source))
     made = Ancestor(
-        weights_sha256=digest, identities=record.identities, footage=tuple(dict.fromkeys([*earlier, *footage]))
+        weights_sha256=digest,
+        identities=record.identities,
+        shown={name: record.shown(name) for name in record.identities},
+        footage=tuple(dict.fromkeys([*earlier, *footage])),
     )
     return Start(made, weights)
 
@@ -130,6 +137,26 @@ def take_over(network: Swapper, weights: Mapping[str, Tensor], identities: tuple
     except RuntimeError as error:
         raise RunError(f"the initial weights do not fit this network ({error})") from error
     return tuple(name for name in network.identities if name not in identities)
+
+
+def retrained(options: TrainOptions, identities: tuple[str, ...], iteration: int) -> tuple[str, ...]:
+    """Identities whose weights no longer show the people of the run that this one started from.
+
+    They are those with weights of their own that are all trained, or, in architectures where an identity has none,
+    those of a network whose shared weights are all trained; for `RETRAINED` iterations in either case.
+    """
+    if iteration < RETRAINED:
+        return ()
+    with torch.device("meta"):
+        network = create(options.model, identities, **options.settings)
+    kept = frozen(network, options.freeze) if options.freeze else frozenset[str]()
+    owners = {name: network.owner_of(name) for name, _ in network.named_parameters()}
+
+    def is_trained(identity: str) -> bool:
+        own = {name for name, owner in owners.items() if owner == identity}
+        return kept.isdisjoint(own or (name for name, owner in owners.items() if owner is None))
+
+    return tuple(name for name in identities if is_trained(name))
 
 
 def _counterpart(weight: str, owner: str, identities: tuple[str, ...]) -> str:

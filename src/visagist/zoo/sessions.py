@@ -136,6 +136,8 @@ def session(name: str, threads: int = 1, *, packaged: bool = False) -> onnxrunti
     Raises:
         WeightsError: the file is missing, altered, unreadable, or has other inputs.
     """
+    if packaged and name not in replacements():
+        return session(name, threads)
     path = locate(name, packaged=packaged)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = min(threads, os.cpu_count() or 1)
