@@ -11,7 +11,7 @@ from visagist.models import ARCHITECTURES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-CONSENT = ("consent new", "consent show", "consent trust", "consent signers", "consent untrust")
+CONSENT = ("consent new", "consent show", "consent trust", "consent signers", "consent untrust", "consent revoke")
 FOREIGN = {"--nproc-per-node", "--nnodes", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id", "--max-restarts"}
 FOREIGN |= {"--local-ranks-filter", "--gpus", "--force-reinstall"}  # of torchrun, docker and pip
 

@@ -20,7 +20,7 @@ from visagist.models import ARCHITECTURES, settings_schema
 from visagist.training import TrainOptions
 from visagist.training.augment import Augmentation
 
-CONSENT = ("new", "show", "trust", "signers", "untrust")
+CONSENT = ("new", "show", "trust", "signers", "untrust", "revoke")
 ALL = [*COMMANDS, *(f"consent {name}" for name in CONSENT)]
 WIDTH = 100  # columns
 

@@ -157,7 +157,7 @@ def test_a_refused_file_leaves_no_output(tmp_path: Path, target: Path, claim: Cl
     with pytest.raises(CredentialsError, match=r"render\.mp4"):
         sign(unsigned, tmp_path / "out" / "render.mp4", claim, target, signer)
     assert unsigned.exists()
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not list(tmp_path.rglob("*render*"))
 
 
 def test_a_file_is_not_signed_onto_itself(tmp_path: Path, write: Write, signer: Signer) -> None:

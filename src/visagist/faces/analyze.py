@@ -20,6 +20,7 @@ from pydantic import Field, FiniteFloat
 
 from visagist.core.errors import FootageError
 from visagist.core.events import EventCallback, Progress, silent
+from visagist.core.files import sweep
 from visagist.core.settings import Settings
 from visagist.core.types import StrPath
 from visagist.faces.align import align
@@ -84,8 +85,7 @@ def analyze(
     result = _build_table(faces, metadata, options.every, are_photos=footage.kind == "photos")
     result.save(table)
     shutil.rmtree(parts, ignore_errors=True)
-    for torn in table.parent.glob(f".{table.stem}.*.part.*"):
-        torn.unlink()  # left by a killed process
+    sweep(table.parent, table.stem[:80])
     return result
 
 
@@ -221,16 +221,21 @@ def _analyze_frames(
 
 
 def _resume(parts: Path, key: dict[str, Any]) -> tuple[list[Face], TrackerState, int]:
-    """Faces, tracker state and frame count from saved parts; parts with a different key are deleted."""
+    """Faces, tracker state and frame count from saved parts; parts of another analysis are deleted."""
     faces: list[Face] = []
     state, frames = TrackerState(), 0
-    for path in sorted(parts.glob("*.parquet")) if parts.is_dir() else []:
-        found, metadata = read_faces(path)
+    sweep(parts)
+    for path in sorted(parts.glob("*.parquet")):
+        try:
+            found, metadata = read_faces(path)
+            state_then = TrackerState.from_plain(metadata["state"])
+        except (FootageError, ValueError, TypeError, LookupError):
+            break  # damaged: this part and those after it are made again
         if not key.items() <= metadata.items() or metadata["frames"] != frames + PART_FRAMES:
             shutil.rmtree(parts)
             return [], TrackerState(), 0
         faces.extend(found)
-        state, frames = TrackerState.from_plain(metadata["state"]), metadata["frames"]
+        state, frames = state_then, metadata["frames"]
     return faces, state, frames
 
 

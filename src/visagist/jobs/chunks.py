@@ -1,8 +1,8 @@
 """Rendering in chunks, so that an interrupted merge can continue.
 
-A chunk ends at a fixed frame number and exists only when it is complete, together with its mattes and a JSON file that
-lists untouched frames. Chunks are unsigned and therefore private to the workspace; they are deleted once the signed
-render exists.
+A chunk ends at a fixed frame number. It counts once its note exists, a JSON file with its number of frames, its SHA-256
+and its untouched frames; one that does not match its note is rendered again. Chunks are unsigned and therefore private
+to the workspace; they are deleted once the signed render exists.
 """
 
 import json
@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
+from visagist.core.errors import OutputError, ReadError
 from visagist.core.events import EventCallback, Progress
-from visagist.core.files import write_atomic
+from visagist.core.files import sha256, write_atomic
+from visagist.core.read import read_json
 from visagist.faces import Face
 from visagist.jobs.matte import matte_name, write_matte
 from visagist.media import ChunkWriter, EncodeOptions, Footage, Reader
@@ -31,6 +35,14 @@ class Chunks:
     files: list[Path]  # in order
     mattes: list[Path]  # one per frame; empty if not requested
     untouched: list[Untouched]
+
+
+class _Note(BaseModel):
+    """The JSON file beside a chunk."""
+
+    frames: int
+    sha256: str
+    untouched: tuple[Untouched, ...]
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class ChunkRenderer:
             OutputError: the folder cannot be written.
         """
         bounds = _bounds(first, last)
-        missing = [start for start, _ in bounds if not self._chunk(start).exists()]
+        missing = [start for start, end in bounds if self._note(start, end) is None]
         done = sum(end - start + 1 for start, end in bounds if start not in missing)
         total = last - first + 1
         if done:
@@ -69,12 +81,15 @@ class ChunkRenderer:
                         done += 1
                         events(Progress("merge", done, total))
                     chunk_start = ends[chunk_start] + 1
+        untouched: list[Untouched] = []
+        for start, end in bounds:
+            note = self._note(start, end)
+            if note is None:
+                raise OutputError(
+                    f"{self._chunk(start)}: was changed or deleted while the merge was running; run it again"
+                )
+            untouched += note.untouched
         files = [self._chunk(start) for start, _ in bounds]
-        untouched = [
-            Untouched(entry["frame"], entry["reason"])
-            for file in files
-            for entry in json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        ]
         with_matte = range(first, last + 1) if self.options.matte is not None else ()
         mattes = [self.folder / MATTES / matte_name(number) for number in with_matte]
         return Chunks(first, last, files, mattes, untouched)
@@ -93,8 +108,20 @@ class ChunkRenderer:
                 yield item.frame.index
                 if item.frame.index == end:
                     break
-            # Written before the chunk is renamed, so that an existing chunk always has its list and its mattes.
-            write_atomic(path.with_suffix(".json"), json.dumps(untouched))
+        # After the chunk, whose hash it states.
+        note = {"frames": end - start + 1, "sha256": sha256(path), "untouched": untouched}
+        write_atomic(path.with_suffix(".json"), json.dumps(note))
+
+    def _note(self, start: int, end: int) -> "_Note | None":
+        """The note of a finished chunk; None if the chunk, its note or its mattes are missing or do not match."""
+        path = self._chunk(start)
+        try:
+            note = _Note.model_validate(read_json(path.with_suffix(".json")))
+            is_whole = note.frames == end - start + 1 and note.sha256 == sha256(path)
+        except (ReadError, ValidationError, OSError):
+            return None
+        mattes = range(start, end + 1) if self.options.matte is not None else ()
+        return note if is_whole and all((self.folder / MATTES / matte_name(i)).is_file() for i in mattes) else None
 
     def _chunk(self, start: int) -> Path:
         return self.folder / f"chunk-{start:08d}.nut"

@@ -17,6 +17,7 @@ from pydantic import Field, FiniteFloat
 
 from visagist.core.errors import DamagedError, FacesetError, NoFaceError, SeveralError
 from visagist.core.events import EventCallback, Note, Progress, Result, Warned, silent
+from visagist.core.files import sweep, sync
 from visagist.core.locks import lock
 from visagist.core.options import combine
 from visagist.core.settings import Settings, save_call, shown
@@ -201,13 +202,13 @@ def _extract(
     given = [str(clip.path.absolute()) for clip in clips]
     save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
     Extraction(key, None).save(faceset)
-    for torn in faceset.glob(".*.part.*"):
-        torn.unlink()  # left by a killed call
+    sweep(faceset)
     jobs = [
         partial(_crop, clip, table, hashes, kept, faceset, options)
         for clip, table, hashes, kept in zip(clips, found, photos, chosen, strict=True)
     ]
     written = run_together(jobs, [len(kept) for kept in chosen], events)
+    sync(faceset)
     if any(left_out.values()):
         events(Note(STEP, f"left out: {listed_reasons(left_out)}"))
     frames = sum(table.frames for table in found)

@@ -40,6 +40,7 @@ from visagist.jobs.likeness import (
     sample_faces,
 )
 from visagist.jobs.output_paths import (
+    Report,
     check_output,
     clear_earlier_render,
     input_files,
@@ -290,15 +291,14 @@ class _Job:
     def finished(self) -> Render | None:
         """The result of a finished merge, whose report (written last) matches the key and all files."""
         found = read_report(self.output)
-        if found.get("key") != self.key:
+        if found.key != self.key:
             return None
-        if not is_intact(self.output if is_folder(self.output) else self.output.parent, found.get("files", {})):
+        if not is_intact(self.output if is_folder(self.output) else self.output.parent, found.files):
             return None
-        if self.options.matte is not None and not is_intact(self.options.matte, found.get("matte", {})):
+        if self.options.matte is not None and not is_intact(self.options.matte, found.matte):
             return None
         clear(self.place)  # of a process killed between writing the report and cleaning up
-        untouched = tuple(Untouched(entry["frame"], entry["reason"]) for entry in found["untouched"])
-        return Render(self.output, found["frames"], untouched, tuple(found["notes"]), found["fingerprint"])
+        return Render(self.output, found.frames, found.untouched, found.notes, found.fingerprint)
 
     def seal(
         self,
@@ -314,6 +314,11 @@ class _Job:
         unsigned = self.folder / f"joined{self.output.suffix}"
         try:
             joined = join(chunks.files, unsigned, self.footage, self.encoding, frames=excerpt)
+            if joined.frames != chunks.last - chunks.first + 1:
+                raise OutputError(
+                    f"{self.folder}: holds {joined.frames} frames, but {chunks.last - chunks.first + 1} were rendered; "
+                    "delete it and run the merge again"
+                )
             for note in joined.notes:
                 events(Note(STEP, note))
             untouched = {entry.frame for entry in chunks.untouched}
@@ -343,16 +348,16 @@ class _Job:
         left = tuple(chunks.untouched)
         render = Render(self.output, joined.frames, left, joined.notes, signer.fingerprint)
         save_call(self.output.with_name(self.output.name + ".toml"), self.call)
-        report = {
-            "key": self.key,
-            "files": stamps([*files, *map(sidecar, files)]),
-            "matte": stamps(matte / file.name for file in chunks.mattes) if matte is not None else {},
-            "frames": render.frames,
-            "untouched": [asdict(entry) for entry in left],
-            "notes": list(render.notes),
-            "fingerprint": render.fingerprint,
-        }
-        write_atomic(report_path(self.output), json.dumps(report, indent=1))
+        report = Report(
+            key=self.key,
+            files=stamps([*files, *map(sidecar, files)]),
+            matte=stamps(matte / file.name for file in chunks.mattes) if matte is not None else {},
+            frames=render.frames,
+            untouched=left,
+            notes=render.notes,
+            fingerprint=render.fingerprint,
+        )
+        write_atomic(report_path(self.output), report.model_dump_json(indent=1))
         clear(self.place)
         clear_abandoned(self.place.parent)
         events(Result(STEP, self.output))

@@ -8,18 +8,23 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from visagist.core.errors import OutputError
-from visagist.core.files import write_atomic
+from pydantic import Field, TypeAdapter, ValidationError
+
+from visagist.core.errors import OutputError, ReadError
+from visagist.core.files import sweep, write_atomic
+from visagist.core.read import read_json
+from visagist.core.settings import Settings
 from visagist.jobs.consent_checks import Records
 from visagist.jobs.workspace import CHUNKS, check_name
 from visagist.media import Footage
 from visagist.media.sequence import IMAGE_SUFFIXES
+from visagist.merging.pipeline import Untouched
 from visagist.provenance import sidecar
 
 NOTE = "writing.json"  # beside the chunks: names of files being written, by folder
-Stamps = dict[str, list[int]]
+Stamps = dict[str, tuple[int, int]]
+_NOTE = TypeAdapter(dict[str, list[str]])
 
 
 def check_output(output: Path, matte: Path | None, workspace: Path, inputs: Sequence[Path]) -> None:
@@ -94,11 +99,12 @@ def clear_earlier_render(output: Path, matte: Path | None, chunks: Path, names: 
     _own_file(output, chunks.parent)
     note = {_key(folder): sorted({*names[folder], *(file.name for file in old[folder])}) for folder in names}
     if not is_folder(output):
+        sweep(output.parent, output.stem[:80])
         note[_key(output.parent)] = [*note.get(_key(output.parent), []), output.name]
     write_atomic(chunks / NOTE, json.dumps(note))
     for folder, files in old.items():
-        torn = [*folder.glob(".*.part.png"), *folder.glob(".*.part.exr")]  # left by a killed merge
-        for file in (*files, *torn):
+        sweep(folder)
+        for file in files:
             try:
                 sidecar(file).unlink(missing_ok=True)
                 file.unlink()
@@ -109,7 +115,7 @@ def clear_earlier_render(output: Path, matte: Path | None, chunks: Path, names: 
 def stamps(files: Iterable[Path]) -> Stamps:
     """Size and modification time of existing files, by name."""
     found = {file.name: file.stat() for file in files if file.is_file()}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
 def is_intact(folder: Path, stamped: Stamps) -> bool:
@@ -127,13 +133,24 @@ def report_path(output: Path) -> Path:
     return output.with_name(output.name + ".json")
 
 
-def read_report(output: Path) -> dict[str, Any]:
+class Report(Settings):
+    """The file beside a render or preview: what was written, and with which result."""
+
+    key: str = ""  # identifies everything that determines the render
+    files: Stamps = Field(default_factory=dict)
+    matte: Stamps = Field(default_factory=dict)
+    frames: int = 0
+    untouched: tuple[Untouched, ...] = ()
+    notes: tuple[str, ...] = ()
+    fingerprint: str = ""
+
+
+def read_report(output: Path) -> Report:
     """The report beside a render; empty if there is none or the file is not a report."""
     try:
-        found = json.loads(report_path(output).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        return Report.model_validate(read_json(report_path(output)))
+    except (ReadError, ValidationError):
+        return Report()
 
 
 def unfinished_folder(workspace: Path, output: Path) -> Path:
@@ -144,7 +161,8 @@ def unfinished_folder(workspace: Path, output: Path) -> Path:
 def _own_pictures(folder: Path, option: str, output: Path, place: Path) -> list[Path]:
     """The pictures in a folder; raises `OutputError` unless all are unchanged since earlier merges of this output."""
     pictures = [file for file in sorted(folder.iterdir()) if _is_picture(file)] if folder.is_dir() else []
-    stamped = read_report(output).get("matte" if option == "--matte" else "files", {})
+    report = read_report(output)
+    stamped = report.matte if option == "--matte" else report.files
     begun = _noted(place, folder)
     foreign = [file for file in pictures if not _is_own(file, stamped, begun)]
     if foreign:
@@ -158,7 +176,7 @@ def _own_pictures(folder: Path, option: str, output: Path, place: Path) -> list[
 
 def _own_file(output: Path, place: Path) -> None:
     """Raise `OutputError` if the output exists and is not an unchanged earlier render."""
-    if output.is_file() and not _is_own(output, read_report(output).get("files", {}), _noted(place, output.parent)):
+    if output.is_file() and not _is_own(output, read_report(output).files, _noted(place, output.parent)):
         raise OutputError(
             f"{output}: already exists, and no earlier merge wrote it in this form; move it away, or choose another "
             "--output"
@@ -176,8 +194,13 @@ def _is_own(file: Path, stamped: Stamps, begun: set[str]) -> bool:
 
 def _noted(place: Path, folder: Path) -> set[str]:
     """Names of pictures in a folder that killed merges of one output had begun to write."""
-    notes = [json.loads(note.read_text(encoding="utf-8")) for note in place.glob(f"*/{NOTE}")]
-    return {name for note in notes for name in note.get(_key(folder), [])}
+    found: set[str] = set()
+    for path in place.glob(f"*/{NOTE}"):
+        try:
+            found |= set(_NOTE.validate_python(read_json(path)).get(_key(folder), ()))
+        except (ReadError, ValidationError):
+            continue  # then the user must move away what the killed merge has written
+    return found
 
 
 def _key(folder: Path) -> str:

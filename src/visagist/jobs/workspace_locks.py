@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from visagist.core.errors import OutputError
+from visagist.core.files import sweep
 from visagist.core.locks import lock
 
 ABANDONED_S = 7 * 24 * 3600.0  # time without any change
@@ -38,7 +39,9 @@ def locked_folder(folder: Path, output: Path) -> Iterator[None]:
         ) from error
     with mine:
         try:
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            folder.chmod(0o700)  # unsigned pictures are for nobody else
+            sweep(folder.parent)
         except OSError as error:
             raise OutputError(f"{folder}: cannot be created ({error.strerror}); choose another --workspace") from error
         try:

@@ -9,7 +9,9 @@ Signing works offline, without a timestamp authority. Files are streamed and may
 """
 
 import datetime
+import errno
 import io
+import os
 import re
 import shutil
 import tempfile
@@ -23,7 +25,7 @@ from typing import Any, BinaryIO, Self
 import c2pa
 
 from visagist.core.errors import CredentialsError, OutputError
-from visagist.core.files import atomic
+from visagist.core.files import atomic, sync, write_atomic
 from visagist.provenance.signer import Signer
 
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -161,8 +163,10 @@ class Stamp:
         if output.exists() and unsigned.samefile(output):
             raise CredentialsError(f"{output}: an unsigned file must not have the final name; choose another one")
         _check_room(unsigned, output)
+        # Beside the unsigned file, which is in a private folder: whatever a kill leaves elsewhere must be signed.
+        signed = unsigned.with_name(f"signed-{unsigned.name}")
         try:
-            with c2pa.Builder(self._manifest, context=self._context) as builder, atomic(output) as signed:
+            with c2pa.Builder(self._manifest, context=self._context) as builder:
                 if self._ingredient is not None:
                     builder.add_ingredient_from_archive(io.BytesIO(self._ingredient))
                 if suffix in EMBEDS:
@@ -170,10 +174,16 @@ class Stamp:
                 else:
                     builder.set_no_embed()
                     manifest = self._write(builder, SIDECARS[suffix], unsigned, signed)
-                    with atomic(sidecar(output)) as beside:
-                        beside.write_bytes(manifest)
+                    write_atomic(sidecar(output), manifest)
+            _publish(signed, output)
         except c2pa.C2paError as error:
             raise CredentialsError(f"{output}: cannot be signed ({error})") from error
+        except OSError as error:
+            raise OutputError(
+                f"{output}: cannot be written ({error.strerror}); free space or choose another place"
+            ) from error
+        finally:
+            signed.unlink(missing_ok=True)
         unsigned.unlink()
         return output
 
@@ -228,6 +238,21 @@ def sign(unsigned: Path, output: Path, claim: Claim, parent: Path | None, signer
     """
     with Stamp(claim, parent, signer) as stamp:
         return stamp.sign(unsigned, output)
+
+
+def _publish(signed: Path, output: Path) -> None:
+    """Move a signed file to its name; across file systems by a copy that is complete before it gets the name."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with signed.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        signed.replace(output)
+        sync(output.parent)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with atomic(output) as copy:
+            shutil.copyfile(signed, copy)
 
 
 def sidecar(path: Path) -> Path:

@@ -9,18 +9,21 @@ run/
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import Timeout
+from pydantic import BaseModel, ValidationError
 from torch import Tensor
 
-from visagist.core.errors import OutputError, RunError
+from visagist.core.errors import OutputError, ReadError, RunError
 from visagist.core.events import Event, EventCallback, Progress, as_json
 from visagist.core.locks import lock
+from visagist.core.read import read_bytes
 from visagist.core.settings import Settings, read_toml
 from visagist.models import configure
 from visagist.models.bundle import WEIGHTS, Ancestor, NetworkRecord, Origin, save_network
@@ -33,6 +36,7 @@ FORMAT = 2
 RECORD, EVENTS, LOCK = "run.toml", "events.jsonl", "train.lock"
 CHECKPOINTS, PREVIEWS = "checkpoints", "previews"
 STEP = "train"
+MAX_LOG = 1 << 30  # bytes of events.jsonl
 VALIDATION = "validation"  # step of events with validation metrics
 
 
@@ -187,11 +191,11 @@ def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
     """Append `events`, except progress, to the run's log as well."""
     with _output_errors(run / EVENTS):
         run.mkdir(parents=True, exist_ok=True)
-        file = (run / EVENTS).open("a+", encoding="utf-8")
+        file = (run / EVENTS).open("ab+")
 
     def write(line: str) -> None:
         with _output_errors(run / EVENTS):
-            file.write(line)
+            file.write(line.encode())
             file.flush()
 
     def emit(event: Event) -> None:
@@ -200,9 +204,10 @@ def logged(events: EventCallback, run: Path) -> Iterator[EventCallback]:
         events(event)
 
     with file:
-        file.seek(0)
-        if (before := file.read()) and not before.endswith("\n"):
-            write("\n")  # end a line that a crash has cut short
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                write("\n")  # end a line that a crash has cut short
         yield emit
 
 
@@ -214,23 +219,35 @@ def _output_errors(path: Path) -> Iterator[None]:
         raise OutputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
+class _Metric(BaseModel):
+    """The line of a metric event."""
+
+    event: Literal["metric"]
+    step: str
+    iteration: int
+    values: dict[str, float]
+
+
 def logged_validations(run: Path, until: int) -> dict[int, dict[str, float]]:
     """Validation metrics by iteration, up to `until`, from the run's log.
 
-    Where the training went back (after a crash, rollback or rewind), later lines replace earlier ones.
+    Where the training went back (after a crash, rollback or rewind), later lines replace earlier ones. Lines that are
+    not valid events, such as those cut short by a crash, are skipped.
     """
     validations: dict[int, dict[str, float]] = {}
     if not (run / EVENTS).exists():
         return validations
-    for line in (run / EVENTS).read_text(encoding="utf-8").splitlines():
+    try:
+        lines = read_bytes(run / EVENTS, MAX_LOG).splitlines()
+    except ReadError as error:
+        raise RunError(f"{error}; move it away, and the run continues without its history") from error
+    for line in lines:
         try:
-            event = json.loads(line)
-        except ValueError:  # cut short by a crash
+            event = _Metric.model_validate_json(line)
+        except ValidationError:
             continue
-        if event.get("event") != "metric":
-            continue
-        while validations and next(reversed(validations)) >= event["iteration"]:
+        while validations and next(reversed(validations)) >= event.iteration:
             validations.popitem()  # the training went back before it
-        if event["step"] == VALIDATION:
-            validations[event["iteration"]] = event["values"]
+        if event.step == VALIDATION:
+            validations[event.iteration] = event.values
     return {at: metrics for at, metrics in validations.items() if at <= until}

@@ -1,0 +1,111 @@
+"""What kills and faulty disks leave behind: it is found out, and made again or skipped."""
+
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from visagist.core.errors import OutputError
+from visagist.core.events import silent
+from visagist.core.files import atomic, is_temporary, sweep, write_atomic
+from visagist.demo import TARGET
+from visagist.faces import FaceTable, analyze
+from visagist.jobs.chunks import ChunkRenderer
+from visagist.jobs.output_paths import read_report, report_path
+from visagist.jobs.workspace_locks import locked_folder
+from visagist.media import EncodeOptions, Reader, probe
+from visagist.merging import MergeOptions
+from visagist.training.run import EVENTS, logged_validations
+
+
+@pytest.fixture
+def renderer(tmp_path: Path) -> ChunkRenderer:
+    """Renders the bundled target without a face, so that no network is needed."""
+    footage = probe(TARGET)
+    folder = tmp_path / "chunks"
+    folder.mkdir()
+    encoding = EncodeOptions().resolved(footage, tmp_path / "out.mp4")
+    return ChunkRenderer(footage, lambda _: "no face", None, MergeOptions(), encoding, folder, seek=True)
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("spoil", [truncated, flipped, Path.unlink, lambda path: path.write_bytes(b"")])
+@pytest.mark.parametrize("suffix", [".nut", ".json"])
+def test_a_spoilt_chunk_or_note_is_rendered_again(
+    suffix: str, spoil: Callable[[Path], object], renderer: ChunkRenderer
+) -> None:
+    (chunk,) = renderer.render(0, 5, silent).files
+    whole = chunk.read_bytes()
+    spoil(chunk.with_suffix(suffix))
+    assert renderer.render(0, 5, silent).files == [chunk]
+    assert chunk.read_bytes() == whole
+    assert renderer.render(0, 5, silent).untouched[5].frame == 5
+
+
+def test_a_chunk_of_other_frames_is_rendered_again(renderer: ChunkRenderer) -> None:
+    """Its note states its length, and an excerpt must not pass for the whole."""
+    renderer.render(0, 2, silent)
+    (chunk,) = renderer.render(0, 5, silent).files
+    with Reader(chunk) as frames:
+        assert len(list(frames)) == 6
+
+
+def test_chunks_are_private(tmp_path: Path) -> None:
+    folder = tmp_path / "merge" / "0123456789abcdef"
+    folder.mkdir(parents=True, mode=0o755)
+    with locked_folder(folder, tmp_path / "out.mp4"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_unfinished_parts_of_a_face_table_are_no_parts(tmp_path: Path) -> None:
+    clip, table = tmp_path / "clip.mpg", tmp_path / "tables" / "clip.parquet"
+    shutil.copy(TARGET, clip)
+    parts = table.with_name(".clip.parts")
+    parts.mkdir(parents=True)
+    (parts / ".000000125.0a1b2c3d.part.parquet").write_bytes(b"PAR1 torn")
+    (parts / "000000125.parquet").write_bytes(b"PAR1 spoilt by the disk")
+    analyze(probe(clip), table)
+    assert FaceTable.load(table).frames == 75
+    assert not parts.exists()
+
+
+def test_sweeping_spares_finished_files(tmp_path: Path) -> None:
+    """And those of the user that merely resemble unfinished ones."""
+    keep = [tmp_path / name for name in ("a.png", ".hidden.part", "x.0a1b2c3d.part.png", ".a.0a1b2c3d.part.png.bak")]
+    for path in keep:
+        path.write_bytes(b"")
+    with pytest.raises(OutputError), atomic(tmp_path / "b.png") as temporary:
+        temporary.write_bytes(b"half")
+        left = temporary.with_name(temporary.name)
+        shutil.copy(temporary, tmp_path / ".c.0a1b2c3d.part.png")
+        raise OSError(28, "No space left on device")
+    assert not left.exists()
+    assert is_temporary(tmp_path / ".c.0a1b2c3d.part.png")
+    sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(keep)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "5", "{", '{"files": 3}', '{"untouched": [1]}', "[" * 100_000, '{"frames": NaN}']
+)
+def test_a_report_that_is_none_is_as_good_as_absent(text: str, tmp_path: Path) -> None:
+    write_atomic(report_path(tmp_path / "out.mp4"), text)
+    assert read_report(tmp_path / "out.mp4").files == {}
+
+
+def test_event_logs_are_read_as_far_as_they_are_valid(tmp_path: Path) -> None:
+    good = b'{"event": "metric", "step": "validation", "iteration": %d, "values": {"ssim_source": 0.5}}\n'
+    bad = [b"\xff\xfe\n", b"5\n", b"null\n", b'{"event": "metric", "iteration": 7}\n', b"[" * 5000 + b"\n", b'{"event"']
+    (tmp_path / EVENTS).write_bytes((good % 10) + b"".join(bad[:-1]) + (good % 20) + bad[-1])
+    assert list(logged_validations(tmp_path, 100)) == [10, 20]
