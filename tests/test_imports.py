@@ -17,13 +17,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"core", "media"},
     "provenance": {"core", "media", "zoo"},
     "faces": {"core", "media", "zoo"},
-    "faceset": {"core", "media", "zoo", "faces"},
+    "masks": {"core", "media", "zoo", "faces"},
+    "faceset": {"core", "media", "zoo", "faces", "masks"},
     "models": {"core"},
-    "training": {"core", "media", "zoo", "faces", "faceset", "models"},
-    "merging": {"core", "media", "zoo", "faces", "models"},
-    "evaluation": {"core", "media", "zoo", "provenance", "faces", "faceset", "models", "merging"},
+    "training": {"core", "media", "zoo", "faces", "masks", "faceset", "models"},
+    "merging": {"core", "media", "zoo", "faces", "masks", "models"},
+    "evaluation": {"core", "media", "zoo", "provenance", "faces", "masks", "faceset", "models", "merging"},
     "jobs": {
-        "core", "demo", "media", "zoo", "provenance", "faces", "faceset", "models", "training", "merging", "evaluation",
+        "core", "demo", "media", "zoo", "provenance", "faces", "masks", "faceset", "models", "training", "merging",
+        "evaluation",
     },
 }  # fmt: skip
 

@@ -117,7 +117,7 @@ def test_a_finished_table_is_reused_unless_options_change(tmp_path: Path) -> Non
     assert len(analyze(clip, path, options=AnalyzeOptions(min_size=200))) == 0
     assert path.stat().st_mtime_ns != stamp
     path.write_bytes(b"PAR1 torn")
-    with pytest.raises(FootageError, match="not a face table"):
+    with pytest.raises(FootageError, match="not a Parquet table"):
         FaceTable.load(path)
 
 

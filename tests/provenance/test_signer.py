@@ -86,7 +86,7 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
     other, _ = write_pair(tmp_path / "b", now)
     with pytest.raises(CredentialsError, match="does not belong"):
         Signer.load(other, certificate)
-    with pytest.raises(CredentialsError, match=r"missing\.pem: cannot be read"):
+    with pytest.raises(CredentialsError, match=r"missing\.pem: no such file"):
         Signer.load(tmp_path / "missing.pem", certificate)
     with pytest.raises(CredentialsError, match="not an unencrypted PEM"):
         Signer.load(certificate, certificate)
@@ -138,7 +138,7 @@ def test_a_signer_of_the_users_own_config_is_known(tmp_path: Path, config: Path)
 
 def test_a_wrongly_configured_signer_is_named(tmp_path: Path, config: Path) -> None:
     configure(config, key="key.pem", certificate=str(tmp_path / "missing.pem"))
-    with pytest.raises(CredentialsError, match=r"missing\.pem: cannot be read"):
+    with pytest.raises(CredentialsError, match=r"missing\.pem: no such file"):
         known_signers()
     for wrong in ({"key": "key.pem"}, {"key": 1, "certificate": 2}):
         configure(config, **wrong)

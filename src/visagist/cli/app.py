@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -21,8 +23,9 @@ from visagist.cli.console import console_events
 from visagist.cli.usage import usage_message
 from visagist.core.errors import VisagistError
 from visagist.core.settings import read_toml
+from visagist.core.text import printable
 
-INTERRUPTED = 130
+CRASHED, INTERRUPTED = 70, 130
 HELP = ("--help", "-h")
 
 EITHER = ("iterations", "minutes")  # either of them on the command line overrides both of a config file
@@ -88,7 +91,8 @@ def launch(
         result = called(*bound.args, **bound.kwargs)
     if result is None:  # after --help and --version
         return None
-    print(dumps({"event": "summary", **_plain(result)}, default=str) if json else result.as_text())
+    text = printable(result.as_text(), keep="\n\t")  # names may contain anything
+    print(dumps({"event": "summary", **_plain(result)}, default=str) if json else text)
     return 0 if getattr(result, "ok", True) else 1  # of `verify` and `doctor`
 
 
@@ -139,14 +143,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error) or saved, INTERRUPTED, as_json)
     except OSError as error:
         return _fail(f"{error.filename or 'file'}: {error.strerror or error}", 1, as_json)
+    except Exception as error:  # noqa: BLE001 - the last resort, and the only one in visagist
+        return _fail(
+            f"unexpected {type(error).__name__}; please report it with the details in {_log()}", CRASHED, as_json
+        )
 
 
 def _fail(message: str, code: int, as_json: bool) -> int:
-    message = " ".join(message.split())
+    message = printable(" ".join(message.split()))
     if as_json:
         print(dumps({"event": "error", "message": message, "code": code}))
     print("visagist: " + message, file=sys.stderr)
     return code
+
+
+def _log() -> str:
+    """Write the traceback of the current exception to a new file, and return its path."""
+    with tempfile.NamedTemporaryFile("w", prefix="visagist-", suffix=".log", delete=False, encoding="utf-8") as file:
+        file.write(f"visagist {__version__}, Python {sys.version}\n{sys.argv}\n\n{traceback.format_exc()}")
+    return file.name
 
 
 def _interrupt_on_terminate() -> None:

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from visagist.core.events import Event, EventCallback, Metric, Note, Result, Warned, as_json
 from visagist.core.events import Progress as Advance
+from visagist.core.text import printable
 
 PLAIN_INTERVAL_S = 10.0  # between plain lines of the same step
 
@@ -79,7 +80,7 @@ class _Lines:
             self._say(f"{event.step}: {event.message}")
 
     def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 class _Bars:
@@ -127,4 +128,4 @@ class _Bars:
             self._say(event.step, event.message, "")
 
     def _say(self, step: str, text: str, style: str) -> None:
-        self.progress.console.print(Text(f"{step:>10} {text}", style=style))
+        self.progress.console.print(Text(f"{step:>10} {printable(text)}", style=style))

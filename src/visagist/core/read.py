@@ -13,9 +13,14 @@ import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 from visagist.core.errors import ReadError
 
 MAX_TEXT = 64 << 20  # bytes of JSON, TOML and event logs
+MAX_TABLE = 1 << 30  # bytes of a Parquet table in memory: half a day of faces
+ROWS = 1024  # of a table that are read at once
+MAX_PIXELS = 1 << 27  # of a picture or frame: 16384 x 8192
 MAX_DEPTH = 64  # of nested JSON arrays and objects, and of TOML arrays and tables
 MAX_DIGITS = 18  # of integers: all fit into 64 bits
 
@@ -34,8 +39,13 @@ def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytes:
     """
     try:
         # O_NONBLOCK: otherwise opening a FIFO waits for its other end.
-        with os.fdopen(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            _check_regular(path, os.fstat(file.fileno()))
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        try:
+            _check_regular(path, os.fstat(handle))
+        except ReadError:
+            os.close(handle)
+            raise
+        with os.fdopen(handle, "rb") as file:
             data = file.read(limit + 1)  # the size in its entry may be out of date
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -141,3 +151,50 @@ def _unreadable(path: Path, error: OSError) -> ReadError:
     if error.errno == errno.ENOENT:
         return ReadError(f"{path}: no such file")
     return ReadError(f"{path}: cannot be read ({error.strerror})")
+
+
+def read_table(path: Path, limit: int = MAX_TABLE) -> Any:
+    """A Parquet file as a `pyarrow.Table`, with valid UTF-8 and texts that fit into memory.
+
+    Args:
+        path: the file.
+        limit: maximum size in bytes of the whole table in memory, and of all texts when each row has its own copy:
+            one long text may stand in the dictionary of a small file, and in every row of the table.
+
+    Raises:
+        ReadError: it is missing, not Parquet, damaged, or too large.
+    """
+    import pyarrow as pa  # here, because they take long to import and most commands need no table
+    import pyarrow.parquet as pq
+
+    check_regular(path)
+    try:
+        with path.open("rb") as handle:  # pyarrow would take a name such as a:b for a URL
+            kinds = pq.ParquetFile(handle).schema_arrow
+            texts = [field.name for field in kinds if _is_text(field.type)]
+            handle.seek(0)
+            file, batches, size = pq.ParquetFile(handle, read_dictionary=texts), [], 0
+            for batch in file.iter_batches(ROWS):
+                batch.validate(full=True)
+                size += batch.nbytes + sum(_text_bytes(batch.column(name)) for name in texts)
+                if size > limit:
+                    raise ReadError(f"{path}: larger than {limit >> 20} MB, which no such table is")
+                batches.append(batch)
+            table = pa.Table.from_batches(batches, file.schema_arrow)
+            return table.cast(kinds) if texts else table
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ReadError(f"{path}: not a Parquet table ({reason})") from error
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    return types.is_string(kind) or types.is_binary(kind) or types.is_large_string(kind) or types.is_large_binary(kind)
+
+
+def _text_bytes(column: Any) -> int:
+    """Size of a dictionary-encoded column of texts with a copy for each row."""
+    lengths = np.array([len(each.as_buffer()) if each.is_valid else 0 for each in column.dictionary], np.int64)
+    return int(lengths[column.indices.fill_null(0).to_numpy()].sum()) if len(lengths) else 0

@@ -11,8 +11,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from visagist.core.errors import RunError
+from visagist.core.errors import ReadError, RunError
 from visagist.core.files import atomic, sha256
+from visagist.core.read import check_regular, parse_json
 
 FORMAT = 1
 REMEDY = "delete it and run `visagist train` again, which restores it from the checkpoint of its run"
@@ -50,9 +51,10 @@ def load_notes(path: Path, remedy: str = REMEDY) -> dict[str, Any]:
         RunError: the file is missing or damaged.
     """
     try:
+        check_regular(path)
         with safetensors.safe_open(path, "pt") as file:
             return _notes(file, path)
-    except (OSError, safetensors.SafetensorError) as error:
+    except (ReadError, OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
@@ -63,12 +65,13 @@ def load_tensors(path: Path, remedy: str = REMEDY) -> dict[str, Tensor]:
         RunError: the file is missing, damaged, or has another format version.
     """
     try:
+        check_regular(path)
         with safetensors.safe_open(path, "pt") as file:
             found = _notes(file, path).get("format")
             if found != FORMAT:
                 raise RunError(f"{path}: weights format {found}; this version of visagist reads {FORMAT}")
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (OSError, safetensors.SafetensorError) as error:
+    except (ReadError, OSError, safetensors.SafetensorError) as error:
         raise RunError(f"{path}: cannot be read ({error}); {remedy}") from error
 
 
@@ -93,9 +96,9 @@ def load_hashed(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], str]:
 
 def _notes(file: Any, path: Path) -> dict[str, Any]:
     try:
-        notes = json.loads((file.metadata() or {}).get("visagist", "{}"))
-    except ValueError as error:
-        raise RunError(f"{path}: its header is damaged ({error})") from error
+        notes = parse_json((file.metadata() or {}).get("visagist", "{}"), path)
+    except ReadError as error:
+        raise RunError(f"{error}: its header is damaged") from error
     if not isinstance(notes, dict):
         raise RunError(f"{path}: its header is damaged")
     return notes

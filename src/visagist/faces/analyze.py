@@ -209,7 +209,8 @@ def _analyze_frames(
             frames = frame.index + 1
             if frames % PART_FRAMES == 0:
                 settle(0)
-                part = {**key, "frames": frames, "state": tracker.state.plain()}
+                size = {"width": footage.width, "height": footage.height}
+                part = {**key, **size, "frames": frames, "state": tracker.state.plain()}
                 write_faces(parts / f"{frames:09d}.parquet", recent, part)
                 faces.extend(recent)
                 recent.clear()

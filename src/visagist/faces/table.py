@@ -14,9 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
 
-from visagist.core.errors import FootageError, NoFaceError
+from visagist.core.errors import FootageError, NoFaceError, ReadError
 from visagist.core.files import atomic
+from visagist.core.read import parse_json, read_table
+from visagist.core.settings import first_error
 from visagist.faces.identity import embedding_weight, mean_embedding
 
 VERSION = 1
@@ -97,8 +100,8 @@ def write_faces(path: Path, faces: Sequence[Face], metadata: dict[str, Any]) -> 
         arrays[name] = pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(kind.to_pandas_dtype())), size)
     schema = SCHEMA.with_metadata({METADATA: json.dumps({"version": VERSION, **metadata})})
     table = pa.table([arrays[name] for name in SCHEMA.names], schema=schema)
-    with atomic(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
 
 
 def read_faces(path: Path) -> tuple[list[Face], dict[str, Any]]:
@@ -108,16 +111,17 @@ def read_faces(path: Path) -> tuple[list[Face], dict[str, Any]]:
         FootageError: it is not a face table, or has another version.
     """
     try:
-        table = pq.read_table(path, memory_map=False)
-        metadata = json.loads((table.schema.metadata or {}).get(METADATA, b"null"))
-    except (OSError, pa.ArrowInvalid, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise FootageError(f"{path}: not a face table ({reason}); delete it and analyze again") from error
+        table = read_table(path)
+        metadata = parse_json((table.schema.metadata or {}).get(METADATA, b"null"), path)
+    except ReadError as error:
+        raise FootageError(f"{error}; delete it and analyze again") from error
     if not isinstance(metadata, dict) or metadata.get("version") != VERSION or table.schema.names != SCHEMA.names:
         found = metadata.get("version") if isinstance(metadata, dict) else None
         raise FootageError(
             f"{path}: face table version {found}, this version of visagist reads {VERSION}; delete it and analyze again"
         )
+    if fault := _fault(table, metadata):
+        raise FootageError(f"{path}: a damaged face table ({fault}); delete it and analyze again")
     plain = {name: table[name].to_pylist() for name in SCHEMA.names if name not in _SIZES and name != "embedding"}
     flat = {
         name: table[name].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(len(table), size)
@@ -143,6 +147,41 @@ def read_faces(path: Path) -> tuple[list[Face], dict[str, Any]]:
         for i in range(len(table))
     ]
     return faces, metadata
+
+
+class _Metadata(BaseModel):
+    """The entries of the metadata that every table needs."""
+
+    frames: int = Field(ge=0)
+    footage_sha256: str
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    lost: int | None = None
+
+
+def _fault(table: pa.Table, metadata: dict[str, Any]) -> str | None:
+    """What is wrong with the contents of a table, None if nothing is."""
+    try:
+        _Metadata.model_validate(metadata)
+    except ValidationError as error:
+        return ": ".join(filter(None, first_error(error)))
+    for field in SCHEMA:
+        column = table[field.name]
+        if column.type != field.type:
+            return f"{field.name} is {column.type}, not {field.type}"
+        if column.null_count and field.name not in ("embedding", "thumbnail"):
+            return f"{field.name} is missing in some rows"
+        values = column.combine_chunks()
+        if field.name in (*_SIZES, "embedding"):
+            values = values.flatten()
+        if pa.types.is_floating(values.type) and not np.isfinite(values.to_numpy(zero_copy_only=False)).all():
+            return f"{field.name} is not finite in some rows"
+    if len(table) and min(table["time_denominator"].to_pylist()) < 1:
+        return "a time has no positive denominator"
+    matrices = table["alignment"].combine_chunks().flatten().to_numpy().reshape(-1, 2, 3)
+    if (np.abs(np.linalg.det(matrices[:, :, :2])) < 1e-12).any():
+        return "an alignment cannot be inverted"
+    return None
 
 
 class FaceTable:

@@ -3,10 +3,13 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from visagist.core.errors import FacesetError
+from pydantic import TypeAdapter, ValidationError
+
+from visagist.core.errors import FacesetError, ReadError
 from visagist.core.files import write_atomic
+from visagist.core.read import read_json
 
 STATE = "extract.json"
 
@@ -37,7 +40,7 @@ class Extraction:
     summary: ExtractSummary | None  # None until finished
 
     @classmethod
-    def load(cls, faceset: Path) -> Self | None:
+    def load(cls, faceset: Path) -> "Extraction | None":
         """Load the state of a faceset, None if it has none.
 
         Raises:
@@ -45,12 +48,8 @@ class Extraction:
         """
         path = faceset / STATE
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            summary = values["summary"]
-            return cls(dict(values["key"]), None if summary is None else ExtractSummary(**summary))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            return None if not path.exists() else _EXTRACTION.validate_python(read_json(path))
+        except (ReadError, ValidationError) as error:
             raise FacesetError(
                 f"{path}: damaged; delete it and run extract again, which keeps existing crops"
             ) from error
@@ -62,6 +61,9 @@ class Extraction:
             OutputError: the file cannot be written.
         """
         write_atomic(faceset / STATE, json.dumps(asdict(self), indent=1))
+
+
+_EXTRACTION = TypeAdapter(Extraction)
 
 
 def listed_reasons(left_out: dict[str, int]) -> str:

@@ -3,18 +3,19 @@
 Crops are self-contained, so that they can be moved, copied and deleted by hand.
 """
 
-import json
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
+from annotated_types import Len as Length
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
-from pydantic import ConfigDict, ValidationError
+from pydantic import Field, FiniteFloat, ValidationError
 
-from visagist.core.errors import ConfigError, FacesetError
+from visagist.core.errors import ConfigError, FacesetError, ReadError
 from visagist.core.files import atomic
+from visagist.core.read import check_regular, parse_json
 from visagist.core.settings import Settings
 from visagist.faces import Face, compose, invert, transform_landmarks
 
@@ -27,26 +28,27 @@ MAX_RECORD_BYTES = 65_000  # a JPEG comment holds 65,533
 REMEDY = "delete it, or extract to another folder"
 
 
+Matrix = Annotated[list[Annotated[list[FiniteFloat], Length(3, 3)]], Length(2, 2)]
+
+
 class Record(Settings):
     """Metadata of a crop. Lengths are in crop px; footage is identified only by its hash."""
 
-    model_config = ConfigDict(ser_json_inf_nan="constants")
-
     version: int = VERSION
-    footage_sha256: str
-    frame: int
-    time: str  # seconds, as a fraction
-    track: int
-    size: int  # side of the crop, px
-    matrix: list[list[float]]  # (2, 3) frame px to crop px
-    alignment: list[list[float]]  # (2, 3) crop px to face space
-    landmarks: list[list[float]]  # (478, 3)
-    pose: list[float]  # yaw, pitch, roll, degrees
-    score: float
-    sharpness: float
-    width: float  # of the face in the frame, px
-    blendshapes: list[float]  # (52,)
-    embedding: list[float] | None = None  # (128,)
+    footage_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    frame: int = Field(ge=0, lt=2**31)
+    time: str = Field(pattern=r"^-?\d{1,18}(/[1-9]\d{0,17})?$")  # seconds, as a fraction
+    track: int = Field(ge=-1, lt=2**31)
+    size: int = Field(ge=2, le=4096)  # side of the crop, px
+    matrix: Matrix  # frame px to crop px
+    alignment: Matrix  # crop px to face space
+    landmarks: Annotated[list[Annotated[list[FiniteFloat], Length(3, 3)]], Length(478, 478)]
+    pose: Annotated[list[FiniteFloat], Length(3, 3)]  # yaw, pitch, roll, degrees
+    score: FiniteFloat
+    sharpness: FiniteFloat
+    width: FiniteFloat  # of the face in the frame, px
+    blendshapes: Annotated[list[FiniteFloat], Length(52, 52)]
+    embedding: Annotated[list[FiniteFloat], Length(128, 128)] | None = None
 
     @classmethod
     def of(cls, face: Face, footage_sha256: str, matrix: NDArray[np.float64], size: int) -> Self:
@@ -91,18 +93,18 @@ class Record(Settings):
             raise cls._fault(text, where) from error
         if record.version != VERSION:
             raise cls._fault(text, where)
-        shapes = (np.shape(record.matrix), np.shape(record.alignment), np.shape(record.landmarks))
-        if shapes != ((2, 3), (2, 3), (478, 3)):
-            raise FacesetError(f"{where}: its record has matrices and landmarks of wrong shapes {shapes}; {REMEDY}")
+        for name, matrix in (("matrix", record.matrix), ("alignment", record.alignment)):
+            if abs(np.linalg.det(np.array(matrix)[:, :2])) < 1e-12:
+                raise FacesetError(f"{where}: the {name} in its record cannot be inverted; {REMEDY}")
         return record
 
     @classmethod
     def _fault(cls, text: str | bytes, where: Path) -> FacesetError:
         """The error for text that is not a record of this version."""
         try:
-            values = json.loads(text)
-        except ValueError as error:
-            return FacesetError(f"{where}: its record is damaged ({error}); {REMEDY}")
+            values = parse_json(text, where)
+        except ReadError as error:
+            return FacesetError(f"{error}: its record is damaged; {REMEDY}")
         version = values.get("version") if isinstance(values, dict) else None
         if version != VERSION:
             return FacesetError(
@@ -169,6 +171,7 @@ def read_crop(path: Path) -> tuple[Record, NDArray[np.uint8]]:
 
 def _read(path: Path, *, pixels: bool) -> tuple[Record, NDArray[np.uint8] | None]:
     try:
+        check_regular(path)
         with Image.open(path) as image:  # only reads the header
             if image.width * image.height > MAX_PIXELS:
                 raise FacesetError(f"{path}: {image.width}x{image.height} px, too large for a crop; {REMEDY}")
@@ -177,6 +180,8 @@ def _read(path: Path, *, pixels: bool) -> tuple[Record, NDArray[np.uint8] | None
             else:
                 text = image.info.get("comment")
             decoded = np.asarray(image.convert("RGB")) if pixels else None
+    except ReadError as error:
+        raise FacesetError(f"{error}; {REMEDY}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise FacesetError(f"{path}: damaged, or not a picture ({type(error).__name__}); {REMEDY}") from error
     if text is None:

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from visagist.core.errors import FacesetError, OutputError
+from visagist.core.errors import FacesetError, OutputError, ReadError
 from visagist.core.files import atomic
+from visagist.core.read import read_table
 from visagist.core.types import StrPath
 from visagist.faces import (
     Coverage,
@@ -35,6 +36,9 @@ from visagist.media import frame_from_rgb
 from visagist.zoo.sessions import replacements
 
 INDEX = "index.parquet"
+INDEX_SCHEMA = pa.schema(
+    [("file", pa.string()), ("changed", pa.int64()), ("bytes", pa.int64()), ("record", pa.string())]
+)
 LOAD_THREADS = 2
 CENTROID_CROPS = 32  # crops to embed for a centroid if no record has an embedding
 
@@ -80,8 +84,8 @@ class Faceset:
         records: dict[str, Record] = {}
         for path in paths:
             entry = known.get(path.name)
-            if entry is not None and entry[:2] == stamps[path.name]:
-                records[path.name] = Record.from_json(entry[2], path)
+            if entry is not None and entry[:2] == stamps[path.name] and (found := _cached(entry[2], path)) is not None:
+                records[path.name] = found
             else:
                 records[path.name] = (written or {}).get(path.name) or read_record(path)
         if {name: entry[:2] for name, entry in known.items()} != stamps:
@@ -184,6 +188,13 @@ def is_alone(faceset: Faceset) -> bool | None:
     return extraction.summary.others == 0
 
 
+def _cached(text: str, path: Path) -> Record | None:
+    try:
+        return Record.from_json(text, path)
+    except FacesetError:
+        return None  # the index is damaged, not the crop
+
+
 def _extraction(folder: Path) -> Extraction | None:
     try:
         return Extraction.load(folder)
@@ -204,14 +215,15 @@ def _in_parallel(work: Callable[[int], None], count: int) -> None:
 def _read_index(path: Path) -> dict[str, tuple[int, int, str]]:
     """Modification time, size and record by file name; empty without an index of this version."""
     try:
-        table = pq.read_table(path, memory_map=False)
-    except (OSError, pa.ArrowInvalid):
+        table = read_table(path)
+    except ReadError:
         return {}  # only a cache
     metadata: dict[bytes, Any] = table.schema.metadata or {}
-    if metadata.get(b"version") != str(VERSION).encode():
+    if metadata.get(b"version") != str(VERSION).encode() or not table.schema.equals(INDEX_SCHEMA):
         return {}
-    rows = table.to_pylist()
-    return {row["file"]: (row["changed"], row["bytes"], row["record"]) for row in rows}
+    if any(column.null_count for column in table.columns):
+        return {}
+    return {row["file"]: (row["changed"], row["bytes"], row["record"]) for row in table.to_pylist()}
 
 
 def _write_index(path: Path, stamps: dict[str, tuple[int, int]], records: dict[str, Record]) -> None:
@@ -221,9 +233,9 @@ def _write_index(path: Path, stamps: dict[str, tuple[int, int]], records: dict[s
         "bytes": [size for _, size in stamps.values()],
         "record": [records[name].to_json() for name in stamps],
     }
-    table = pa.table(columns).replace_schema_metadata({"version": str(VERSION)})
+    table = pa.table(columns, schema=INDEX_SCHEMA).replace_schema_metadata({"version": str(VERSION)})
     try:
-        with atomic(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
+        with atomic(path) as temporary, temporary.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
     except OutputError:
         return  # on a read-only disk, do without the cache

@@ -1,6 +1,7 @@
 """Opening media files, and converting PyAV's decoded frames to `Frame`."""
 
 import sys
+import warnings
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-from visagist.core.errors import FootageError
+from visagist.core.errors import FootageError, ReadError
+from visagist.core.read import MAX_PIXELS, check_regular
 from visagist.media.color import Color, declared_color
 from visagist.media.display import UPRIGHT, Display
 from visagist.media.footage import Footage
@@ -49,7 +51,12 @@ def open_container(path: Path) -> av.container.InputContainer:
         FootageError: it is missing, empty, a folder, a playlist, or not readable by FFmpeg.
     """
     try:
-        if path.stat().st_size == 0 and path.is_file():
+        check_regular(path)
+        _check_pixels(path)
+    except ReadError as error:
+        raise FootageError(f"{error}; check the name") from error
+    try:
+        if path.stat().st_size == 0:
             raise FootageError(f"{path}: the file is empty; copy or export it again")
         # The prefix keeps a name like take1:2.mov from being parsed as a URL.
         container = av.open(f"file:{path.as_posix()}", metadata_errors="replace", options=OPEN_OPTIONS)
@@ -66,6 +73,23 @@ def open_container(path: Path) -> av.container.InputContainer:
     return container
 
 
+def _check_pixels(path: Path) -> None:
+    """Check the size of a picture before FFmpeg allocates memory for it, which it does on opening."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif"):
+        return
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                width, height = picture.size
+    except (OSError, ValueError, SyntaxError):
+        return  # left to FFmpeg to say
+    except Image.DecompressionBombError:
+        width = height = MAX_PIXELS
+    if width * height > MAX_PIXELS:
+        raise FootageError(f"{path}: has more than {MAX_PIXELS >> 20} million pixels; scale it down")
+
+
 def video_stream(container: av.container.InputContainer, path: Path) -> VideoStream:
     """The main video stream; cover art does not count.
 
@@ -77,6 +101,8 @@ def video_stream(container: av.container.InputContainer, path: Path) -> VideoStr
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise FootageError(f"{path}: no video stream (found: {kinds}); pass a video, an image sequence or a picture")
     best = container.streams.best("video")
+    if any(s.codec_context.width * s.codec_context.height > MAX_PIXELS for s in found):
+        raise FootageError(f"{path}: has more than {MAX_PIXELS >> 20} million pixels per frame; scale it down")
     return best if isinstance(best, VideoStream) and best in found else found[0]
 
 

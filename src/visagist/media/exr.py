@@ -13,7 +13,8 @@ import numpy as np
 import OpenEXR
 from numpy.typing import NDArray
 
-from visagist.core.errors import FootageError
+from visagist.core.errors import FootageError, ReadError
+from visagist.core.read import MAX_PIXELS, check_regular
 from visagist.media.color import Color
 from visagist.media.display import Display
 from visagist.media.frame import Frame
@@ -121,8 +122,9 @@ def write_exr(frame: Frame, target: Path) -> bytes:
 
 def _load(path: Path, *, header_only: bool = False) -> OpenEXR.File:
     try:
+        check_regular(path)
         file = OpenEXR.File(str(path), separate_channels=True, header_only=header_only)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (ReadError, RuntimeError, ValueError, TypeError) as error:
         cause = "no such file" if not path.exists() else "damaged, or not OpenEXR"
         raise FootageError(f"{path}: cannot be read as OpenEXR ({cause}); export or copy it again") from error
     if not file.parts:
@@ -131,6 +133,11 @@ def _load(path: Path, *, header_only: bool = False) -> OpenEXR.File:
 
 
 def _open(path: Path) -> _Picture:
+    for part in _load(path, header_only=True).parts:
+        for window in (part.header["dataWindow"], part.header["displayWindow"]):
+            width, height = (int(value) + 1 for value in window[1] - window[0])
+            if not 0 < width * height <= MAX_PIXELS:
+                raise FootageError(f"{path}: a picture of {width}x{height} px cannot be used; export it again")
     file = _load(path)
     found = [(part, names) for part in file.parts if (names := _color(set(part.channels)))]
     if not found:

@@ -97,7 +97,7 @@ def join(
 
 def _read_chunk(path: Path) -> _Chunk:
     try:
-        with av.open(path.as_posix()) as container:
+        with av.open(f"file:{path.as_posix()}") as container:
             stream = container.streams.video[0]
             origin = Fraction(container.metadata["visagist_origin"])
             first = int(container.metadata["visagist_first"])
@@ -139,8 +139,8 @@ def _video_file(
         settings = {"movflags": "+faststart+write_colr", "use_editlist": "1"}
         settings["movie_timescale"] = str(clock.denominator if clock.denominator >= 1000 else clock.denominator * 1000)
     with (
-        av.open(output.as_posix(), "w", format=form, container_options=settings) as out,
-        av.open(chunks[0].path) as model,
+        av.open(f"file:{output.as_posix()}", "w", format=form, container_options=settings) as out,
+        av.open(f"file:{chunks[0].path.as_posix()}") as model,
     ):
         video = _video_stream(out, model.streams.video[0], target, clock, form)
         sound = sound_tracks(out, target, form, shift, window, notes)
@@ -193,7 +193,7 @@ def _video_packets(
     closing = end - ticks[len(ticks) - 1 - delay] - delay * step
     number = 0
     for chunk in chunks:
-        with av.open(chunk.path.as_posix()) as container:
+        with av.open(f"file:{chunk.path.as_posix()}") as container:
             for _, packet in _packets(container, container.streams.video[0]):
                 place = order[number]
                 early = number - delay
@@ -250,7 +250,7 @@ def _png_sequence(chunks: list[_Chunk], output: Path, target: Footage, notes: li
     _check_count(output, sum(len(chunk.times) for chunk in chunks))
     files = []
     for chunk in chunks:
-        with av.open(chunk.path.as_posix()) as container:
+        with av.open(f"file:{chunk.path.as_posix()}") as container:
             for number, (_, packet) in enumerate(_packets(container, container.streams.video[0]), chunk.first):
                 file = _picture_file(output, target, number, ".png")
                 write_atomic(file, bytes(packet))

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from visagist.core.errors import FootageError
+from visagist.core.text import printable
 from visagist.core.types import StrPath
 from visagist.media.decoded import describe, open_container, video_stream
 from visagist.media.exr import exr_timecode
@@ -42,6 +43,7 @@ def probe(path: StrPath, *, rate: float | Fraction = DEFAULT_RATE) -> Footage:
         FootageError: it is missing, empty or unreadable, or a folder does not hold exactly one piece of footage.
     """
     path = Path(path)
+    _check_name(path)
     if path.is_dir():
         found = group_pictures(path)
         if len(found.sequences) == 1:
@@ -139,6 +141,13 @@ def find_footage(path: StrPath, rate: float | Fraction = DEFAULT_RATE) -> list[F
     if not found:
         raise FootageError(f"{path}: no footage in this folder; add videos, image sequences or pictures")
     return [footage for _, footage in sorted(found, key=lambda entry: entry[0].as_posix())]
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise FootageError(f"{printable(path)}: the name is not UTF-8; rename it") from error
 
 
 def _videos(folder: Path) -> list[Path]:

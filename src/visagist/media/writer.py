@@ -134,7 +134,7 @@ class ChunkWriter:
                 return
             form, settings = _CONTAINERS["mov" if self.encoding.encoder == "prores_ks" else "nut"]
             # Timestamps start at the first frame, whose time is in the metadata.
-            with av.open(temporary.as_posix(), "w", format=form, container_options=settings) as out:
+            with av.open(f"file:{temporary.as_posix()}", "w", format=form, container_options=settings) as out:
                 out.metadata.update(visagist_origin=str(first.time), visagist_first=str(first.index))
                 stream: VideoStream | None = None
                 frame: Frame | None = first

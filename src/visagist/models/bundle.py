@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, FiniteFloat, field_validator
 from torch import Tensor
 
 from visagist.core.device import Compute, select_device
@@ -17,24 +17,32 @@ from visagist.core.errors import RunError
 from visagist.core.settings import Settings
 from visagist.core.tensors import load_hashed, load_notes, save_tensors, tensors_sha256
 from visagist.core.types import Coverage, StrPath
-from visagist.models import Swapper, create
+from visagist.models import Swapper, configure, create
 
 WEIGHTS = "weights.safetensors"  # in a run's folder
 FORMAT = 3  # of the record; only the bases that ship with the package, which have a hash of their own, may have 2
 BASE_FORMAT = 2
+MAX_CROPS, MAX_SIZE, MAX_IDENTITIES = 10**9, 4096, 1000
 RETRAINED = 1000  # iterations after which trained weights show their own subject, not that of the run they started from
 
 
 class Origin(Settings):
     """Origin of the crops of one identity."""
 
-    crops: int
-    validation: int = 0  # how many of them, the last ones, are held out of training
+    crops: int = Field(ge=0, le=MAX_CROPS)
+    validation: int = Field(default=0, ge=0, le=MAX_CROPS)  # how many of them, the last ones, are held out of training
     fingerprint: str = ""  # SHA-256 of all pixels
     footage: tuple[str, ...] = ()  # SHA-256 of each footage file
-    centroid: tuple[float, ...] = ()  # 128 numbers, the mean SFace embedding; empty if unknown
+    centroid: tuple[FiniteFloat, ...] = ()  # 128 numbers, the mean SFace embedding; empty if unknown
     is_alone: bool | None = None  # whether the footage shows this subject only; None if unknown
-    people: int = 1  # subjects; more than one in a pretraining
+    people: int = Field(default=1, ge=1, le=MAX_CROPS)  # subjects; more than one in a pretraining
+
+    @field_validator("centroid")
+    @classmethod
+    def _is_embedding(cls, centroid: tuple[float, ...]) -> tuple[float, ...]:
+        if len(centroid) not in (0, 128):
+            raise ValueError(f"{len(centroid)} numbers, not 128")
+        return centroid
 
 
 class Ancestor(Settings):
@@ -52,12 +60,12 @@ class NetworkRecord(Settings):
     architecture: str
     config: dict[str, Any] = Field(default_factory=dict)  # all settings of the architecture, since defaults may change
     coverage: Coverage
-    size: int  # px
-    identities: tuple[str, ...]  # the source first, the target second
+    size: int = Field(ge=16, le=MAX_SIZE)  # px
+    identities: tuple[str, ...] = Field(min_length=1, max_length=MAX_IDENTITIES)  # the source first, the target second
     origins: dict[str, Origin]  # by identity
     ancestor: Ancestor | None = None
     retrained: tuple[str, ...] = ()  # identities whose weights no longer show the people of the ancestor
-    iteration: int  # training iteration of the weights
+    iteration: int = Field(ge=0)  # training iteration of the weights
     weights_sha256: str = ""  # of the tensors, see `tensors_sha256`
 
     def shown(self, identity: str) -> tuple[Origin, ...]:
@@ -177,6 +185,8 @@ class TrainedNetwork:
                 "run folder (for a swap: another --workspace)"
             )
         check_weights(tensors, record, file)
+        if (size := configure(record.architecture, record.config).size) != record.size:
+            raise RunError(f"{file}: its record states faces of {record.size} px, its network takes {size}")
         network = create(record.architecture, record.identities, **record.config)
         try:
             network.load_state_dict(tensors)

@@ -16,17 +16,20 @@ from pathlib import Path
 from typing import Literal, Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from visagist.core.errors import CredentialsError, OutputError
+from visagist.core.errors import CredentialsError, OutputError, ReadError
 from visagist.core.files import config_dir
+from visagist.core.read import read_bytes
 from visagist.core.settings import Settings, read_toml
 
 YEARS = 10
+MAX_PEM = 1 << 20  # bytes
 _CLAIM_SIGNING = ObjectIdentifier("1.3.6.1.4.1.62558.2.1")  # C2PA 2.2's own purpose
 _DOCUMENT_SIGNING = ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # expected by earlier validators
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -73,21 +76,21 @@ class Signer:
                 not valid today.
         """
         try:
-            key_pem, chain_pem = key.read_bytes(), certificate.read_bytes()
-        except OSError as error:
-            message = f"{error.filename}: cannot be read ({error.strerror}); {_remedy(certificate)}"
-            raise CredentialsError(message) from error
+            key_pem, chain_pem = read_bytes(key, MAX_PEM), read_bytes(certificate, MAX_PEM)
+        except ReadError as error:
+            raise CredentialsError(f"{error}; {_remedy(certificate)}") from error
         try:
             private = serialization.load_pem_private_key(key_pem, password=None)
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
             raise CredentialsError(f"{key}: not an unencrypted PEM private key ({error})") from error
         if not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name != "secp256r1":
             raise CredentialsError(f"{key}: signing uses ES256; give an elliptic-curve key on P-256 (secp256r1)")
         try:
             first = x509.load_pem_x509_certificates(chain_pem)[0]
-        except ValueError as error:
+            is_pair = first.public_key() == private.public_key()
+        except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
             raise CredentialsError(f"{certificate}: not a PEM certificate ({error})") from error
-        if first.public_key() != private.public_key():
+        if not is_pair:
             raise CredentialsError(f"{certificate}: does not belong to the key {key}; give the pair")
         now = datetime.datetime.now(datetime.UTC)
         if not first.not_valid_before_utc <= now <= first.not_valid_after_utc:
@@ -254,7 +257,7 @@ def remove_known_signer(entry: str) -> None:
 def _configured() -> tuple[Path, Path] | None:
     """Paths of key and certificate in `config.toml`, if given."""
     config = config_dir() / "config.toml"
-    given = read_toml(config).get("signer") if config.is_file() else None
+    given = read_toml(config).get("signer") if config.exists() else None
     if given is None:
         return None
     if not isinstance(given, dict) or set(given) != {"key", "certificate"} or not _are_texts(given.values()):
@@ -269,10 +272,10 @@ def _are_texts(values: Iterable[object]) -> bool:
 def _fingerprint_of(certificate: Path) -> str:
     """The fingerprint of a PEM file's first certificate."""
     try:
-        first = x509.load_pem_x509_certificates(certificate.read_bytes())[0]
-    except OSError as error:
-        raise CredentialsError(f"{certificate}: cannot be read ({error.strerror}); {_remedy(certificate)}") from error
-    except ValueError as error:
+        first = x509.load_pem_x509_certificates(read_bytes(certificate, MAX_PEM))[0]
+    except ReadError as error:
+        raise CredentialsError(f"{error}; {_remedy(certificate)}") from error
+    except (ValueError, x509.InvalidVersion) as error:
         raise CredentialsError(f"{certificate}: not a PEM certificate ({error}); {_remedy(certificate)}") from error
     return fingerprint(first.public_bytes(serialization.Encoding.DER))
 

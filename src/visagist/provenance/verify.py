@@ -20,7 +20,9 @@ from typing import Any, Literal
 import c2pa
 from cryptography import x509
 
-from visagist.core.errors import CredentialsError
+from visagist.core.errors import CredentialsError, ReadError
+from visagist.core.read import check_regular, read_bytes
+from visagist.core.text import printable
 from visagist.core.types import StrPath
 from visagist.provenance.credentials import ASSERTION, EMBEDS, SETTINGS, SIDECARS, SYNTHETIC, TOOL, sidecar
 from visagist.provenance.jumbf import signing_certificate
@@ -51,6 +53,13 @@ _HARMLESS = frozenset(
 _BOX = re.compile(rb"jumdc2(?:pa|ma|um|cl|as|cs)\x00\x11\x00\x10\x80\x00\x00\xaa\x008\x9bq")
 _MP4_BOX = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+# Media whose lack of credentials a folder's verdict must count, whether or not visagist writes them.
+MEDIA = {*EMBEDS, *SIDECARS} | {
+    *(".avi", ".webm", ".mpg", ".mpeg", ".mxf", ".ts", ".m2ts", ".mts", ".wmv", ".flv", ".3gp", ".ogv", ".gif"),
+    *(".webp", ".bmp", ".heic", ".heif", ".avif", ".dpx", ".tga", ".jxl"),
+    *(".wav", ".mp3", ".m4a", ".aac", ".flac", ".ogg", ".opus"),
+}
+MAX_SIDECAR = 1 << 28  # bytes
 
 
 @dataclass(frozen=True)
@@ -88,14 +97,16 @@ class Verification:
 
     def as_text(self) -> str:
         """The result as lines of text."""
-        lines = [f"{self.path}: {self.verdict}"]
+        lines = [f"{printable(self.path)}: {self.verdict}"]
         if self.files > 1:
             lines.append(f"  files      {self.files}")
-        lines += [f"  worst      {name}" for name in self.worst]
+        lines += [f"  worst      {printable(name)}" for name in self.worst]
         if self.fingerprint is not None:
             lines.append(f"  signer     {self.fingerprint}")
             unchecked = f"not on your list; calls itself '{self.calls_itself}' (unverified)"
-            lines.append(f"             {unchecked if self.signer is None else f'known to you as: {self.signer}'}")
+            lines.append(
+                f"             {unchecked if self.signer is None else f'known to you as: {printable(self.signer)}'}"
+            )
         if self.tool is not None:
             lines.append(f"  tool       {self.tool}")
         if self.actions:
@@ -112,13 +123,15 @@ class Verification:
         if self.actions:
             lines.append(f"  target     {'among the ingredients' if self.parent else 'none stated'}")
         if self.sidecar is not None:
-            lines.append(f"  read from  {self.sidecar}")
+            lines.append(f"  read from  {printable(self.sidecar)}")
         lines += [f"  problem    {problem}" for problem in self.problems]
         return "\n".join(lines)
 
 
 def verify(path: StrPath) -> Verification:
-    """Check the content credentials of a file, or of every picture and video in a folder.
+    """Check the content credentials of a file, or of every picture, video and audio file in a folder.
+
+    Files of folders inside it count, and hidden files too: whoever passes on a folder vouches for all of it.
 
     Credentials are read from the file itself, from `FILE.EXT.c2pa`, or from `FILE.c2pa` if it belongs to no other file.
     Nothing is fetched from the network.
@@ -134,8 +147,7 @@ def verify(path: StrPath) -> Verification:
     with c2pa.Context.from_dict(SETTINGS) as context:
         if not path.is_dir():
             return _verify_file(path, known, context)
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in {**EMBEDS, **SIDECARS} and p.is_file())
-        files = [file for file in files if not file.name.startswith(".")]
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in MEDIA and file.is_file())
         if not files:
             raise CredentialsError(f"{path}: no picture or video in this folder; give the render")
         return _combined(path, [_verify_file(file, known, context) for file in files])
@@ -171,14 +183,17 @@ def _combined(folder: Path, found: Sequence[Verification]) -> Verification:
         parent=all(one.parent for one in found),
         problems=agreed("problems", ()) if len(counts) == 1 else mixed,
         files=len(found),
-        worst=tuple(one.path.name for one in worst[:10]) if len(worst) < len(found) else (),
+        worst=tuple(str(one.path.relative_to(folder)) for one in worst[:10]) if len(worst) < len(found) else (),
     )
 
 
 def _verify_file(path: Path, known: dict[str, str], context: c2pa.Context) -> Verification:
     try:
+        check_regular(path)
         with path.open("rb") as file:
             return _read(path, file, known, context)
+    except ReadError as error:
+        raise CredentialsError(f"{error}; give a picture, a video or a folder") from error
     except OSError as error:
         raise CredentialsError(f"{path}: cannot be read ({error.strerror})") from error
 
@@ -195,7 +210,7 @@ def _read(path: Path, file: io.BufferedReader, known: dict[str, str], context: c
         try:
             file.seek(0)
             kind = {**EMBEDS, **SIDECARS}.get(path.suffix.lower(), "application/octet-stream")
-            with c2pa.Reader(kind, file, beside.read_bytes(), context=context) as reader:
+            with c2pa.Reader(kind, file, read_bytes(beside, MAX_SIDECAR), context=context) as reader:
                 return _verified(path, reader, known, beside)
         except c2pa.C2paError as error:
             problem = f"the credentials in {beside.name} cannot be read ({error})"

@@ -4,15 +4,16 @@ A checkpoint is complete on disk before `state.json` names it, and older ones ar
 iterations after the latest are leftovers.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
 from torch import Tensor
 
-from visagist.core.errors import OutputError, RunError
+from visagist.core.errors import OutputError, ReadError, RunError
 from visagist.core.files import write_atomic
+from visagist.core.read import read_json
 from visagist.core.settings import Settings
 from visagist.core.tensors import load_notes, load_tensors, save_tensors
 from visagist.training.schedule import Plan
@@ -61,11 +62,11 @@ def read_state(folder: Path) -> State | None:
         RunError: the file is damaged or of another format.
     """
     path = folder / STATE
-    try:
-        state = State.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
+    try:
+        state = State.model_validate(read_json(path))
+    except (ReadError, ValidationError) as error:
         raise RunError(f"{path}: damaged ({error}); {REMEDY}") from error
     if state.format != FORMAT:
         raise RunError(f"{path}: checkpoint format {state.format}, this visagist reads {FORMAT}")

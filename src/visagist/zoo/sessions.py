@@ -56,6 +56,9 @@ MODELS: dict[str, FaceModel] = {
     "person": FaceModel(
         "selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", "input_1:0"
     ),
+    "segmenter": FaceModel(
+        "segmenter.onnx", "6ab509ef251ecbc749e0490cfee72abce5db245fff8a8bc5d8f1e714302345e8", "image"
+    ),
     "safeguard": FaceModel(
         "nsfw_mobilenet_v2.onnx", "c807912ede70d17ffac65fd957a52f7549e7e85ad29482171b3d0aebb72a42ec", "image"
     ),
@@ -73,6 +76,8 @@ def replacements() -> dict[str, Path]:
     if not config.exists():
         return {}
     paths = read_toml(config).get("weights", {})
+    if not isinstance(paths, dict):
+        raise WeightsError(f"{config}: weights must be a table, [weights], with the path of each model")
     if unknown := sorted(set(paths) - set(MODELS)):
         raise WeightsError(f"{config}: [weights] has no model {', '.join(unknown)} (available: {', '.join(MODELS)})")
     for name, path in paths.items():
