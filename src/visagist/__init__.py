@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from visagist.evaluation import Evaluation
     from visagist.faces import AnalyzeOptions, FaceTable, analyze
     from visagist.faceset import ExtractSummary, Faceset
+    from visagist.jobs.check import Checked, check
     from visagist.jobs.consent import new_consent
     from visagist.jobs.demo import demo_swap
     from visagist.jobs.diagnostics import examine
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnalyzeOptions",
+    "Checked",
     "Consent",
     "EncodeOptions",
     "EvaluateOptions",
@@ -74,6 +76,7 @@ __all__ = [
     "VisagistError",
     "add_known_signer",
     "analyze",
+    "check",
     "demo_swap",
     "evaluate",
     "examine",
@@ -103,6 +106,7 @@ _MODULES = {
     "evaluation": ("Evaluation",),
     "faces": ("AnalyzeOptions", "FaceTable", "analyze"),
     "faceset": ("ExtractSummary", "Faceset"),
+    "jobs.check": ("Checked", "check"),
     "jobs.consent": ("new_consent",),
     "jobs.demo": ("demo_swap",),
     "jobs.diagnostics": ("examine",),

@@ -48,6 +48,7 @@ COMMANDS = {
     "rewind": "Return a run to an earlier checkpoint.",
     "merge": "Put the face of a trained run into a target, and sign the render as synthetic.",
     "evaluate": "Measure a render against its target and its source.",
+    "check": "Check the kept files of a workspace, run or faceset.",
     "verify": "Check who signed a file, what was done to it, and whether it is intact.",
     "demo": "Try a swap on the bundled footage.",
     "doctor": "Check this machine, and print a remedy for each problem.",

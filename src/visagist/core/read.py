@@ -173,7 +173,7 @@ def read_table(path: Path, limit: int = MAX_TABLE) -> Any:
             kinds = pq.ParquetFile(handle).schema_arrow
             texts = [field.name for field in kinds if _is_text(field.type)]
             handle.seek(0)
-            file, batches, size = pq.ParquetFile(handle, read_dictionary=texts), [], 0
+            file, batches, size = pq.ParquetFile(handle, read_dictionary=texts, page_checksum_verification=True), [], 0
             for batch in file.iter_batches(ROWS):
                 batch.validate(full=True)
                 size += batch.nbytes + sum(_text_bytes(batch.column(name)) for name in texts)

@@ -101,7 +101,7 @@ def write_faces(path: Path, faces: Sequence[Face], metadata: dict[str, Any]) -> 
     schema = SCHEMA.with_metadata({METADATA: json.dumps({"version": VERSION, **metadata})})
     table = pa.table([arrays[name] for name in SCHEMA.names], schema=schema)
     with atomic(path) as temporary, temporary.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
+        pq.write_table(table, file, compression="zstd", write_page_checksum=True)
 
 
 def read_faces(path: Path) -> tuple[list[Face], dict[str, Any]]:

@@ -236,6 +236,6 @@ def _write_index(path: Path, stamps: dict[str, tuple[int, int]], records: dict[s
     table = pa.table(columns, schema=INDEX_SCHEMA).replace_schema_metadata({"version": str(VERSION)})
     try:
         with atomic(path) as temporary, temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", write_page_checksum=True)
     except OutputError:
         return  # on a read-only disk, do without the cache
