@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 DOCS_STAMP := .venv/.docs-ready
 
-.PHONY: setup demo test check docs bench clean
+.PHONY: setup demo test check docs bench bench-fuzz clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -42,6 +42,9 @@ $(DOCS_STAMP): $(STAMP)
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
+
+bench-fuzz: $(STAMP)  ## 100,000 hostile inputs to every reader, about half an hour
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz
 
 clean:
 	rm -rf demo-output bench-output site

@@ -53,6 +53,7 @@ def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
         "",
         "\x00",
         '"\\ud800',
+        '"\\uD800"',
         "[1,]",
         b"\xff",
     ],

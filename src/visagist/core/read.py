@@ -99,7 +99,10 @@ def parse_json(data: bytes | str, where: Path | str) -> Any:
         return value if abs(value) != float("inf") else refuse(digits[:20])
 
     try:
-        return json.loads(text, parse_constant=refuse, parse_int=_integer, parse_float=finite)
+        found = json.loads(text, parse_constant=refuse, parse_int=_integer, parse_float=finite)
+        if "\\ud" in text.lower():
+            json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair cannot be written or shown
+        return found
     except ValueError as error:
         raise ReadError(f"{where}: not valid JSON ({error})") from error
 
