@@ -9,14 +9,14 @@ import pytest
 from tests.cli.conftest import CLIPS, Swap, only_line, visagist
 from visagist import load_consent, new_consent, revoke_consent
 from visagist.core.files import sha256
-from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET
+from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 
 DAY = datetime.timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def own_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A config folder for the test, so that revocations concern no other test."""
+def own_config(swapped: Swap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A config folder for the test, so that revocations concern no other test; the shared swap was signed before."""
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path / "config"))
 
 
@@ -92,3 +92,14 @@ def test_credentials_state_the_terms(swapped: Swap, tmp_path: Path) -> None:
     found = only_line(visagist("verify", tmp_path / "out.mp4", "--json"))
     assert found["use"] == "test"
     assert found["terms"][0] == ""  # the bundled record has no limits
+
+
+def test_exchanged_records_are_refused_before_the_extraction(source: Path, tmp_path: Path) -> None:
+    """The bundled records are bound by hashes alone, which decide at once."""
+    ended = visagist(
+        "swap", source, TARGET, "-o", tmp_path / "out.mp4", "--source-consent", TARGET_CONSENT, "--target-consent",
+        SOURCE_CONSENT,
+    )  # fmt: skip
+    assert ended.code == 1
+    assert "not covered by hash" in ended.err
+    assert not (tmp_path / "out.mp4.workspace").exists()

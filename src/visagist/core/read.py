@@ -102,9 +102,9 @@ def parse_json(data: bytes | str, where: Path | str) -> Any:
         found = json.loads(text, parse_constant=refuse, parse_int=_integer, parse_float=finite)
         if "\\ud" in text.lower():
             json.dumps(found, ensure_ascii=False).encode()  # half a surrogate pair cannot be written or shown
-        return found
     except ValueError as error:
         raise ReadError(f"{where}: not valid JSON ({error})") from error
+    return found
 
 
 def parse_toml(data: bytes | str, where: Path | str) -> dict[str, Any]:

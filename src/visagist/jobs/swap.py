@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from visagist.core.device import select_device
 from visagist.core.errors import FacesetError, NoFaceError, OutputError, SeveralError
 from visagist.core.events import EventCallback, silent
@@ -29,7 +31,15 @@ from visagist.jobs.workspace import (
     create_folder,
     default_workspace,
 )
-from visagist.media import EncodeOptions, Footage, find_footage, note_reading, probe_shot
+from visagist.media import (
+    EncodeOptions,
+    Footage,
+    find_footage,
+    footage_sha256,
+    note_reading,
+    photo_hashes,
+    probe_shot,
+)
 from visagist.merging import MergeOptions
 from visagist.models import configure
 from visagist.models.bundle import read_record
@@ -116,6 +126,12 @@ def swap(
         check_reference(merging.target_reference, merging.target_identity)
     if isinstance(training.start, Path) and not (workspace / RUN / RECORD).exists():
         read_record(training.start)
+    # Records bound by hashes alone are decided by them, so exchanged records are refused before the extraction.
+    if not records.source.pictures:
+        hashes = (photo_hashes(clip) or (footage_sha256(clip),) for clip in clips)
+        records.check_source({digest for each in hashes for digest in each}, ())
+    if not records.target.pictures:
+        records.check_target({footage_sha256(footage)}, np.empty(0, np.float32))
     create_folder(workspace)
     create_folder(output.parent)
     call = {
@@ -163,10 +179,10 @@ def swap(
         if merging.allow_no_face:
             return finish(None)
         raise NoFaceError(f"{error}; --allow-no-face copies it unchanged") from error
-    (footage_sha256,) = faces_target.footage_hashes
-    records.check_target({footage_sha256} if is_alone(faces_target) else set(), faces_target.centroid())
-    records.check_valid(merging.use, footage_sha256)
-    check_footage(footage, footage_sha256, workspace / SAFEGUARD)
+    (target_sha256,) = faces_target.footage_hashes
+    records.check_target({target_sha256} if is_alone(faces_target) else set(), faces_target.centroid())
+    records.check_valid(merging.use, target_sha256)
+    check_footage(footage, target_sha256, workspace / SAFEGUARD)
     done.unlink(missing_ok=True)  # the run may now be extended and is not finished until it is merged
     train(faces_source, faces_target, workspace / RUN, options=training, on_event=events)
     render = finish(workspace / RUN)
