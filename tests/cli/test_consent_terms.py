@@ -15,7 +15,7 @@ DAY = datetime.timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
-def own_config(swapped: Swap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_revocations(swapped: Swap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A config folder for the test, so that revocations concern no other test; the shared swap was signed before."""
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path / "config"))
 
