@@ -2,6 +2,8 @@
 
 import shutil
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from visagist.core.errors import OutputError
 from visagist.core.events import silent
-from visagist.core.files import atomic, is_temporary, sweep, write_atomic
+from visagist.core.files import atomic, is_temporary, scratch_folder, sweep, write_atomic
 from visagist.demo import TARGET
 from visagist.faces import FaceTable, analyze
 from visagist.jobs.chunks import ChunkRenderer
@@ -109,3 +111,36 @@ def test_event_logs_are_read_as_far_as_they_are_valid(tmp_path: Path) -> None:
     bad = [b"\xff\xfe\n", b"5\n", b"null\n", b'{"event": "metric", "iteration": 7}\n', b"[" * 5000 + b"\n", b'{"event"']
     (tmp_path / EVENTS).write_bytes((good % 10) + b"".join(bad[:-1]) + (good % 20) + bad[-1])
     assert list(logged_validations(tmp_path, 100)) == [10, 20]
+
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from visagist.core.files import atomic, scratch_folder
+with scratch_folder(Path(sys.argv[1]), "work") as folder, atomic(Path(sys.argv[1]) / "a.json") as temporary:
+    temporary.write_bytes(b"half")
+    (folder / "x").write_bytes(b"private")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_next_writer_deletes_what_a_killed_one_left_but_nothing_of_a_living_one(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        left = sorted(path.name for path in tmp_path.iterdir())
+        assert len(left) == 2
+        assert stat.S_IMODE((tmp_path / left[1]).stat().st_mode) == 0o700
+        write_atomic(tmp_path / "a.json", "whole")
+        write_atomic(tmp_path / "b.json", "whole")
+        with scratch_folder(tmp_path, "work"):
+            assert {path.name for path in tmp_path.iterdir()} > {*left, "a.json", "b.json"}
+        writer.kill()
+    write_atomic(tmp_path / "b.json", "whole")
+    assert {path.name for path in tmp_path.iterdir()} == {*left, "a.json", "b.json"}
+    write_atomic(tmp_path / "a.json", "whole")
+    with scratch_folder(tmp_path, "work"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", "b.json"}

@@ -26,7 +26,7 @@ KEPT = {
 def finished(crops: People, options: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 12 iterations, with checkpoints at 8, 9 and 12."""
     run = tmp_path_factory.mktemp("finished")
-    train_crops(crops, run, options(save_every=3, **KEPT), sign=shutil.copyfile)
+    train_crops(crops, run, options(save_every=3, **KEPT), sign=bytes)
     return run
 
 
@@ -77,7 +77,7 @@ def test_a_rewind_that_is_killed_is_finished_by_rewinding_or_training(
     extended = shutil.copytree(finished, tmp_path / "extended")
     asked = options(iterations=30, **KEPT)
     with pytest.raises(KeyboardInterrupt):
-        train_crops(crops, extended, asked, on_event=ending(KeyboardInterrupt, 13), sign=shutil.copyfile)
+        train_crops(crops, extended, asked, on_event=ending(KeyboardInterrupt, 13), sign=bytes)
     assert read_record(extended).iteration == 12
     killed, whole = killed_at_each_change(extended, tmp_path, lambda run: rewind(run, 8))
     assert len(killed) >= 4  # state, deletions, record and weights

@@ -73,6 +73,7 @@ def analyze(
     """
     table, options, events = Path(table), options or AnalyzeOptions(), on_event or silent
     footage = footage if isinstance(footage, Footage) else probe(footage)
+    sweep(table.parent, table)
     done = known_table(footage, table, options)
     if done is not None:
         events(Progress("analyze", done.frames, done.frames))
@@ -85,7 +86,6 @@ def analyze(
     result = _build_table(faces, metadata, options.every, are_photos=footage.kind == "photos")
     result.save(table)
     shutil.rmtree(parts, ignore_errors=True)
-    sweep(table.parent, table.stem[:80])
     return result
 
 

@@ -135,7 +135,7 @@ def write_crop(path: Path, pixels: NDArray[np.uint8], record: Record) -> None:
             f"{path}: a record of {len(text)} bytes does not fit into a picture (at most {MAX_RECORD_BYTES})"
         )
     image = Image.fromarray(pixels)
-    with atomic(path, sync_folder=False) as temporary:  # extract does so once for all crops
+    with atomic(path, is_batch=True) as temporary:
         if path.suffix == ".png":
             info = PngImagePlugin.PngInfo()
             info.add_itxt(PNG_KEY, text)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +12,7 @@ from pydantic import FiniteFloat
 
 from visagist.core.errors import EvaluationError, FacesetError, NoFaceError, RunError, SeveralError
 from visagist.core.events import EventCallback, Progress, Result, silent
-from visagist.core.files import write_atomic
+from visagist.core.files import scratch_folder, write_atomic
 from visagist.core.settings import Settings, read_toml, save_call, shown
 from visagist.core.types import StrPath
 from visagist.evaluation.collect_frames import STEP, Performer, RepeatedMerge, collect_frames, crop_size
@@ -139,12 +138,12 @@ def evaluate(
     seek = not table.lost  # if frames are lost, only sequential reading numbers frames as in the table
     size = crop_size(performer.faces)
     real = observe_source(faceset, size, lambda done: events(Progress("analyze source", done, None, "faces")))
-    with tempfile.TemporaryDirectory(dir=workspace, prefix=".evaluate-") as folder:
+    with scratch_folder(workspace, "evaluate") as folder:
         collected = collect_frames(
             FrameMatching(changed, shown, _offset(options, merging, changed, shown, seek=seek)),
             performer,
             real,
-            folder=Path(folder),
+            folder=folder,
             repeat=repeat,
             is_self_swap=options.self_swap,
             deinterlace=merging.deinterlace,

@@ -153,6 +153,7 @@ def extract_faceset(
     except Timeout as error:
         raise FacesetError(f"{output}: another extraction is writing to this folder; wait for it to finish") from error
     with alone:
+        sweep(output)
         return Faceset.open(output, _extract(clips, output, options, events, tables))
 
 
@@ -202,7 +203,6 @@ def _extract(
     given = [str(clip.path.absolute()) for clip in clips]
     save_call(faceset / "extract.toml", {"footage": given, "output": faceset, **options.model_dump()})
     Extraction(key, None).save(faceset)
-    sweep(faceset)
     jobs = [
         partial(_crop, clip, table, hashes, kept, faceset, options)
         for clip, table, hashes, kept in zip(clips, found, photos, chosen, strict=True)

@@ -36,4 +36,4 @@ def write_matte(merged: Merged, folder: Path) -> None:
     is_encoded, data = cv2.imencode(".png", matte)
     if not is_encoded:
         raise OutputError(f"{path}: OpenCV cannot encode this matte of {matte.shape[1]}x{matte.shape[0]}")
-    write_atomic(path, data.tobytes())
+    write_atomic(path, data.tobytes(), is_batch=True)

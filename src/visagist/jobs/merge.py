@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from visagist import __version__
 from visagist.core.errors import ConfigError, FootageError, OutputError, RunError
 from visagist.core.events import EventCallback, Note, Result, silent
-from visagist.core.files import write_atomic
+from visagist.core.files import sync, write_atomic
 from visagist.core.options import combine
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
@@ -340,11 +340,13 @@ class _Job:
             with Stamp(claim, self.footage.path, signer) as stamp:
                 for file, signed in zip(joined.files, files, strict=True):
                     stamp.sign(file, signed)
+            sync(files[0].parent)
         finally:
             clear_joined(unsigned)  # never leave an unsigned render behind
         if matte is not None:
             for file in chunks.mattes:
-                write_atomic(matte / file.name, file.read_bytes())
+                write_atomic(matte / file.name, file.read_bytes(), is_batch=True)
+            sync(matte)
         left = tuple(chunks.untouched)
         render = Render(self.output, joined.frames, left, joined.notes, signer.fingerprint)
         save_call(self.output.with_name(self.output.name + ".toml"), self.call)

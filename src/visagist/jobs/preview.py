@@ -2,7 +2,6 @@
 
 import json
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,11 +24,11 @@ from visagist.jobs.merge import check_morph
 from visagist.jobs.output_paths import check_output, input_files, report_path, stamps
 from visagist.jobs.performer import choose_performer, known_faces, performer_of
 from visagist.jobs.workspace import create_folder
-from visagist.media import Footage, Frame, Reader, footage_sha256, note_reading, probe_shot, write_picture
+from visagist.media import Footage, Frame, Reader, encode_picture, footage_sha256, note_reading, probe_shot
 from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.models.bundle import TrainedNetwork
-from visagist.provenance import Claim, Signer, inspect_footage, sign
+from visagist.provenance import Claim, Signer, inspect_footage, sign_picture
 from visagist.zoo.sessions import replaced_models
 
 STEP = "preview"
@@ -153,11 +152,9 @@ def preview(
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
     create_folder(output.parent)
-    with tempfile.TemporaryDirectory(prefix="visagist-") as private:
-        unsigned = Path(private) / "sheet.png"
-        write_picture(unsigned, np.rint(sheet * 255).astype(np.uint8))
-        claim = Claim(trained.weights_sha256, records.terms, use=options.use, replaced_models=replaced_models())
-        sign(unsigned, output, claim, target, Signer.default())
+    claim = Claim(trained.weights_sha256, records.terms, use=options.use, replaced_models=replaced_models())
+    picture = encode_picture(np.rint(sheet * 255).astype(np.uint8), ".png")
+    write_atomic(output, sign_picture(picture, ".png", claim, target, Signer.default()))
     save_call(
         output.with_name(output.name + ".toml"),
         {

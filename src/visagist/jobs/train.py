@@ -11,7 +11,7 @@ from visagist.core.settings import save_call
 from visagist.core.types import StrPath
 from visagist.faceset import Faceset
 from visagist.models import configure
-from visagist.provenance import Claim, Signer, sign
+from visagist.provenance import Claim, Signer, sign_picture
 from visagist.training.config import TrainOptions
 from visagist.training.data import Crops, load_crops
 from visagist.training.preview import Sign
@@ -162,4 +162,4 @@ def _train(
 def preview_signer() -> Sign:
     """Signs previews with the user's key."""
     signer = Signer.default()
-    return lambda unsigned, output: sign(unsigned, output, Claim(None, ()), None, signer)
+    return lambda picture: sign_picture(picture, ".png", Claim(None, ()), None, signer)

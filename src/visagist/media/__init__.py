@@ -9,7 +9,7 @@ from visagist.media.footage import AudioTrack, Chapter, Footage, footage_sha256,
 from visagist.media.frame import Frame, align_region, frame_from_rgb
 from visagist.media.join import JoinSummary, join
 from visagist.media.options import EncodeOptions, Encoding, encoding_for
-from visagist.media.picture import read_picture, write_picture
+from visagist.media.picture import encode_picture, read_picture, write_picture
 from visagist.media.probe import find_footage, probe, probe_shot
 from visagist.media.rate import DEFAULT_RATE, FrameRate, note_reading, parse_rate
 from visagist.media.reader import Reader
@@ -31,6 +31,7 @@ __all__ = [
     "Reader",
     "Region",
     "align_region",
+    "encode_picture",
     "encoding_for",
     "find_footage",
     "footage_sha256",

@@ -253,7 +253,7 @@ def _png_sequence(chunks: list[_Chunk], output: Path, target: Footage, notes: li
         with av.open(f"file:{chunk.path.as_posix()}") as container:
             for number, (_, packet) in enumerate(_packets(container, container.streams.video[0]), chunk.first):
                 file = _picture_file(output, target, number, ".png")
-                write_atomic(file, bytes(packet))
+                write_atomic(file, bytes(packet), is_batch=True)
                 files.append(file)
     return JoinSummary(output, len(files), tuple(files), tuple(notes))
 
@@ -265,7 +265,7 @@ def _exr_sequence(chunks: Sequence[Path], output: Path, target: Footage, notes: 
             with zipfile.ZipFile(chunk) as archive:
                 for name in archive.namelist():
                     file = _picture_file(output, target, int(Path(name).stem), ".exr")
-                    write_atomic(file, archive.read(name))
+                    write_atomic(file, archive.read(name), is_batch=True)
                     files.append(file)
         except (zipfile.BadZipFile, ValueError) as error:
             raise OutputError(f"{chunk}: not a chunk of a render ({error}); delete it and merge again") from error

@@ -4,12 +4,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from visagist.core.errors import RunError
 from visagist.faces import Coverage, Face, crop_matrix, hull_mask
 from visagist.media import Frame, Region
 from visagist.merging.color import COLOR
@@ -26,6 +28,8 @@ BATCH = 16  # frames whose faces are predicted together
 class Predictor(Protocol):
     """The interface of a trained network that merging uses."""
 
+    @property
+    def path(self) -> Path: ...
     @property
     def coverage(self) -> Coverage: ...
     @property
@@ -58,6 +62,7 @@ class Merged:
 class _Job:
     """One face of one frame, cropped for the network."""
 
+    frame: int
     matrix: NDArray[np.float64]  # (2, 3) frame px -> crop px
     crop: NDArray[np.float32]  # (R, R, 3)
     hull: NDArray[np.float32]  # (R, R) landmark hull, including the part of the forehead that is replaced
@@ -78,6 +83,9 @@ def merge_frames(
         face_of: from a frame index to the performer's face, or to the reason why there is none.
         predictor: the trained network, which predicts `options.subject`; None leaves all frames unchanged.
         options: mask, colour transfer and other settings of the compositing.
+
+    Raises:
+        RunError: a predicted face has values that are not finite.
     """
     with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
         waiting: deque[Future[Merged]] = deque()
@@ -123,7 +131,7 @@ def _crop(frame: Frame, face: Face, predictor: Predictor, options: MergeOptions)
         for forehead in (options.mask_forehead, 1.0)
     )
     eyes = float(landmarks[[33, 263], 1].mean())
-    return _Job(matrix, crop, hull, outline, eyes)
+    return _Job(frame.index, matrix, crop, hull, outline, eyes)
 
 
 def _predict(
@@ -131,6 +139,13 @@ def _predict(
 ) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
     faces = torch.from_numpy(np.stack([job.crop for job in jobs])).permute(0, 3, 1, 2)  # (B, 3, R, R)
     rgb, mask = predictor.predict(faces, options.subject, options.morph)
+    is_finite = rgb.isfinite().flatten(1).all(1) & mask.isfinite().flatten(1).all(1)  # (B,)
+    if not is_finite.all():
+        frame = jobs[int(is_finite.int().argmin())].frame
+        raise RunError(
+            f"{predictor.path}: predicts values that are not finite numbers in frame {frame}; return to an earlier "
+            "checkpoint with `visagist rewind`, or use --device cpu"
+        )
     return iter(zip(rgb.permute(0, 2, 3, 1).contiguous().numpy(), mask[:, 0].contiguous().numpy(), strict=True))
 
 

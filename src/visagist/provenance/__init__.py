@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from visagist.core.lazy import lazy_names
-from visagist.provenance.credentials import EMBEDS, SIDECARS, Claim, ConsentTerms, Stamp, sidecar, sign
+from visagist.provenance.credentials import EMBEDS, SIDECARS, Claim, ConsentTerms, Stamp, sidecar, sign, sign_picture
 from visagist.provenance.signer import Signer, add_known_signer, known_signers, remove_known_signer
 from visagist.provenance.verify import VERDICTS, Verdict, Verification, verify
 
@@ -51,6 +51,7 @@ __all__ = [
     "safeguard_version",
     "sidecar",
     "sign",
+    "sign_picture",
     "verify",
 ]
 

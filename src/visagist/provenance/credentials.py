@@ -11,7 +11,6 @@ Signing works offline, without a timestamp authority. Files are streamed and may
 import datetime
 import errno
 import io
-import os
 import re
 import shutil
 import tempfile
@@ -25,7 +24,7 @@ from typing import Any, BinaryIO, Self
 import c2pa
 
 from visagist.core.errors import CredentialsError, OutputError
-from visagist.core.files import atomic, sync, write_atomic
+from visagist.core.files import atomic, flush, sync, write_atomic
 from visagist.provenance.signer import Signer
 
 SYNTHETIC = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
@@ -145,7 +144,7 @@ class Stamp:
         """Sign `unsigned` into `output`, delete `unsigned` and return `output`.
 
         `output` appears complete and signed or not at all, and a sidecar is written before its file. After an error,
-        both files are as they were.
+        both files are as they were. The caller calls `sync` for the output's folder after its last file.
 
         Args:
             unsigned: a finished file in the format of `output`'s suffix.
@@ -166,15 +165,11 @@ class Stamp:
         # Beside the unsigned file, which is in a private folder: whatever a kill leaves elsewhere must be signed.
         signed = unsigned.with_name(f"signed-{unsigned.name}")
         try:
-            with c2pa.Builder(self._manifest, context=self._context) as builder:
-                if self._ingredient is not None:
-                    builder.add_ingredient_from_archive(io.BytesIO(self._ingredient))
-                if suffix in EMBEDS:
-                    self._write(builder, EMBEDS[suffix], unsigned, signed)
-                else:
-                    builder.set_no_embed()
-                    manifest = self._write(builder, SIDECARS[suffix], unsigned, signed)
-                    write_atomic(sidecar(output), manifest)
+            # c2pa reads and writes 8 KB at a time through Python
+            with unsigned.open("rb", _BUFFER) as source, signed.open("w+b", _BUFFER) as target:
+                manifest = self._sign(suffix, source, target)
+            if suffix in SIDECARS:
+                write_atomic(sidecar(output), manifest, is_batch=True)
             _publish(signed, output)
         except c2pa.C2paError as error:
             raise CredentialsError(f"{output}: cannot be signed ({error})") from error
@@ -187,12 +182,29 @@ class Stamp:
         unsigned.unlink()
         return output
 
-    def _write(self, builder: c2pa.Builder, format: str, unsigned: Path, signed: Path) -> bytes:  # noqa: A002
-        # c2pa reads and writes 8 KB at a time through Python
-        with unsigned.open("rb", _BUFFER) as source, signed.open("w+b", _BUFFER) as target:
-            watched = _Watched(target)
+    def sign_picture(self, unsigned: bytes, suffix: str) -> bytes:
+        """Sign a picture in memory, so that the unsigned one is never on disk; `suffix` is one of `EMBEDS`.
+
+        Raises:
+            CredentialsError: c2pa refuses the picture.
+        """
+        signed = io.BytesIO()
+        try:
+            self._sign(suffix, io.BytesIO(unsigned), signed)
+        except c2pa.C2paError as error:
+            raise CredentialsError(f"the picture cannot be signed ({error})") from error
+        return signed.getvalue()
+
+    def _sign(self, suffix: str, source: BinaryIO, target: BinaryIO) -> bytes:
+        """Write the signed file to `target`; returns the credentials."""
+        watched = _Watched(target)
+        with c2pa.Builder(self._manifest, context=self._context) as builder:
+            if self._ingredient is not None:
+                builder.add_ingredient_from_archive(io.BytesIO(self._ingredient))
+            if suffix in SIDECARS:
+                builder.set_no_embed()
             try:
-                return builder.sign(self._signer, format, source, watched)
+                return builder.sign(self._signer, (EMBEDS | SIDECARS)[suffix], source, watched)
             except c2pa.C2paError:
                 if watched.error is not None:  # c2pa does not say why a write failed
                     raise watched.error from None
@@ -237,21 +249,31 @@ def sign(unsigned: Path, output: Path, claim: Claim, parent: Path | None, signer
         OutputError: the output cannot be written.
     """
     with Stamp(claim, parent, signer) as stamp:
-        return stamp.sign(unsigned, output)
+        stamp.sign(unsigned, output)
+    sync(output.parent)
+    return output
+
+
+def sign_picture(unsigned: bytes, suffix: str, claim: Claim, parent: Path | None, signer: Signer) -> bytes:
+    """Sign one picture in memory: `Stamp(claim, parent, signer).sign_picture(unsigned, suffix)`.
+
+    Raises:
+        CredentialsError: the picture cannot be signed.
+    """
+    with Stamp(claim, parent, signer) as stamp:
+        return stamp.sign_picture(unsigned, suffix)
 
 
 def _publish(signed: Path, output: Path) -> None:
     """Move a signed file to its name; across file systems by a copy that is complete before it gets the name."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with signed.open("rb") as file:
-        os.fsync(file.fileno())
+    flush(signed)
     try:
         signed.replace(output)
-        sync(output.parent)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        with atomic(output) as copy:
+        with atomic(output, is_batch=True) as copy:
             shutil.copyfile(signed, copy)
 
 

@@ -1,6 +1,6 @@
 """Preview sheets: faces, their reconstructions and swaps."""
 
-import tempfile
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from visagist.core.errors import OutputError
+from visagist.core.files import write_atomic
 
-Sign = Callable[[Path, Path], object]  # signs the first file and writes the result to the second
+Sign = Callable[[bytes], bytes]  # signs a PNG file
 Predict = Callable[[Tensor, str], tuple[Tensor, Tensor]]  # faces as an identity: RGB and mask
 
 HEADER = 16  # px
@@ -50,13 +50,7 @@ def sheet(faces: Mapping[str, Tensor], predict: Predict) -> NDArray[np.uint8]:
 
 
 def write_sheet(pixels: NDArray[np.uint8], output: Path, sign: Sign) -> None:
-    """Write a signed sheet to `output`, or raise OutputError; the unsigned file is temporary and private."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="visagist-") as private:
-            unsigned = Path(private) / "sheet.png"
-            Image.fromarray(pixels).save(unsigned)
-            sign(unsigned, output)
-    except OSError as error:
-        reason = f"cannot be written ({error.strerror}); free some space or choose another place"
-        raise OutputError(f"{output}: {reason}") from error
+    """Write a signed sheet to `output`, or raise OutputError; nothing unsigned is written to disk."""
+    unsigned = io.BytesIO()
+    Image.fromarray(pixels).save(unsigned, "png")
+    write_atomic(output, sign(unsigned.getvalue()))

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from visagist.core.errors import OutputError, ReadError, RunError
 from visagist.core.events import Event, EventCallback, Progress, as_json
+from visagist.core.files import sweep
 from visagist.core.locks import lock
 from visagist.core.read import read_bytes
 from visagist.core.settings import Settings, read_toml
@@ -176,6 +177,8 @@ def run_lock(run: Path) -> Iterator[None]:
             f"{run}: another training is using this folder; wait until it ends, or train into another run"
         ) from error
     with held:
+        for folder in (run, run / CHECKPOINTS, run / PREVIEWS):
+            sweep(folder)
         try:
             yield
         finally:

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import math
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,8 +26,8 @@ from visagist.evaluation.metric import Figure, Metric
 from visagist.evaluation.report.curves import Line, curve_svg
 from visagist.evaluation.result import BASELINES, NOISE, Evaluation, Strip, grouped_flags
 from visagist.evaluation.thresholds import Standing, aim_text, bounds, standing
-from visagist.media import write_picture
-from visagist.provenance import Claim, ConsentTerms, Signer, sign
+from visagist.media import encode_picture
+from visagist.provenance import Claim, ConsentTerms, Signer, sign_picture
 
 FOLDER = Path(__file__).parent
 MAX_SIDE = 320  # px of a picture on the page
@@ -152,11 +151,7 @@ def contact_sheet(strips: Sequence[Strip], provenance: Mapping[str, Any]) -> She
     model, *consents = [value if SHA256.fullmatch(value) else None for value in hashes]
     claim = Claim(model, tuple(ConsentTerms(value) for value in consents if value))
     signer = Signer.default()
-    with tempfile.TemporaryDirectory(prefix="visagist-") as private:
-        unsigned, signed = Path(private) / "unsigned.jpg", Path(private) / "sheet.jpg"
-        write_picture(unsigned, pixels)
-        sign(unsigned, signed, claim, None, signer)
-        data = signed.read_bytes()
+    data = sign_picture(encode_picture(pixels, ".jpg"), ".jpg", claim, None, signer)
     return Sheet(data, pixels.shape[1], pixels.shape[0], side, places, signer.fingerprint)
 
 
