@@ -277,19 +277,20 @@ def chosen_numbers(count: int) -> list[int]:
 
 
 def points(operations: list[tuple[str, str, bool]]) -> list[Point]:
-    """All points of a command: kills everywhere, and the errors that a disk gives there."""
+    """All points of a command: kills everywhere, and in the middle the errors that a disk gives there.
+
+    A kill after a flush is one before the rename that follows, and a kill before a folder is flushed is one after it.
+    """
     found: list[Point] = []
-    phases = {"open": ("before",), "fsync": ("torn", "before", "after"), "rename": ("before", "after"),
+    phases = {"open": ("before",), "fsync": ("torn", "before"), "rename": ("before", "after"),
               "unlink": ("before", "after")}  # fmt: skip
     errors = {"open": ("ENOSPC",), "fsync": ("ENOSPC", "EIO"), "rename": ("EIO",)}
     folders = {kind for _, kind, is_folder in operations if is_folder}
     for (operation, kind), count in Counter((operation, kind) for operation, kind, _ in operations).items():
         for number in chosen_numbers(count):
-            for phase in phases[operation]:
-                if not (kind in folders and phase == "torn"):
-                    found.append(Point(operation, kind, number, phase, "kill"))
-            for error in errors.get(operation, ()):
-                found.append(Point(operation, kind, number, "before", error))
+            for phase in ("after",) if kind in folders and operation == "fsync" else phases[operation]:
+                found.append(Point(operation, kind, number, phase, "kill"))
+        found.extend(Point(operation, kind, count // 2, "before", error) for error in errors.get(operation, ()))
     return found
 
 
