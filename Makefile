@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 DOCS_STAMP := .venv/.docs-ready
 
-.PHONY: setup demo test check docs bench bench-fuzz clean
+.PHONY: setup demo test check docs bench bench-fuzz bench-crash clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -45,6 +45,9 @@ bench: $(STAMP)
 
 bench-fuzz: $(STAMP)  ## 100,000 hostile inputs to every reader, about half an hour
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.fuzz
+
+bench-crash: $(STAMP)  ## kills and disk errors at every kind of write, at most an hour a call; a later call continues
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.crash
 
 clean:
 	rm -rf demo-output bench-output site

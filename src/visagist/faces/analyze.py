@@ -74,12 +74,13 @@ def analyze(
     table, options, events = Path(table), options or AnalyzeOptions(), on_event or silent
     footage = footage if isinstance(footage, Footage) else probe(footage)
     sweep(table.parent, table)
+    parts = table.with_name(f".{table.stem}.parts")
     done = known_table(footage, table, options)
     if done is not None:
+        shutil.rmtree(parts, ignore_errors=True)  # of a process killed after writing the table
         events(Progress("analyze", done.frames, done.frames))
         return done
     key = _key(footage, options)
-    parts = table.with_name(f".{table.stem}.parts")
     faces, state, frames = _resume(parts, key)
     faces, frames, lost = _analyze_frames(footage, parts, key, options, faces, state, frames, events)
     metadata = {**key, "frames": frames, "width": footage.width, "height": footage.height, "lost": lost}
