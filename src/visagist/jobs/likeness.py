@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from visagist.core.errors import ConsentError, VisagistError
 from visagist.core.events import EventCallback, Warned
 from visagist.faces import Face, FaceTable, crop_matrix, embed, mean_embedding, picture_embeddings, transform
-from visagist.media import Footage, Frame, Reader, frame_from_rgb
+from visagist.jobs.consent_checks import Records
+from visagist.media import Footage, Frame, frame_from_rgb, read_frames
 from visagist.merging import MergeOptions
 from visagist.models.bundle import TrainedNetwork
 from visagist.provenance import SAME_PERSON, Consent, read_consent
@@ -30,22 +31,15 @@ FIRST_FRAMES = 64  # the frames before the first chunk are taken from this many
 MAX_RECORDS = 64  # consent records that are looked at
 
 Embeddings = Mapping[str, NDArray[np.floating]]  # by description of the person
+LikenessCheck = Callable[[NDArray[np.floating] | None, str], None]  # of a mean embedding `(128,)`, and what it is of
 
 
 def sample_faces(first: int, last: int, face_of: Callable[[int], Face | str]) -> dict[int, Face]:
     """Up to `SAMPLES` evenly spaced faces of the frames from `first` to `last`, by frame."""
-    faces = [(index, face) for index in range(first, last + 1) if not isinstance(face := face_of(index), str)]
-    chosen = np.unique(np.linspace(0, len(faces) - 1, min(SAMPLES, len(faces))).round().astype(int))
-    return {faces[i][0]: faces[i][1] for i in chosen}  # type: ignore[misc]
-
-
-def read_frames(footage: Footage, indices: Iterable[int], *, seek: bool, deinterlace: bool) -> list[Frame]:
-    """The frames with these indices, in one pass."""
-    wanted = set(indices)
-    if not wanted:
-        return []
-    with Reader(footage, first=min(wanted), last=max(wanted), deinterlace=deinterlace, seek=seek) as frames:
-        return [frame for frame in frames if frame.index in wanted]
+    faces = {index: face for index in range(first, last + 1) if not isinstance(face := face_of(index), str)}
+    indices = list(faces)
+    chosen = np.unique(np.linspace(0, len(indices) - 1, min(SAMPLES, len(indices))).round().astype(int))
+    return {indices[i]: faces[indices[i]] for i in chosen}
 
 
 def predicted(
@@ -80,7 +74,7 @@ def performer_embedding(
         return table.identity_embedding(performer)
     best = sorted((face for face in table if face.identity == performer), key=lambda face: -face.score)
     faces = {face.frame: face for face in best[:SAMPLES]}
-    frames = read_frames(footage, faces, seek=not table.lost, deinterlace=deinterlace)
+    frames = list(read_frames(footage, faces, deinterlace=deinterlace, seek=not table.lost))
     found = rendered(frames, [faces[frame.index] for frame in frames])
     return table.identity_embedding(performer) if found is None else found
 
@@ -123,6 +117,30 @@ def known_people(network: TrainedNetwork, subject: str, own: Path, folders: Iter
                 continue  # a record that is not used need not be whole
             found |= {f"'{record.name}' of {path}": each for each in embeddings[:1]}
     return found
+
+
+def likeness_check(
+    records: Records,
+    network: TrainedNetwork,
+    subject: str,
+    workspace: Path,
+    performer: NDArray[np.floating] | None,
+    events: EventCallback,
+) -> LikenessCheck:
+    """`check_likeness` as a function of the faces and their name, with everybody whose face this render could show.
+
+    Args:
+        records: of the render.
+        network: the run.
+        subject: the identity to be merged.
+        workspace: of the merge; consent records in it, and beside the two of the render, are looked at.
+        performer: as in `check_likeness`.
+        events: as in `check_likeness`.
+    """
+    path = records.source_path
+    person = person_of(records.source, path, network, subject)
+    others = known_people(network, subject, path, (workspace, path.parent, records.target_path.parent))
+    return lambda shown, what: check_likeness(shown, person, others, performer, what, events)
 
 
 def check_likeness(

@@ -13,9 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from visagist import __version__
 from visagist.core.errors import ConfigError, FootageError, OutputError, RunError
 from visagist.core.events import EventCallback, Note, Result, silent
@@ -30,12 +27,10 @@ from visagist.jobs.chunks import ChunkRenderer, Chunks
 from visagist.jobs.consent_checks import Records, check_footage, covered_by_hash
 from visagist.jobs.likeness import (
     FIRST_FRAMES,
-    check_likeness,
-    known_people,
+    LikenessCheck,
+    likeness_check,
     performer_embedding,
-    person_of,
     predicted,
-    read_frames,
     rendered,
     sample_faces,
 )
@@ -54,7 +49,7 @@ from visagist.jobs.output_paths import (
 from visagist.jobs.performer import STEP, choose_performer, find_faces, performer_of
 from visagist.jobs.workspace import CHUNKS, SAFEGUARD, TABLES, create_folder, default_workspace
 from visagist.jobs.workspace_locks import clear, clear_abandoned, clear_joined, locked_folder
-from visagist.media import EncodeOptions, Footage, join, note_reading, probe, probe_shot
+from visagist.media import EncodeOptions, Footage, join, note_reading, probe, probe_shot, read_frames
 from visagist.merging.options import MergeOptions, frame_range
 from visagist.merging.pipeline import Untouched
 from visagist.models.bundle import TrainedNetwork
@@ -259,10 +254,11 @@ class _Job:
         last = table.frames - 1 if last is None else last
         _check_last(last, table.frames, self.footage, options.frames)
         face_of = performer_of(table, performer, options)
-        check = self.likeness_check(seen, events)
-        if self.network is not None and performer is not None:
+        check: LikenessCheck = lambda shown, what: None  # noqa: E731 - without a network, no face is predicted
+        if self.network is not None:
+            check = likeness_check(self.records, self.network, options.subject, self.workspace, seen, events)
             faces = sample_faces(first, min(last, first + FIRST_FRAMES - 1), face_of)
-            frames = read_frames(self.footage, faces, seek=not table.lost, deinterlace=options.deinterlace)
+            frames = read_frames(self.footage, faces, deinterlace=options.deinterlace, seek=not table.lost)
             check(predicted(frames, faces, self.network, options), str(self.network.path))
         renderer = ChunkRenderer(
             footage=self.footage,
@@ -275,18 +271,6 @@ class _Job:
             seek=not table.lost,
         )
         return self.seal(renderer.render(first, last, events), signer, face_of, check, events)
-
-    def likeness_check(
-        self, performer: NDArray[np.floating] | None, events: EventCallback
-    ) -> Callable[[NDArray[np.floating] | None, str], None]:
-        """`likeness.check_likeness` with everybody whose face this render could show."""
-        if self.network is None:
-            return lambda shown, what: None
-        subject, path = self.options.subject, self.records.source_path
-        person = person_of(self.records.source, path, self.network, subject)
-        folders = (self.workspace, path.parent, self.records.target_path.parent)
-        others = known_people(self.network, subject, path, folders)
-        return lambda shown, what: check_likeness(shown, person, others, performer, what, events)
 
     def finished(self) -> Render | None:
         """The result of a finished merge, whose report (written last) matches the key and all files."""
@@ -305,7 +289,7 @@ class _Job:
         chunks: Chunks,
         signer: Signer,
         face_of: Callable[[int], Face | str],
-        check: Callable[[NDArray[np.floating] | None, str], None],
+        check: LikenessCheck,
         events: EventCallback,
     ) -> Render:
         """Join, sign and rename; then write mattes, call and report, and delete the chunks."""
@@ -323,7 +307,7 @@ class _Job:
                 events(Note(STEP, note))
             untouched = {entry.frame for entry in chunks.untouched}
             faces = sample_faces(chunks.first, chunks.last, lambda i: "untouched" if i in untouched else face_of(i))
-            sampled = read_frames(probe(unsigned), [i - chunks.first for i in faces], seek=True, deinterlace=False)
+            sampled = read_frames(probe(unsigned), [i - chunks.first for i in faces])
             check(rendered(sampled, list(faces.values())), str(self.output))
             files = [self.output if file == unsigned else self.output / file.name for file in joined.files]
             names = {self.output: [file.name for file in files]} if is_folder(self.output) else {}

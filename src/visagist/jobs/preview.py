@@ -19,12 +19,12 @@ from visagist.core.types import StrPath
 from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe
 from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.jobs.consent_checks import Records, covered_by_hash
-from visagist.jobs.likeness import check_likeness, known_people, performer_embedding, person_of, predicted, sample_faces
+from visagist.jobs.likeness import likeness_check, performer_embedding, predicted, sample_faces
 from visagist.jobs.merge import check_morph
 from visagist.jobs.output_paths import check_output, input_files, report_path, stamps
 from visagist.jobs.performer import choose_performer, known_faces, performer_of
 from visagist.jobs.workspace import create_folder
-from visagist.media import Footage, Frame, Reader, encode_picture, footage_sha256, note_reading, probe_shot
+from visagist.media import Footage, Frame, encode_picture, footage_sha256, note_reading, probe_shot, read_frames
 from visagist.merging.options import MergeOptions
 from visagist.merging.pipeline import Merged, merge_frames
 from visagist.models.bundle import TrainedNetwork
@@ -136,19 +136,8 @@ def preview(
     for frame in shown:  # as stills: chosen frames must not be outvoted by others
         inspect_footage([frame], f"{target}, frame {frame.index}")
     sampled = sample_faces(wanted[0], wanted[-1], lambda index: faces.get(index, "not shown"))
-    check_likeness(
-        predicted([frame for frame in shown if frame.index in sampled], sampled, trained, options),
-        person_of(records.source, records.source_path, trained, options.subject),
-        known_people(
-            trained,
-            options.subject,
-            records.source_path,
-            (workspace, records.source_path.parent, records.target_path.parent),
-        ),
-        seen,
-        str(trained.path),
-        events,
-    )
+    check = likeness_check(records, trained, options.subject, workspace, seen, events)
+    check(predicted([frame for frame in shown if frame.index in sampled], sampled, trained, options), str(trained.path))
     merged = list(merge_frames(shown, faces.__getitem__, trained, options))
     sheet = merge_sheet(merged, faces)
     create_folder(output.parent)
@@ -225,14 +214,10 @@ def parse_frames(text: str) -> list[int]:
 
 def _read(footage: Footage, wanted: list[int], options: MergeOptions, seek: bool, events: EventCallback) -> list[Frame]:
     """Read the frames with these indices."""
-    spans = [(number, number) for number in wanted] if seek else [(wanted[0], wanted[-1])]
     shown: list[Frame] = []
-    for first, last in spans:
-        with Reader(footage, first=first, last=last, deinterlace=options.deinterlace, seek=seek) as reader:
-            for frame in reader:
-                if frame.index in wanted:
-                    shown.append(frame)
-                    events(Progress(STEP, len(shown), len(wanted)))
+    for frame in read_frames(footage, wanted, deinterlace=options.deinterlace, seek=seek):
+        shown.append(frame)
+        events(Progress(STEP, len(shown), len(wanted)))
     missing = sorted(set(wanted) - {frame.index for frame in shown})
     if missing:
         raise FootageError(f"{footage.path}: has no frame {missing[0]}; --preview exceeds its end")

@@ -12,7 +12,7 @@ from visagist.media.options import EncodeOptions, Encoding, encoding_for
 from visagist.media.picture import encode_picture, read_picture, write_picture
 from visagist.media.probe import find_footage, probe, probe_shot
 from visagist.media.rate import DEFAULT_RATE, FrameRate, note_reading, parse_rate
-from visagist.media.reader import Reader
+from visagist.media.reader import Reader, read_frames
 from visagist.media.writer import ChunkWriter
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "photo_hashes",
     "probe",
     "probe_shot",
+    "read_frames",
     "read_picture",
     "write_picture",
 ]

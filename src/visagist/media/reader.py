@@ -5,7 +5,7 @@ A damaged video yields its good frames, with one warning that gives the number o
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -258,6 +258,27 @@ class Reader:
         if graph is not None:
             graph.push(None)
             yield from _filtered(graph)
+
+
+def read_frames(
+    footage: Footage, indices: Iterable[int], *, deinterlace: bool = False, seek: bool = True
+) -> Iterator[Frame]:
+    """The frames with these indices, in order; indices beyond the end are left out.
+
+    Args:
+        footage: the result of `probe`.
+        indices: of frames, counted from 0.
+        deinterlace: as in `Reader`.
+        seek: as in `Reader`. Where seeking is not possible, the footage is read once, from the first to the last.
+    """
+    wanted = sorted(set(indices))
+    jumps = seek and not deinterlace and (footage.files or footage.container in _SEEKABLE)
+    spans = [(index, index) for index in wanted] if jumps else [(wanted[0], wanted[-1])] if wanted else []
+    for first, last in spans:
+        with Reader(footage, first=first, last=last, deinterlace=deinterlace, seek=seek) as frames:
+            for frame in frames:
+                if frame.index in wanted:
+                    yield frame
 
 
 def _interlaced(path: Path) -> InterlacedError:
