@@ -21,13 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from visagist.core.files import TEMPORARY
+
 # Eight frames have several parts and chunks with these.
 SMALLER = {
     "visagist.faces.analyze": {"PART_FRAMES": 2},
     "visagist.merging.pipeline": {"BATCH": 2},
     "visagist.jobs.chunks": {"CHUNK_FRAMES": 4},
 }
-_TEMPORARY = re.compile(r"\.(.{1,80})\.[0-9a-f]{8}\.part(\.\w+)?")
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
@@ -51,9 +52,9 @@ def kind_of(path: Path, folder: Path) -> str:
     >>> kind_of(Path("/a/run/checkpoints/.00000004.0a1b2c3d.part.safetensors"), Path("/a"))
     'run/checkpoints/N.safetensors'
     """
-    temporary = _TEMPORARY.fullmatch(path.name)
+    temporary = TEMPORARY.fullmatch(path.name)
     if temporary is not None:
-        path = path.with_name(temporary[1] + (temporary[2] or ""))
+        path = path.with_name(temporary["stem"] + (temporary["suffix"] or ""))
     return re.sub(r"\d+", "N", re.sub(r"[0-9a-f]{10,}", "HASH", str(path.relative_to(folder))))
 
 

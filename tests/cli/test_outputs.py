@@ -400,9 +400,9 @@ def suspicious(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "suspicious.onnx")
     (tmp_path / "config.toml").write_text(f"[weights]\nsafeguard = '{tmp_path / 'suspicious.onnx'}'\n")
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path))
-    weights.session.cache_clear()
+    weights.cached_session.cache_clear()
     yield
-    weights.session.cache_clear()
+    weights.cached_session.cache_clear()
 
 
 def test_the_safeguard_cannot_be_bypassed(production: Production, tmp_path: Path, suspicious: None) -> None:
@@ -541,7 +541,7 @@ def test_other_face_models_repeat_the_analysis(
         else:
             shutil.copy(weights.FOLDER / weights.MODELS[name].file, own)
         (config / "config.toml").write_text(f"[weights]\n{name} = '{own}'\n")
-        weights.session.cache_clear()
+        weights.cached_session.cache_clear()
 
     for name in ("yunet", "facemesh", "blendshapes", "sface"):
         use(name, "")  # the same bytes at another place
@@ -563,4 +563,4 @@ def test_other_face_models_repeat_the_analysis(
         use("safeguard", change)
         check_footage(footage, "0" * 64, safeguard)
         assert len(list(safeguard.iterdir())) == count
-    weights.session.cache_clear()
+    weights.cached_session.cache_clear()

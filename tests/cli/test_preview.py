@@ -12,7 +12,7 @@ from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.faces import FaceTable, crop_matrix, picture_embeddings
 from visagist.jobs.preview import SIDE
 from visagist.media import Reader, frame_from_rgb, read_picture, write_picture
-from visagist.zoo.sessions import session
+from visagist.zoo.sessions import cached_session
 
 
 def tiles(sheet: Path) -> np.ndarray:
@@ -77,13 +77,13 @@ def test_each_frame_is_judged_as_a_still(
     model = classifier_of(config / "brightness.onnx", 1.2)
     (config / "config.toml").write_text(f"[weights]\nsafeguard = '{model.as_posix()}'\n")
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(config))
-    session.cache_clear()
+    cached_session.cache_clear()
     sheet = tmp_path / "sheet.png"
     ended = visagist(
         "merge", footage, "--run", swapped.workspace / "run", "-o", sheet, "--source-consent", SOURCE_CONSENT,
         "--target-consent", performer_record, "--preview", "2,8",
     )  # fmt: skip
-    session.cache_clear()
+    cached_session.cache_clear()
     assert ended.code == 1
     assert "frame 8: seems to show intimate imagery" in ended.err
     assert not sheet.exists()

@@ -16,7 +16,7 @@ from visagist.core.errors import SafeguardError
 from visagist.media import Reader
 from visagist.provenance import Safeguard, inspect_footage, refuses
 from visagist.provenance import safeguard as room
-from visagist.zoo.sessions import session
+from visagist.zoo.sessions import cached_session, session
 
 DEMO = Path(visagist.__file__).parent / "demo" / "footage"
 SHARED = Path(__file__).parents[3] / "shared" / "footage"
@@ -80,11 +80,11 @@ def test_a_replacement_runs_in_addition_to_the_embedded_classifier(config: Path)
     embedded = room.intimacy(grey)
     config.mkdir(exist_ok=True)
     for share, expected in ((0.0, embedded), (1.0, 128 / 255)):  # a lenient replacement changes nothing
-        session.cache_clear()
+        cached_session.cache_clear()
         model = classifier_of(config / f"{share}.onnx", share)
         (config / "config.toml").write_text(f"[weights]\nsafeguard = '{model.as_posix()}'\n")
         assert room.intimacy(grey) == pytest.approx(expected, abs=1e-4)
-    session.cache_clear()
+    cached_session.cache_clear()
 
 
 def test_clear_cases_are_refused_early() -> None:

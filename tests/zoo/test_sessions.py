@@ -16,7 +16,7 @@ PERSON = sessions.FOLDER / sessions.MODELS["person"].file
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The path of the user's `config.toml`."""
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path))
-    sessions.session.cache_clear()
+    sessions.cached_session.cache_clear()
     return tmp_path / "config.toml"
 
 

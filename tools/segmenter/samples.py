@@ -9,7 +9,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from tools.segmenter import occluders
 from tools.segmenter.occluders import Layer, Picture, Scene
-from tools.segmenter.sources import MARGIN, SIDE, Sample
+from tools.segmenter.sources import MARGIN, SIDE, Sample, to_bytes
 
 from visagist.faces import COVERAGES
 
@@ -52,7 +52,7 @@ class Composer:
         planes = np.dstack([scene.face, scene.hair, occluder, known])
         if mirror:
             picture, planes = picture[:, ::-1], planes[:, ::-1]
-        return _bytes(picture), _bytes(planes)
+        return to_bytes(picture), to_bytes(planes)
 
     def _pick(self, rng: Generator) -> Sample:
         return self.samples[rng.choice(len(self.samples), p=self.weights)]
@@ -150,7 +150,7 @@ def degrade(picture: Picture, rng: Generator) -> Picture:
         x = x + rng.normal(0, rng.uniform(0.005, 0.06), x.shape).astype(np.float32)
     if rng.random() < 0.5:
         quality = int(rng.integers(15, 90))
-        _, data = cv2.imencode(".jpg", _bytes(x), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        _, data = cv2.imencode(".jpg", to_bytes(x), [cv2.IMWRITE_JPEG_QUALITY, quality])
         x = cv2.imdecode(data, cv2.IMREAD_COLOR).astype(np.float32) / 255
     return np.clip(x, 0, 1).astype(np.float32)
 
@@ -162,10 +162,6 @@ def _person(name: str) -> str:
     if name.startswith(("neutral", "smiling")):
         return name.split("_")[2]
     return name
-
-
-def _bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
 def contact_sheet(composer: Composer, first: int, count: int, path: Path) -> None:

@@ -113,10 +113,10 @@ def crop(frame: Frame, face: Face, name: str) -> Sample:
     skin = hull * (1 - hair)
     return Sample(
         name=name,
-        image=_bytes(picture),
-        face=_bytes(skin),
-        hair=_bytes(np.minimum(hair, 1 - skin)),
-        person=_bytes(np.maximum(person, np.maximum(skin, hair))),
+        image=to_bytes(picture),
+        face=to_bytes(skin),
+        hair=to_bytes(np.minimum(hair, 1 - skin)),
+        person=to_bytes(np.maximum(person, np.maximum(skin, hair))),
         known=known,
         landmarks=landmarks,
         native=float(crop_side(face.alignment, "head")) * MARGIN / SIDE,
@@ -138,7 +138,8 @@ def _hair_model() -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(SHARED / "models/hair512.onnx", providers=["CPUExecutionProvider"])
 
 
-def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+def to_bytes(values: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Values in [0, 1] as 0 to 255."""
     return np.round(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 

@@ -92,8 +92,10 @@ def launch(
         result = called(*bound.args, **bound.kwargs)
     if result is None:  # after --help and --version
         return None
-    text = printable(result.as_text(), keep="\n\t")  # names may contain anything
-    print(dumps({"event": "summary", **_plain(result)}, default=str) if json else text)
+    if json:
+        print(dumps({"event": "summary", **_plain(result)}, default=str))
+    else:
+        print(printable(result.as_text(), keep="\n\t"))  # names may contain anything
     return 0 if getattr(result, "ok", True) else 1  # of `verify` and `doctor`
 
 

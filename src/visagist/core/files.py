@@ -18,7 +18,7 @@ import platformdirs
 from visagist.core.errors import OutputError
 
 _ABANDONED_S = 24 * 3600.0  # age of stale temporary files where locks do not tell
-_TEMPORARY = re.compile(r"\.(?P<stem>.{1,80})\.[0-9a-f]{8}\.part(\.\w+)?")
+TEMPORARY = re.compile(r"\.(?P<stem>.{1,80})\.[0-9a-f]{8}\.part(?P<suffix>\.\w+)?")  # names of unfinished files
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def sync(folder: Path) -> None:
 
 def is_temporary(path: Path) -> bool:
     """Whether a file is the unfinished part of an atomic write, which readers must ignore."""
-    return _TEMPORARY.fullmatch(path.name) is not None
+    return TEMPORARY.fullmatch(path.name) is not None
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def sweep(folder: Path, like: Path | None = None) -> None:
     except OSError:
         return
     for path in entries:
-        match = _TEMPORARY.fullmatch(path.name)
+        match = TEMPORARY.fullmatch(path.name)
         if match is None or (like is not None and (match["stem"], path.suffix) != _temporary_name(like)):
             continue
         with suppress(OSError):
@@ -167,14 +167,14 @@ def write_atomic(path: Path, data: bytes | str, *, is_batch: bool = False) -> No
 
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a regular file; OSError for anything else."""
-    with open(path, "rb", opener=_without_waiting) as file:
+    with open(path, "rb", opener=without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """Open without waiting for the other end of a FIFO."""
+def without_waiting(path: str, flags: int) -> int:
+    """Opener for `open` that does not wait for the other end of a FIFO."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

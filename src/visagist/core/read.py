@@ -16,12 +16,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from visagist.core.errors import ReadError
+from visagist.core.files import without_waiting
 
 MAX_TEXT = 64 << 20  # bytes of JSON, TOML and event logs
 MAX_TABLE = 1 << 30  # bytes of a Parquet table in memory: half a day of faces
 ROWS = 1024  # of a table that are read at once
 MAX_PIXELS = 1 << 27  # of a picture or frame: 16384 x 8192
-MAX_DEPTH = 64  # of nested JSON arrays and objects, and of TOML arrays and tables
+MAX_DEPTH = 64  # of nested JSON arrays and objects
 MAX_DIGITS = 18  # of integers: all fit into 64 bits
 
 _NOT_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^"\[\]{}]+', re.DOTALL)
@@ -38,14 +39,8 @@ def read_bytes(path: Path, limit: int = MAX_TEXT) -> bytes:
         ReadError: it is missing, unreadable, no regular file, or too large.
     """
     try:
-        # O_NONBLOCK: otherwise opening a FIFO waits for its other end.
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        try:
-            _check_regular(path, os.fstat(handle))
-        except ReadError:
-            os.close(handle)
-            raise
-        with os.fdopen(handle, "rb") as file:
+        with open(path, "rb", opener=without_waiting) as file:
+            _check_regular(path, os.fstat(file.fileno()))
             data = file.read(limit + 1)  # the size in its entry may be out of date
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -64,11 +59,6 @@ def check_regular(path: Path) -> None:
         _check_regular(path, path.stat())
     except OSError as error:
         raise _unreadable(path, error) from error
-
-
-def read_text(path: Path, limit: int = MAX_TEXT) -> str:
-    """Contents of a UTF-8 file; errors as for `read_bytes`, and for other encodings."""
-    return _decoded(read_bytes(path, limit), path)
 
 
 def read_json(path: Path, limit: int = MAX_TEXT) -> Any:
@@ -153,6 +143,8 @@ def _check_regular(path: Path, found: os.stat_result) -> None:
 def _unreadable(path: Path, error: OSError) -> ReadError:
     if error.errno == errno.ENOENT:
         return ReadError(f"{path}: no such file")
+    if error.errno == errno.EISDIR:
+        return ReadError(f"{path}: is a folder, not a file")
     return ReadError(f"{path}: cannot be read ({error.strerror})")
 
 

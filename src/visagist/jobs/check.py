@@ -6,12 +6,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
-
 from visagist.core.errors import OutputError, ReadError, RunError, VisagistError
 from visagist.core.events import EventCallback, Progress, silent
-from visagist.core.files import is_temporary, sha256
-from visagist.core.read import read_json, read_table, read_toml
+from visagist.core.files import is_temporary
+from visagist.core.read import read_table, read_toml
 from visagist.core.tensors import load_hashed
 from visagist.core.text import printable
 from visagist.core.types import StrPath
@@ -22,6 +20,7 @@ from visagist.faceset.extraction import Extraction
 from visagist.faceset.record import SUFFIXES as CROPS
 from visagist.faceset.record import read_crop
 from visagist.faceset.store import INDEX
+from visagist.jobs.chunks import note_of
 from visagist.models.bundle import WEIGHTS, check_weights, read_record
 from visagist.provenance import EMBEDS, SIDECARS, verify
 from visagist.training.checkpoint import STATE, load_checkpoint, read_state
@@ -29,7 +28,6 @@ from visagist.training.run import CHECKPOINTS, EVENTS, PREVIEWS, RECORD, RunReco
 
 STEP = "check"
 State = Literal["whole", "made again", "lost"]
-_NOTE = TypeAdapter(dict[str, Any])
 
 
 @dataclass(frozen=True)
@@ -184,12 +182,7 @@ def _weights(path: Path) -> None:
 
 
 def _chunk(path: Path) -> None:
-    note = path.with_suffix(".json")
-    try:
-        stated = _NOTE.validate_python(read_json(note)).get("sha256")
-    except ValidationError as error:
-        raise ReadError(f"{note}: not the note of a chunk") from error
-    if stated != sha256(path.with_suffix(".nut")):
+    if note_of(path.with_suffix(".nut")) is None:
         raise ReadError(f"{path}: this chunk of a render is not the one that its note states")
 
 

@@ -37,12 +37,21 @@ class Chunks:
     untouched: list[Untouched]
 
 
-class _Note(BaseModel):
+class Note(BaseModel):
     """The JSON file beside a chunk."""
 
     frames: int
     sha256: str
     untouched: tuple[Untouched, ...]
+
+
+def note_of(chunk: Path) -> Note | None:
+    """The note of a chunk; None if chunk or note are missing, damaged, or do not match."""
+    try:
+        note = Note.model_validate(read_json(chunk.with_suffix(".json")))
+        return note if note.sha256 == sha256(chunk) else None
+    except (ReadError, ValidationError, OSError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -112,15 +121,11 @@ class ChunkRenderer:
         note = {"frames": end - start + 1, "sha256": sha256(path), "untouched": untouched}
         write_atomic(path.with_suffix(".json"), json.dumps(note))
 
-    def _note(self, start: int, end: int) -> "_Note | None":
+    def _note(self, start: int, end: int) -> Note | None:
         """The note of a finished chunk; None if the chunk, its note or its mattes are missing or do not match."""
-        path = self._chunk(start)
-        try:
-            note = _Note.model_validate(read_json(path.with_suffix(".json")))
-            is_whole = note.frames == end - start + 1 and note.sha256 == sha256(path)
-        except (ReadError, ValidationError, OSError):
-            return None
+        note = note_of(self._chunk(start))
         mattes = range(start, end + 1) if self.options.matte is not None else ()
+        is_whole = note is not None and note.frames == end - start + 1
         return note if is_whole and all((self.folder / MATTES / matte_name(i)).is_file() for i in mattes) else None
 
     def _chunk(self, start: int) -> Path:

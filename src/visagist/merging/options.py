@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, FiniteFloat, field_validator
 
 from visagist.core.settings import Settings, shown
+from visagist.core.types import Use
 from visagist.media import DEFAULT_RATE, FrameRate
 from visagist.merging.color import COLOR
 from visagist.merging.masks import MASKS
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 else:
     ColorName = COLOR.choice
     MaskName = MASKS.choice
-
-
-USE = r"[a-z0-9][a-z0-9-]{0,39}"
 
 
 class MergeOptions(Settings):
@@ -78,16 +76,9 @@ class MergeOptions(Settings):
     allow_damaged: Annotated[bool, shown("Input footage")] = False
     """Continue without the frames of a damaged target that cannot be decoded, instead of failing."""
 
-    use: Annotated[str | None, shown("Consent")] = None
+    use: Annotated[Use | None, shown("Consent")] = None
     """What the render is for, such as film or dubbing: needed if a consent record allows certain uses only. The
     credentials state it."""
-
-    @field_validator("use")
-    @classmethod
-    def _use(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(USE, value):
-            raise ValueError(f"'{value}' is not the name of a use: give lower-case letters, digits and hyphens")
-        return value
 
     @field_validator("frames")
     @classmethod

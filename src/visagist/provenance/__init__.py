@@ -63,7 +63,6 @@ __getattr__ = lazy_names(
             "SAME_PERSON",
             "Basis",
             "Consent",
-            "ConsentTerms",
             "check_person",
             "load_consent",
             "new_consent",

@@ -23,7 +23,7 @@ from visagist.core.errors import ConfigError, ConsentError, ReadError
 from visagist.core.files import config_dir, sha256, write_atomic
 from visagist.core.read import parse_toml, read_bytes
 from visagist.core.settings import Settings, read_toml
-from visagist.core.types import StrPath
+from visagist.core.types import StrPath, Use
 from visagist.media import footage_sha256, photo_hashes, probe
 
 Basis = Literal["self", "signed-release", "licensed-performer", "estate", "research-corpus", "synthetic"]
@@ -84,7 +84,7 @@ class Consent(Settings):
     date: datetime.date = Field(description=_FIELDS["date"])
     scope: str = Field(min_length=1, description=_FIELDS["scope"])
     expires: datetime.date | None = Field(default=None, description=_FIELDS["expires"])
-    uses: tuple[str, ...] = Field(default=(), max_length=32, description=_FIELDS["uses"])
+    uses: tuple[Use, ...] = Field(default=(), max_length=32, description=_FIELDS["uses"])
     targets_sha256: tuple[str, ...] = Field(default=(), max_length=1000, description=_FIELDS["targets_sha256"])
     document_sha256: str | None = Field(default=None, pattern=SHA256, description=_FIELDS["document_sha256"])
     footage_sha256: tuple[str, ...] = Field(default=(), description=_FIELDS["footage_sha256"])
@@ -104,11 +104,6 @@ class Consent(Settings):
             raise PydanticCustomError("date", "{date} lies in the future", {"date": date.isoformat()})
         return date
 
-    @field_validator("uses")
-    @classmethod
-    def _are_words(cls, uses: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(check_use(use) for use in uses)
-
     @field_validator("footage_sha256", "targets_sha256")
     @classmethod
     def _are_hashes(cls, hashes: tuple[str, ...]) -> tuple[str, ...]:
@@ -124,17 +119,6 @@ class Consent(Settings):
         if not self.footage_sha256 and not self.pictures:
             raise PydanticCustomError("binding", "is not bound to a person: footage_sha256 or pictures must be given")
         return self
-
-
-def check_use(use: str) -> str:
-    """Check the name of a use: 1 to 40 lower-case letters, digits and hyphens.
-
-    Raises:
-        ValueError: another name.
-    """
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,39}", use):
-        raise ValueError(f"'{use}' is not the name of a use: give lower-case letters, digits and hyphens, such as film")
-    return use
 
 
 def new_consent(

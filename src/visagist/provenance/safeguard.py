@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist.core.errors import SafeguardError
-from visagist.zoo.sessions import MODELS, model_sha256, replacements, session
+from visagist.zoo.sessions import MODELS, model_sha256, session
 
 RULE = 2  # version of the sampling and the rule, for cached verdicts
 MODEL = "safeguard"
@@ -74,7 +74,7 @@ def intimacy(rgb: NDArray[np.uint8]) -> float:
     """
     squeezed = cv2.resize(rgb, (SIDE, SIDE), interpolation=cv2.INTER_AREA)  # not cropped
     small = squeezed.astype(np.float32) / np.float32(255)
-    classifiers = [session(MODEL, packaged=True), *([session(MODEL)] if MODEL in replacements() else [])]
+    classifiers = dict.fromkeys([session(MODEL, packaged=True), session(MODEL)])  # one unless it is replaced
     found = [np.asarray(each.run(["probs"], {"image": small[None]})[0])[0] for each in classifiers]
     return max(float(probabilities[[_HENTAI, _PORN]].sum()) for probabilities in found)
 

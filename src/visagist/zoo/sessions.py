@@ -129,7 +129,6 @@ def _sha256_of(path: Path, _size: int, _mtime_ns: int) -> str:
     return sha256(path)  # cached until size or time changes
 
 
-@functools.cache
 def session(name: str, threads: int = 1, *, packaged: bool = False) -> onnxruntime.InferenceSession:
     """The CPU session of a face model, created once per process and thread count.
 
@@ -141,8 +140,14 @@ def session(name: str, threads: int = 1, *, packaged: bool = False) -> onnxrunti
     Raises:
         WeightsError: the file is missing, altered, unreadable, or has other inputs.
     """
+    return cached_session(name, threads, packaged)
+
+
+@functools.cache
+def cached_session(name: str, threads: int, packaged: bool) -> onnxruntime.InferenceSession:
+    """`session`, with all arguments, so that every way to call it shares one session; tests clear the cache."""
     if packaged and name not in replacements():
-        return session(name, threads)
+        return cached_session(name, threads, False)
     path = locate(name, packaged=packaged)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = min(threads, os.cpu_count() or 1)
