@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from tools.segmenter import sources
 from tools.segmenter.network import Segmenter
@@ -176,16 +177,20 @@ def export(folder: Path) -> None:
     network = Segmenter()
     network.load_state_dict(_part(load_tensors(folder / CHECKPOINT), "average/"))
     batch = torch.export.Dim("N", min=1, max=1024)
-    torch.onnx.export(
-        Probabilities(network.eval()),
+    program = torch.onnx.export(
+        Probabilities(network).eval(),
         (torch.rand(2, 3, SIZE, SIZE),),
-        folder / "segmenter.onnx",
         input_names=["image"],
         output_names=["probabilities"],
         dynamic_shapes=({0: batch},),
         dynamo=True,
-        external_data=False,
     )
+    assert program is not None
+    model = program.model_proto
+    for part in (model.graph, *model.graph.node, *model.graph.value_info):  # stack traces with this machine's paths
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, folder / "segmenter.onnx")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ MODELS: dict[str, FaceModel] = {
         "selfie_person.onnx", "4c89fdbafb62b87e4e006ce5d3e27b53b2102cb3ac1b6ccd3698206978d56e9f", "input_1:0"
     ),
     "segmenter": FaceModel(
-        "segmenter.onnx", "6ab509ef251ecbc749e0490cfee72abce5db245fff8a8bc5d8f1e714302345e8", "image"
+        "segmenter.onnx", "8fbff808291cf30c7ea961e0ac0a4f7a982d69fad8f1bbd154df79b47e3cd785", "image"
     ),
     "safeguard": FaceModel(
         "nsfw_mobilenet_v2.onnx", "c807912ede70d17ffac65fd957a52f7549e7e85ad29482171b3d0aebb72a42ec", "image"
