@@ -232,7 +232,7 @@ def contents(lab: Lab, before: dict[str, str] | None) -> dict[str, Any]:
         is_private = not inside or ".workspace/" in name
         if before is not None and path.is_file() and not is_private and name not in before:
             is_render = path.suffix in {**EMBEDS, **SIDECARS} and not name.startswith(("source/", "target/", "matte/"))
-            if is_render and verify(path).verdict not in ("intact", "trusted", "made by visagist, signer known"):
+            if is_render and not verify(path).ok:
                 unsigned.append(f"{name} ({verify(path).verdict})")
     return {"files": files, "temporary": temporary, "unsigned": unsigned}
 
