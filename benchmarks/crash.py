@@ -229,7 +229,10 @@ def contents(lab: Lab, before: dict[str, str] | None) -> dict[str, Any]:
         if is_temporary(path) or (not inside and lab.temporary in path.parents):
             temporary.append(name)
         elif inside and path.is_file() and path.suffix != ".lock":
-            files[name] = digest(path)
+            try:
+                files[name] = digest(path)
+            except (av.FFmpegError, OSError, ValueError):
+                files[name] = "damaged"
         is_private = not inside or ".workspace/" in name
         if before is not None and path.is_file() and not is_private and name not in before:
             is_render = path.suffix in {**EMBEDS, **SIDECARS} and not name.startswith(("source/", "target/", "matte/"))
