@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -228,12 +229,16 @@ def contents(lab: Lab, before: dict[str, str] | None) -> dict[str, Any]:
         if is_temporary(path) or (not inside and lab.temporary in path.parents):
             temporary.append(name)
         elif inside and path.is_file() and path.suffix != ".lock":
-            files[name] = digest(path)
+            try:
+                files[name] = digest(path)
+            except (av.FFmpegError, OSError, ValueError):
+                files[name] = "damaged"
         is_private = not inside or ".workspace/" in name
         if before is not None and path.is_file() and not is_private and name not in before:
             is_render = path.suffix in {**EMBEDS, **SIDECARS} and not name.startswith(("source/", "target/", "matte/"))
-            if is_render and verify(path).verdict not in ("intact", "trusted", "made by visagist, signer known"):
-                unsigned.append(f"{name} ({verify(path).verdict})")
+            # A torn copy of a signed file still states what it is.
+            if is_render and path.stat().st_size and verify(path).verdict == "no evidence":
+                unsigned.append(name)
     return {"files": files, "temporary": temporary, "unsigned": unsigned}
 
 
@@ -292,6 +297,18 @@ def points(operations: list[tuple[str, str, bool]]) -> list[Point]:
                 found.append(Point(operation, kind, number, phase, "kill"))
         found.extend(Point(operation, kind, count // 2, "before", error) for error in errors.get(operation, ()))
     return found
+
+
+def canonical(kind: str) -> str:
+    """A kind of file without the names of inputs and outputs: commands that share a mechanism share its points.
+
+    >>> canonical("out.mpN.workspace/tables/.target.mpN.parts/N.parquet"), canonical("out.mkv")
+    ('NAME/tables/.NAME.parts/N.parquet', 'NAME.mkv')
+    """
+    *folders, name = kind.split("/")
+    known = "(source|target|out|swap|look|report)"
+    return "/".join([*(re.sub(rf"{known}(\.mpN|\.mkv)?(\.workspace)?", "NAME", each) for each in folders),
+                     re.sub(known, "NAME", name)])  # fmt: skip
 
 
 class Strace:
@@ -374,6 +391,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{name}: {'; '.join(wrong) or 'recovered'}", flush=True)
         return True
 
+    seen: dict[tuple[str, str], str] = {}  # operations on kinds of files by the first step that has them
+
     def all_points() -> Iterator[tuple[Step, Point, Callable[[], Ended]]]:
         for step in STEPS:
             if chosen.fixed and step.name not in {*(name for name, _ in FIXED), "extract png"}:
@@ -383,6 +402,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if missing := [point for point in hit if point not in found]:
                 raise SystemExit(f"crash: {step.name} has no {'; '.join(map(str, missing))}")
             for point in hit:
+                known_kind = (point.operation, canonical(point.kind))
+                if not chosen.fixed and seen.setdefault(known_kind, step.name) != step.name:
+                    continue
                 yield step, point, lambda step=step, point=point: lab.call(step, Watch(lab.work, None, point))
         if chosen.fixed:
             return
@@ -392,7 +414,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         strace = Strace(lab)
         for step in STEPS[:-1]:
             for point, broken in strace.points(step):
-                yield step, point, broken
+                if seen.setdefault((point.operation, canonical(point.kind)), step.name) == step.name:
+                    yield step, point, broken
 
     lab.begin()
     whole = all(run(*each) for each in all_points())

@@ -64,3 +64,12 @@ def test_a_damaged_file_is_found(
     ended = visagist("check", workspace)
     assert ended.code == (0 if found.ok else 1)
     assert path.name in ended.out
+
+
+@pytest.mark.parametrize("name", ["run/.weights.0a1b2c3d.part.safetensors", ".evaluate.0a1b2c3d.part/real.npy"])
+def test_what_a_killed_process_left_is_not_lost(name: str, workspace: Path) -> None:
+    (workspace / name).parent.mkdir(exist_ok=True)
+    (workspace / name).write_bytes(b"half")
+    found = check(workspace)
+    assert [(each.path, each.state) for each in found.damaged] == [(workspace / name, "made again")]
+    assert found.ok

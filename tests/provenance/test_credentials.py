@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,6 +159,18 @@ def test_a_refused_file_leaves_no_output(tmp_path: Path, target: Path, claim: Cl
         sign(unsigned, tmp_path / "out" / "render.mp4", claim, target, signer)
     assert unsigned.exists()
     assert not list(tmp_path.rglob("*render*"))
+
+
+def test_a_file_is_signed_onto_another_file_system(tmp_path: Path, write: Write, signer: Signer) -> None:
+    """Where a rename is refused, so the signed file is copied; a killed copy is deleted by the next write."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system in /dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory) as private:
+        output = sign(write(Path(private) / "u.png"), tmp_path / "out" / "render.png", Claim(None, ()), None, signer)
+        assert list(Path(private).iterdir()) == []
+    assert verify(output).verdict == "made by visagist, signer known"
+    assert list(output.parent.iterdir()) == [output]
 
 
 def test_a_file_is_not_signed_onto_itself(tmp_path: Path, write: Write, signer: Signer) -> None:

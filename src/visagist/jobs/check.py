@@ -109,7 +109,7 @@ def check(folder: StrPath, *, on_event: EventCallback | None = None) -> Checked:
 def _test_of(path: Path) -> tuple[State, Callable[[Path], object]]:
     """How to test a file, and what becomes of it if it is damaged."""
     home, suffix = path.parent, path.suffix.lower()
-    if is_temporary(path):
+    if any(map(is_temporary, (path, *path.parents))):
         return "made again", _unfinished
     if path.name == RECORD:
         return "lost", lambda path: RunRecord.read(path.parent)
@@ -173,7 +173,7 @@ def _missing(folder: Path) -> Iterator[CheckedFile]:
 
 
 def _unfinished(path: Path) -> None:
-    raise OutputError(f"{path}: left unfinished by a killed process; the next call deletes it")
+    raise OutputError(f"{path}: unfinished; the next call deletes it, unless a process is still writing it")
 
 
 def _weights(path: Path) -> None:

@@ -55,6 +55,8 @@ class TrainingRun:
         self.recall(logged_validations(self.path, self.iteration))
         if is_new:
             self.save()
+        elif self.state.before_interruption is None:
+            self.prune()  # a process may have been killed between saving and pruning
 
     def restore(self) -> bool:
         """Restore the latest checkpoint; False if there is none."""
@@ -86,6 +88,10 @@ class TrainingRun:
         if self.state.scheduled == self.iteration:
             return
         self._save(self.state.model_copy(update={"latest": self.iteration, "failures": 0, "before_interruption": None}))
+        self.prune()
+
+    def prune(self) -> None:
+        """Delete checkpoints that are no longer needed."""
         if self.world.is_main:
             pinned = self.trainer.plan.cool_down_start, self.collapse_watch.last_good  # to extend from; to go back to
             disk.prune(self.checkpoints, self.options.backup_every, self.options.backups, pinned)
