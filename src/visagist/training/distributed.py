@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from itertools import accumulate, pairwise
 
 import torch
@@ -144,6 +145,9 @@ def join_processes() -> Iterator[World]:
             f"WORLD_SIZE is {size}, but {lack}; start several processes with `torchrun --nproc-per-node N -m visagist "
             "train ...`, or unset WORLD_SIZE"
         )
+    # Functions of this module have the process group as a default argument. Imported later, by torch.compile or Adam, it
+    # would keep the group and its threads alive, and a thread still busy when the process ends aborts it.
+    import_module("torch.distributed.nn.functional")
     # NCCL for gradients on GPUs; gloo for flags on the CPU, because it notices a dead rank at once.
     both = torch.cuda.is_available() and dist.is_nccl_available()
     with _connection_errors():
