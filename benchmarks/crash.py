@@ -100,6 +100,7 @@ class Lab:
         self.work, self.states = self.output / "work", self.output / "states"
         self.config, self.temporary = self.output / "config", self.output / "tmp"
         self.expected: dict[str, dict[str, str]] = {}
+        self.usual = set[str]()  # what libraries leave in the folder for temporary files, killed or not
         for folder in (self.output, self.states, self.config, self.temporary):
             folder.mkdir(parents=True, exist_ok=True)
         os.environ |= {"VISAGIST_CONFIG_DIR": str(self.config), "TMPDIR": str(self.temporary), "NO_COLOR": "1"}
@@ -160,12 +161,12 @@ class Lab:
         elif ended.code not in (0, 1) or "Traceback" in ended.output:
             wrong.append(f"code {ended.code}: {ended.output[-500:]}")
         elif point.fault in ("ENOSPC", "EIO"):
-            wrong += [f"left after the error: {name}" for name in self.found()["temporary"]]
+            wrong += [f"left after the error: {name}" for name in self.found()["temporary"] if name not in self.usual]
         again = self.call(step)
         if again.code != 0:
             return [*wrong, f"repeated: code {again.code}: {again.output[-500:]}"]
         found, expected = self.found(), self.expected[step.name]
-        wrong += [f"left: {name}" for name in found["temporary"]]
+        wrong += [f"left: {name}" for name in found["temporary"] if name not in self.usual]
         names = sorted(expected.keys() | found["files"].keys())
         return wrong + [f"differs: {name}" for name in names if expected.get(name) != found["files"].get(name)]
 
@@ -245,6 +246,7 @@ def contents(lab: Lab, before: dict[str, str] | None) -> dict[str, Any]:
 def digest(path: Path) -> str:
     """Hash of what must not depend on when or how often a command ran: not of signatures, times and dates of files."""
     suffix = path.suffix
+    is_signed = "workspace" not in str(path) or path.parent.name == "previews"
     if path.name == "index.parquet":
         return str(read_table(path).column_names)
     if path.name == "events.jsonl":
@@ -260,7 +262,7 @@ def digest(path: Path) -> str:
     if suffix == ".json":
         stated = json.loads(path.read_text())
         return json.dumps(without(stated, {"files", "matte", "fingerprint", "provenance"}), sort_keys=True)[:100_000]
-    if suffix in (".mp4", ".mkv", ".mov") or (suffix == ".png" and "workspace" not in str(path)):
+    if suffix in (".mp4", ".mkv", ".mov") or (suffix == ".png" and is_signed):
         with av.open(str(path)) as container:
             pixels = hashlib.sha256()
             for frame in container.decode(video=0):
@@ -340,6 +342,7 @@ class Strace:
         self.lab.restore(step.needs)
         ended = self.call(step, "-y", "-e", "trace=write,pwrite64,writev", "-e", "signal=none", "-o", str(log))
         assert ended.code == 0, ended.output
+        self.lab.usual |= set(self.lab.found()["temporary"])
         counts = Counter[Path]()
         for line in log.read_text(errors="replace").splitlines():
             if "<" in line and (path := Path(line.split("<", 1)[1].split(">", 1)[0])).is_relative_to(self.lab.work):

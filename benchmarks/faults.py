@@ -52,10 +52,10 @@ def kind_of(path: Path, folder: Path) -> str:
     >>> kind_of(Path("/a/run/checkpoints/.00000004.0a1b2c3d.part.safetensors"), Path("/a"))
     'run/checkpoints/N.safetensors'
     """
-    temporary = TEMPORARY.fullmatch(path.name)
-    if temporary is not None:
-        path = path.with_name(temporary["stem"] + (temporary["suffix"] or ""))
-    return re.sub(r"\d+", "N", re.sub(r"[0-9a-f]{10,}", "HASH", str(path.relative_to(folder))))
+    parts = path.relative_to(folder).parts
+    found = [(TEMPORARY.fullmatch(part), part) for part in parts]
+    plain = "/".join(match["stem"] + (match["suffix"] or "") if match else part for match, part in found)
+    return re.sub(r"\d+", "N", re.sub(r"[0-9a-f]{10,}", "HASH", plain))
 
 
 def shorten() -> None:

@@ -33,6 +33,25 @@ def test_preview_shows_before_after_and_mask(swapped: Swap, tmp_path: Path) -> N
         np.testing.assert_allclose(after[mask == 0], before[mask == 0], atol=1.5 / 255)
 
 
+def test_a_preview_killed_after_its_picture_is_repeated(
+    swapped: Swap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = tmp_path / "sheet.png"
+    consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
+    preview = ("merge", TARGET, "--run", swapped.workspace / "run", "-o", sheet, *consents, "--preview", "5")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("visagist.jobs.preview.save_call", die)
+        assert visagist(*preview).code == 130
+    assert sheet.exists()
+    ended = visagist(*preview)
+    assert ended.code == 0, ended.err
+    assert visagist("verify", sheet).code == 0
+
+
 @pytest.mark.parametrize("is_told", [True, False])
 def test_the_performer_among_two_people_is_shown(
     is_told: bool, swapped: Swap, two_people: Path, performer: Path, performer_record: Path, tmp_path: Path

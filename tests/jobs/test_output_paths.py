@@ -99,3 +99,16 @@ def test_files_are_intact_only_if_all_are_unchanged(tmp_path: Path) -> None:
     assert not is_intact(folder, known)
     (folder / "b").unlink()
     assert not is_intact(folder, known)
+
+
+def test_torn_credentials_of_a_killed_merge_are_deleted(tmp_path: Path) -> None:
+    """They have the name of the file beside the render, not that of the render."""
+    torn = [tmp_path / ".out.0a1b2c3d.part.mkv", tmp_path / ".out.mkv.0a1b2c3d.part.c2pa"]
+    other = tmp_path / ".other.mkv.0a1b2c3d.part.c2pa"
+    for path in (*torn, other):
+        path.write_bytes(b"torn")
+    output, chunks = tmp_path / "out.mkv", tmp_path / "workspace" / "merge" / "a" / "b"
+    chunks.mkdir(parents=True)
+    clear_earlier_render(output, None, chunks, {})
+    assert not any(path.exists() for path in torn)
+    assert other.exists()

@@ -100,6 +100,7 @@ def clear_earlier_render(output: Path, matte: Path | None, chunks: Path, names: 
     note = {_key(folder): sorted({*names[folder], *(file.name for file in old[folder])}) for folder in names}
     if not is_folder(output):
         sweep(output.parent, output)
+        sweep(output.parent, sidecar(output))
         note[_key(output.parent)] = [*note.get(_key(output.parent), []), output.name]
     write_atomic(chunks / NOTE, json.dumps(note))
     for folder, files in old.items():

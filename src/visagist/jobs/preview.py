@@ -1,6 +1,5 @@
 """Previews of a merge: a few frames before, after and with their masks, on a signed sheet."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from visagist.core.errors import ConfigError, ConsentError, FootageError, NoFaceError, SubjectError
 from visagist.core.events import EventCallback, Note, Progress, Result, silent
-from visagist.core.files import write_atomic
+from visagist.core.files import atomic, write_atomic
 from visagist.core.settings import save_call
 from visagist.core.types import StrPath
 from visagist.faces import Face, FaceTable, choose_identity, cluster, crop_matrix, describe
@@ -21,7 +20,7 @@ from visagist.faces.clusters import SAME_PERSON_SIMILARITY
 from visagist.jobs.consent_checks import Records, covered_by_hash
 from visagist.jobs.likeness import likeness_check, performer_embedding, predicted, sample_faces
 from visagist.jobs.merge import check_morph
-from visagist.jobs.output_paths import check_output, input_files, report_path, stamps
+from visagist.jobs.output_paths import Report, check_output, input_files, report_path, stamps
 from visagist.jobs.performer import choose_performer, known_faces, performer_of
 from visagist.jobs.workspace import create_folder
 from visagist.media import Footage, Frame, encode_picture, footage_sha256, note_reading, probe_shot, read_frames
@@ -143,7 +142,13 @@ def preview(
     create_folder(output.parent)
     claim = Claim(trained.weights_sha256, records.terms, use=options.use, replaced_models=replaced_models())
     picture = encode_picture(np.rint(sheet * 255).astype(np.uint8), ".png")
-    write_atomic(output, sign_picture(picture, ".png", claim, target, Signer.default()))
+    signed = sign_picture(picture, ".png", claim, target, Signer.default())
+    with atomic(output) as temporary:
+        temporary.write_bytes(signed)
+        # In this order, so that whatever a kill leaves, the next preview may replace it.
+        output.unlink(missing_ok=True)
+        (stamp,) = stamps([temporary]).values()
+        write_atomic(report_path(output), Report(files={output.name: stamp}).model_dump_json(exclude_unset=True))
     save_call(
         output.with_name(output.name + ".toml"),
         {
@@ -158,7 +163,6 @@ def preview(
             **options.model_dump(),
         },
     )
-    write_atomic(report_path(output), json.dumps({"files": stamps([output])}))  # lets the next preview replace it
     events(Result(STEP, output))
     return Preview(output, len(merged))
 

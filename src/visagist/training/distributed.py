@@ -145,7 +145,7 @@ def join_processes() -> Iterator[World]:
             f"WORLD_SIZE is {size}, but {lack}; start several processes with `torchrun --nproc-per-node N -m visagist "
             "train ...`, or unset WORLD_SIZE"
         )
-    # Functions of this module have the process group as a default argument. Imported later, by torch.compile or Adam, it
+    # Functions of this module have the process group as a default argument. Imported later, by Adam for instance, it
     # would keep the group and its threads alive, and a thread still busy when the process ends aborts it.
     import_module("torch.distributed.nn.functional")
     # NCCL for gradients on GPUs; gloo for flags on the CPU, because it notices a dead rank at once.
