@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.cli.conftest import CLIPS, Swap, command, visagist
+from tests.cli.conftest import CLIPS, SMALL, Swap, command, visagist
 from visagist.core.tensors import load_hashed, save_tensors
 from visagist.demo import SOURCE, SOURCE_CONSENT, TARGET, TARGET_CONSENT
 from visagist.faceset.record import read_crop, write_crop
@@ -49,6 +49,20 @@ def test_a_fifo_does_not_hang(arguments: tuple[str, ...], tmp_path: Path) -> Non
     given = [str(tmp_path / each) if each in ("out", "r.toml", "run") else each for each in given]
     line = refused(*given)
     assert "fifo: is a FIFO" in line or "/dev/zero: is a device" in line or "not a regular file" in line
+
+
+@pytest.mark.parametrize(
+    "name", ["source/zz.jpg", "source/index.parquet", "run/checkpoints/state.json", "run/run.toml", "run/events.jsonl"]
+)
+def test_a_fifo_in_a_workspace_does_not_hang(name: str, swapped: Swap, tmp_path: Path) -> None:
+    workspace = Path(shutil.copytree(swapped.workspace, tmp_path / "workspace"))
+    (workspace / name).unlink(missing_ok=True)
+    os.mkfifo(workspace / name)
+    faces = workspace / "source", workspace / "target"
+    call = command("train", *faces, "-o", workspace / "run", "--iterations", "13", "--batch", "4", *SMALL)
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == (0 if "index" in name else 1), done.stderr
+    assert "index" in name or Path(name).name in done.stderr.splitlines()[-1], done.stderr
 
 
 @pytest.mark.parametrize("text", ["a = " + "[" * 5000, "a = " + "9" * 5000, '"\\u001b[31m" = 1'])
@@ -187,15 +201,6 @@ def test_weights_that_are_not_finite_are_refused(swapped: Swap, tmp_path: Path) 
     ended = visagist("merge", TARGET, "--run", file, "-o", tmp_path / "o.mp4", *CONSENTS)
     assert ended.code == 1
     assert "not finite" in ended.err
-
-
-def test_a_damaged_index_is_made_again(crops: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "faces"
-    shutil.copytree(crops, folder)
-    (folder / "index.parquet").write_bytes(b"PAR1")
-    ended = visagist("train", folder, folder, "-o", tmp_path / "run", "--iterations", "1", "--batch", "2",
-                     "--model", "original")  # fmt: skip
-    assert ended.code == 0, ended.err
 
 
 def test_an_unexpected_error_is_one_line_with_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@
 """
 
 import functools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from visagist.core.read import read_json
 from visagist.evaluation.embedder import is_same_person, mean_direction
 from visagist.evaluation.evaluation_data import FaceObservations, Source
 from visagist.zoo.sessions import replacements
@@ -23,7 +23,7 @@ FILE = Path(__file__).with_name("impostors.json")
 @functools.cache
 def read_impostors() -> Mapping[str, NDArray[np.float32]]:
     """Embeddings `(n, 128)`, unit length, by the name of the person's clip."""
-    people = json.loads(FILE.read_text("utf-8"))["people"]
+    people = read_json(FILE)["people"]
     rows = {name: np.array([view["embedding"] for view in views], np.float32) for name, views in people.items()}
     return MappingProxyType({name: row / np.linalg.norm(row, axis=1, keepdims=True) for name, row in rows.items()})
 

@@ -150,7 +150,7 @@ def swap(
     }
     done = workspace / DONE
     stamps = json.dumps([str(call), *(clip.stamps() for clip in [*clips, footage])])
-    is_done = done.is_file() and done.read_bytes() == stamps.encode()
+    is_done = done.is_file() and done.stat().st_size == len(stamps) and done.read_bytes() == stamps.encode()
     save_call(workspace / CALL, call)
 
     def finish(run: Path | None) -> Render:

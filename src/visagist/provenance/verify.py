@@ -8,7 +8,6 @@ Each frame of a sequence is signed individually, so missing or reordered frames 
 """
 
 import io
-import json
 import mmap
 import re
 from collections import Counter
@@ -21,7 +20,7 @@ import c2pa
 from cryptography import x509
 
 from visagist.core.errors import CredentialsError, ReadError
-from visagist.core.read import check_regular, read_bytes
+from visagist.core.read import check_regular, parse_json, read_bytes
 from visagist.core.text import printable
 from visagist.core.types import StrPath
 from visagist.provenance.credentials import ASSERTION, EMBEDS, SETTINGS, SIDECARS, SYNTHETIC, TOOL, sidecar
@@ -240,7 +239,10 @@ def _has_remains(file: io.BufferedReader) -> bool:
 
 def _verified(path: Path, reader: c2pa.Reader, known: dict[str, str], beside: Path | None) -> Verification:
     """The result for credentials that could be read."""
-    found: dict[str, Any] = json.loads(reader.json())
+    try:
+        found: dict[str, Any] = parse_json(reader.json(), path)
+    except ReadError as error:
+        return Verification(path, TAMPERED, problems=(_shown(error),), sidecar=beside)
     label = str(found.get("active_manifest"))
     manifest = found.get("manifests", {}).get(label)
     if manifest is None:
@@ -267,15 +269,15 @@ def _verified(path: Path, reader: c2pa.Reader, known: dict[str, str], beside: Pa
         verdict=verdict,
         fingerprint=mark,
         signer=known.get(mark or ""),
-        calls_itself=None if name is None else _plain(name),
-        tool=_plain(tool) if tool else None,
-        actions=tuple(_plain(action.get("action")) for action in actions),
+        calls_itself=None if name is None else _shown(name),
+        tool=_shown(tool) if tool else None,
+        actions=tuple(_shown(action.get("action")) for action in actions),
         synthetic=any(_is_synthetic(action) for action in actions),
         model_sha256=next(iter(_hashes(stated.get("model_sha256"))), None),
         consents=_hashes(stated.get("consent_sha256")),
         terms=_terms(stated),
-        use=_plain(stated["use"]) if isinstance(stated.get("use"), str) else None,
-        replaced_models=tuple(_plain(each) for each in _list(stated.get("replaced_models"))),
+        use=_shown(stated["use"]) if isinstance(stated.get("use"), str) else None,
+        replaced_models=tuple(_shown(each) for each in _list(stated.get("replaced_models"))),
         parent=any(each.get("relationship") == "parentOf" for each in manifest.get("ingredients", [])),
         problems=problems,
         sidecar=beside,
@@ -293,16 +295,12 @@ def _problems(found: dict[str, Any]) -> tuple[str, ...]:
     if found.get("validation_state") == "Invalid" and not statuses:
         bad = [{"code": "the credentials are invalid"}]
     texts = [f"{status['code']}: {status.get('explanation', '')}".rstrip(": ") for status in bad]
-    return tuple(dict.fromkeys(_plain(text) for text in texts))
+    return tuple(dict.fromkeys(_shown(text) for text in texts))
 
 
-def _plain(text: object) -> str:
-    """Text from a file, without control characters for the terminal.
-
-    >>> _plain("a" + chr(27) + "[2Jb")
-    'a?[2Jb'
-    """
-    return "".join(letter if letter.isprintable() else "?" for letter in str(text))[:200]
+def _shown(text: object) -> str:
+    """Text of unknown length from a file, for one line."""
+    return printable(text)[:200]
 
 
 def _hashes(value: Any) -> tuple[str, ...]:
@@ -323,7 +321,7 @@ def _terms(stated: dict[str, Any]) -> tuple[str, ...]:
             parts.append(f"uses {', '.join(uses)}: {'kept' if use in uses else 'not kept'}")
         if targets := _list(terms.get("targets_sha256")):
             parts.append(f"limited to {len(targets)} pieces of footage")
-        found.append(_plain("; ".join(parts)))
+        found.append(_shown("; ".join(parts)))
     return tuple(found)
 
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state  # pyright: ignore[reportAttributeAccessIssue]
 
-from visagist.core.errors import WeightsError
+from visagist.core.errors import ConfigError, WeightsError
 from visagist.core.files import config_dir, sha256
 from visagist.core.settings import read_toml
 
@@ -70,12 +70,15 @@ def replacements() -> dict[str, Path]:
 
     Raises:
         WeightsError: an unknown model is named, or a value is not a path.
-        ConfigError: the file is not TOML.
+        ConfigError: the file is not TOML, or has unknown entries.
     """
     config = config_dir() / "config.toml"
     if not config.exists():
         return {}
-    paths = read_toml(config).get("weights", {})
+    values = read_toml(config)
+    paths = values.pop("weights", {})
+    if values:
+        raise ConfigError(f"{config}: unknown entry {', '.join(sorted(values))} (available: weights)")
     if not isinstance(paths, dict):
         raise WeightsError(f"{config}: weights must be a table, [weights], with the path of each model")
     if unknown := sorted(set(paths) - set(MODELS)):
