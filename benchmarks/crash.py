@@ -430,7 +430,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     # Imported before the first fork, so that every command starts at once.
-    import onnxruntime  # noqa: F401
     import pyarrow.parquet  # noqa: F401
 
     import visagist.jobs.evaluate

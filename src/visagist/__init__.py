@@ -12,11 +12,15 @@
 `swap` does everything up to the render in one call. Long jobs take `on_event`, a callback that receives their progress.
 """
 
+import os
 from typing import TYPE_CHECKING
 
 from visagist.core.lazy import lazy_names
 
 __version__ = "0.1.0"
+
+# onnxruntime from 1.29 on otherwise sends names and hashes of models and messages of errors to its makers.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from visagist.core.errors import VisagistError

@@ -1,7 +1,9 @@
-"""Commands that answer at once do not import slow packages."""
+"""Commands that answer at once do not import slow packages; none of these packages reports home."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,12 @@ def test_verify_does_not_import_torch() -> None:
 )
 def test_names_of_a_registry_are_listed_without_torch(module: str, name: str) -> None:
     assert "torch" not in loaded(REGISTRY.format(module=module, name=name))
+
+
+def test_onnxruntime_sends_no_telemetry(tmp_path: Path) -> None:
+    """It would also leave the number of a session in the folder for temporary files."""
+    suppressing = ("CI", "ORT_DISABLE_TELEMETRY", "ORT_RUNNING_UNIT_TESTS", "GITHUB_ACTIONS", "TF_BUILD")
+    known = {name: value for name, value in os.environ.items() if name not in suppressing} | {"TMPDIR": str(tmp_path)}
+    program = "from visagist.zoo import session; session('yunet')"
+    subprocess.run([sys.executable, "-c", program], env=known, check=True)
+    assert list(tmp_path.iterdir()) == []
