@@ -101,3 +101,25 @@ def test_a_forged_record_is_found_out_by_what_the_network_predicts(
         assert "shows 'target' of" in ended.err
         assert "rather than the person of --source-consent" in ended.err
         assert not output.exists()
+
+
+def test_forged_footage_of_a_run_is_found_out_by_the_reference_picture(
+    forged: Path, performer: Path, tmp_path: Path
+) -> None:
+    """The weights state the footage of the record, but the faces that they really show."""
+    record = tmp_path / "record.toml"
+    evidence = ("--picture", performer, "--footage", TARGET)
+    made = visagist("consent", "new", record, "--name", "speaker", "--adult", "--basis", "research-corpus",
+                    "--statement", "a test", "--scope", "test", *evidence)  # fmt: skip
+    assert made.code == 0, made.err
+    tensors, _, _ = load_hashed(forged)
+    stated = read_record(forged)
+    origins = {"source": stated.origins["target"].model_copy(update={"footage": stated.origins["source"].footage}),
+               "target": stated.origins["source"]}  # fmt: skip
+    save_network(tmp_path / WEIGHTS, tensors, stated.model_copy(update={"origins": origins}))
+    ended = visagist("merge", TARGET, "--run", tmp_path / WEIGHTS, "-o", tmp_path / "out.mp4", "--source-consent",
+                     record, "--target-consent", TARGET_CONSENT)  # fmt: skip
+    assert ended.code == 1
+    assert "shows 'source' of" in ended.err
+    assert "rather than the person of --source-consent" in ended.err
+    assert not (tmp_path / "out.mp4").exists()

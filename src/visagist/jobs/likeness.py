@@ -80,29 +80,32 @@ def performer_embedding(
 
 
 def person_of(record: Consent, path: Path, network: TrainedNetwork, subject: str) -> Embeddings:
-    """Embeddings of the record's person: of its pictures, and of the faceset that the subject was trained on."""
+    """Embeddings of the record's person: of its pictures, and of the faceset that the subject was trained on.
+
+    The latter is what the run states, so it only counts if it resembles the pictures, or if there are none.
+    """
     found: dict[str, NDArray[np.floating]] = {}
     for picture in record.pictures:
         for each in picture_embeddings(path.parent / picture.path, packaged=True)[:1]:
             found[picture.path] = each
-    if centroid := network.origin(subject).centroid:
-        found["training"] = np.array(centroid)
+    centroid = np.array(network.origin(subject).centroid)
+    if centroid.size and (not found or any(_cosine(centroid, each) >= SAME_PERSON for each in found.values())):
+        found["training"] = centroid
     return found
 
 
-def known_people(network: TrainedNetwork, subject: str, own: Path, folders: Iterable[Path]) -> Embeddings:
-    """Everybody else whose face the run could show: its people, those of earlier runs, and those of consent records.
+def known_people(network: TrainedNetwork, own: Path, folders: Iterable[Path]) -> Embeddings:
+    """Everybody whose face the run could show: its people, those of earlier runs, and those of other consent records.
 
     Args:
         network: the run.
-        subject: the identity to be merged; its own origin is left out.
-        own: the record of that subject, which is left out.
+        own: the record of the subject to be merged, which is left out.
         folders: folders whose consent records are looked at.
     """
     found: dict[str, NDArray[np.floating]] = {}
     for name in network.record.origins:
         for i, origin in enumerate(network.record.shown(name)):
-            if origin.centroid and (name, i) != (subject, 0):
+            if origin.centroid:
                 found[f"'{name}' of {network.path}" + (", as it was before" if i else "")] = np.array(origin.centroid)
     if network.record.ancestor is not None:
         for name, origins in network.record.ancestor.shown.items():
@@ -139,7 +142,7 @@ def likeness_check(
     """
     path = records.source_path
     person = person_of(records.source, path, network, subject)
-    others = known_people(network, subject, path, (workspace, path.parent, records.target_path.parent))
+    others = known_people(network, path, (workspace, path.parent, records.target_path.parent))
     return lambda shown, what: check_likeness(shown, person, others, performer, what, events)
 
 
@@ -174,7 +177,8 @@ def check_likeness(
         if (found := _cosine(shown, other)) >= RESEMBLES and found > likeness + MARGIN:
             raise ConsentError(
                 f"{what}: shows {name} (SFace similarity {found:.2f}) rather than the person of --source-consent "
-                f"({likeness:.2f}); give that person's record, or train on footage of the person who agreed"
+                f"({likeness:.2f}); give that person's record, or train on footage of the person who agreed (if it "
+                "is the same person at another age, make a record with a picture of the footage as well)"
             )
     if person and likeness < RESEMBLES:
         events(
