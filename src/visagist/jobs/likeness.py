@@ -46,15 +46,20 @@ def predicted(
     frames: Iterable[Frame], faces: Mapping[int, Face], network: TrainedNetwork, options: MergeOptions
 ) -> NDArray[np.float32] | None:
     """Mean embedding `(128,)` of the predicted faces themselves, without mask and blending; None without frames."""
-    found: list[NDArray[np.float32]] = []
-    for frame in frames:
-        face = faces[frame.index]
-        matrix = crop_matrix(face.alignment, network.coverage, network.size)
-        crop = torch.from_numpy(frame.warp(matrix, (network.size, network.size)))
-        rgb, _ = network.predict(crop.permute(2, 0, 1)[None], options.subject, options.morph)
-        picture = frame_from_rgb(rgb[0].permute(1, 2, 0).contiguous().numpy())
-        found.append(embed(picture, transform(matrix, face.landmarks[:, :2]), packaged=True))
-    return mean_embedding(np.stack(found), np.ones(len(found))) if found else None
+    placed = [(frame, faces[frame.index]) for frame in frames]
+    if not placed:
+        return None
+    matrices = [crop_matrix(face.alignment, network.coverage, network.size) for _, face in placed]
+    size = (network.size, network.size)
+    crops = np.stack([frame.warp(matrix, size) for (frame, _), matrix in zip(placed, matrices, strict=True)])
+    rgb, _ = network.predict(torch.from_numpy(crops).permute(0, 3, 1, 2), options.subject, options.morph)
+    found = [
+        embed(frame_from_rgb(picture), transform(matrix, face.landmarks[:, :2]), packaged=True)
+        for picture, (_, face), matrix in zip(
+            rgb.permute(0, 2, 3, 1).contiguous().numpy(), placed, matrices, strict=True
+        )
+    ]
+    return mean_embedding(np.stack(found), np.ones(len(found)))
 
 
 def rendered(frames: Iterable[Frame], faces: Sequence[Face]) -> NDArray[np.float32] | None:
