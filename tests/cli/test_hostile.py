@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 from tests.cli.conftest import CLIPS, SMALL, Swap, command, visagist
 from visagist.core.tensors import load_hashed, save_tensors
@@ -83,6 +87,52 @@ def test_a_name_cannot_forge_a_verdict(tmp_path: Path) -> None:
     (line,) = ended.out.splitlines()
     assert line.endswith(": no evidence")
     assert "\x1b" not in ended.out
+
+
+COMMANDS = [
+    ("verify", "NAME"),
+    ("verify", "NAME", "--json"),
+    ("extract", "NAME", "-o", "OUT"),
+    ("extract", TARGET, "-o", "NAME/faces"),
+    ("train", "NAME", "NAME", "-o", "OUT"),
+    ("train", "NAME", "NAME", "-o", "OUT", "--config", "NAME"),
+    ("merge", TARGET, "--run", "NAME", "-o", "OUT", *CONSENTS),
+    ("merge", TARGET, "--run", "OUT", "-o", "NAME", "--source-consent", "NAME", "--target-consent", TARGET_CONSENT),
+    ("evaluate", "NAME", "--target", "NAME", "--source", "NAME"),
+    ("consent", "show", "NAME"),
+    ("consent", "new", "OUT", "--name", "RAW", "--adult", "--basis", "self", "--statement", "s", "--scope", "s",
+     "--picture", "NAME"),
+    ("check", "NAME"),
+    ("rewind", "NAME"),
+    ("swap", "NAME", TARGET, "-o", "OUT.mp4", *CONSENTS),
+    ("RAW",),
+    ("verify", "--RAW"),
+    ("verify", "NAME", "RAW"),
+    ("train", "a", "b", "-o", "OUT", "--model", "RAW"),
+]  # fmt: skip
+
+
+LETTERS = st.characters(exclude_characters="/\0", exclude_categories=["Cs"])
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from(COMMANDS),
+    st.text(st.sampled_from("\x1b\r\n\t\x07\x9b\u202e\u2028\u200b a[2Jé—") | LETTERS, min_size=1, max_size=30),
+    st.booleans(),
+)
+def test_no_command_prints_control_characters(arguments: tuple[str | Path, ...], name: str, exists: bool) -> None:
+    assume(name not in (".", ".."))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        if exists:
+            path.write_text(name)
+        known = {"NAME": str(path), "NAME/faces": f"{path}/faces", "OUT": f"{folder}/out", "OUT.mp4": f"{folder}/o.mp4"}
+        known |= {"RAW": name, "--RAW": f"--{name}"}
+        ended = visagist(*(known.get(str(each), each) for each in arguments))
+    assert ended.code in (0, 1, 2), ended.err
+    bad = {letter for letter in ended.out + ended.err if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp")}
+    assert bad <= {"\n", "\t"}, ended
 
 
 def test_verify_counts_hidden_and_nested_files(tmp_path: Path) -> None:
