@@ -88,7 +88,7 @@ CONFIGS = {
     "weights = 3": "weights must be a table",
     'weights = ["sface"]': "weights must be a table",
     "[weights]\nsface = 3": "sface needs the path of an ONNX file",
-    "signer = 3": "unknown entry signer",
+    "signers = 3": "unknown entry signers",
     "a = " + DEEP: "nested too deeply",
 }
 
@@ -102,10 +102,11 @@ def test_a_configuration(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert CONFIGS[text] in line
 
 
-def test_a_list_of_known_signers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "text"), [("known_signers.toml", "a = " + DEEP), ("config.toml", "signer = 3")])
+def test_signers(name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VISAGIST_CONFIG_DIR", str(tmp_path))
-    (tmp_path / "known_signers.toml").write_text("a = " + DEEP)
-    assert "known_signers.toml" in refused("verify", TARGET)
+    (tmp_path / name).write_text(text)
+    assert name in refused("verify", TARGET)
 
 
 def test_a_record_cannot_recolour_the_terminal(tmp_path: Path) -> None:

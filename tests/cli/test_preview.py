@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -30,7 +31,8 @@ def test_preview_shows_before_after_and_mask(swapped: Swap, tmp_path: Path) -> N
     assert visagist("verify", sheet).code == 0
     for before, after, mask in tiles(sheet):
         assert np.abs(after - before)[mask > 0.5].mean() > 0.02
-        np.testing.assert_allclose(after[mask == 0], before[mask == 0], atol=1.5 / 255)
+        beside = cv2.dilate(mask, np.ones((5, 5))) == 0  # the sheet's resampling of sharp edges reaches two pixels
+        np.testing.assert_allclose(after[beside], before[beside], atol=1.5 / 255)
 
 
 def test_a_preview_killed_after_its_picture_is_repeated(

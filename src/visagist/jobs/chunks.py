@@ -20,9 +20,10 @@ from visagist.faces import Face
 from visagist.jobs.matte import matte_name, write_matte
 from visagist.media import ChunkWriter, EncodeOptions, Footage, Reader
 from visagist.merging.options import MergeOptions
-from visagist.merging.pipeline import BATCH, Merged, Predictor, Untouched, merge_frames
+from visagist.merging.pipeline import Merged, Predictor, Untouched, merge_frames
+from visagist.merging.visibility import RESTART_FRAMES
 
-CHUNK_FRAMES = 8 * BATCH
+CHUNK_FRAMES = RESTART_FRAMES  # a multiple of the batch
 MATTES = "mattes"  # folder beside the chunks
 
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
@@ -28,6 +28,10 @@ class MergeOptions(Settings):
     mask: Annotated[MaskName, shown(first=True)] = "combined"
     """Where the face is replaced: inside the landmark hull, inside the mask that the network learned, or where both
     agree."""
+
+    masks: Annotated[Literal["segmentation", "hull"], shown(first=True)] = "segmentation"
+    """Keep hands, hair, glasses and whatever else a segmentation network finds in front of the face, and the background
+    beside it; or replace all of the mask above."""
 
     mask_erode: Annotated[float, Field(ge=-20, le=40), shown(unit="% of the crop's side")] = -1.5
     """Shrink the landmark hull; negative values grow it."""

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from visagist.merging.masks import MASKS, MaskInput
 from visagist.merging.masks.shape import feather
 from visagist.merging.options import MergeOptions
 from visagist.merging.strays import without_strays
+from visagist.merging.visibility import Sight, Steadier, look, visible
 
 COMPOSITORS = 2  # threads; more than the cores of a small machine gains nothing
 BATCH = 16  # frames whose faces are predicted together
@@ -68,6 +69,8 @@ class _Job:
     hull: NDArray[np.float32]  # (R, R) landmark hull, including the part of the forehead that is replaced
     outline: NDArray[np.float32]  # (R, R) the whole face
     eyes: float  # px, row of the outer eye corners
+    sight: Future[Sight] | None = None  # where the face is visible; None if that is not asked
+    visible: NDArray[np.float32] | None = None  # (R, R) the same for this crop, steadied along the track
 
 
 def merge_frames(
@@ -89,7 +92,8 @@ def merge_frames(
     """
     with ThreadPoolExecutor(COMPOSITORS, thread_name_prefix="composite") as pool:
         waiting: deque[Future[Merged]] = deque()
-        for batch in _batches(frames, face_of, predictor, options):
+        steadier = Steadier()
+        for batch in _batches(frames, face_of, predictor, options, pool):
             jobs = [job for _, job in batch if isinstance(job, _Job)]
             predictions = iter(()) if predictor is None or not jobs else _predict(jobs, predictor, options)
             # The previous batch was composited while this one was predicted.
@@ -97,13 +101,20 @@ def merge_frames(
                 yield waiting.popleft().result()
             for frame, job in batch:
                 prediction = next(predictions) if isinstance(job, _Job) else None
+                if isinstance(job, _Job) and job.sight is not None:
+                    sight = steadier.step(job.sight.result())
+                    job = replace(job, visible=visible(sight, job.matrix, len(job.crop)))
                 waiting.append(pool.submit(_finish, frame, job, prediction, options))
         while waiting:
             yield waiting.popleft().result()
 
 
 def _batches(
-    frames: Iterable[Frame], face_of: Callable[[int], Face | str], predictor: Predictor | None, options: MergeOptions
+    frames: Iterable[Frame],
+    face_of: Callable[[int], Face | str],
+    predictor: Predictor | None,
+    options: MergeOptions,
+    pool: ThreadPoolExecutor,
 ) -> Iterator[list[tuple[Frame, _Job | str]]]:
     """Up to `BATCH` frames, ending at its multiples, each with its crop or the reason for none."""
     batch: list[tuple[Frame, _Job | str]] = []
@@ -112,7 +123,7 @@ def _batches(
         if predictor is None:
             batch.append((frame, face if isinstance(face, str) else "no trained run was given"))
         else:
-            batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor, options)))
+            batch.append((frame, face if isinstance(face, str) else _crop(frame, face, predictor, options, pool)))
         # Batches end at fixed frame numbers, so that a resumed merge forms the same batches as an uninterrupted one:
         # the rounding in a network depends on the batch size.
         if len(batch) == BATCH or frame.index % BATCH == BATCH - 1:
@@ -122,7 +133,7 @@ def _batches(
         yield batch
 
 
-def _crop(frame: Frame, face: Face, predictor: Predictor, options: MergeOptions) -> _Job:
+def _crop(frame: Frame, face: Face, predictor: Predictor, options: MergeOptions, pool: ThreadPoolExecutor) -> _Job:
     matrix = crop_matrix(face.alignment, predictor.coverage, predictor.size)
     crop = frame.warp(matrix, (predictor.size, predictor.size))  # (R, R, 3)
     landmarks = face.landmarks[:, :2] @ matrix[:, :2].T + matrix[:, 2]  # (478, 2) crop px
@@ -131,7 +142,8 @@ def _crop(frame: Frame, face: Face, predictor: Predictor, options: MergeOptions)
         for forehead in (options.mask_forehead, 1.0)
     )
     eyes = float(landmarks[[33, 263], 1].mean())
-    return _Job(frame.index, matrix, crop, hull, outline, eyes)
+    sight = pool.submit(look, frame, face, predictor.coverage) if options.masks == "segmentation" else None
+    return _Job(frame.index, matrix, crop, hull, outline, eyes, sight)
 
 
 def _predict(
@@ -160,6 +172,8 @@ def _finish(
     face, learned = prediction
     mask = MASKS[options.mask](MaskInput(job.hull, learned, face, job.crop, options.mask_erode))
     mask = feather(mask, options.mask_feather)
+    if job.visible is not None:
+        mask = mask * job.visible
     matched = COLOR[options.color](face, job.crop, mask)
     mask = without_strays(mask, matched, job.crop, job.outline, job.eyes)
     changed, weight, region = composite(frame, matched, mask, job.matrix)

@@ -20,6 +20,7 @@ from visagist.core.errors import ConfigError, WeightsError
 from visagist.core.files import config_dir, sha256
 from visagist.core.settings import read_toml
 
+KNOWN = {"weights", "signer"}  # entries of config.toml
 FOLDER = Path(__file__).parent / "weights"
 # onnxruntime's exceptions have no common base class.
 LOAD_ERRORS = tuple(
@@ -76,9 +77,9 @@ def replacements() -> dict[str, Path]:
     if not config.exists():
         return {}
     values = read_toml(config)
-    paths = values.pop("weights", {})
-    if values:
-        raise ConfigError(f"{config}: unknown entry {', '.join(sorted(values))} (available: weights)")
+    if unknown := sorted(values.keys() - KNOWN):
+        raise ConfigError(f"{config}: unknown entry {', '.join(unknown)} (available: {', '.join(sorted(KNOWN))})")
+    paths = values.get("weights", {})
     if not isinstance(paths, dict):
         raise WeightsError(f"{config}: weights must be a table, [weights], with the path of each model")
     if unknown := sorted(set(paths) - set(MODELS)):
