@@ -18,8 +18,11 @@ from visagist.core.files import atomic
 from visagist.core.read import check_regular, parse_json
 from visagist.core.settings import Settings
 from visagist.faces import Face, compose, invert, transform_landmarks
+from visagist.masks import unpack, visible_face
+from visagist.masks.stored import MAX_TEXT
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, VERSION)  # version 1 had no masks
 PNG_KEY = "visagist"
 SUFFIXES = (".jpg", ".png")
 JPEG_QUALITY = 95
@@ -49,9 +52,12 @@ class Record(Settings):
     width: FiniteFloat  # of the face in the frame, px
     blendshapes: Annotated[list[FiniteFloat], Length(52, 52)]
     embedding: Annotated[list[FiniteFloat], Length(128, 128)] | None = None
+    mask: str | None = Field(default=None, max_length=MAX_TEXT)  # see `masks.pack`
 
     @classmethod
-    def of(cls, face: Face, footage_sha256: str, matrix: NDArray[np.float64], size: int) -> Self:
+    def of(
+        cls, face: Face, footage_sha256: str, matrix: NDArray[np.float64], size: int, mask: str | None = None
+    ) -> Self:
         """Make the record of a crop, given its `(2, 3)` matrix from frame px to crop px."""
         alignment = compose(face.alignment, invert(matrix))
         return cls(
@@ -69,12 +75,32 @@ class Record(Settings):
             width=round(face.width, 2),
             blendshapes=_rounded(face.blendshapes, 4),
             embedding=None if face.embedding is None else _rounded(face.embedding, 5),
+            mask=mask,
         )
 
     @property
     def seconds(self) -> Fraction:
         """Presentation time in the footage."""
         return Fraction(self.time)
+
+    def face_mask(self, matrix: NDArray[np.float64], side: int, where: Path) -> NDArray[np.float32] | None:
+        """The probability of seeing the face in another crop; None if the record has no mask.
+
+        Args:
+            matrix: `(2, 3)` px of this crop to px of the other.
+            side: of the other, px.
+            where: named in errors.
+
+        Raises:
+            FacesetError: the mask is damaged.
+        """
+        if self.mask is None:
+            return None
+        try:
+            classes = unpack(self.mask)
+        except ValueError as error:
+            raise FacesetError(f"{where}: its record is damaged ({error}); {REMEDY}") from error
+        return visible_face(classes, np.array(self.alignment), matrix, side)
 
     def to_json(self) -> str:
         """The record as one line of JSON."""
@@ -91,7 +117,7 @@ class Record(Settings):
             record = cls.model_validate_json(text)
         except ValidationError as error:
             raise cls._fault(text, where) from error
-        if record.version != VERSION:
+        if record.version not in READABLE:
             raise cls._fault(text, where)
         for name, matrix in (("matrix", record.matrix), ("alignment", record.alignment)):
             if abs(np.linalg.det(np.array(matrix)[:, :2])) < 1e-12:
@@ -106,7 +132,7 @@ class Record(Settings):
         except ReadError as error:
             return FacesetError(f"{error}: its record is damaged; {REMEDY}")
         version = values.get("version") if isinstance(values, dict) else None
-        if version != VERSION:
+        if version not in READABLE:
             return FacesetError(
                 f"{where}: record version {version}, this version of visagist reads {VERSION}; extract again"
             )

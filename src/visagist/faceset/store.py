@@ -166,6 +166,8 @@ class Faceset:
             landmarks = np.array(record.landmarks)
             outline = transform(matrix, landmarks[:, :2])
             hulls[i], features[i] = hull_mask(outline, side), feature_mask(outline, side)
+            if (seen := record.face_mask(matrix, side, self.files[i])) is not None:
+                hulls[i] = (hulls[i] * seen + 0.5).astype(np.uint8)
             points[i] = transform_landmarks(matrix, landmarks)
 
         _in_parallel(fill, len(self))

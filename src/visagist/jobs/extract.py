@@ -38,7 +38,9 @@ from visagist.faceset.filter import filter_faces
 from visagist.faceset.record import Record, write_crop
 from visagist.faceset.store import Faceset
 from visagist.jobs.parallel import run_together
+from visagist.masks import face_classes, pack
 from visagist.media import DEFAULT_RATE, Footage, Frame, FrameRate, Reader, find_footage, note_reading, photo_hashes
+from visagist.zoo.sessions import model_sha256
 
 STEP = "extract"
 LOCK = ".extract.lock"
@@ -86,6 +88,10 @@ class ExtractOptions(Settings):
 
     format: Annotated[Literal["jpeg", "png"], shown(first=True)] = "jpeg"
     """File format of the crops."""
+
+    masks: Annotated[Literal["segmentation", "hull"], shown(first=True)] = "segmentation"
+    """Find hands, hair, glasses and background on each crop, so that they are not learnt as parts of the face; or take
+    everything inside the hull of the landmarks for the face."""
 
     rate: Annotated[FrameRate, shown("Input footage", unit="frames per second")] = DEFAULT_RATE
     """Frame rate of image sequences, which state none: 24, 23.976, or a fraction such as 30000/1001."""
@@ -273,7 +279,7 @@ def _key(
         "footage": [
             digest for table, hashes in zip(found, photos, strict=True) for digest in hashes or (table.footage_sha256,)
         ],
-        "models": face_models(),
+        "models": face_models() | ({"segmenter": model_sha256("segmenter")} if options.masks == "segmentation" else {}),
         "options": {
             "--identity": identity,
             **{f"--{name.replace('_', '-')}": value for name, value in kept.items()},
@@ -336,7 +342,7 @@ def _crop(
         for frame in reader:
             for face, path in missing.get(frame.index, []):
                 known_by = photos[face.frame] if photos else digest
-                waiting.append(pool.submit(_write, frame, face, known_by, path, options.max_crop_size))
+                waiting.append(pool.submit(_write, frame, face, known_by, path, options))
             while len(waiting) > WAITING:
                 written.update([waiting.popleft().result()])
                 done += 1
@@ -348,8 +354,9 @@ def _crop(
     return written
 
 
-def _write(frame: Frame, face: Face, digest: str, path: Path, max_side: int) -> tuple[str, Record]:
-    pixels, matrix = crop_face(frame, face, max_side)
-    record = Record.of(face, digest, matrix, len(pixels))
+def _write(frame: Frame, face: Face, digest: str, path: Path, options: ExtractOptions) -> tuple[str, Record]:
+    pixels, matrix = crop_face(frame, face, options.max_crop_size)
+    mask = pack(face_classes(frame, face.alignment)) if options.masks == "segmentation" else None
+    record = Record.of(face, digest, matrix, len(pixels), mask)
     write_crop(path, pixels, record)
     return path.name, record

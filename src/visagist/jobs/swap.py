@@ -106,6 +106,7 @@ def swap(
         identity=identity,
         rate=merging.rate,
         deinterlace=merging.deinterlace,
+        masks=merging.masks,
     )
     records = Records.load(source_consent, target_consent, merging.use)
     clips = find_footage(source, merging.rate)
@@ -214,6 +215,7 @@ def _extract_target(footage: Footage, workspace: Path, merging: MergeOptions, ev
         identity=merging.target_identity,
         rate=merging.rate,
         deinterlace=merging.deinterlace,
+        masks=merging.masks,
         allow_damaged=merging.allow_damaged,
     )
     try:

@@ -78,7 +78,10 @@ def train(
     def count() -> int:
         return sum(len(Faceset.open(folder)) for folder in folders.values())
 
-    def load(options: TrainOptions, size: int, _: EventCallback) -> dict[str, Crops]:
+    def load(options: TrainOptions, size: int, events: EventCallback) -> dict[str, Crops]:
+        for folder in folders.values():
+            if note := _lacking_masks(Faceset.open(folder)):
+                events(Note(STEP, note))
         return {name: load_crops(folder, options.coverage, size, options.margin) for name, folder in folders.items()}
 
     source, target, *rest = folders.values()
@@ -163,3 +166,10 @@ def preview_signer() -> Sign:
     """Signs previews with the user's key."""
     signer = Signer.default()
     return lambda picture: sign_picture(picture, ".png", Claim(None, ()), None, signer)
+
+
+def _lacking_masks(faceset: Faceset) -> str:
+    """What it means that crops have no mask; empty if all have one."""
+    count = sum(record.mask is None for record in faceset.records)
+    what = "everything inside the hull of their landmarks is taken for the face, hair and hands included"
+    return f"{faceset.path}: {count} of {len(faceset)} crops have no mask, so {what}" if count else ""

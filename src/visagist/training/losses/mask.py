@@ -1,4 +1,4 @@
-"""The predicted mask against the landmark hull."""
+"""The predicted mask against the face."""
 
 from torch import Tensor
 
@@ -7,7 +7,8 @@ from visagist.training.losses.registry import FacePrediction, loss
 
 @loss(
     default=0.5,
-    help="Squared difference between the predicted mask and the landmark hull; 0 if you merge with `--mask hull`.",
+    help="Squared difference between the predicted mask and the face: the landmark hull without hair and hands. 0 if "
+    "you merge with `--mask hull`.",
 )
 def mask(faces: FacePrediction) -> Tensor:
     """Mean squared difference, `(B,)`."""
