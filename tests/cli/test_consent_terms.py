@@ -76,7 +76,7 @@ def test_a_revoked_record_is_refused_even_if_edited(swapped: Swap, tmp_path: Pat
     path.write_text(path.read_text().replace('"a test"', '"another statement"'))
     ended = merge(swapped, tmp_path / "out.mp4", path)
     assert ended.code == 1
-    assert "withdrawn; nothing may be rendered under it" in ended.err
+    assert "(withdrawn); nothing may be rendered under it" in ended.err
     assert "REVOKED" in visagist("consent", "show", path).out
 
 
@@ -87,7 +87,12 @@ def test_credentials_state_the_terms(swapped: Swap, tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     shown = visagist("verify", tmp_path / "out.mp4")
     assert shown.code == 0
-    for fact in (sha256(path), f"expires {expires}: valid when signed on", "uses film, test: kept", "1 pieces of"):
+    for fact in (
+        sha256(path),
+        f"expires {expires}: valid when signed on",
+        "uses film, test: kept",
+        "limited to 1 target",
+    ):
         assert fact in shown.out
     found = only_line(visagist("verify", tmp_path / "out.mp4", "--json"))
     assert found["use"] == "test"

@@ -55,7 +55,7 @@ COMMANDS = {
 }
 for command, summary in COMMANDS.items():
     app.command(f"visagist.cli.{command}:app", name=command, help=summary)
-app.command("visagist.cli.consent:app", name="consent", help="Write and show consent records; list known signers.")
+app.command("visagist.cli.consent:app", name="consent", help="Write, show or revoke consent records; trust signers.")
 app.meta.suppress_keyboard_interrupt = False
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 import visagist
+from visagist.core.text import plural
 from visagist.provenance import (
     Basis,
     Signer,
@@ -53,6 +54,7 @@ class ShownRecord(NewRecord):
 
     def as_text(self) -> str:
         """A few lines of text."""
+        pictures, footage = plural(self.pictures, "picture"), plural(self.footage, "footage file")
         return "\n".join(
             [
                 super().as_text(),
@@ -61,9 +63,9 @@ class ShownRecord(NewRecord):
                 f"  scope: {self.scope}",
                 *([f"  expires: {self.expires}"] if self.expires else []),
                 *([f"  uses: {', '.join(self.uses)}"] if self.uses else []),
-                *([f"  for {self.targets} pieces of footage only"] if self.targets else []),
+                *([f"  for {plural(self.targets, 'target')} only"] if self.targets else []),
                 *([f"  REVOKED: {self.revoked}"] if self.revoked else []),
-                f"  bound to the person by {self.pictures} pictures and {self.footage} footage files",
+                f"  bound to the person by {pictures} and {footage}",
             ]
         )
 

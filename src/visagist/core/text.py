@@ -23,3 +23,8 @@ def printable(text: object, keep: str = "") -> str:
         else letter.encode("unicode_escape").decode()
         for letter in str(text)
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 frame`, `2 frames`."""
+    return f"{count} {noun}" + ("" if count == 1 else "s")

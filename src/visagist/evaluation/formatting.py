@@ -74,8 +74,3 @@ def share_text(share: float) -> str:
     if math.isnan(share):
         return DASH
     return "100 %" if share >= 1 else f"{min(99.9, 100 * share):.1f} %"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 frame`, `2 frames`."""
-    return f"{count} {noun}" + ("" if count == 1 else "s")

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagist import __version__
-from visagist.evaluation.formatting import decimals, interval, missing, number, plural, quantity, share_text
+from visagist.core.text import plural
+from visagist.evaluation.formatting import decimals, interval, missing, number, quantity, share_text
 from visagist.evaluation.metric import Figure, Metric
 from visagist.evaluation.thresholds import Standing, aim_text, is_better, standing
 

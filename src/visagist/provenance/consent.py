@@ -237,7 +237,7 @@ def revoke_consent(record: StrPath, reason: str = "") -> str:
         ConfigError: the list cannot be read.
     """
     number = str(record) if re.fullmatch(RECORD_ID, str(record)) else load_consent(record).id
-    note = f"{datetime.date.today().isoformat()} {reason}".strip()
+    note = datetime.date.today().isoformat() + (f" ({reason})" if reason else "")
     write_atomic(_revocations(), tomli_w.dumps({**revoked_consents(), number: note}))
     return number
 

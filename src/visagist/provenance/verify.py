@@ -21,7 +21,7 @@ from cryptography import x509
 
 from visagist.core.errors import CredentialsError, ReadError
 from visagist.core.read import check_regular, parse_json, read_bytes
-from visagist.core.text import printable
+from visagist.core.text import plural, printable
 from visagist.core.types import StrPath
 from visagist.provenance.credentials import ASSERTION, EMBEDS, SETTINGS, SIDECARS, SYNTHETIC, TOOL, sidecar
 from visagist.provenance.jumbf import signing_certificate
@@ -320,7 +320,7 @@ def _terms(stated: dict[str, Any]) -> tuple[str, ...]:
         if uses := [str(one) for one in _list(terms.get("uses"))]:
             parts.append(f"uses {', '.join(uses)}: {'kept' if use in uses else 'not kept'}")
         if targets := _list(terms.get("targets_sha256")):
-            parts.append(f"limited to {len(targets)} pieces of footage")
+            parts.append(f"limited to {plural(len(targets), 'target')}")
         found.append(_shown("; ".join(parts)))
     return tuple(found)
 
