@@ -349,7 +349,7 @@ class Strace:
                 counts[path] += 1
         kinds: dict[str, tuple[Path, int]] = {}
         for path, count in counts.items():
-            if path.suffix != ".lock":
+            if path.suffix != ".lock" and not path.name.startswith(".tmp"):  # safetensors' names differ every time
                 kinds.setdefault(kind_of(path, self.lab.work), (path, count))
         return kinds
 

@@ -125,6 +125,28 @@ with scratch_folder(Path(sys.argv[1]), "work") as folder, atomic(Path(sys.argv[1
 """
 
 
+SAVER = """
+import os, signal, sys
+from pathlib import Path
+import safetensors.torch
+from visagist.core.tensors import save_tensors
+
+def killed(tensors, file, notes):
+    Path(file).with_name(".tmpAbCdEf").write_bytes(b"half")  # what safetensors writes before it renames
+    os.kill(os.getpid(), signal.SIGKILL)
+
+safetensors.torch.save_file = killed
+save_tensors(Path(sys.argv[1]), {}, {})
+"""
+
+
+def test_what_safetensors_had_begun_to_write_is_deleted(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", SAVER, str(tmp_path / "00000004.safetensors")], check=False)
+    assert list(tmp_path.rglob(".tmp*"))
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_next_writer_deletes_what_a_killed_one_left_but_nothing_of_a_living_one(tmp_path: Path) -> None:
     command = [sys.executable, "-c", WRITER, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from visagist.core.errors import ReadError, RunError
-from visagist.core.files import atomic, sha256
+from visagist.core.files import atomic, scratch_folder, sha256
 from visagist.core.read import check_regular, parse_json
 
 FORMAT = 1
@@ -27,11 +27,14 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], notes: dict[str, Any]) 
     """
     # A single metadata entry, because safetensors writes several in random order.
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic(path) as temporary:
+    # In a folder of its own, because safetensors writes to a file beside it, of a name that no sweep could tell.
+    with atomic(path) as temporary, scratch_folder(path.parent, path.stem[:80]) as folder:
+        made = folder / path.name
         try:
-            safetensors.torch.save_file(plain, temporary, {"visagist": json.dumps({"format": FORMAT, **notes})})
+            safetensors.torch.save_file(plain, made, {"visagist": json.dumps({"format": FORMAT, **notes})})
         except safetensors.SafetensorError as error:  # raised by safetensors on a full disk
             raise OSError(0, str(error), str(temporary)) from error
+        made.replace(temporary)
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
