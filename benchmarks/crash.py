@@ -74,7 +74,7 @@ FIXED = [
     ("extract", Point("fsync", "source/tables/.source.mpN.parts/N.parquet", 2, "torn", "kill")),
     ("extract", Point("rename", "source/HASH_N_N.jpg", 4, "after", "kill")),
     ("train", Point("fsync", "run/weights.safetensors", 1, "torn", "kill")),
-    ("train", Point("rename", "run/checkpoints/N.safetensors", 2, "after", "kill")),
+    ("train", Point("rename", "run/checkpoints/N.safetensors", 7, "after", "kill")),
     ("merge mp4", Point("fsync", "out.mpN.workspace/merge/HASH/HASH/chunk-N.nut", 1, "torn", "kill")),
     ("merge mp4", Point("rename", "out.mpN.workspace/merge/HASH/HASH/chunk-N.nut", 1, "after", "kill")),
     ("merge mp4", Point("rename", "out.mpN", 0, "before", "kill")),
