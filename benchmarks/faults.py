@@ -28,6 +28,7 @@ SMALLER = {
     "visagist.faces.analyze": {"PART_FRAMES": 2},
     "visagist.merging.pipeline": {"BATCH": 2},
     "visagist.jobs.chunks": {"CHUNK_FRAMES": 4},
+    "visagist.merging.visibility": {"RESTART_FRAMES": 4},
 }
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
