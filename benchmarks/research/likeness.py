@@ -49,12 +49,13 @@ class Case:
     is_blurred: bool = False
 
 
+SETTINGS = {"size": 96, "latent": 128, "inter": 256, "encoder": 32, "decoder": 32}
+AMP = {"model": "amp", "start": "none", "settings": SETTINGS}
 CASES = {f"{pair}, {n} iterations": Case(pair, n) for pair in PAIRS for n in (300, 1000, 3000)} | {
     "C to A, source blurred": Case("C to A", 1000, is_blurred=True),
     "C to A and B to A by one run": Case("C to A", 1000, others=("B",)),
     "B of that run": Case("C to A", 1000, merging={"subject": "B"}, others=("B",)),
-    "C to A, amp, morph 0.5": Case("C to A", 1000, {"model": "amp", "start": "none"}, {"morph": 0.5}),
-    "B to A, amp, morph 0.5": Case("B to A", 1000, {"model": "amp", "start": "none"}, {"morph": 0.5}),
+    "C to A, a small amp, morph 0.5": Case("C to A", 1000, AMP, {"morph": 0.5}),
 }
 
 
