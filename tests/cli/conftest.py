@@ -118,7 +118,8 @@ class Swap:
 
 def swap_arguments(source: Path, output: Path) -> tuple[str | Path, ...]:
     consents = ("--source-consent", SOURCE_CONSENT, "--target-consent", TARGET_CONSENT)
-    return ("swap", source, TARGET, "-o", output, *consents, *QUICK)
+    # Other tests segment: those of extraction and merge, and the crash tests. Here it would double the time.
+    return ("swap", source, TARGET, "-o", output, *consents, *QUICK, "--masks", "hull")
 
 
 @pytest.fixture(scope="session")
